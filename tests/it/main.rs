@@ -1,0 +1,1 @@
+//! Integration tests: each drives the real binary against a local Lambda.
