@@ -1,3 +1,125 @@
-//! An AWS Lambda extension that answers telemetry agents at once and forwards their reports.
+//! An AWS Lambda extension that answers telemetry agents at once and forwards their reports to the
+//! remote collector in the background.
+//!
+//! ```text
+//!  function ─ POST /v1/… ─▶ collector ── Message::Payload ──▶ ┌────────┐ ── POST ──▶ remote
+//!                           (readers)                         │ sender │
+//!  Lambda ◀── GET next ──── lifecycle ── Message::Invoke … ──▶└────────┘
+//!                           (main thread)     one FIFO
+//! ```
+//!
+//! The modules stand below in reading order. What holds always, and where it is kept:
+//!
+//! 1. The process ends only at SHUTDOWN or when `/event/next` fails ([`lifecycle`]).
+//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]).
+//! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
+//! 4. Bytes are held only by owning a permit, taken before they are read ([`budget`], [`body`]).
+//! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody ([`readers`]).
+//! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`], [`remote`]).
+//! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
+//! 8. No configuration is fatal ([`config`]).
+//! 9. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
 
-fn main() {}
+mod environment;
+mod config;
+mod base_url;
+mod logging;
+mod extensions_api;
+mod lifecycle;
+mod deadline;
+mod collector;
+mod readers;
+mod body;
+mod answer;
+mod budget;
+mod ledger;
+mod payload;
+mod sender;
+mod remote;
+mod tls;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::{env, io, thread};
+
+use crossbeam_channel::unbounded;
+
+use crate::budget::Budget;
+use crate::collector::{Doors, Intake};
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::extensions_api::{Extension, RuntimeApi, Subscription};
+use crate::ledger::Ledger;
+use crate::remote::Remote;
+use crate::sender::Sender;
+
+fn main() -> ExitCode {
+    let (config, problems) = Config::from(&Environment::read());
+    logging::start(config.log_level, config.log_format);
+    // Bound before registration: with the last registration the runtime starts, and with it agents.
+    let doors = config.is_enabled.then(|| Doors::bind(config.port));
+    let Some(extension) = register(&config) else { return ExitCode::FAILURE };
+    for problem in problems {
+        log::warn!("{problem}");
+    }
+    let end = match doors {
+        Some(doors) => start(config, doors).map_or_else(
+            |error| {
+                log::error!("cannot start the sender: {error}; nothing is relayed");
+                lifecycle::idle(&extension)
+            },
+            |(doors, intake)| lifecycle::relay(&extension, doors, &intake),
+        ),
+        None => lifecycle::idle(&extension),
+    };
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("cannot get the next event: {error}; the extension ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Registers with Lambda. Without that there is nothing to do, and init fails whatever we do.
+fn register(config: &Config) -> Option<Extension> {
+    let subscription = if config.is_managed_instances || !config.is_enabled {
+        Subscription::ShutdownOnly
+    } else {
+        Subscription::InvokeAndShutdown
+    };
+    let Some(runtime_api) = &config.runtime_api else {
+        log::error!(
+            "cannot register: AWS_LAMBDA_RUNTIME_API is not set; this program runs inside AWS Lambda only"
+        );
+        return None;
+    };
+    let registered = RuntimeApi::at(runtime_api).register(&own_name(), subscription);
+    registered.inspect_err(|error| log::error!("cannot register with {runtime_api}: {error}")).ok()
+}
+
+/// The file's own base name, which users may change: Lambda refuses any other.
+fn own_name() -> String {
+    let path = env::args_os().next().unwrap_or_default();
+    Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Starts the threads.
+fn start(config: Config, mut doors: Doors) -> io::Result<(Doors, Intake)> {
+    if config.destination.trust_all_certificates {
+        log::warn!(
+            "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not checked"
+        );
+    }
+    let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
+    let sender = Sender::new(inbox, Remote::at(config.destination));
+    thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
+    let intake = Intake {
+        budget: Budget::of(config.buffer),
+        ledger: Ledger::default(),
+        outbox,
+        authorization: config.authorization,
+    };
+    doors.open(&intake);
+    Ok((doors, intake))
+}

@@ -1,0 +1,235 @@
+//! Client of the Extensions API, version 2020-01-01, over plain HTTP to the address in
+//! `AWS_LAMBDA_RUNTIME_API` ("Using the Lambda extensions API to create extensions").
+//!
+//! Invariant: `/event/next` has no time limit, is never abandoned and never polled twice. The process
+//! may be frozen inside it for hours, and the platform answers the second of two polls with 403 and
+//! hands the next event to nobody. So nothing here retries it: its failure is final.
+
+use std::fmt::{self, Display};
+use std::io::Read;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::config::AutoHeaderValue;
+use ureq::http::{HeaderValue, Response};
+use ureq::{Agent, Body};
+
+/// How long the platform may take to answer a registration, which blocks the runtime's start; init
+/// as a whole has 10 s.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Events are under 2 kB; more than this many bytes is no event.
+const EVENT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The API before registration.
+#[derive(Debug)]
+pub struct RuntimeApi {
+    agent: Agent,
+    base: String,
+}
+
+/// What to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscription {
+    InvokeAndShutdown,
+    /// Managed Instances allow no other; and it costs nothing for each invocation.
+    ShutdownOnly,
+}
+
+impl RuntimeApi {
+    /// `host_and_port` as in `AWS_LAMBDA_RUNTIME_API`.
+    pub fn at(host_and_port: &str) -> Self {
+        let config = Agent::config_builder()
+            .proxy(None) // ureq reads HTTP_PROXY by itself, which is not for this address
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
+            .input_buffer_size(4096)
+            .output_buffer_size(4096)
+            .build();
+        let base = format!("http://{host_and_port}/2020-01-01/extension");
+        Self { agent: config.into(), base }
+    }
+
+    /// Registers as `name`, which must be the file's own base name. Where the platform refuses
+    /// INVOKE, as on Managed Instances, it registers for SHUTDOWN only.
+    ///
+    /// # Errors
+    /// The platform did not answer, or refused.
+    pub fn register(self, name: &str, subscription: Subscription) -> Result<Extension, ApiError> {
+        match self.try_register(name, subscription) {
+            Err(ApiError::Refused { error_type, .. })
+                if error_type == "Extension.InvalidEventType"
+                    && subscription == Subscription::InvokeAndShutdown =>
+            {
+                self.try_register(name, Subscription::ShutdownOnly)
+            }
+            registered => registered,
+        }
+        .map(|id| Extension {
+            next: format!("{}/event/next", self.base),
+            agent: self.agent,
+            id,
+        })
+    }
+
+    fn try_register(
+        &self,
+        name: &str,
+        subscription: Subscription,
+    ) -> Result<HeaderValue, ApiError> {
+        let events = match subscription {
+            Subscription::InvokeAndShutdown => r#"{"events":["INVOKE","SHUTDOWN"]}"#,
+            Subscription::ShutdownOnly => r#"{"events":["SHUTDOWN"]}"#,
+        };
+        let response = self
+            .agent
+            .post(format!("{}/register", self.base))
+            .header("Lambda-Extension-Name", name)
+            .header("Content-Type", "application/json")
+            .config()
+            .timeout_global(Some(REGISTER_TIMEOUT))
+            .build()
+            .send(events)
+            .map_err(ApiError::Unanswered)?;
+        let id = response.headers().get("Lambda-Extension-Identifier").cloned();
+        body_of(response)?;
+        id.ok_or(ApiError::Unintelligible("no identifier"))
+    }
+}
+
+/// A registered extension.
+#[derive(Debug)]
+pub struct Extension {
+    agent: Agent,
+    next: String,
+    id: HeaderValue,
+}
+
+/// What the platform tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    Invoke,
+    Shutdown {
+        /// `spindown`, `timeout`, `failure`, or what an emulator calls it.
+        reason: String,
+        /// When the process is killed, in milliseconds since the epoch, if that was said.
+        deadline_ms: Option<u64>,
+    },
+    /// Something this version does not know.
+    Unknown,
+}
+
+impl Extension {
+    /// Waits for the next event, however long that takes.
+    ///
+    /// # Errors
+    /// There will be no further event.
+    pub fn next(&self) -> Result<Event, ApiError> {
+        // No timeout of any kind: see the module's invariant.
+        let request =
+            self.agent.get(&self.next).header("Lambda-Extension-Identifier", self.id.clone());
+        let response = request.call().map_err(ApiError::Unanswered)?;
+        // The content type is not looked at: SHUTDOWN comes as text/plain.
+        Ok(parse_event(&body_of(response)?))
+    }
+}
+
+fn parse_event(body: &[u8]) -> Event {
+    let event: Value = serde_json::from_slice(body).unwrap_or_default();
+    match event["eventType"].as_str() {
+        Some("INVOKE") => Event::Invoke,
+        Some("SHUTDOWN") => Event::Shutdown {
+            reason: event["shutdownReason"].as_str().unwrap_or_default().to_owned(),
+            deadline_ms: event["deadlineMs"].as_u64(),
+        },
+        _ => Event::Unknown,
+    }
+}
+
+/// The body of a 2xx, or the platform's own word on why there is none.
+fn body_of(mut response: Response<Body>) -> Result<Vec<u8>, ApiError> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct WireError {
+        error_type: String,
+        error_message: String,
+    }
+    let status = response.status();
+    let mut body = Vec::new();
+    let reader = response.body_mut().as_reader();
+    reader
+        .take(EVENT_BYTES_MAX)
+        .read_to_end(&mut body)
+        .map_err(|error| ApiError::Unanswered(error.into()))?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let WireError { error_type, error_message } = serde_json::from_slice(&body).unwrap_or_default();
+    Err(ApiError::Refused { status: status.as_u16(), error_type, error_message })
+}
+
+/// Why the Extensions API gave nothing.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The connection failed, or the time ran out.
+    Unanswered(ureq::Error),
+    /// Not a 2xx.
+    Refused { status: u16, error_type: String, error_message: String },
+    /// A 2xx without what it has to bring.
+    Unintelligible(&'static str),
+}
+
+impl Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Unanswered(error) => write!(f, "no answer: {error}"),
+            Self::Refused { status, error_type, error_message } => {
+                write!(f, "{status} {error_type} {error_message}")
+            }
+            Self::Unintelligible(what) => write!(f, "an answer with {what}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, event: &Event) {
+        assert_eq!(parse_event(body.as_bytes()), *event, "{body}");
+    }
+
+    #[test]
+    fn events_are_read_leniently() {
+        let invoke = r#"{"eventType":"INVOKE","deadlineMs":1795431644745,"requestId":"88de831f","invokedFunctionArn":"arn","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"}}"#;
+        check(invoke, &Event::Invoke);
+        let shutdown =
+            |reason: &str, deadline_ms| Event::Shutdown { reason: reason.to_owned(), deadline_ms };
+        check(
+            r#"{"eventType":"SHUTDOWN","deadlineMs":1795431347484,"shutdownReason":"spindown"}"#,
+            &shutdown("spindown", Some(1_795_431_347_484)),
+        );
+        check(r#"{"eventType":"SHUTDOWN"}"#, &shutdown("", None));
+        check(
+            r#"{"eventType":"SHUTDOWN","deadlineMs":"soon","shutdownReason":7}"#,
+            &shutdown("", None),
+        );
+        check(
+            r#"{"shutdownReason":"new","extra":[1],"eventType":"SHUTDOWN"}"#,
+            &shutdown("new", None),
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_unknown_event() {
+        for body in
+            ["", "{}", "null", "[]", "<html>", r#"{"eventType":"RESTORE"}"#, r#"{"eventType":5}"#]
+        {
+            check(body, &Event::Unknown);
+        }
+    }
+}

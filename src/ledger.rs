@@ -1,0 +1,305 @@
+//! The counts behind the promise that nothing is lost silently.
+//!
+//! Invariant: `accepted = delivered + dropped + pending` at every moment. A report is accepted by
+//! making its [`Entry`], and each entry is settled exactly once: by what became of the report, or by
+//! being dropped, which counts it as failed. Pending are the entries that are alive.
+
+use std::array;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of reports (one POST of an agent each) since the process started. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    delivered: AtomicU64,
+    dropped: [AtomicU64; Loss::ALL.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+/// Why an accepted report did not reach the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It held nothing: no body, or an empty array.
+    Empty,
+    /// The remote answered 401 or 403.
+    Unauthorized,
+    /// The remote answered 413.
+    TooLarge,
+    /// The remote answered another status that sending again would not change.
+    Rejected,
+    /// Time ran out at the end of the sandbox.
+    Unsent,
+    /// It was in hand when something inside failed.
+    Failed,
+}
+
+impl Loss {
+    pub const ALL: [Self; 6] = [
+        Self::Empty,
+        Self::Unauthorized,
+        Self::TooLarge,
+        Self::Rejected,
+        Self::Unsent,
+        Self::Failed,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Unauthorized => "unauthorized",
+            Self::TooLarge => "too_large",
+            Self::Rejected => "rejected",
+            Self::Unsent => "unsent",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a request to the local collector was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The budget had no room for it at that moment.
+    Full,
+    /// It is larger than the whole budget.
+    TooLarge,
+    /// Its length, chunks or headers make no sense, or it ended early.
+    Malformed,
+    /// There is nothing at that path.
+    UnknownPath,
+    /// The path takes another method.
+    WrongMethod,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 5] =
+        [Self::Full, Self::TooLarge, Self::Malformed, Self::UnknownPath, Self::WrongMethod];
+
+    /// Whether a report was lost by it, rather than a stray request turned away.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Full | Self::TooLarge | Self::Malformed)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::UnknownPath => "unknown_path",
+            Self::WrongMethod => "wrong_method",
+        }
+    }
+}
+
+impl Ledger {
+    /// Counts a report as accepted.
+    pub fn accept(&self) -> Entry {
+        self.0.accepted.fetch_add(1, Ordering::SeqCst);
+        Entry { ledger: self.clone(), outcome: Outcome::Dropped(Loss::Failed) }
+    }
+
+    pub fn refuse(&self, refusal: Refusal) {
+        self.0.refused[refusal as usize].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// All counts as they stood at one moment.
+    pub fn balance(&self) -> Balance {
+        // The counters only grow, so two equal readings in a row are one moment. Under a flood of
+        // reports that moment may not come; the last reading then differs by reports in flight.
+        const READINGS_MAX: usize = 1_000;
+        let mut last = self.read();
+        for _ in 0..READINGS_MAX {
+            let again = self.read();
+            if again == last {
+                break;
+            }
+            last = again;
+        }
+        last
+    }
+
+    fn read(&self) -> Balance {
+        let load = |count: &AtomicU64| count.load(Ordering::SeqCst);
+        Balance {
+            delivered: load(&self.0.delivered),
+            dropped: array::from_fn(|it| load(&self.0.dropped[it])),
+            refused: array::from_fn(|it| load(&self.0.refused[it])),
+            // Last: whatever was settled above had been accepted before.
+            accepted: load(&self.0.accepted),
+        }
+    }
+}
+
+/// An accepted report that is not settled yet. Dropping it counts the report as failed, so that
+/// nothing a panic takes along goes uncounted.
+#[derive(Debug)]
+#[must_use = "dropping the entry counts the report as failed"]
+pub struct Entry {
+    ledger: Ledger,
+    outcome: Outcome,
+}
+
+/// What became of an accepted report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Delivered,
+    Dropped(Loss),
+}
+
+impl Entry {
+    pub fn settle(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let counts = &self.ledger.0;
+        let count = match self.outcome {
+            Outcome::Delivered => &counts.delivered,
+            Outcome::Dropped(loss) => &counts.dropped[loss as usize],
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The counts at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    pub accepted: u64,
+    pub delivered: u64,
+    dropped: [u64; Loss::ALL.len()],
+    refused: [u64; Refusal::ALL.len()],
+}
+
+impl Balance {
+    pub fn dropped(&self, loss: Loss) -> u64 {
+        self.dropped[loss as usize]
+    }
+
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        self.refused[refusal as usize]
+    }
+
+    pub fn pending(&self) -> u64 {
+        self.accepted - self.delivered - self.dropped.iter().sum::<u64>()
+    }
+
+    /// The line written at SHUTDOWN, and whether anything was lost. An empty report is no loss.
+    pub fn closing_line(&self) -> (String, bool) {
+        let dropped = Loss::ALL.into_iter().filter(|&it| it != Loss::Empty);
+        let refused = Refusal::ALL.into_iter().filter(|&it| it.is_loss());
+        let causes: Vec<String> = (dropped.map(|it| (self.dropped(it), it.name().to_owned())))
+            .chain(refused.map(|it| (self.refused(it), format!("refused as {}", it.name()))))
+            .chain([(self.pending(), "pending".to_owned())])
+            .filter(|&(count, _)| count > 0)
+            .map(|(count, cause)| format!("{count} {cause}"))
+            .collect();
+        let delivered =
+            format!("delivered {} of {} accepted reports", self.delivered, self.accepted);
+        if causes.is_empty() {
+            (delivered, false)
+        } else {
+            (format!("{delivered}, lost: {}", causes.join(", ")), true)
+        }
+    }
+
+    /// As `/health` shows it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let dropped = Loss::ALL.map(|loss| (loss.name(), self.dropped(loss)));
+        let refused = Refusal::ALL.map(|refusal| (refusal.name(), self.refused(refusal)));
+        serde_json::json!({
+            "accepted": self.accepted,
+            "delivered": self.delivered,
+            "pending": self.pending(),
+            "dropped": serde_json::Map::from_iter(dropped.map(|(k, v)| (k.to_owned(), v.into()))),
+            "refused": serde_json::Map::from_iter(refused.map(|(k, v)| (k.to_owned(), v.into()))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_is_pending_until_it_is_settled_once() {
+        let ledger = Ledger::default();
+        let [first, second, third] = array::from_fn(|_| ledger.accept());
+        first.settle(Outcome::Delivered);
+        second.settle(Outcome::Dropped(Loss::Rejected));
+        let balance = ledger.balance();
+        assert_eq!((balance.accepted, balance.delivered, balance.pending()), (3, 1, 1));
+        assert_eq!(balance.dropped(Loss::Rejected), 1);
+        drop(third);
+        assert_eq!((ledger.balance().pending(), ledger.balance().dropped(Loss::Failed)), (0, 1));
+    }
+
+    #[test]
+    fn an_entry_that_a_panic_takes_along_counts_as_failed() {
+        let ledger = Ledger::default();
+        let panicking = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let _entry = ledger.accept();
+                std::panic::resume_unwind(Box::new(()));
+            });
+            thread.join().is_err()
+        });
+        assert!(panicking);
+        assert_eq!(ledger.balance().dropped(Loss::Failed), 1);
+    }
+
+    #[track_caller]
+    fn check(losses: &[Loss], refusals: &[Refusal], line: &str, lost: bool) {
+        let ledger = Ledger::default();
+        ledger.accept().settle(Outcome::Delivered);
+        for &loss in losses {
+            ledger.accept().settle(Outcome::Dropped(loss));
+        }
+        for &refusal in refusals {
+            ledger.refuse(refusal);
+        }
+        assert_eq!(ledger.balance().closing_line(), (line.to_owned(), lost));
+    }
+
+    #[test]
+    fn the_closing_line_names_every_loss_with_its_reason() {
+        check(&[], &[], "delivered 1 of 1 accepted reports", false);
+        check(&[Loss::Empty], &[], "delivered 1 of 2 accepted reports", false);
+        check(&[], &[Refusal::UnknownPath], "delivered 1 of 1 accepted reports", false);
+        check(
+            &[Loss::Unsent, Loss::Unauthorized, Loss::Unsent],
+            &[Refusal::Full],
+            "delivered 1 of 4 accepted reports, lost: 1 unauthorized, 2 unsent, 1 refused as full",
+            true,
+        );
+    }
+
+    #[test]
+    fn names_follow_the_order_of_their_counters() {
+        for (at, loss) in Loss::ALL.into_iter().enumerate() {
+            assert_eq!(loss as usize, at);
+        }
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, at);
+        }
+    }
+
+    #[test]
+    fn a_balance_under_traffic_never_shows_more_settled_than_accepted() {
+        let ledger = Ledger::default();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..5_000).for_each(|_| ledger.accept().settle(Outcome::Delivered)));
+            }
+            for _ in 0..500 {
+                let balance = ledger.balance();
+                assert!(balance.delivered <= balance.accepted, "{balance:?}");
+            }
+        });
+        assert_eq!((ledger.balance().accepted, ledger.balance().pending()), (15_000, 0));
+    }
+}

@@ -1,0 +1,85 @@
+//! The event loop: what happens at INVOKE, at SHUTDOWN, and when there is nothing to do but poll.
+//!
+//! Invariants: after registration it ends only at SHUTDOWN or when `/event/next` fails, because the
+//! end of the process at any other time is a crash of the function; and between an event and the
+//! next poll it waits for nothing but, at SHUTDOWN, the sender.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::collector::{Doors, Intake};
+use crate::deadline::{Deadline, Now};
+use crate::extensions_api::{ApiError, Event, Extension};
+use crate::sender::Message;
+
+/// What is left of the shutdown phase for the closing line and the way out.
+const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
+
+/// The whole shutdown phase: no deadline is further away ("Lambda execution environment lifecycle").
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
+/// How long reports are still sent when `/event/next` failed: nothing tells when the end comes.
+const FAILURE_FLUSH: Duration = Duration::from_millis(500);
+
+/// So many events in a row that make no sense are a platform that answers polls with nonsense; going
+/// on would be a busy loop.
+const UNKNOWN_EVENTS_MAX: u32 = 100;
+
+/// Relays until the end. The error, if any, is the reason to exit with a failure.
+pub fn relay(extension: &Extension, mut doors: Doors, intake: &Intake) -> Result<(), ApiError> {
+    let end = poll(extension, || {
+        doors.open(intake);
+        // The sender ends only after this loop.
+        drop(intake.outbox.send(Message::Invoke));
+    });
+    settle(&end, &intake.outbox);
+    let (line, lost) = intake.ledger.balance().closing_line();
+    let level = if lost { log::Level::Warn } else { log::Level::Info };
+    log::log!(level, "{line}");
+    end.map(drop)
+}
+
+/// Polls and does nothing else.
+pub fn idle(extension: &Extension) -> Result<(), ApiError> {
+    poll(extension, || {}).map(drop)
+}
+
+/// Polls until SHUTDOWN, whose deadline it returns.
+fn poll(extension: &Extension, mut on_invoke: impl FnMut()) -> Result<Deadline, ApiError> {
+    let mut unknown_events = 0;
+    loop {
+        match extension.next()? {
+            Event::Invoke => {
+                unknown_events = 0;
+                on_invoke();
+            }
+            Event::Shutdown { reason, deadline_ms } => {
+                log::debug!("shutting down: {reason}");
+                let now = Now::read();
+                let told = deadline_ms.map(|ms| Deadline::from_epoch_ms(ms, SHUTDOWN_MAX, now));
+                return Ok(told.unwrap_or_else(|| Deadline::after(FAILURE_FLUSH, now.monotonic)));
+            }
+            Event::Unknown if unknown_events < UNKNOWN_EVENTS_MAX => {
+                unknown_events += 1;
+                log::debug!("ignored an event of unknown type");
+            }
+            Event::Unknown => return Err(ApiError::Unintelligible("no event of a known type")),
+        }
+    }
+}
+
+/// Has the sender send what is left, and waits until it is done or time is up.
+fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>) {
+    let now = Instant::now();
+    let deadline = match end {
+        Ok(deadline) => deadline.earlier_by(SHUTDOWN_MARGIN),
+        Err(_) => Deadline::after(FAILURE_FLUSH, now),
+    };
+    let (settled, is_settled) = bounded(0);
+    let told = outbox.send(Message::Shutdown { deadline, settled });
+    if told.is_ok() {
+        // Nothing is ever sent: the wait ends when the sender drops its end, or at the deadline.
+        let _ = is_settled.recv_deadline(deadline.instant());
+    }
+}

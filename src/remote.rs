@@ -1,0 +1,158 @@
+//! The remote collector: one ureq agent, one POST with a time limit, and what its answer means.
+//!
+//! Invariants: nothing is set up before the first report has to be sent; and a report goes to the
+//! configured URL only: no redirect is followed, no proxy is read from anywhere else.
+
+use std::io::{self, Read};
+use std::mem;
+use std::time::{Duration, Instant};
+
+use ureq::config::AutoHeaderValue;
+use ureq::http::StatusCode;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::{Agent, http};
+
+use crate::config::Destination;
+use crate::deadline::Deadline;
+use crate::ledger::Loss;
+use crate::payload::Payload;
+use crate::tls::TlsConnector;
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is read of an answer so that its connection can be used again, in bytes. A longer answer
+/// costs a new connection.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+const USER_AGENT: &str = concat!("thundra-lambda-extension/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug)]
+pub struct Remote {
+    destination: Destination,
+    agent: Option<Agent>,
+    /// Whether the last attempt got an answer, so that its connection may still be there.
+    has_connection: bool,
+}
+
+/// What became of one attempt to send a report.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Delivery {
+    /// The remote has it.
+    Delivered,
+    /// It may go better another time.
+    Retry(String),
+    /// It never will.
+    Dropped(Loss, String),
+}
+
+impl Remote {
+    pub fn at(destination: Destination) -> Self {
+        Self { destination, agent: None, has_connection: false }
+    }
+
+    /// Sends one report, byte for byte, by the deadline.
+    pub fn post(&mut self, payload: &Payload, deadline: Deadline) -> Delivery {
+        let had_connection = mem::take(&mut self.has_connection);
+        let mut answer = self.attempt(payload, deadline);
+        if had_connection
+            && matches!(answer, Err(ref error) if !matches!(error, ureq::Error::Timeout(_)))
+        {
+            // A connection kept from an earlier report is often dead after a freeze: that is no sign
+            // of an outage, and ureq has dropped it by now.
+            log::debug!("trying again on a new connection");
+            answer = self.attempt(payload, deadline);
+        }
+        match answer {
+            Ok(status) => {
+                self.has_connection = true;
+                classify(status)
+            }
+            Err(error) => Delivery::Retry(error.to_string()),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        payload: &Payload,
+        deadline: Deadline,
+    ) -> Result<StatusCode, ureq::Error> {
+        let url = self.destination.base_url.join(payload.route.path());
+        let mut request = self.agent().post(url);
+        let headers = &payload.headers;
+        for (name, value) in [
+            (http::header::AUTHORIZATION, &headers.authorization),
+            (http::header::CONTENT_TYPE, &headers.content_type),
+            (http::header::CONTENT_ENCODING, &headers.content_encoding),
+        ] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let time = deadline.remaining(Instant::now());
+        let request = request.config().timeout_global(Some(time)).build();
+        let mut response = request.send(payload.body.as_slice())?;
+        // The status is the answer; the body is read only to free the connection.
+        let body = response.body_mut().as_reader();
+        if let Err(error) = io::copy(&mut body.take(ANSWER_BYTES_MAX), &mut io::sink()) {
+            log::debug!("cannot read the remote's answer to its end: {error}");
+        }
+        Ok(response.status())
+    }
+
+    fn agent(&mut self) -> &Agent {
+        let destination = &self.destination;
+        self.agent.get_or_insert_with(|| {
+            let config = Agent::config_builder()
+                .proxy(destination.proxy.clone())
+                .max_redirects(0)
+                .http_status_as_error(false)
+                .user_agent(USER_AGENT)
+                .accept(AutoHeaderValue::None)
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .input_buffer_size(16 * 1024)
+                .output_buffer_size(16 * 1024)
+                .build();
+            let connector =
+                ().chain(ConnectProxyConnector::default())
+                    .chain(TcpConnector::default())
+                    .chain(TlsConnector::to(destination));
+            Agent::with_parts(config, connector, DefaultResolver::default())
+        })
+    }
+}
+
+/// What an answer's status means for the report.
+pub fn classify(status: StatusCode) -> Delivery {
+    let loss = match status.as_u16() {
+        200..=299 => return Delivery::Delivered,
+        408 | 425 | 429 | 500..=599 => return Delivery::Retry(format!("it answered {status}")),
+        401 | 403 => Loss::Unauthorized,
+        413 => Loss::TooLarge,
+        // Redirects too: they would carry the key to another host.
+        _ => Loss::Rejected,
+    };
+    Delivery::Dropped(loss, format!("it answered {status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_means_one_thing() {
+        for status in 100..600 {
+            let delivery = classify(StatusCode::from_u16(status).unwrap());
+            let expected = match status {
+                200..=299 => matches!(delivery, Delivery::Delivered),
+                408 | 425 | 429 | 500.. => matches!(delivery, Delivery::Retry(_)),
+                401 | 403 => matches!(delivery, Delivery::Dropped(Loss::Unauthorized, _)),
+                413 => matches!(delivery, Delivery::Dropped(Loss::TooLarge, _)),
+                _ => matches!(delivery, Delivery::Dropped(Loss::Rejected, _)),
+            };
+            assert!(expected, "{status}: {delivery:?}");
+        }
+    }
+}
