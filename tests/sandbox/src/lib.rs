@@ -1,1 +1,31 @@
-//! A local Lambda for any extension.
+//! A local Lambda for any extension: the platform's side of the Extensions API, the process under
+//! test, an agent inside the function and the remote collector, each scripted by the test.
+
+pub mod agent;
+mod answer;
+mod call;
+mod extensions_api;
+mod http;
+mod launch;
+mod listener;
+mod messages;
+mod platform;
+mod port;
+mod process;
+mod proxy;
+mod remote;
+mod reply;
+mod script;
+mod tls;
+mod watch;
+
+pub use answer::Answer;
+pub use call::{Call, Registration};
+pub use launch::Launch;
+pub use platform::Platform;
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::Proxy;
+pub use remote::{Received, Remote};
+pub use script::PlatformScript;
+pub use tls::Authority;

@@ -1,0 +1,73 @@
+//! The least an extension can do: register for INVOKE and SHUTDOWN, and poll. Blocking, one
+//! connection, nothing but std: what an extension that does something is measured against.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+fn main() -> io::Result<()> {
+    let path = env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
+    let host = env::var("AWS_LAMBDA_RUNTIME_API")
+        .map_err(|error| io::Error::other(format!("AWS_LAMBDA_RUNTIME_API: {error}")))?;
+    let mut connection = BufReader::new(TcpStream::connect(&host)?);
+
+    let events = r#"{"events":["INVOKE","SHUTDOWN"]}"#;
+    let register = format!(
+        "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: {host}\r\n\
+         Lambda-Extension-Name: {name}\r\nContent-Length: {}\r\n\r\n{events}",
+        events.len()
+    );
+    let id = exchange(&mut connection, &register)?.identifier;
+    let next = format!(
+        "GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: {host}\r\n\
+         Lambda-Extension-Identifier: {id}\r\n\r\n"
+    );
+    while !exchange(&mut connection, &next)?.is_shutdown() {}
+    Ok(())
+}
+
+struct Answer {
+    identifier: String,
+    body: String,
+}
+
+impl Answer {
+    fn is_shutdown(&self) -> bool {
+        let compact: String = self.body.split_whitespace().collect();
+        compact.contains(r#""eventType":"SHUTDOWN""#)
+    }
+}
+
+/// No timeouts: Lambda may freeze the process inside this call.
+fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> io::Result<Answer> {
+    connection.get_mut().write_all(request.as_bytes())?;
+    let status = line(connection)?;
+    if status.split(' ').nth(1) != Some("200") {
+        return Err(io::Error::other(status));
+    }
+    let (mut identifier, mut length) = (String::new(), 0);
+    loop {
+        let header = line(connection)?;
+        let Some((name, value)) = header.split_once(':') else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "lambda-extension-identifier" => value.trim().clone_into(&mut identifier),
+            // AWS's daemon chunks only what is longer than any answer here.
+            "content-length" => length = value.trim().parse().map_err(io::Error::other)?,
+            _ => {}
+        }
+    }
+    let mut body = String::new();
+    connection.take(length).read_to_string(&mut body)?;
+    Ok(Answer { identifier, body })
+}
+
+/// A line without its end; an early end of the connection is an error.
+fn line(connection: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    match connection.read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line.trim_end().to_owned()),
+    }
+}

@@ -1,0 +1,61 @@
+//! Median and quartiles of a sample.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quartiles {
+    #[serde(rename = "q1_ms")]
+    pub lower: f64,
+    #[serde(rename = "median_ms")]
+    pub median: f64,
+    #[serde(rename = "q3_ms")]
+    pub upper: f64,
+}
+
+impl Quartiles {
+    /// In milliseconds; between two samples by linear interpolation.
+    ///
+    /// # Panics
+    ///
+    /// Without a sample.
+    pub fn of(samples: &[Duration]) -> Self {
+        let mut sorted: Vec<f64> =
+            samples.iter().map(|sample| sample.as_secs_f64() * 1000.0).collect();
+        sorted.sort_by(f64::total_cmp);
+        let quarter = |number: usize| {
+            // In quarters of a step between two samples, so that no float becomes an index.
+            let position = number * (sorted.len() - 1);
+            let below = sorted[position / 4];
+            let above = sorted[(position / 4 + 1).min(sorted.len() - 1)];
+            let quarters = u8::try_from(position % 4).expect("a remainder of 4 is small");
+            below + (above - below) * f64::from(quarters) / 4.0
+        };
+        Self { lower: quarter(1), median: quarter(2), upper: quarter(3) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(samples_ms: &[u64], [lower, median, upper]: [f64; 3]) {
+        let samples: Vec<Duration> =
+            samples_ms.iter().copied().map(Duration::from_millis).collect();
+        assert_eq!(Quartiles::of(&samples), Quartiles { lower, median, upper });
+    }
+
+    #[test]
+    fn the_median_is_the_middle_of_the_sorted_samples() {
+        check(&[7], [7.0, 7.0, 7.0]);
+        check(&[5, 1, 4, 2, 3], [2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn between_two_samples_is_interpolated() {
+        check(&[1, 2], [1.25, 1.5, 1.75]);
+        check(&[40, 10, 30, 20], [17.5, 25.0, 32.5]);
+    }
+}

@@ -1,0 +1,131 @@
+//! How an extension is started: its file name and exactly the environment Lambda would give it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::platform::Platform;
+use crate::process::Process;
+use crate::reply::FUNCTION_NAME;
+
+/// Names a program that runs the extension, such as `qemu-aarch64-static` for a binary of another
+/// architecture; arguments may follow, separated by spaces. It gets the extension's path as its
+/// last argument, which qemu's user mode hands on as `argv[0]`, so the extension's name stays the
+/// base name of its own file. It is looked up in [`PATH`], or give an absolute path.
+const RUNNER: &str = "SANDBOX_RUNNER";
+
+/// As in AWS's base images.
+const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Launch {
+    binary: PathBuf,
+    name: Option<String>,
+    environment: BTreeMap<OsString, OsString>,
+}
+
+impl Launch {
+    /// # Panics
+    ///
+    /// When there is no such file.
+    pub fn of(binary: impl AsRef<Path>) -> Self {
+        let binary = binary.as_ref();
+        let binary = fs::canonicalize(binary)
+            .unwrap_or_else(|error| panic!("no extension at {}: {error}", binary.display()));
+        Self { binary, name: None, environment: BTreeMap::new() }
+            .env("PATH", PATH)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_LAMBDA_FUNCTION_NAME", FUNCTION_NAME)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    }
+
+    /// Starts the binary through a link of this name, as a user who renamed the file would.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment.remove(name.as_ref());
+        self
+    }
+
+    pub fn on(self, platform: &Platform) -> Self {
+        self.env("AWS_LAMBDA_RUNTIME_API", platform.runtime_api())
+    }
+
+    /// # Panics
+    ///
+    /// When the binary can't be executed, with the system's reason.
+    #[must_use]
+    pub fn start(self) -> Process {
+        let home = self.name.as_ref().map(|_| TempDir::new().expect("a temporary directory"));
+        let path = match (&self.name, &home) {
+            (Some(name), Some(home)) => {
+                let link = home.path().join(name);
+                symlink(&self.binary, &link).expect("a link in an empty directory");
+                link
+            }
+            _ => self.binary,
+        };
+        let mut command = command(&path, env::var(RUNNER).ok().as_deref());
+        command
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Process::start(command, home)
+    }
+}
+
+fn command(path: &Path, runner: Option<&str>) -> Command {
+    let words: Vec<&str> = runner.unwrap_or_default().split_whitespace().collect();
+    match words.split_first() {
+        None => {
+            let mut command = Command::new(path);
+            command.arg0(path);
+            command
+        }
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(path);
+            command
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_gets_the_path_of_the_extension_last() {
+        let command = command(Path::new("/opt/extensions/x"), Some("qemu-aarch64-static -cpu max"));
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(command.get_program(), "qemu-aarch64-static");
+        assert_eq!(arguments, ["-cpu", "max", "/opt/extensions/x"]);
+    }
+
+    #[test]
+    fn without_a_runner_the_extension_is_the_program() {
+        for runner in [None, Some(""), Some(" ")] {
+            let command = command(Path::new("/opt/extensions/x"), runner);
+            assert_eq!(command.get_program(), "/opt/extensions/x");
+            assert_eq!(command.get_args().count(), 0);
+        }
+    }
+}

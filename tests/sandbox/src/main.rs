@@ -1,0 +1,51 @@
+//! The sandbox as a command: its help is the manual.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod command {
+    pub mod bench;
+    pub mod quartiles;
+    pub mod remote;
+}
+
+use command::{bench, remote};
+
+/// A local Lambda for extensions: stand-ins for what an extension talks to, without an AWS account.
+#[derive(Parser)]
+#[command(after_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Remote(remote::Arguments),
+    Bench(bench::Arguments),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A collector with TLS that writes down each report it gets:
+    sandbox remote --tls --dir /tmp/collector
+
+  What an extension adds to a cold start, beside the least that any extension must:
+    cargo build --release --workspace
+    sandbox bench --extension floor=target/release/floor \\
+                  --extension mine=target/release/my-extension";
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Remote(arguments) => remote::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sandbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

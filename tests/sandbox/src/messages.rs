@@ -1,0 +1,279 @@
+//! HTTP/1.1 messages read from a byte stream. Framing only: what a message says is the test's
+//! business, and nothing is refused that could be read.
+
+use std::io::{self, Read};
+
+use crate::http::{Headers, Request, Response, header, is_bodiless};
+
+/// Above the limits of AWS's daemon and of common servers; a larger head is a runaway.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 100;
+/// More than any body a test sends; a length above it is a mistake of the sender.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Cuts a byte stream into messages. Bytes that follow a message wait for the next call.
+pub struct Messages<S> {
+    stream: S,
+    unread: Vec<u8>,
+}
+
+impl<S: Read> Messages<S> {
+    pub fn new(stream: S) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// The bytes behind the last message, for who goes on without messages.
+    pub fn into_unread(self) -> Vec<u8> {
+        self.unread
+    }
+
+    /// The next request; `None` when the client closed between two of them.
+    pub fn request(&mut self) -> io::Result<Option<Request>> {
+        if self.unread.is_empty() {
+            match self.fill() {
+                Ok(0) => return Ok(None),
+                // Nothing was cut short: the client ended with bytes it had not read, or without
+                // the farewell of TLS.
+                Err(error) if is_end(&error) => return Ok(None),
+                filled => filled?,
+            };
+        }
+        let (method, target, headers) = self.head(parse_request)?;
+        let body = match Framing::of(&headers)? {
+            Framing::Length(length) => self.take(length)?,
+            Framing::Chunked => self.chunks()?,
+            Framing::Unsaid => Vec::new(),
+        };
+        Ok(Some(Request { method, target, headers, body }))
+    }
+
+    /// The next response to a request that is neither HEAD nor CONNECT.
+    pub fn response(&mut self) -> io::Result<Response> {
+        let (status, headers) = self.head(parse_response)?;
+        let body = match Framing::of(&headers)? {
+            _ if is_bodiless(status) => Vec::new(),
+            Framing::Length(length) => self.take(length)?,
+            Framing::Chunked => self.chunks()?,
+            Framing::Unsaid => self.rest()?,
+        };
+        Ok(Response { status, headers, body })
+    }
+
+    fn head<H>(&mut self, parse: fn(&[u8]) -> Parsed<H>) -> io::Result<H> {
+        loop {
+            if let Some((length, head)) = parse(&self.unread)? {
+                self.unread.drain(..length);
+                return Ok(head);
+            }
+            if self.unread.len() > HEAD_BYTES_MAX {
+                return Err(broken(format!("a head of more than {HEAD_BYTES_MAX} bytes")));
+            }
+            self.fill_or_fail("in the head")?;
+        }
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = usize::from_str_radix(size, 16)
+                .map_err(|_| broken(format!("a chunk of size {line:?}")))?;
+            if size == 0 {
+                break;
+            }
+            if size > BODY_BYTES_MAX - body.len() {
+                return Err(broken(format!("chunks of more than {BODY_BYTES_MAX} bytes")));
+            }
+            body.append(&mut self.take(size)?);
+            if !self.line()?.is_empty() {
+                return Err(broken("a chunk longer than its size".to_owned()));
+            }
+        }
+        while !self.line()?.is_empty() {} // trailers
+        Ok(body)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.unread[..end]).into_owned();
+                self.unread.drain(..end + 2);
+                return Ok(line);
+            }
+            if self.unread.len() > HEAD_BYTES_MAX {
+                return Err(broken(format!("a line of more than {HEAD_BYTES_MAX} bytes")));
+            }
+            self.fill_or_fail("between chunks")?;
+        }
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        if length > BODY_BYTES_MAX {
+            return Err(broken(format!("a body of {length} bytes")));
+        }
+        while self.unread.len() < length {
+            let seen = self.unread.len();
+            self.fill_or_fail(&format!("after {seen} of {length} bytes of the body"))?;
+        }
+        let rest = self.unread.split_off(length);
+        Ok(std::mem::replace(&mut self.unread, rest))
+    }
+
+    fn rest(&mut self) -> io::Result<Vec<u8>> {
+        while self.unread.len() < BODY_BYTES_MAX && self.fill()? > 0 {}
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    fn fill_or_fail(&mut self, place: &str) -> io::Result<()> {
+        match self.fill()? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed {place}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 16 * 1024];
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.unread.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof)
+}
+
+enum Framing {
+    Length(usize),
+    Chunked,
+    Unsaid,
+}
+
+impl Framing {
+    fn of(headers: &[(String, String)]) -> io::Result<Self> {
+        let length = header(headers, "Content-Length");
+        let chunked = header(headers, "Transfer-Encoding");
+        match (length, chunked) {
+            (None, None) => Ok(Self::Unsaid),
+            (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => Ok(Self::Chunked),
+            (Some(length), None) => match length.parse() {
+                Ok(length) => Ok(Self::Length(length)),
+                Err(_) => Err(broken(format!("Content-Length: {length}"))),
+            },
+            framing => Err(broken(format!("Content-Length and Transfer-Encoding {framing:?}"))),
+        }
+    }
+}
+
+/// Nothing while the head is incomplete, else its length and what it says.
+type Parsed<H> = io::Result<Option<(usize, H)>>;
+
+fn parse_request(bytes: &[u8]) -> Parsed<(String, String, Headers)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(length) = request.parse(bytes).map_err(|e| bad(bytes, e))?
+    else {
+        return Ok(None);
+    };
+    let method = request.method.unwrap_or_default().to_owned();
+    let target = request.path.unwrap_or_default().to_owned();
+    Ok(Some((length, (method, target, owned(request.headers)))))
+}
+
+fn parse_response(bytes: &[u8]) -> Parsed<(u16, Headers)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(length) = response.parse(bytes).map_err(|e| bad(bytes, e))?
+    else {
+        return Ok(None);
+    };
+    Ok(Some((length, (response.code.unwrap_or_default(), owned(response.headers)))))
+}
+
+fn owned(headers: &[httparse::Header<'_>]) -> Headers {
+    let text = |value| String::from_utf8_lossy(value).into_owned();
+    headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect()
+}
+
+fn bad(bytes: &[u8], error: httparse::Error) -> io::Error {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+    broken(format!("not HTTP ({error}): {start:?}"))
+}
+
+fn broken(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bodies of all requests in these bytes, or the error.
+    fn bodies(mut bytes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let mut messages = Messages::new(&mut bytes);
+        let next = || messages.request().map(|it| it.map(|it| it.body)).transpose();
+        std::iter::from_fn(next).collect()
+    }
+
+    #[track_caller]
+    fn check_error(bytes: &[u8], expected: &str) {
+        assert_eq!(bodies(bytes).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn pipelined_requests_are_told_apart_by_their_framing() {
+        let bytes = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nabGET / HTTP/1.1\r\n\r\n\
+                      POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nc\r\n0\r\n\r\n";
+        let expected: [&[u8]; 3] = [b"ab", b"", b"c"];
+        assert_eq!(bodies(bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_request_cut_short_says_where() {
+        check_error(b"POST / HTTP/1.1\r\nA: b\r\n", "closed in the head");
+        let half = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na";
+        check_error(half, "closed after 1 of 3 bytes of the body");
+        let half = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+        check_error(half, "closed between chunks");
+    }
+
+    #[test]
+    fn framing_that_can_not_be_trusted_is_an_error() {
+        check_error(b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "Content-Length: -1");
+        check_error(
+            b"GET / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
+            "a body of 99999999999 bytes",
+        );
+        check_error(
+            b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+            "a chunk longer than its size",
+        );
+        check_error(
+            b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            "a chunk of size \"xyz\"",
+        );
+    }
+
+    #[test]
+    fn what_is_not_http_is_shown() {
+        check_error(b"\x16\x03\x01", "not HTTP (invalid token): \"\\u{16}\\u{3}\\u{1}\"");
+    }
+
+    #[test]
+    fn a_response_without_framing_ends_with_the_connection() {
+        let mut bytes: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nrest";
+        let mut messages = Messages::new(&mut bytes);
+        assert_eq!(messages.response().unwrap().status, 100);
+        assert_eq!(messages.response().unwrap().body, b"rest");
+    }
+}

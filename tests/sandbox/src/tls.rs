@@ -1,0 +1,80 @@
+//! A certificate authority of the test's own, and servers it vouches for.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
+
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    pem_file: PathBuf,
+    _home: TempDir,
+}
+
+/// What a server shows to its clients.
+pub struct Identity {
+    config: Arc<ServerConfig>,
+}
+
+#[expect(clippy::missing_panics_doc, reason = "making keys and files fails only with the machine")]
+impl Authority {
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "each authority is another; none is the default"
+    )]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(DnType::CommonName, "sandbox authority");
+        let key = KeyPair::generate().expect("the system gives random numbers");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("valid parameters");
+        let home = TempDir::new().expect("a temporary directory");
+        let pem_file = home.path().join("ca.pem");
+        fs::write(&pem_file, issuer.pem()).expect("writing to an own directory");
+        Self { issuer, pem_file, _home: home }
+    }
+
+    /// The authority's certificate, for `SSL_CERT_FILE`. Gone when the authority is dropped.
+    #[must_use]
+    pub fn pem_file(&self) -> &Path {
+        &self.pem_file
+    }
+
+    pub(crate) fn issue(&self) -> Identity {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let params = CertificateParams::new(names).expect("a host name and an address");
+        let key = KeyPair::generate().expect("the system gives random numbers");
+        let certificate = params.signed_by(&key, &self.issuer).expect("valid parameters");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        // Named, because another crate of the same build may bring a second provider.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring does TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("the key is the certificate's");
+        Identity { config: Arc::new(config) }
+    }
+}
+
+impl Identity {
+    /// The handshake happens with the first read.
+    pub fn accept<'a>(
+        &self,
+        stream: &'a TcpStream,
+    ) -> StreamOwned<ServerConnection, &'a TcpStream> {
+        let config = Arc::clone(&self.config);
+        let connection = ServerConnection::new(config).expect("a complete configuration");
+        StreamOwned::new(connection, stream)
+    }
+}

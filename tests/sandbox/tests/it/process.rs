@@ -1,0 +1,89 @@
+//! Extension processes: names, environment, logs and ends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandbox::{Launch, Platform};
+
+use crate::{A_MOMENT, FLOOR, SOON, panic_of};
+
+#[test]
+fn a_renamed_extension_registers_under_its_new_name() {
+    let platform = Platform::start();
+    let _process = Launch::of(FLOOR).name("my-renamed.extension").on(&platform).start();
+    assert_eq!(platform.registration(SOON).name, "my-renamed.extension");
+}
+
+#[test]
+fn the_environment_is_what_was_given_and_the_platforms_minimum() {
+    let process = Launch::of("/usr/bin/env").env("A", "b=c").without("AWS_REGION").start();
+    assert!(process.exit(SOON).success());
+    let log = process.log();
+    let lines: Vec<&str> = log.lines().collect();
+    let expected = [
+        "A=b=c",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128",
+        "AWS_LAMBDA_FUNCTION_NAME=sandbox-function",
+        "PATH=/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_failing_extension_shows_its_exit_code_and_its_stderr() {
+    let process = Launch::of(FLOOR).start();
+    assert_eq!(process.exit(SOON).code(), Some(1));
+    assert!(
+        process.log().contains("AWS_LAMBDA_RUNTIME_API: environment variable not found"),
+        "{}",
+        process.log()
+    );
+    assert!(!process.is_running());
+}
+
+#[test]
+fn a_log_larger_than_a_pipe_blocks_nobody() {
+    let large = "x".repeat(100_000);
+    let process = Launch::of("/usr/bin/env").env("ONE", &large).env("TWO", &large).start();
+    assert!(process.wait_for_log("TWO=x", SOON).len() > large.len());
+    assert!(process.exit(SOON).success());
+}
+
+#[test]
+fn a_line_that_never_comes_is_missed_with_the_log_shown() {
+    let process = Launch::of("/usr/bin/env").start();
+    // Long, to see that the end of the log ends the wait.
+    let message = panic_of(|| process.wait_for_log("no such line", Duration::from_secs(3600)));
+    assert!(message.starts_with("no \"no such line\" within 3600s; its log:\n"), "{message}");
+    assert!(message.contains("AWS_REGION=us-east-1"), "{message}");
+}
+
+#[test]
+fn an_extension_that_stays_is_missed_at_the_deadline() {
+    let platform = Platform::start();
+    let process = Launch::of(FLOOR).on(&platform).start();
+    platform.wait_for_next(SOON);
+    assert!(process.is_running());
+    let message = panic_of(|| process.exit(A_MOMENT));
+    let expected = format!("process {} still runs after 100ms", process.pid());
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn a_dropped_process_is_killed_and_reaped() {
+    let platform = Platform::start();
+    let process = Launch::of(FLOOR).on(&platform).start();
+    platform.wait_for_next(SOON);
+    let directory = PathBuf::from(format!("/proc/{}", process.pid()));
+    assert!(directory.exists());
+    drop(process);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_killed_process_has_no_exit_code() {
+    let platform = Platform::start();
+    let process = Launch::of(FLOOR).on(&platform).start();
+    process.kill();
+    assert_eq!(process.exit(SOON).code(), None);
+}
