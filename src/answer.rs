@@ -56,9 +56,14 @@ impl Answer {
     /// the request may be dropped (see `body::TOLD_LENGTH_MAX`), so both stay open and in memory, and
     /// with them two descriptors and one of tiny_http's threads, until the process ends.
     pub fn send_and_abandon(self, request: Request) {
-        let status: u16 = self.status.get(..3).and_then(|it| it.parse().ok()).unwrap_or(500);
-        let response = Response::from_string(self.body).with_status_code(StatusCode(status));
-        std::mem::forget(request.upgrade("none", response));
+        let bytes = self.to_bytes(&request);
+        // Only an upgrade hands out the writer without dropping the body. An interim response goes
+        // before the real one, since that of an upgrade has no length; clients skip it (RFC 9110, 15.2).
+        let mut stream = request.upgrade("none", Response::empty(StatusCode(100)));
+        if let Err(error) = stream.write_all(&bytes).and_then(|()| stream.flush()) {
+            log::debug!("cannot answer an agent: {error}");
+        }
+        std::mem::forget(stream);
     }
 
     fn to_bytes(&self, request: &Request) -> Vec<u8> {
@@ -76,7 +81,7 @@ impl Answer {
 }
 
 /// Whether tiny_http closes the connection after this request; it does not say so by itself.
-fn is_last(request: &Request) -> bool {
+pub fn is_last(request: &Request) -> bool {
     let connection = request.headers().iter().find(|it| it.field.equiv("Connection"));
     let connection =
         connection.map(|it| it.value.as_str().to_ascii_lowercase()).unwrap_or_default();

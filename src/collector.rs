@@ -4,6 +4,7 @@
 //! never waits for the sender: the channel between them has no bound but the budget.
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,8 @@ struct Door {
     address: SocketAddr,
     listener: Option<TcpListener>,
     is_open: Arc<AtomicBool>,
+    /// Whether it was said why it is not open: once is enough, it is tried again at each invocation.
+    is_explained: bool,
 }
 
 impl Doors {
@@ -57,6 +60,7 @@ impl Doors {
             address,
             listener: None,
             is_open: Arc::new(AtomicBool::new(false)),
+            is_explained: false,
         }));
         doors.0.iter_mut().for_each(Door::bind);
         doors
@@ -97,20 +101,21 @@ impl Door {
         if let Err(error) = readers::serve(listener, move |request| intake.take(request), closed) {
             self.is_open.store(false, Ordering::Relaxed);
             self.explain(&error);
+        } else {
+            self.is_explained = false;
         }
     }
 
-    fn explain(&self, error: &io::Error) {
+    fn explain(&mut self, error: &io::Error) {
         let address = self.address;
-        if address.is_ipv4() {
-            log::warn!(
-                "cannot listen on {address}: {error}; agents' reports are not taken, trying again at each invocation"
-            );
-        } else {
-            log::debug!(
-                "cannot listen on {address}: {error}; 127.0.0.1 serves all but a few agents"
-            );
-        }
+        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, and only where it exists.
+        let is_news = !mem::replace(&mut self.is_explained, true) && address.is_ipv4();
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
+            "cannot listen on {address}: {error}; agents' reports are not taken there, trying again \
+             at each invocation"
+        );
     }
 }
 

@@ -3,15 +3,22 @@
 //! tiny_http reads all but the smallest bodies on the thread that asked for the request, without a
 //! time limit, so one stalled client stalls that thread. Invariant: while a reader may be stalled,
 //! another one is waiting for the next request, up to [`READERS_MAX`].
+//!
+//! It also has a pool of its own, one thread for each open connection, that miscounts: of
+//! connections that are accepted before the idle threads of the pool have woken up, all but as many
+//! as there are such threads wait until another connection is closed, which one that is kept alive
+//! never is. See [`nudge`].
 
-use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{array, io, thread};
 
 use tiny_http::{Request, Server};
+
+use crate::answer;
 
 /// Readers that stay when nothing is to be done.
 const READERS_IDLE: usize = 2;
@@ -22,6 +29,10 @@ const READERS_MAX: usize = 128;
 
 /// Of a reader thread, in bytes: twice what the deepest call needs in a debug build.
 const READER_STACK: usize = 256 * 1024;
+
+/// Connecting to this very process takes microseconds, unless the kernel's queue is full; then there
+/// is no lack of connections to wake the pool.
+const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What tiny_http reads of a body before it hands the request over, in bytes.
 const READ_AHEAD: usize = 1024;
@@ -41,13 +52,15 @@ where
         .map_err(|_| io::Error::other("no thread for the accept loop"))?
         .map_err(io::Error::other)?;
     let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    spawn(&Arc::new(Readers { server, take, closed, waiting, alive }))
+    let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
+    spawn(&Arc::new(Readers { server, take, closed, peers, waiting, alive }))
 }
 
 struct Readers<T, C> {
     server: Server,
     take: T,
     closed: C,
+    peers: Peers,
     /// Readers that wait for a request, or are about to.
     waiting: AtomicUsize,
     alive: AtomicUsize,
@@ -90,6 +103,10 @@ where
                 log::debug!("cannot start another reader: {error}");
             }
         }
+        // A connection that ends with this request frees its thread by itself.
+        if readers.peers.is_new(&request) && !answer::is_last(&request) {
+            nudge(&readers.server);
+        }
         if catch_unwind(AssertUnwindSafe(|| (readers.take)(request))).is_err() {
             log::error!("a request could not be handled; the collector goes on");
         }
@@ -104,6 +121,29 @@ where
 fn keep_waiting(waiting: &AtomicUsize) -> bool {
     let counted = |now: usize| (now < READERS_IDLE).then_some(now + 1);
     waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok()
+}
+
+/// Gives tiny_http's pool a free thread, and so a connection that may be waiting there its turn, by a
+/// connection that is closed at once. One nudge for each new connection that stays is enough: each
+/// that is served lets the next one in.
+fn nudge(server: &Server) {
+    let Some(address) = server.server_addr().to_ip() else { return };
+    if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {
+        log::debug!("cannot connect to the own port {address}: {error}");
+    }
+}
+
+/// The connections that were seen last, by the port at their other end.
+struct Peers([AtomicU16; 64]);
+
+impl Peers {
+    /// Whether a request is the first of its connection. Now and then a connection counts as new
+    /// again, when another one had its place, or a new one as known, when its port was used before.
+    fn is_new(&self, request: &Request) -> bool {
+        let port = request.remote_addr().map_or(0, SocketAddr::port);
+        let place = &self.0[usize::from(port) % self.0.len()];
+        place.swap(port, Ordering::Relaxed) != port
+    }
 }
 
 fn may_stall(request: &Request) -> bool {

@@ -1,1 +1,18 @@
-//! Integration tests: each drives the real binary against a local Lambda.
+//! Integration tests: each drives the real binary on a local Lambda, with agents and a remote
+//! collector of the test's own.
+//!
+//! `EXTENSION_BINARY` names another build of the same program, such as the static one of a layer.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not what they call, by themselves"
+)]
+
+mod trial;
+
+mod captures;
+mod configuration;
+mod delivery;
+mod lifecycle;
+mod local_collector;
+mod quiet;

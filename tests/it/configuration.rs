@@ -1,0 +1,358 @@
+//! Every variable against the real binary, well set and badly.
+
+use std::fs;
+use std::net::TcpListener;
+
+use sandbox::{Authority, Launch, Platform, Proxy, Remote, agent, free_port};
+
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
+
+#[test]
+fn enabled_false_registers_and_polls_and_does_nothing_else() {
+    let platform = Platform::start();
+    let port = free_port();
+    let process = Launch::of(binary())
+        .on(&platform)
+        .env("thundra_extension_enabled", "False")
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .start();
+    assert_eq!(platform.registration(PATIENCE).events, ["SHUTDOWN"], "no wake-up per invocation");
+    platform.wait_for_next(PATIENCE);
+    TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    assert_eq!(process.log(), "");
+}
+
+#[test]
+fn collector_url_names_the_remote_with_and_without_a_trailing_slash() {
+    let other = Remote::start();
+    let url = format!("{}/", other.base_url());
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    trial.report(ARRAY, "[1]");
+    assert_eq!(other.wait_for(1, PATIENCE)[0].path, ARRAY);
+    assert_eq!(trial.shut_down(), "");
+    assert_eq!(trial_remote_requests(&other), 1);
+}
+
+fn trial_remote_requests(remote: &Remote) -> usize {
+    remote.received().len()
+}
+
+#[test]
+fn the_agents_base_url_is_the_remote_in_any_spelling_unless_it_is_this_collector() {
+    for name in [
+        "THUNDRA_AGENT_REPORT_REST_BASEURL",
+        "thundra_agent_lambda_report_rest_baseUrl",
+        "CATCHPOINT_REPORT_REST_BASEURL",
+    ] {
+        let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
+        let process = Launch::of(binary())
+            .on(&platform)
+            .env("THUNDRA_EXTENSION_PORT", port.to_string())
+            .env(name, remote.base_url())
+            .start();
+        platform.wait_for_next(PATIENCE);
+        assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+        remote.wait_for(1, PATIENCE);
+        platform.shutdown("spindown", SHUTDOWN);
+        assert!(process.exit(SHUTDOWN).success());
+    }
+}
+
+/// Where reports go is seen at a proxy: the real hosts are out of reach.
+#[track_caller]
+fn goes_to(environment: &[(&str, &str)], host_and_port: &str) {
+    let (platform, proxy, port) = (Platform::start(), Proxy::start(), free_port());
+    let launch = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("thundra_agent_lambda_report_rest_baseUrl", format!("http://localhost:{port}/v1"))
+        .env("HTTPS_PROXY", proxy.url());
+    let set = |launch: Launch, (name, value): &(&str, &str)| launch.env(name, value);
+    let process = environment.iter().fold(launch, set).start();
+    platform.wait_for_next(PATIENCE);
+    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    assert_eq!(proxy.tunnels(), [host_and_port]);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+}
+
+#[test]
+fn the_remote_is_the_vendors_regional_one_by_default() {
+    goes_to(&[("AWS_REGION", "eu-west-2")], "eu-west-2.collector.thundra.io:443");
+}
+
+#[test]
+fn the_remote_is_catchpoints_where_only_its_variables_are_set() {
+    let (platform, proxy, port) = (Platform::start(), Proxy::start(), free_port());
+    let process = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("CATCHPOINT_APIKEY", "k")
+        .env("HTTPS_PROXY", proxy.url())
+        .start();
+    platform.wait_for_next(PATIENCE);
+    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    assert_eq!(proxy.tunnels(), ["us-east-1.collector.catchpoint.com:443"]);
+}
+
+#[test]
+fn flush_takes_the_names_it_knows_and_says_what_it_uses_instead_of_others() {
+    for known in ["default", "continuously"] {
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", known)]);
+        trial.report(ARRAY, "[1]");
+        trial.received(1);
+        assert_eq!(trial.shut_down(), "");
+    }
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "hourly")]);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let log = trial.shut_down();
+    assert!(log.contains("THUNDRA_EXTENSION_FLUSH holds \"hourly\""), "{log}");
+}
+
+#[test]
+fn buffer_is_what_health_shows_and_by_default_a_share_of_the_functions_memory() {
+    let held = "THUNDRA_EXTENSION_BUFFER";
+    let memory = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+    for (environment, size) in [
+        (&[(held, "512KiB")], 512 * 1024),
+        (&[(memory, "128")], 4 << 20),
+        (&[(memory, "256")], 8 << 20),
+        (&[(memory, "10240")], 16 << 20),
+    ] {
+        let trial = Trial::with(environment);
+        assert_eq!(trial.health()["buffer"]["size"], size);
+        trial.shut_down();
+    }
+}
+
+#[test]
+fn port_is_where_the_collector_listens() {
+    // Every trial sets it; here the other ports are seen to be left alone.
+    let trial = Trial::start();
+    let own = [trial.port];
+    assert_eq!(listening_ports(trial.process.pid()), own);
+    trial.shut_down();
+}
+
+/// Local TCP ports on which a process listens, from procfs.
+fn listening_ports(pid: u32) -> Vec<u16> {
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|it| fs::read_link(it.ok()?.path()).ok()?.to_str().map(ToOwned::to_owned))
+        .collect();
+    let mut ports = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        for line in fs::read_to_string(format!("/proc/net/{table}")).unwrap().lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let is_listening = columns[3] == "0A";
+            if is_listening && sockets.contains(&format!("socket:[{}]", columns[9])) {
+                let port = columns[1].rsplit_once(':').unwrap().1;
+                ports.push(u16::from_str_radix(port, 16).unwrap());
+            }
+        }
+    }
+    ports.dedup();
+    ports
+}
+
+#[test]
+fn log_level_is_the_told_one_then_the_agents_debug_switch_then_lambdas() {
+    let cases: [(&[(&str, &str)], bool); 5] = [
+        (&[], false),
+        (&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], true),
+        (&[("THUNDRA_AGENT_DEBUG_ENABLE", "true")], true),
+        (&[("thundra_lambda_debug_enable", "true"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")], true),
+        (&[("THUNDRA_EXTENSION_LOG_LEVEL", "warn"), ("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], false),
+    ];
+    for (environment, is_debug) in cases {
+        let log = Trial::with(environment).shut_down();
+        assert_eq!(log.contains("DEBUG"), is_debug, "{environment:?}:\n{log}");
+    }
+}
+
+#[test]
+fn proxy_is_used_for_the_remote_and_never_for_the_runtime_api() {
+    let authority = Authority::new();
+    let ca = authority.pem_file().to_str().unwrap().to_owned();
+    let proxy = Proxy::start().requiring("user", "pass word");
+    let url = proxy.url().replace("http://", "http://user:pass%20word@");
+    let remote = Remote::start_tls(&authority);
+    let target = remote.base_url().replace("https://", "").replace("/v1", "");
+    let environment = [
+        ("SSL_CERT_FILE", ca.as_str()),
+        ("THUNDRA_EXTENSION_PROXY", &url),
+        ("HTTP_PROXY", "http://127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://127.0.0.1:9"),
+        ("NO_PROXY", "*"),
+    ];
+    let trial = Trial::on(Platform::start(), remote, &environment);
+    trial.report(ARRAY, "[1]");
+    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    assert_eq!(proxy.tunnels(), [target]);
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn the_usual_proxy_variables_count_and_no_proxy_exempts() {
+    let proxy = Proxy::start();
+    let trial = Trial::with(&[("http_proxy", &proxy.url()), ("HTTPS_PROXY", "http://127.0.0.1:9")]);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    assert_eq!(proxy.tunnels().len(), 1);
+    trial.shut_down();
+    let exempt =
+        Trial::with(&[("HTTP_PROXY", &proxy.url()), ("no_proxy", "example.com,127.0.0.1")]);
+    exempt.report(ARRAY, "[1]");
+    exempt.received(1);
+    assert_eq!(proxy.tunnels().len(), 1, "not asked again");
+    exempt.shut_down();
+}
+
+#[test]
+fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() {
+    let authority = Authority::new();
+    let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &[]);
+    trial.report(ARRAY, "[1]");
+    let line = trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    assert!(line.contains("UnknownIssuer"), "{line}");
+    let log = trial.shut_down();
+    assert!(log.contains("1 unsent"), "{log}");
+    // With the file it is trusted: delivery::over_tls_too_one_connection_serves_all_reports.
+}
+
+#[test]
+fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    fs::write(&empty, "no certificate").unwrap();
+    let missing = folder.path().join("missing.pem");
+    for (path, why) in [(&empty, "no certificate in pem form"), (&missing, "No such file")] {
+        let authority = Authority::new();
+        let path = path.to_str().unwrap();
+        let environment = [("SSL_CERT_FILE", path)];
+        let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &environment);
+        assert_eq!(trial.process.log(), "", "not looked at before a report has to be sent");
+        trial.report(ARRAY, "[1]");
+        let line = trial.process.wait_for_log("SSL_CERT_FILE", PATIENCE);
+        assert!(line.contains(path) && line.contains(why), "{line}");
+        trial.shut_down();
+    }
+}
+
+#[test]
+fn trust_all_certificates_takes_any_and_warns() {
+    let remote = Remote::start_tls(&Authority::new());
+    let environment = [("THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES", "true")];
+    let trial = Trial::on(Platform::start(), remote, &environment);
+    trial.report(ARRAY, "[1]");
+    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    let log = trial.shut_down();
+    assert!(log.contains("the remote's certificate is not checked"), "{log}");
+}
+
+#[test]
+fn the_key_is_the_requests_own_and_failing_that_the_environments() {
+    for (name, key) in [("thundra_apiKey", "k1"), ("CATCHPOINT_APIKEY", "k2")] {
+        let trial = Trial::with(&[(name, key)]);
+        let request =
+            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]";
+        assert_eq!(agent::request(trial.port, request.as_bytes()).status, 200);
+        trial.report(ARRAY, "[2]");
+        let received = trial.received(2);
+        assert_eq!(received[0].header("Authorization"), Some(format!("ApiKey {key}").as_str()));
+        assert_eq!(received[1].header("Authorization"), Some("ApiKey test-key"));
+        trial.shut_down();
+    }
+}
+
+#[test]
+fn a_remote_that_is_this_collector_itself_is_not_used() {
+    let (platform, port) = (Platform::start(), free_port());
+    let own = format!("http://localhost:{port}/v1");
+    let process = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", own)
+        .env("HTTPS_PROXY", "http://127.0.0.1:9")
+        .start();
+    platform.wait_for_next(PATIENCE);
+    let line = process.wait_for_log("THUNDRA_EXTENSION_COLLECTOR_URL", PATIENCE);
+    assert!(line.contains("a collector other than this one"), "{line}");
+    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    assert!(
+        process.log().contains("1 of 1") || process.log().contains("0 of 1"),
+        "{}",
+        process.log()
+    );
+}
+
+#[test]
+fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
+    let rubbish = "\u{1}s3cret rubbish \u{fffd}\"{}";
+    let names = [
+        "THUNDRA_EXTENSION_ENABLED",
+        "THUNDRA_EXTENSION_COLLECTOR_URL",
+        "THUNDRA_EXTENSION_FLUSH",
+        "THUNDRA_EXTENSION_BUFFER",
+        "THUNDRA_EXTENSION_LOG_LEVEL",
+        "THUNDRA_EXTENSION_PROXY",
+        "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES",
+    ];
+    let others = [
+        "THUNDRA_APIKEY",
+        "CATCHPOINT_APIKEY",
+        "SSL_CERT_FILE",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "AWS_REGION",
+        "AWS_LAMBDA_LOG_FORMAT",
+        "AWS_LAMBDA_LOG_LEVEL",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "CATCHPOINT_DEBUG_ENABLE",
+    ];
+    let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
+    let launch = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("THUNDRA_AGENT_REPORT_REST_BASEURL", remote.base_url());
+    let process =
+        names.iter().chain(&others).fold(launch, |launch, name| launch.env(name, rubbish)).start();
+    for _ in 0..3 {
+        platform.invoke(PATIENCE);
+        assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    }
+    remote.wait_for(3, PATIENCE);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    let log = process.log();
+    for name in names {
+        let lines = log.lines().filter(|line| line.contains(name)).count();
+        assert_eq!(lines, 1, "{name} in\n{log}");
+    }
+    for name in ["THUNDRA_EXTENSION_COLLECTOR_URL", "THUNDRA_EXTENSION_PROXY", "APIKEY"] {
+        let leaking = log.lines().any(|line| line.contains(name) && line.contains("s3cret"));
+        assert!(!leaking, "{log}");
+    }
+    assert_eq!(platform.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_port_is_one_line_and_3333_is_used() {
+    let platform = Platform::start();
+    let process = Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_PORT", "80000").start();
+    platform.wait_for_next(PATIENCE);
+    platform.invoke(PATIENCE);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    let line =
+        "THUNDRA_EXTENSION_PORT holds \"80000\", which is not a port from 1 to 65535; 3333 is used";
+    assert!(process.log().contains(line), "{}", process.log());
+}

@@ -1,0 +1,202 @@
+//! What Lambda asks of an extension: registration, polling, and the ways it may end.
+
+use std::net::TcpListener;
+
+use sandbox::{Authority, Launch, Platform, PlatformScript, Remote, agent, free_port};
+
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
+
+#[test]
+fn registers_relays_one_report_and_shuts_down() {
+    let trial = Trial::start();
+    let registration = trial.platform.registration(PATIENCE);
+    assert_eq!(registration.name, binary().file_name().unwrap().to_str().unwrap());
+    assert_eq!(registration.events, ["INVOKE", "SHUTDOWN"]);
+    trial.platform.invoke(PATIENCE);
+    trial.report(ARRAY, r#"[{"a":1}]"#);
+    assert_eq!(trial.bodies_received(1), [r#"[{"a":1}]"#]);
+    trial.platform.wait_for_next(PATIENCE);
+    trial.shut_down();
+}
+
+#[test]
+fn a_renamed_file_registers_under_its_new_name() {
+    let platform = Platform::start_with(PlatformScript::default().expected_name("my extension.v2"));
+    let process = Launch::of(binary())
+        .name("my extension.v2")
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .on(&platform)
+        .start();
+    assert_eq!(platform.registration(PATIENCE).name, "my extension.v2");
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    assert_eq!(platform.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn without_any_configuration_it_polls_and_ends_well() {
+    let platform = Platform::start();
+    let launch = Launch::of(binary()).on(&platform);
+    let given =
+        ["PATH", "AWS_REGION", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"];
+    let process = given.into_iter().fold(launch, Launch::without).start();
+    for _ in 0..3 {
+        platform.invoke(PATIENCE);
+    }
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+}
+
+#[test]
+fn next_is_pending_again_at_once_after_each_invoke() {
+    let trial = Trial::start();
+    for _ in 0..50 {
+        trial.platform.invoke(PATIENCE);
+        trial.platform.wait_for_next(PATIENCE);
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn managed_instances_are_registered_for_shutdown_only() {
+    let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
+    let environment = [("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances")];
+    let trial = Trial::on(platform, Remote::start(), &environment);
+    assert_eq!(trial.platform.registration(PATIENCE).events, ["SHUTDOWN"]);
+    let registrations =
+        trial.platform.calls().iter().filter(|call| call.path.ends_with("/register")).count();
+    assert_eq!(registrations, 1, "it knew before it asked");
+    trial.report(ARRAY, "[1]");
+    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    trial.shut_down();
+}
+
+#[test]
+fn where_invoke_is_refused_it_registers_for_shutdown_only() {
+    let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
+    let trial = Trial::on(platform, Remote::start(), &[]);
+    assert_eq!(trial.platform.registration(PATIENCE).events, ["SHUTDOWN"]);
+    trial.shut_down();
+}
+
+#[test]
+fn a_refused_registration_ends_it_with_the_platforms_reason() {
+    let refusal = r#"{"errorType":"Extension.TooManyExtensions","errorMessage":"limit reached"}"#;
+    let platform = Platform::start_with(PlatformScript::default().register_answer(403, refusal));
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .on(&platform)
+        .start();
+    assert_eq!(process.exit(PATIENCE).code(), Some(1));
+    let reason = "403 Extension.TooManyExtensions limit reached";
+    assert!(process.log().contains(reason), "{}", process.log());
+}
+
+#[test]
+fn outside_lambda_it_says_so_and_ends() {
+    let process = Launch::of(binary()).start();
+    assert_eq!(process.exit(PATIENCE).code(), Some(1));
+    assert!(process.log().contains("AWS_LAMBDA_RUNTIME_API is not set"), "{}", process.log());
+}
+
+#[test]
+fn when_next_fails_it_delivers_what_it_has_and_ends_with_a_failure() {
+    let script = PlatformScript::default().next_answer(2, 500, "container error");
+    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
+    trial.report(ARRAY, "[1]");
+    trial.platform.invoke(PATIENCE);
+    assert_eq!(trial.process.exit(PATIENCE).code(), Some(1));
+    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    let log = trial.process.log();
+    assert!(log.contains("cannot get the next event: 500"), "{log}");
+}
+
+#[test]
+fn an_event_it_does_not_know_is_ignored() {
+    let script = PlatformScript::default()
+        .next_answer(1, 200, r#"{"eventType":"RESTORE"}"#)
+        .next_answer(2, 200, "no json");
+    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
+    trial.platform.invoke(PATIENCE);
+    trial.shut_down();
+}
+
+#[test]
+fn a_platform_that_answers_nothing_but_nonsense_ends_it() {
+    let script = (1..=200)
+        .fold(PlatformScript::default(), |script, nth| script.next_answer(nth, 200, "no json"));
+    let platform = Platform::start_with(script);
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .on(&platform)
+        .start();
+    assert_eq!(process.exit(PATIENCE).code(), Some(1));
+    let polls = platform.calls().iter().filter(|call| call.path.ends_with("/next")).count();
+    assert_eq!(polls, 101);
+}
+
+#[test]
+fn the_local_port_takes_connections_before_the_registration_is_answered() {
+    let platform = Platform::start();
+    let port = free_port();
+    // Whoever is registered was bound before: the platform answers only what it has read.
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", "http://127.0.0.1:9/v1")
+        .on(&platform)
+        .start();
+    drop(platform.registration(PATIENCE));
+    assert_eq!(agent::post(port, ARRAY, b"[]").status, 200);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+}
+
+#[test]
+fn nothing_but_the_runtime_api_is_contacted_before_the_first_poll_or_without_a_report() {
+    let authority = Authority::new();
+    let remote = Remote::start_tls(&authority);
+    let ca = authority.pem_file().to_str().unwrap().to_owned();
+    let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+    let paths: Vec<String> = trial.platform.calls().iter().map(|call| call.path.clone()).collect();
+    assert_eq!(paths, ["/2020-01-01/extension/register", "/2020-01-01/extension/event/next"]);
+    assert_eq!(trial.platform.connections(), 1, "one connection serves both");
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    assert_eq!(trial.remote.connections(), 0);
+    trial.shut_down();
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
+    let port = free_port();
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let platform = Platform::start();
+    let remote = Remote::start();
+    let process = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url())
+        .start();
+    for _ in 0..3 {
+        platform.invoke(PATIENCE);
+    }
+    platform.wait_for_next(PATIENCE);
+    drop(taken);
+    platform.invoke(PATIENCE);
+    platform.wait_for_next(PATIENCE);
+    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    remote.wait_for(1, PATIENCE);
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(SHUTDOWN).success());
+    let log = process.log();
+    assert_eq!(log.matches("cannot listen on 127.0.0.1").count(), 1, "{log}");
+}
+
+#[test]
+fn any_shutdown_reason_ends_it_well() {
+    for reason in ["spindown", "timeout", "failure", "SandboxTerminated", ""] {
+        let trial = Trial::start();
+        trial.platform.shutdown(reason, SHUTDOWN);
+        assert!(trial.process.exit(SHUTDOWN).success(), "{reason}");
+    }
+}

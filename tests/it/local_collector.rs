@@ -1,0 +1,366 @@
+//! What the local collector answers: a test for each row of what it promises to agents.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use sandbox::agent::{self, Connection, Response};
+use serde_json::json;
+
+use crate::trial::{ARRAY, COMPOSITE, Trial, text};
+
+/// A report of exactly this many bytes.
+fn array_of(bytes: usize) -> String {
+    format!("[\"{}\"]", "x".repeat(bytes - 4))
+}
+
+fn raw(trial: &Trial, request: &str) -> Response {
+    agent::request(trial.port, request.as_bytes())
+}
+
+#[track_caller]
+fn refused(response: &Response, status: u16) {
+    assert_eq!(response.status, status);
+    assert_eq!(response.header("Content-Type"), Some("application/json"));
+    let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+    assert!(body["error"].is_string(), "{body}");
+}
+
+#[test]
+fn both_routes_are_taken_with_and_without_base_path_trailing_slash_and_query() {
+    let trial = Trial::start();
+    let arrays = [ARRAY, "/monitoring-data", "/v1/monitoring-data/", "/v1/monitoring-data?a=b"];
+    let composites = [COMPOSITE, "/composite-monitoring-data", "/composite-monitoring-data/?"];
+    for path in arrays.into_iter().chain(composites) {
+        let response = agent::post(trial.port, path, b"[1]");
+        assert_eq!(response.status, 200, "{path}");
+        assert_eq!(response.header("Content-Type"), Some("application/json"));
+        assert_eq!(text(&response.body), "{}");
+    }
+    let paths: Vec<String> = trial.received(7).into_iter().map(|it| it.path).collect();
+    assert_eq!(paths[..4], [ARRAY; 4]);
+    assert_eq!(paths[4..], [COMPOSITE; 3]);
+    trial.shut_down();
+}
+
+#[test]
+fn a_report_without_anything_in_it_is_answered_counted_and_dropped() {
+    let trial = Trial::start();
+    let without_length =
+        "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(&trial, without_length).status, 200);
+    for body in ["", "[]", " [ ] \n"] {
+        trial.report(ARRAY, body);
+    }
+    let chunked = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+                   Connection: close\r\n\r\n";
+    for chunks in ["0\r\n\r\n", "2\r\n[]\r\n0\r\n\r\n"] {
+        assert_eq!(raw(&trial, &format!("{chunked}{chunks}")).status, 200);
+    }
+    let reports = &trial.health()["reports"];
+    assert_eq!((&reports["accepted"], &reports["dropped"]["empty"]), (&json!(6), &json!(6)));
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn a_full_buffer_answers_429_and_keeps_what_it_has() {
+    let trial = Trial::with(&[
+        ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", "http://127.0.0.1:9/v1"),
+    ]);
+    trial.report(ARRAY, &array_of(40_000));
+    refused(&agent::post(trial.port, ARRAY, array_of(40_000).as_bytes()), 429);
+    trial.report(ARRAY, &array_of(10_000));
+    let health = trial.health();
+    assert_eq!(health["reports"]["refused"]["full"], 1);
+    assert_eq!(health["reports"]["pending"], 2);
+    assert_eq!(health["buffer"]["size"], 65_536);
+    assert!(health["buffer"]["held"].as_u64().unwrap() > 50_000, "{health}");
+    let log = trial.shut_down();
+    assert!(log.contains("lost: 2 unsent, 1 refused as full"), "{log}");
+}
+
+#[test]
+fn what_was_delivered_makes_room_again() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    for n in 1..=20 {
+        trial.report(ARRAY, &array_of(40_000));
+        trial.received(n);
+        // Room is made when the remote's answer is read, shortly after it was sent.
+        let waited = Instant::now();
+        while trial.health()["buffer"]["held"] != 0 {
+            assert!(waited.elapsed() < Duration::from_secs(10));
+        }
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    let largest = 64 * 1024 - 500; // headers and the payload itself count too
+    trial.report(ARRAY, &array_of(largest));
+    for bytes in [64 * 1024, 64 * 1024 + 1, 5_000_000] {
+        refused(&agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()), 413);
+    }
+    let mut connection = Connection::open(trial.port);
+    connection.send(
+        b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    for _ in 0..20 {
+        connection.send(format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000)).as_bytes());
+    }
+    connection.send(b"0\r\n\r\n");
+    refused(&connection.response(), 413);
+    connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(connection.response().status, 200, "the connection goes on");
+    assert_eq!(trial.health()["reports"]["refused"]["too_large"], 4);
+    trial.received(1);
+    trial.shut_down();
+}
+
+#[test]
+fn six_megabytes_are_taken_by_a_function_that_has_room() {
+    let trial = Trial::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
+    let body = array_of(6_000_000);
+    trial.report(ARRAY, &body);
+    assert!(trial.bodies_received(1) == [body]);
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
+    let trial = Trial::start();
+    let heads = [
+        "Content-Length: -1\r\n",
+        "Content-Length: five\r\n",
+        "Content-Length: 99999999999999999999999\r\n",
+        "Content-Length: 3\r\nContent-Length: 4\r\n",
+    ];
+    for head in heads {
+        let request = format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{head}\r\n[1]\n");
+        refused(&raw(&trial, &request), 400);
+    }
+    for chunks in ["zz\r\n[1]\r\n0\r\n\r\n", "3\r\n[1]XX0\r\n\r\n", "-3\r\n[1]\r\n0\r\n\r\n"] {
+        let head =
+            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        refused(&raw(&trial, &format!("{head}{chunks}")), 400);
+    }
+    assert_eq!(trial.health()["reports"]["refused"]["malformed"], 7);
+    assert_eq!(trial.health()["reports"]["accepted"], 0);
+    trial.shut_down();
+}
+
+#[test]
+fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
+    let trial = Trial::start();
+    let framings = [
+        ("Content-Length: 5000", "[\"half"),
+        ("Transfer-Encoding: chunked", "1000\r\n[{\"a\":[1]}"),
+        ("Transfer-Encoding: chunked", "3\r\n[1,\r\n"),
+        ("Transfer-Encoding: chunked", "3\r\n[1]"),
+    ];
+    for (framing, part) in framings {
+        let mut connection = Connection::open(trial.port);
+        let head =
+            format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}");
+        connection.send(head.as_bytes());
+        connection.half_close();
+        refused(&connection.response(), 400);
+    }
+    assert_eq!(trial.health()["reports"]["refused"]["malformed"], 4);
+    trial.report(ARRAY, "[2]");
+    assert_eq!(trial.bodies_received(1), ["[2]"]);
+    trial.shut_down();
+}
+
+#[test]
+fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
+    let trial = Trial::start();
+    for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
+        let mut connection = Connection::open(trial.port);
+        let head = format!(
+            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n[1]"
+        );
+        connection.send(head.as_bytes());
+        connection.half_close();
+        let statuses = [(); 2].map(|()| connection.response().status);
+        assert_eq!(statuses, [100, 413], "{length}");
+    }
+    assert!(trial.process.is_running());
+    trial.report(ARRAY, "[1]");
+    assert_eq!(trial.health()["reports"]["refused"]["too_large"], 3);
+    trial.shut_down();
+}
+
+#[test]
+fn health_is_the_ledger_as_json() {
+    let trial = Trial::start();
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let expected = json!({
+        "accepted": 1, "delivered": 1, "pending": 0,
+        "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "unsent": 0, "failed": 0 },
+        "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "wrong_method": 0 },
+    });
+    let waited = Instant::now();
+    while trial.health()["reports"] != expected {
+        assert!(waited.elapsed() < Duration::from_secs(10), "{}", trial.health());
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn another_path_is_404_and_another_method_405_with_allow() {
+    let trial = Trial::start();
+    for path in ["/", "/v1", "/v1/other", "/v2/monitoring-data", "/../etc/passwd"] {
+        refused(&agent::post(trial.port, path, b"[1]"), 404);
+    }
+    for (method, path, allowed) in [
+        ("GET", ARRAY, "POST"),
+        ("PUT", COMPOSITE, "POST"),
+        ("DELETE", ARRAY, "POST"),
+        ("POST", "/health", "GET"),
+    ] {
+        let body = array_of(3_000);
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n{body}");
+        let response = raw(&trial, &request);
+        refused(&response, 405);
+        assert_eq!(response.header("Allow"), Some(allowed));
+    }
+    let refusals = &trial.health()["reports"]["refused"];
+    assert_eq!((&refusals["unknown_path"], &refusals["wrong_method"]), (&json!(5), &json!(4)));
+    assert_eq!(trial.shut_down(), "", "a stray request is no loss");
+}
+
+#[test]
+fn ipv6_localhost_is_served_too() {
+    let trial = Trial::start();
+    let mut connection = Connection::open_at(SocketAddr::from((Ipv6Addr::LOCALHOST, trial.port)));
+    connection.send(
+        b"POST /v1/monitoring-data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[6]",
+    );
+    assert_eq!(connection.response().status, 200);
+    assert_eq!(trial.bodies_received(1), ["[6]"]);
+    trial.shut_down();
+}
+
+#[test]
+fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    for framing in
+        ["Content-Length: 3\r\n\r\n[1]", "transfer-encoding: Chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\n"]
+    {
+        for _ in 0..10 {
+            connection.send(
+                format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{framing}").as_bytes(),
+            );
+            assert_eq!(connection.response().status, 200);
+        }
+    }
+    connection.send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\n[1]");
+    let last = connection.response();
+    assert_eq!((last.status, last.header("Connection")), (200, Some("close")));
+    assert!(connection.is_closed(Duration::from_secs(10)));
+    assert_eq!(trial.bodies_received(21), ["[1]"; 21]);
+    trial.shut_down();
+}
+
+#[test]
+fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    connection.send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(connection.response().status, 100);
+    connection.send(b"[1]");
+    assert_eq!(connection.response().status, 200);
+    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    trial.shut_down();
+}
+
+#[test]
+fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
+    let trial = Trial::start();
+    let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(trial.port)).collect();
+    let head = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n[\"xxx";
+    for connection in &mut stalled {
+        connection.send(head.as_bytes());
+    }
+    for n in 1..=20 {
+        trial.report(ARRAY, &array_of(2_000));
+        trial.received(n);
+    }
+    for connection in &mut stalled {
+        connection.send(format!("{}\"]", "x".repeat(4000 - 7)).as_bytes());
+        assert_eq!(connection.response().status, 200);
+    }
+    trial.received(60);
+    trial.shut_down();
+}
+
+#[test]
+fn connections_opened_all_at_once_and_kept_are_all_served() {
+    let trial = Trial::start();
+    for _ in 0..5 {
+        let mut connections: Vec<_> = (0..20).map(|_| Connection::open(trial.port)).collect();
+        let request =
+            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]";
+        for connection in &mut connections {
+            connection.send(request.as_bytes());
+        }
+        for connection in &mut connections {
+            assert_eq!(connection.response().status, 200);
+        }
+    }
+    trial.received(100);
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn twenty_agents_at_once_are_all_answered_and_delivered() {
+    let trial = Trial::start();
+    std::thread::scope(|scope| {
+        for agent in 0..20 {
+            let trial = &trial;
+            scope.spawn(move || {
+                for n in 0..20 {
+                    trial.report(ARRAY, &format!("[{agent},{n},\"{}\"]", "x".repeat(3_000)));
+                }
+            });
+        }
+    });
+    let mut bodies = trial.bodies_received(400);
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), 400, "each once");
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn clients_that_reset_right_after_sending_do_no_harm() {
+    let trial = Trial::start();
+    for _ in 0..300 {
+        let mut connection = Connection::open(trial.port);
+        connection
+            .send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]");
+        connection.reset();
+    }
+    assert!(trial.process.is_running());
+    trial.report(ARRAY, "[2]");
+    let log = trial.shut_down();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn requests_sent_ahead_are_answered_in_order() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    let requests: String = ["POST /v1/monitoring-data", "GET /health", "POST /nowhere"]
+        .map(|line| format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]"))
+        .concat();
+    connection.send(requests.as_bytes());
+    let statuses: Vec<u16> = (0..3).map(|_| connection.response().status).collect();
+    assert_eq!(statuses, [200, 200, 404]);
+    trial.shut_down();
+}

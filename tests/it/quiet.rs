@@ -1,0 +1,85 @@
+//! What is logged, and what never is.
+
+use sandbox::{Answer, Authority, Launch, Platform, Proxy, Remote};
+
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, binary};
+
+#[test]
+fn a_healthy_sandbox_logs_nothing_at_the_default_level() {
+    let trial = Trial::start();
+    for _ in 0..5 {
+        trial.platform.invoke(PATIENCE);
+        trial.report(ARRAY, "[1]");
+        trial.report(COMPOSITE, r#"{"a":1}"#);
+    }
+    trial.received(10);
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn no_line_at_any_level_holds_a_key_a_header_or_a_body() {
+    let authority = Authority::new();
+    let ca = authority.pem_file().to_str().unwrap().to_owned();
+    let proxy = Proxy::start().requiring("proxy-user", "proxy-password");
+    let proxy_url = proxy.url().replace("http://", "http://proxy-user:proxy-password@");
+    let environment = [
+        ("THUNDRA_EXTENSION_LOG_LEVEL", "trace"),
+        ("THUNDRA_APIKEY", "environments-key"),
+        ("SSL_CERT_FILE", &ca),
+        ("THUNDRA_EXTENSION_PROXY", &proxy_url),
+    ];
+    let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &environment);
+    for status in [200, 401, 500] {
+        trial.remote.answer_with(move |_| Answer::status(status));
+        trial.platform.invoke(PATIENCE);
+        trial.report(ARRAY, r#"["bodys-secret"]"#);
+        let without_key = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\
+                           X-Secret: headers-secret\r\nConnection: close\r\n\r\n[1]";
+        let response = sandbox::agent::request(trial.port, without_key.as_bytes());
+        assert_eq!(response.status, 200);
+    }
+    trial.received(5);
+    let health = trial.health().to_string();
+    let log = trial.shut_down();
+    assert!(log.contains("TRACE") && log.contains("delivered"), "{log}");
+    for secret in ["test-key", "environments-key", "proxy-user", "proxy-password", "s-secret"] {
+        assert!(!log.contains(secret) && !health.contains(secret), "{secret} in\n{log}\n{health}");
+    }
+}
+
+#[test]
+fn lines_are_json_where_the_functions_log_format_is() {
+    let trial = Trial::with(&[
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
+        ("THUNDRA_EXTENSION_FLUSH", "say \"never\""),
+    ]);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let log = trial.shut_down();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let levels: Vec<&str> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert!(levels.contains(&"WARN") && levels.contains(&"DEBUG"), "{log}");
+    for line in lines {
+        assert_eq!(line["logger"], "thundra-lambda-extension");
+        let timestamp = line["timestamp"].as_str().unwrap();
+        assert!(timestamp.starts_with("20") && timestamp.ends_with('Z'), "{timestamp}");
+    }
+}
+
+#[test]
+fn lines_are_text_and_carry_the_extensions_name_otherwise() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let line = "[thundra-lambda-extension] INFO delivered 1 of 1 accepted reports\n";
+    assert_eq!(trial.shut_down(), line);
+}
+
+#[test]
+fn at_level_off_not_even_an_error_is_logged() {
+    let process = Launch::of(binary()).env("THUNDRA_EXTENSION_LOG_LEVEL", "off").start();
+    assert!(!process.exit(SHUTDOWN).success());
+    assert_eq!(process.log(), "");
+}

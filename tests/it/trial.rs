@@ -1,0 +1,95 @@
+//! One extension on one local Lambda with one remote, and what every test asks of it at the end.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandbox::{Launch, Platform, Process, Received, Remote, agent, free_port};
+
+/// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What Lambda gives all extensions together at the end.
+pub const SHUTDOWN: Duration = Duration::from_secs(2);
+
+pub const ARRAY: &str = "/v1/monitoring-data";
+pub const COMPOSITE: &str = "/v1/composite-monitoring-data";
+
+/// The extension under test.
+pub fn binary() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_thundra-lambda-extension");
+    env::var_os("EXTENSION_BINARY").map_or_else(|| built.into(), PathBuf::from)
+}
+
+pub struct Trial {
+    pub platform: Platform,
+    pub remote: Remote,
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Trial {
+    /// With a remote that takes everything.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// As [`Self::start`], with these variables set.
+    pub fn with(environment: &[(&str, &str)]) -> Self {
+        Self::on(Platform::start(), Remote::start(), environment)
+    }
+
+    /// Started, and polling for its first event.
+    pub fn on(platform: Platform, remote: Remote, environment: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let launch = Launch::of(binary())
+            .on(&platform)
+            .env("THUNDRA_EXTENSION_PORT", port.to_string())
+            .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url());
+        let set = |launch: Launch, (name, value): &(&str, &str)| launch.env(name, value);
+        let process = environment.iter().fold(launch, set).start();
+        platform.wait_for_next(PATIENCE);
+        Self { platform, remote, process, port }
+    }
+
+    /// Posts a report and expects it to be taken.
+    #[track_caller]
+    pub fn report(&self, path: &str, body: &str) {
+        let response = agent::post(self.port, path, body.as_bytes());
+        assert_eq!((response.status, text(&response.body)), (200, "{}"));
+    }
+
+    /// What the remote has received once it has received `count` requests.
+    #[track_caller]
+    pub fn received(&self, count: usize) -> Vec<Received> {
+        self.remote.wait_for(count, PATIENCE)
+    }
+
+    pub fn bodies_received(&self, count: usize) -> Vec<String> {
+        self.received(count).iter().map(|it| text(&it.body).to_owned()).collect()
+    }
+
+    pub fn health(&self) -> serde_json::Value {
+        let request = "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let response = agent::request(self.port, request.as_bytes());
+        assert_eq!(response.status, 200);
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// Ends the sandbox and returns the extension's log. The extension has to have kept to the
+    /// contract all the time, and to exit with 0 before it would be killed.
+    #[track_caller]
+    pub fn shut_down(self) -> String {
+        self.platform.shutdown("spindown", SHUTDOWN);
+        let status = self.process.exit(SHUTDOWN);
+        let log = self.process.log();
+        assert!(status.success(), "exited with {status}; its log:\n{log}");
+        assert_eq!(self.platform.violations(), Vec::<String>::new());
+        log
+    }
+}
+
+#[track_caller]
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
