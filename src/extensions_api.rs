@@ -90,7 +90,11 @@ impl RuntimeApi {
             .header("Lambda-Extension-Name", name)
             .header("Content-Type", "application/json")
             .config()
-            .timeout_global(Some(REGISTER_TIMEOUT))
+            // One for each step: with a limit on the whole, ureq would start a thread to look up the
+            // address.
+            .timeout_connect(Some(REGISTER_TIMEOUT))
+            .timeout_recv_response(Some(REGISTER_TIMEOUT))
+            .timeout_recv_body(Some(REGISTER_TIMEOUT))
             .build()
             .send(events)
             .map_err(ApiError::Unanswered)?;
