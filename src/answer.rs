@@ -52,13 +52,15 @@ impl Answer {
         }
     }
 
-    /// Sends the answer and gives up the connection, for a body that must not be read: neither it nor
-    /// the request may be dropped (see `body::TOLD_LENGTH_MAX`), so both stay open and in memory, and
-    /// with them two descriptors and one of tiny_http's threads, until the process ends.
+    /// Sends the answer and gives up the connection, for a body that must not be read: neither it
+    /// nor the request may be dropped (see `body::TOLD_LENGTH_MAX`), so both stay open and in
+    /// memory, and with them two descriptors and one of tiny_http's threads, until the process
+    /// ends.
     pub fn send_and_abandon(self, request: Request) {
         let bytes = self.to_bytes(&request);
         // Only an upgrade hands out the writer without dropping the body. An interim response goes
-        // before the real one, since that of an upgrade has no length; clients skip it (RFC 9110, 15.2).
+        // before the real one, since that of an upgrade has no length; clients skip it (RFC 9110,
+        // 15.2).
         let mut stream = request.upgrade("none", Response::empty(StatusCode(100)));
         if let Err(error) = stream.write_all(&bytes).and_then(|()| stream.flush()) {
             log::debug!("cannot answer an agent: {error}");

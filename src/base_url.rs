@@ -10,8 +10,8 @@ use ureq::http::Uri;
 pub struct BaseUrl(Uri);
 
 impl BaseUrl {
-    /// `None` for anything else: credentials in it would have to be kept out of the log, and a query
-    /// would swallow the route.
+    /// `None` for anything else: credentials in it would have to be kept out of the log, and a
+    /// query would swallow the route.
     pub fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.trim_end_matches('/').parse().ok()?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -56,8 +56,8 @@ impl Display for BaseUrl {
     }
 }
 
-/// Whether the entries of a `NO_PROXY` list exempt `remote`: `*`, a host, a domain with all below it,
-/// each with or without a port. Networks in CIDR form match nothing.
+/// Whether the entries of a `NO_PROXY` list exempt `remote`: `*`, a host, a domain with all below
+/// it, each with or without a port. Networks in CIDR form match nothing.
 pub fn bypasses_proxy(remote: &BaseUrl, list: &str) -> bool {
     let host = remote.host().to_ascii_lowercase();
     list.split(',').map(|it| it.trim().to_ascii_lowercase()).any(|entry| {

@@ -1,8 +1,9 @@
 //! Reads a request's body into memory that was paid for first, or past it.
 //!
-//! Invariant: a body is read to its end whatever becomes of it, here or by [`skip`]. tiny_http reads what is left when a
-//! request is dropped, and allocates all of that length at once to do so; and a connection closed
-//! with unread bytes is reset, which agents turn into errors of the function.
+//! Invariant: a body is read to its end whatever becomes of it, here or by [`skip`]. tiny_http
+//! reads what is left when a request is dropped, and allocates all of that length at once to do so;
+//! and a connection closed with unread bytes is reset, which agents turn into errors of the
+//! function.
 
 use std::io::{self, Read};
 
@@ -84,7 +85,8 @@ impl Framing {
                 .map(|it| it.value.as_str())
         };
         if values("Transfer-Encoding").next().is_some() {
-            // tiny_http takes any transfer encoding for chunked, and ignores a length beside it (RFC 9112, 6.3).
+            // tiny_http takes any transfer encoding for chunked, and ignores a length beside it
+            // (RFC 9112, 6.3).
             return Self::Chunked;
         }
         let mut lengths = values("Content-Length").map(str::trim);

@@ -46,7 +46,8 @@ struct Door {
     address: SocketAddr,
     listener: Option<TcpListener>,
     is_open: Arc<AtomicBool>,
-    /// Whether it was said why it is not open: once is enough, it is tried again at each invocation.
+    /// Whether it was said why it is not open: once is enough, it is tried again at each
+    /// invocation.
     is_explained: bool,
 }
 
@@ -94,7 +95,8 @@ impl Door {
         is_open.store(true, Ordering::Relaxed);
         let closed = move |error| {
             log::warn!(
-                "cannot accept connections on {address}: {error}; trying again at the next invocation"
+                "cannot accept connections on {address}: {error}; trying again at the next \
+                 invocation"
             );
             is_open.store(false, Ordering::Relaxed);
         };
@@ -108,13 +110,14 @@ impl Door {
 
     fn explain(&mut self, error: &io::Error) {
         let address = self.address;
-        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, and only where it exists.
+        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, and only where it
+        // exists.
         let is_news = !mem::replace(&mut self.is_explained, true) && address.is_ipv4();
         let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
-            "cannot listen on {address}: {error}; agents' reports are not taken there, trying again \
-             at each invocation"
+            "cannot listen on {address}: {error}; agents' reports are not taken there, trying \
+             again at each invocation"
         );
     }
 }

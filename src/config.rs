@@ -1,7 +1,8 @@
 //! The environment as a [`Config`]: a pure function of an [`Environment`].
 //!
-//! Invariant: no value is fatal. Each bad one becomes a [`Problem`] that names the variable, what it
-//! held (unless that may be a secret) and what is used instead; all of them are reported at once.
+//! Invariant: no value is fatal. Each bad one becomes a [`Problem`] that names the variable, what
+//! it held (unless that may be a secret) and what is used instead; all of them are reported at
+//! once.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -40,12 +41,14 @@ const PORT_DEFAULT: u16 = 3333;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// The smallest function Lambda offers ("Lambda quotas"), in bytes; assumed where the size is unknown.
+/// The smallest function Lambda offers ("Lambda quotas"), in bytes; assumed where the size is
+/// unknown.
 const FUNCTION_MEMORY_MIN: usize = 128 * MIB;
 /// Share of the function's memory that the buffer takes by default.
 const BUFFER_SHARE: usize = 32;
 const BUFFER_DEFAULT_RANGE: (usize, usize) = (MIB, 16 * MIB);
-/// What may be asked for: one report has to fit, and most of a small function's memory must stay its own.
+/// What may be asked for: one report has to fit, and most of a small function's memory must stay
+/// its own.
 const BUFFER_RANGE: (usize, usize) = (64 * KIB, 64 * MIB);
 
 #[derive(Debug)]
@@ -202,7 +205,9 @@ impl Reading<'_> {
                     // Agents that know no local collector (Go) are pointed at this one by it.
                     Some(url) if url.is_local(port) => {}
                     Some(url) => return url,
-                    None => self.problem(format!("{name} holds something that is not an http or https URL; {regional} is used")),
+                    None => self.problem(format!(
+                        "{name} holds something that is not an http or https URL; {regional} is used"
+                    )),
                 }
             }
         }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// From `deadlineMs` of an event: milliseconds since the epoch, not a duration
-    /// ("Using the Lambda extensions API", Next). A moment in the past is now; one further away than
-    /// `at_most` (a wall clock that was set between the platform's reading and ours) is `at_most` away.
+    /// From `deadlineMs` of an event: milliseconds since the epoch, not a duration ("Using the
+    /// Lambda extensions API", Next). A moment in the past is now; one further away than `at_most`
+    /// (a wall clock that was set between the platform's reading and ours) is `at_most` away.
     pub fn from_epoch_ms(deadline_ms: u64, at_most: Duration, now: Now) -> Self {
         let deadline = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(deadline_ms));
         let left = deadline.and_then(|it| it.duration_since(now.wall).ok()).unwrap_or_default();

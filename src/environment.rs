@@ -26,7 +26,8 @@ impl Environment {
         found.map(|(_, value)| value.trim()).filter(|it| !it.is_empty())
     }
 
-    /// The name, as it is written, and the value of the first variable whose name starts and ends so.
+    /// The name, as it is written, and the value of the first variable whose name starts and ends
+    /// so.
     pub fn find(&self, prefix: &str, suffix: &str) -> Option<(&str, &str)> {
         let fits = |name: &str| {
             let name = name.to_ascii_uppercase();

@@ -1,9 +1,9 @@
 //! Client of the Extensions API, version 2020-01-01, over plain HTTP to the address in
 //! `AWS_LAMBDA_RUNTIME_API` ("Using the Lambda extensions API to create extensions").
 //!
-//! Invariant: `/event/next` has no time limit, is never abandoned and never polled twice. The process
-//! may be frozen inside it for hours, and the platform answers the second of two polls with 403 and
-//! hands the next event to nobody. So nothing here retries it: its failure is final.
+//! Invariant: `/event/next` has no time limit, is never abandoned and never polled twice. The
+//! process may be frozen inside it for hours, and the platform answers the second of two polls with
+//! 403 and hands the next event to nobody. So nothing here retries it: its failure is final.
 
 use std::fmt::{self, Display};
 use std::io::Read;
@@ -90,8 +90,8 @@ impl RuntimeApi {
             .header("Lambda-Extension-Name", name)
             .header("Content-Type", "application/json")
             .config()
-            // One for each step: with a limit on the whole, ureq would start a thread to look up the
-            // address.
+            // One for each step: with a limit on the whole, ureq would start a thread to look up
+            // the address.
             .timeout_connect(Some(REGISTER_TIMEOUT))
             .timeout_recv_response(Some(REGISTER_TIMEOUT))
             .timeout_recv_body(Some(REGISTER_TIMEOUT))

@@ -1,8 +1,8 @@
 //! The counts behind the promise that nothing is lost silently.
 //!
 //! Invariant: `accepted = delivered + dropped + pending` at every moment. A report is accepted by
-//! making its [`Entry`], and each entry is settled exactly once: by what became of the report, or by
-//! being dropped, which counts it as failed. Pending are the entries that are alive.
+//! making its [`Entry`], and each entry is settled exactly once: by what became of the report, or
+//! by being dropped, which counts it as failed. Pending are the entries that are alive.
 
 use std::array;
 use std::sync::Arc;

@@ -16,14 +16,15 @@ use crate::sender::Message;
 /// What is left of the shutdown phase for the closing line and the way out.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
 
-/// The whole shutdown phase: no deadline is further away ("Lambda execution environment lifecycle").
+/// The whole shutdown phase: no deadline is further away ("Lambda execution environment
+/// lifecycle").
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 /// How long reports are still sent when `/event/next` failed: nothing tells when the end comes.
 const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 
-/// So many events in a row that make no sense are a platform that answers polls with nonsense; going
-/// on would be a busy loop.
+/// So many events in a row that make no sense are a platform that answers polls with nonsense;
+/// going on would be a busy loop.
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
 /// Relays until the end. The error, if any, is the reason to exit with a failure.

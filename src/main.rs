@@ -14,8 +14,10 @@
 //! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]).
 //! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
 //! 4. Bytes are held only by owning a permit, taken before they are read ([`budget`], [`body`]).
-//! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody ([`readers`]).
-//! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`], [`remote`]).
+//! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody
+//!    ([`readers`]).
+//! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`],
+//!    [`remote`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
@@ -90,7 +92,8 @@ fn register(config: &Config) -> Option<Extension> {
     };
     let Some(runtime_api) = &config.runtime_api else {
         log::error!(
-            "cannot register: AWS_LAMBDA_RUNTIME_API is not set; this program runs inside AWS Lambda only"
+            "cannot register: AWS_LAMBDA_RUNTIME_API is not set; this program runs inside AWS \
+             Lambda only"
         );
         return None;
     };
@@ -108,7 +111,8 @@ fn own_name() -> String {
 fn start(config: Config, mut doors: Doors) -> io::Result<(Doors, Intake)> {
     if config.destination.trust_all_certificates {
         log::warn!(
-            "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not checked"
+            "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
+             checked"
         );
     }
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it

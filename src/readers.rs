@@ -30,8 +30,8 @@ const READERS_MAX: usize = 128;
 /// Of a reader thread, in bytes: twice what the deepest call needs in a debug build.
 const READER_STACK: usize = 256 * 1024;
 
-/// Connecting to this very process takes microseconds, unless the kernel's queue is full; then there
-/// is no lack of connections to wake the pool.
+/// Connecting to this very process takes microseconds, unless the kernel's queue is full; then
+/// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What tiny_http reads of a body before it hands the request over, in bytes.
@@ -123,9 +123,9 @@ fn keep_waiting(waiting: &AtomicUsize) -> bool {
     waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok()
 }
 
-/// Gives tiny_http's pool a free thread, and so a connection that may be waiting there its turn, by a
-/// connection that is closed at once. One nudge for each new connection that stays is enough: each
-/// that is served lets the next one in.
+/// Gives tiny_http's pool a free thread, and so a connection that may be waiting there its turn, by
+/// a connection that is closed at once. One nudge for each new connection that stays is enough:
+/// each that is served lets the next one in.
 fn nudge(server: &Server) {
     let Some(address) = server.server_addr().to_ip() else { return };
     if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {

@@ -60,8 +60,8 @@ impl Remote {
         if had_connection
             && matches!(answer, Err(ref error) if !matches!(error, ureq::Error::Timeout(_)))
         {
-            // A connection kept from an earlier report is often dead after a freeze: that is no sign
-            // of an outage, and ureq has dropped it by now.
+            // A connection kept from an earlier report is often dead after a freeze: that is no
+            // sign of an outage, and ureq has dropped it by now.
             log::debug!("trying again on a new connection");
             answer = self.attempt(payload, deadline);
         }

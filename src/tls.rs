@@ -50,7 +50,8 @@ fn roots(extra: Option<&Path>) -> RootCertStore {
         if let Err(error) = add_roots(&mut roots, path) {
             let path = path.display();
             log::warn!(
-                "cannot use the certificates of SSL_CERT_FILE {path}: {error}; the compiled-in ones are used alone"
+                "cannot use the certificates of SSL_CERT_FILE {path}: {error}; the compiled-in \
+                 ones are used alone"
             );
         }
     }
@@ -142,8 +143,8 @@ impl fmt::Debug for TlsTransport {
     }
 }
 
-/// Takes any certificate, for `THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES`. Signatures are checked all
-/// the same: that costs nothing and finds a broken peer.
+/// Takes any certificate, for `THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES`. Signatures are checked
+/// all the same: that costs nothing and finds a broken peer.
 #[derive(Debug)]
 struct TrustAll(Arc<CryptoProvider>);
 

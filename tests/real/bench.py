@@ -1,0 +1,75 @@
+"""All that trials need, and the folders their logs go to."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import binaries
+import emulator
+import namespaces
+from functions import Function
+from trial import Broken, Record, Trial
+from workshop import Workshop
+
+
+class Bench:
+    def __init__(self, workshop: Workshop, extension: Path | None, sandbox: Path | None) -> None:
+        """Builds and fetches everything but the runtime clients."""
+        namespaces.check()
+        self._workshop = workshop
+        self.extension = binaries.extension(workshop, extension)
+        self._sandbox = binaries.sandbox(workshop, sandbox)
+        self._rie = emulator.install(workshop)
+
+    def install(self, function: Function) -> None:
+        function.client.install(self._workshop)
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Folder]:
+        folder = Folder(self._workshop.root, name)
+        try:
+            yield folder
+        except Broken as broken:
+            raise Broken(f"{broken}\nlogs: {folder.keep()}") from broken
+        finally:
+            folder.discard()
+
+    def conduct(self, trial: Trial, directory: Path, watch: Callable[[str, object], None] = lambda *_: None) -> Record:
+        directory.mkdir()
+        return trial.conduct(self._rie, self._sandbox, directory, watch)
+
+
+class Folder:
+    """Where the logs of one scenario are written: apart from other runs', and kept only if wanted."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        (root / "runs").mkdir(exist_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix=name + "-", dir=root / "runs"))
+        # The emulator's unprivileged user has to get through.
+        self.path.chmod(0o755)
+        self._kept = root / "logs" / name
+        self._is_kept = False
+
+    def keep(self) -> Path:
+        self._kept.parent.mkdir(exist_ok=True)
+        shutil.rmtree(self._kept, ignore_errors=True)
+        self.path = self.path.rename(self._kept)
+        self._is_kept = True
+        return self.path
+
+    def discard(self) -> None:
+        if not self._is_kept:
+            shutil.rmtree(self.path)
+
+
+def tails(directory: Path) -> Iterable[str]:
+    """The last lines of each log, for who can't look at the files."""
+    for log in sorted(directory.rglob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-8:]
+        if lines:
+            yield str(log)
+            yield from ("    " + line[:300] for line in lines)

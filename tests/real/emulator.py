@@ -1,0 +1,50 @@
+"""AWS's Runtime Interface Emulator, taken from the wheel of aws-sam-cli."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import zipfile
+from pathlib import Path
+
+import pins
+import python_client
+from workshop import Missing, Workshop
+
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def install(workshop: Workshop) -> Path:
+    """The path of aws-lambda-rie."""
+    architecture = ARCHITECTURES.get(platform.machine())
+    if architecture is None:
+        raise Missing(f"AWS offers no emulator for {platform.machine()}")
+
+    def make(directory: Path) -> None:
+        _download(workshop, directory)
+        _extract(directory, architecture)
+
+    recipe = {"aws-sam-cli": pins.AWS_SAM_CLI, "architecture": architecture}
+    title = f"aws-lambda-rie, out of aws-sam-cli {pins.AWS_SAM_CLI}"
+    return workshop.part("emulator", recipe, title, make) / "aws-lambda-rie"
+
+
+def _download(workshop: Workshop, directory: Path) -> None:
+    # Only a file is wanted, so what Python the package itself needs does not matter.
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python"]
+    package = f"aws-sam-cli=={pins.AWS_SAM_CLI}"
+    # The machine's Python may come without pip.
+    environment = directory / "venv"
+    python_client.create(workshop, environment)
+    workshop.run([environment / "bin" / "python3", "-m", "pip", "download", *options, "--dest", directory, package])
+    shutil.rmtree(environment)
+
+
+def _extract(directory: Path, architecture: str) -> None:
+    (wheel,) = directory.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        emulator = archive.read("samcli/local/rapid/aws-lambda-rie-" + architecture)
+    wheel.unlink()
+    target = directory / "aws-lambda-rie"
+    target.write_bytes(emulator)
+    target.chmod(0o755)

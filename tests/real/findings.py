@@ -1,0 +1,97 @@
+"""What must hold of a run. Each function returns what does not; nothing means all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from functions import KEY, Function
+from report import differences
+from trial import Record
+
+Findings = Sequence[str]
+
+
+def ended_well(record: Record) -> Findings:
+    exits, emulator = record.extension_exits(), record.shutdown["emulator"]
+    return [
+        *unless(exits == [0], f"the extension's exit statuses were {exits}, not one 0 (none: it was killed)"),
+        *unless(emulator == 0, f"the emulator ended with {emulator}"),
+    ]
+
+
+def silent(record: Record) -> Findings:
+    said = record.log("extension.log")
+    return unless(not said, f"the extension logged at the default level: {said[:300]}")
+
+
+def registered_for(events: Sequence[str], record: Record) -> Findings:
+    asked = record.registrations
+    return unless(asked[-1:] == [events], f"the extension registered for {asked}, expected {events}")
+
+
+def results_good(record: Record) -> Findings:
+    """Each invocation ended as its handler wanted it to: with an answer, or with an error of its own."""
+    results = record.results()
+    return [
+        *unless(len(results) == len(record.events), f"{len(results)} of {len(record.events)} invocations gave results"),
+        *(f"an invocation gave {status} {body:.200}" for status, body in results if status != 200),
+        *unless(any("errorType" in body for _, body in results), "no invocation was refused by the handler"),
+    ]
+
+
+def results_unchanged(alone: Record, record: Record) -> Findings:
+    """The callers got what they get when there is no extension."""
+    pairs = zip(alone.results(), record.results())
+    changes = (f"without the extension {was!s:.200}, now {now!s:.200}" for was, now in pairs if was != now)
+    return [*changes, *results_good(alone), *results_good(record)]
+
+
+def all_reported(record: Record, function: Function) -> Findings:
+    """The agent did its part, and was answered as it expects."""
+    unseen = [one for one in record.request_ids() if not any(one.encode() in post.body for post in record.posted)]
+    odd = [post for post in record.posted if post.authorization != "ApiKey " + KEY or post.path != function.path]
+    answers = {tuple(post["answer"] or ["none"]) for post in record.posts} - {("HTTP/1.1 200 OK", "{}")}
+    return [
+        *unless(len(record.request_ids()) == len(record.events), "not every result names its request"),
+        *(f"the agent posted no report about request {request}" for request in unseen),
+        *(f"the agent posted oddly: {post}" for post in odd),
+        *(f"the extension answered {answer}" for answer in answers),
+    ]
+
+
+def all_delivered(record: Record) -> Findings:
+    names = {name for request in record.requests for name in request["headers"] if name.lower().startswith("x-")}
+    return [
+        *differences(record.posted, record.arrived),
+        *(f"the agent's own header {name} reached the remote" for name in sorted(names)),
+    ]
+
+
+def nothing_reported(record: Record) -> Findings:
+    return [
+        *unless(not record.posts, "something was posted though there is no agent"),
+        *unless(not record.requests, "something arrived though nothing was posted"),
+    ]
+
+
+def several_connections(record: Record) -> Findings:
+    count = len({post["connection"] for post in record.posts})
+    return unless(count > 1, f"reports came over {count} connections: the workers were not parallel")
+
+
+def secrets_kept(record: Record) -> Findings:
+    own = record.log("extension.log")
+    logs = ("extension.log", "emulator.log", "function.log")
+    return [
+        *unless(own, "the extension logged nothing, so this shows nothing"),
+        *(f"the key is in {name}" for name in logs if KEY in record.log(name)),
+        *(
+            f"the body of {post} is in the log"
+            for post in record.posted
+            if post.body[:200].decode(errors="ignore") in own
+        ),
+    ]
+
+
+def unless(holds: object, finding: str) -> Findings:
+    return [] if holds else [finding]

@@ -1,0 +1,50 @@
+"""The functions under test: a handler, the runtime client that calls it, and the agent inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pins
+from node_client import NodeClient
+from python_client import PythonClient
+
+KEY = "k3y-0f-the-real-agents-test"
+
+
+@dataclass(frozen=True)
+class Function:
+    client: PythonClient | NodeClient
+    handler: str
+    environment: Mapping[str, str]
+    agent: str = "no agent"
+    # Where this agent posts its reports.
+    path: str = ""
+
+
+THUNDRA = {"THUNDRA_APIKEY": KEY, "THUNDRA_AGENT_REPORT_REST_LOCAL": "true"}
+CATCHPOINT = {"CATCHPOINT_APIKEY": KEY, "CATCHPOINT_REPORT_REST_LOCAL": "true"}
+
+PYTHON_COMPOSITE = Function(
+    PythonClient(pins.THUNDRA_COMPOSITE),
+    "composite.handler",
+    THUNDRA,
+    f"thundra {pins.THUNDRA_COMPOSITE} (Python)",
+    "/v1/composite-monitoring-data",
+)
+PYTHON_ARRAYS = Function(
+    PythonClient(pins.THUNDRA_ARRAYS),
+    "arrays.handler",
+    CATCHPOINT,
+    f"thundra {pins.THUNDRA_ARRAYS} (Python, package catchpoint)",
+    "/v1/monitoring-data",
+)
+NODE = Function(
+    NodeClient(),
+    "traced.handler",
+    THUNDRA,
+    f"@thundra/core {pins.THUNDRA_CORE} (Node.js)",
+    "/v1/monitoring-data",
+)
+# Shares the composite function's environment: the handler decides whether the agent is loaded.
+WITHOUT_AGENT = Function(PythonClient(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)

@@ -1,0 +1,32 @@
+"""What the test's function does, the same under every agent."""
+
+import time
+from pathlib import Path
+
+TABLE = Path("/tmp/table")
+PATIENCE_SECONDS = 10
+
+
+def answer(event, context):
+    """Takes an order, or refuses it. Names its request, so that a report can be tied to it."""
+    if event.get("refuse"):
+        raise ValueError(f"order {event['order']} refused, request {context.aws_request_id}")
+    if event.get("guests"):
+        sit_down(event["order"], event["guests"])
+    return {
+        "order": event["order"],
+        "note": event.get("note", "taken"),
+        "request": context.aws_request_id,
+        "padding": "x" * event.get("padding", 0),
+    }
+
+
+def sit_down(order, guests):
+    """Waits for the other workers' invocations; two processes of one function share nothing but /tmp."""
+    TABLE.mkdir(exist_ok=True)
+    (TABLE / str(order)).touch()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(list(TABLE.iterdir())) < guests:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other guests never came")
+        time.sleep(0.001)

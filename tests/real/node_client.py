@@ -1,0 +1,89 @@
+"""Lambda's Node.js runtime client with the agent @thundra/core."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pins
+import python_client
+from workshop import Workshop, need
+
+
+class NodeClient:
+    name = "node"
+
+    def install(self, workshop: Workshop) -> None:
+        need("npm", "gcc", "g++", "make")
+        self._node = _node(workshop)
+        packages = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC, "@thundra/core": pins.THUNDRA_CORE}
+        recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(self._node)}
+        title = "Node.js: " + ", ".join(f"{name}@{version}" for name, version in packages.items())
+
+        def make(directory: Path) -> None:
+            environment = _build_environment(self._node, _cmake(workshop, directory))
+            _npm_install(workshop, directory, packages, environment)
+
+        self._directory = workshop.part(self.name, recipe, title, make)
+
+    def command(self, handler: str) -> list[str]:
+        return [str(self._node), str(self.modules() / "aws-lambda-ric" / "index.mjs"), handler]
+
+    def reads(self) -> list[Path]:
+        """What must stay readable for the function."""
+        return [self._directory, self._node.parent.parent]
+
+    def modules(self) -> Path:
+        return self._directory / "node_modules"
+
+
+def _node(workshop: Workshop) -> Path:
+    """The machine's own node where it is new enough."""
+    own = shutil.which("node")
+    if own and _major(own) >= pins.NODE_AT_LEAST:
+        return Path(own).resolve()
+
+    def make(directory: Path) -> None:
+        _npm_install(workshop, directory, {"node": pins.NODE}, os.environ)
+
+    directory = workshop.part("node-itself", {"node": pins.NODE}, f"Node.js {pins.NODE}, from npm", make)
+    # The package `node` has the program alone; the one for this machine, which it installs, has its headers too.
+    return next(directory.glob("**/node-linux-*/bin/node"))
+
+
+def _major(node: str) -> int:
+    said = subprocess.run([node, "--version"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    found = re.match(r"v(\d+)", said)
+    return int(found.group(1)) if found else 0
+
+
+def _cmake(workshop: Workshop, directory: Path) -> str:
+    """The folder of cmake, which aws-lambda-ric builds its C++ parts with."""
+    own = shutil.which("cmake3") or shutil.which("cmake")
+    if own:
+        return str(Path(own).parent)
+    environment = directory / "cmake"
+    python_client.create(workshop, environment)
+    pip = [environment / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    workshop.run([*pip, f"cmake=={pins.CMAKE}"])
+    return str(environment / "bin")
+
+
+def _build_environment(node: Path, cmake: str) -> dict[str, str]:
+    prefix = node.parent.parent
+    path = os.pathsep.join([str(node.parent), cmake, os.environ.get("PATH", os.defpath)])
+    if (prefix / "include" / "node" / "node_api.h").exists():
+        # node-gyp would download the headers otherwise.
+        return {**os.environ, "PATH": path, "npm_config_nodedir": str(prefix)}
+    return {**os.environ, "PATH": path}
+
+
+def _npm_install(workshop: Workshop, directory: Path, packages: dict, environment: Mapping[str, str]) -> None:
+    (directory / "package.json").write_text(json.dumps({"private": True, "dependencies": packages}))
+    options = ["--no-audit", "--no-fund", "--ignore-scripts=false", f"--before={pins.NPM_BEFORE}"]
+    workshop.run(["npm", "install", *options], cwd=directory, environment=environment)

@@ -1,0 +1,49 @@
+"""Every version this test installs, in one place."""
+
+import sys
+
+# The wheel carries AWS's Runtime Interface Emulator for both architectures, in samcli/local/rapid/.
+AWS_SAM_CLI = "1.170.0"
+
+# Lambda's Python runtime client; 4.0.4 is the last that takes Python 3.9.
+AWSLAMBDARIC = "4.2.2" if sys.version_info >= (3, 10) else "4.0.4"
+
+THUNDRA_COMPOSITE = "2.7.4"  # last 2.x: reports as composites; package `thundra`
+THUNDRA_ARRAYS = "3.0.10"  # reports as arrays; package `catchpoint`
+
+# What the above bring along, at versions that Python 3.9 to 3.13 all take.
+PYTHON_CONSTRAINTS = (
+    "certifi==2026.10.18",
+    "charset-normalizer==3.5.2",
+    "enum-compat==0.0.3",
+    "fastcounter==1.1.0",
+    "gitdb==4.0.12",
+    "GitPython==3.2.1",
+    "idna==3.20",
+    "jsonpickle==1.3",
+    "opentracing==2.4.0",
+    "pep440_rs==0.6.5",
+    "Pympler==1.1",
+    "python-dateutil==3.0.0",
+    "requests==2.32.5",
+    "simplejson==4.3.0",
+    "six==1.17.0",
+    "smmap==5.0.3",
+    "snapshot-restore-py==1.0.0",
+    "typing_extensions==4.16.0",
+    "tzdata==2026.6",
+    "urllib3==2.6.3",
+    "websocket-client==1.9.0",
+    "wrapt==2.5.2",
+)
+
+AWS_LAMBDA_RIC = "4.0.2"  # Lambda's Node.js runtime client
+THUNDRA_CORE = "2.14.4"
+
+# npm takes what was published by this day, so the dependencies of dependencies stay put too.
+NPM_BEFORE = "2026-11-23"
+
+# aws-lambda-ric needs Node.js 22, and cmake to build; fetched where the machine has none.
+NODE_AT_LEAST = 22
+NODE = "22.23.3"
+CMAKE = "4.4.4"

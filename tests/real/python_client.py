@@ -1,0 +1,54 @@
+"""A virtual environment with Lambda's Python runtime client and an agent."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pins
+from workshop import Missing, Workshop
+
+
+class PythonClient:
+    def __init__(self, agent: str) -> None:
+        """`agent` is the version of the package `thundra`."""
+        self._agent = agent
+        self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}", f"thundra=={agent}"]
+
+    @property
+    def name(self) -> str:
+        return f"python{sys.version_info[0]}.{sys.version_info[1]}-thundra-{self._agent}"
+
+    def install(self, workshop: Workshop) -> None:
+        recipe = {
+            "python": sys.version,
+            "prefix": sys.base_prefix,
+            "packages": self._packages,
+            "constraints": pins.PYTHON_CONSTRAINTS,
+        }
+        title = f"Python {sys.version_info[0]}.{sys.version_info[1]}: " + ", ".join(self._packages)
+        self._directory = workshop.part(self.name, recipe, title, lambda made: self._make(workshop, made))
+
+    def command(self, handler: str) -> list[str]:
+        return [str(self._directory / "bin" / "python3"), "-m", "awslambdaric", handler]
+
+    def reads(self) -> list[Path]:
+        """What must stay readable for the function."""
+        return [self._directory, Path(sys.base_prefix)]
+
+    def modules(self) -> Path | None:
+        return None
+
+    def _make(self, workshop: Workshop, directory: Path) -> None:
+        create(workshop, directory)
+        constraints = directory / "constraints.txt"
+        constraints.write_text("\n".join(pins.PYTHON_CONSTRAINTS) + "\n")
+        install = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        workshop.run([*install, "--constraint", constraints, *self._packages])
+
+
+def create(workshop: Workshop, directory: Path) -> None:
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Missing("this Python has no ensurepip; on Debian install the package python3-venv")
+    workshop.run([sys.executable, "-m", "venv", directory])

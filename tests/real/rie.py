@@ -1,0 +1,89 @@
+"""AWS's Runtime Interface Emulator at work, with a function and an extension.
+
+Its source: https://github.com/aws/aws-lambda-runtime-interface-emulator
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ADDRESS = ("127.0.0.1", 8080)
+INVOCATIONS = "/2015-03-31/functions/function/invocations"
+TASK = Path("/var/task")
+# Where the emulator looks in Managed-Instances mode; on demand it is told.
+BOOTSTRAP = Path("/opt/bootstrap")
+
+PATIENCE_SECONDS = 30
+POLL_SECONDS = 0.01
+
+
+class Rie:
+    def __init__(self, program: str, environment: Mapping[str, str], log: Path) -> None:
+        command = [program, "--log-level", "info", "--runtime-interface-emulator-address", f"{ADDRESS[0]}:{ADDRESS[1]}"]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, str(BOOTSTRAP)],
+                cwd=TASK,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_it_listens()
+
+    def invoke_all(self, events: Sequence[dict], lanes: int) -> Iterator[dict]:
+        """The results, in order. More than one lane is for Managed-Instances mode only: two requests at
+        once end the emulator on demand with a nil pointer."""
+        with ThreadPoolExecutor(lanes) as pool:
+            yield from pool.map(self._invoke, events)
+
+    def terminate(self) -> dict:
+        """SHUTDOWN, as AWS sends it when it takes the sandbox away."""
+        began = time.perf_counter()
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait(PATIENCE_SECONDS)
+        return {"emulator": status, "seconds": time.perf_counter() - began}
+
+    def _invoke(self, event: dict) -> dict:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            result = _post(event)
+            # Only in Managed-Instances mode: all workers are busy, or not up yet. Nothing was invoked.
+            if "Runtime.Unavailable" not in result["body"] or time.monotonic() > deadline:
+                return result
+            _pause()
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                socket.create_connection(ADDRESS).close()
+                return
+            except ConnectionRefusedError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the emulator does not listen, exit status {self._process.returncode}")
+                _pause()
+
+
+def _post(event: dict) -> dict:
+    connection = http.client.HTTPConnection(*ADDRESS, timeout=PATIENCE_SECONDS)
+    began = time.perf_counter()
+    connection.request("POST", INVOCATIONS, json.dumps(event))
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return {"status": answer.status, "body": body, "milliseconds": (time.perf_counter() - began) * 1000}
+
+
+def _pause() -> None:
+    # The emulator says nowhere that it has become ready, so it has to be asked again.
+    threading.Event().wait(POLL_SECONDS)

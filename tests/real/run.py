@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Real agents, in AWS's own runtime clients, under AWS's own emulator, against the real binary.
+
+  run.py            all scenarios; the last line tells how many passed
+  run.py demo       one function with the Python agent, to be watched
+
+Needs Linux, Rust and Python 3.9 or newer; the scenarios with Node.js need npm, gcc, g++ and make as well.
+Everything else is fetched at pinned versions into target/real, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench import Bench, tails
+from demo import Demo
+from functions import PYTHON_COMPOSITE
+from scenarios import SCENARIOS, Scenario
+from terminal import Terminal
+from trial import Broken
+from workshop import Missing, Workshop
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+def main() -> int:
+    options = _options()
+    # The emulator's unprivileged user reads what is made here.
+    os.umask(0o022)
+    terminal = Terminal()
+    try:
+        terminal.title("Set-up, kept in target/")
+        bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.sandbox)
+        good = _demo(bench, terminal) if options.demo else _all_pass(bench, terminal, options)
+        return 0 if good else 1
+    except (Missing, Broken) as problem:
+        print(f"\ncan't go on: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _demo(bench: Bench, terminal: Terminal) -> bool:
+    bench.install(PYTHON_COMPOSITE)
+    return Demo(bench, terminal).run()
+
+
+def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> bool:
+    chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
+    missing = {scenario.name: _missing(bench, scenario) for scenario in chosen}
+    terminal.title("Scenarios")
+    passed = failed = 0
+    for scenario in chosen:
+        if missing[scenario.name]:
+            terminal.row(f"{terminal.mark(False)} {scenario.name:18} can't be set up: {missing[scenario.name]}")
+            failed += 1
+        elif scenario.obstacle():
+            terminal.row(f"- {scenario.name:18} not run: {scenario.obstacle()}")
+        elif _passes(bench, terminal, scenario, options.keep):
+            passed += 1
+        else:
+            failed += 1
+    print(f"\n{passed} passed, {failed} failed")
+    return failed == 0
+
+
+def _missing(bench: Bench, scenario: Scenario) -> str:
+    """One agent that can't be had must not keep the others from being tried."""
+    try:
+        bench.install(scenario.function)
+    except Missing as missing:
+        return str(missing)
+    return ""
+
+
+def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) -> bool:
+    with bench.folder(scenario.name) as folder:
+        try:
+            findings = scenario.run(bench, scenario.function, folder.path)
+        except Broken as broken:
+            findings = [str(broken)]
+        mark = terminal.mark(not findings)
+        terminal.row(f"{mark} {scenario.name:18} {scenario.function.agent}: {scenario.sentence}")
+        for finding in findings:
+            terminal.row(f"      {finding}")
+        if findings or keep:
+            terminal.row(f"      logs: {folder.keep()}")
+        if findings:
+            for line in tails(folder.path):
+                terminal.row("      " + terminal.dim(line))
+        return not findings
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [scenario.name for scenario in SCENARIOS]
+    parser.add_argument("demo", nargs="?", choices=["demo"], help="show one run instead")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--extension", type=_file, help="the binary under test, instead of building it")
+    parser.add_argument("--sandbox", type=_file, help="the program that plays the remote, instead of building it")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of what passed, too: target/real/logs")
+    return parser.parse_args()
+
+
+def _file(name: str) -> Path:
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no such file: {name}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What is tried with real agents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import Bench
+from findings import (
+    Findings,
+    all_delivered,
+    all_reported,
+    ended_well,
+    nothing_reported,
+    registered_for,
+    results_unchanged,
+    secrets_kept,
+    several_connections,
+    silent,
+)
+from functions import NODE, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
+from trial import Trial
+
+EVENTS = (
+    # Large, so that it takes several segments; first, because only then does the Node.js agent not trim it.
+    {"order": 1, "padding": 150_000},
+    {"order": 2},
+    {"order": 3, "note": "Zoë, 東京 🚀"},
+    {"order": 4, "refuse": True},
+    {"order": 5},
+)
+# Each of the two returns only once the other runs as well: two workers, two agents.
+TABLE_FOR_TWO = ({"order": 6, "guests": 2}, {"order": 7, "guests": 2})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    function: Function
+    run: Callable[[Bench, Function, Path], Findings]
+    needs_root: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return self.run.__name__.replace("_", " ")
+
+    def obstacle(self) -> str:
+        return self.needs_root if os.geteuid() != 0 else ""
+
+
+def every_report_arrives_once_and_no_result_changes(bench: Bench, function: Function, logs: Path) -> Findings:
+    alone = bench.conduct(Trial(function, EVENTS, None), logs / "alone")
+    record = bench.conduct(Trial(function, EVENTS, bench.extension), logs / "extended")
+    return [
+        *registered_for(["INVOKE", "SHUTDOWN"], record),
+        *results_unchanged(alone, record),
+        *all_reported(record, function),
+        *all_delivered(record),
+        *silent(record),
+        *ended_well(record),
+    ]
+
+
+def parallel_workers_of_managed_instances_report_too(bench: Bench, function: Function, logs: Path) -> Findings:
+    events = [*TABLE_FOR_TWO, *EVENTS]
+    alone = bench.conduct(Trial(function, events, None, managed_instances=True), logs / "alone")
+    record = bench.conduct(Trial(function, events, bench.extension, managed_instances=True), logs / "extended")
+    return [
+        *registered_for(["SHUTDOWN"], record),
+        *several_connections(record),
+        *results_unchanged(alone, record),
+        *all_reported(record, function),
+        *all_delivered(record),
+        *silent(record),
+        *ended_well(record),
+    ]
+
+
+def a_function_without_agent_is_left_alone(bench: Bench, function: Function, logs: Path) -> Findings:
+    alone = bench.conduct(Trial(function, EVENTS, None), logs / "alone")
+    record = bench.conduct(Trial(function, EVENTS, bench.extension), logs / "extended")
+    return [*results_unchanged(alone, record), *nothing_reported(record), *silent(record), *ended_well(record)]
+
+
+def no_log_holds_the_key_at_level_trace(bench: Bench, function: Function, logs: Path) -> Findings:
+    trace = {"THUNDRA_EXTENSION_LOG_LEVEL": "trace"}
+    record = bench.conduct(Trial(function, EVENTS, bench.extension, environment=trace), logs / "extended")
+    return [*all_reported(record, function), *all_delivered(record), *secrets_kept(record), *ended_well(record)]
+
+
+SCENARIOS = (
+    Scenario("python-composite", PYTHON_COMPOSITE, every_report_arrives_once_and_no_result_changes),
+    Scenario("python-arrays", PYTHON_ARRAYS, every_report_arrives_once_and_no_result_changes),
+    Scenario("node", NODE, every_report_arrives_once_and_no_result_changes),
+    Scenario(
+        "managed-instances",
+        PYTHON_COMPOSITE,
+        parallel_workers_of_managed_instances_report_too,
+        needs_root="needs root, because the emulator changes to a user of its own",
+    ),
+    Scenario("without-agent", WITHOUT_AGENT, a_function_without_agent_is_left_alone),
+    Scenario("trace", PYTHON_COMPOSITE, no_log_holds_the_key_at_level_trace),
+    Scenario("node-trace", NODE, no_log_holds_the_key_at_level_trace),
+)

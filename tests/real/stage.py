@@ -1,0 +1,158 @@
+"""One run, from inside its namespaces. Started by trial.py; prints what happened as JSON lines."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import namespaces
+from http_message import messages
+from remote import Remote
+from rie import BOOTSTRAP, TASK, Rie
+from sniffer import Sniffer
+from streams import connections
+
+COLLECTOR_PORT = 3333
+RUNTIME_API_PORT = 9001
+REGISTER = "POST /2020-01-01/extension/register "
+EXTENSIONS = Path("/opt/extensions")
+UNDER_TEST = Path("/opt/under-test")
+HOSTS = Path("/opt/hosts")
+
+
+def main() -> None:
+    plan = json.loads(Path(sys.argv[1]).read_text())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    _furnish(plan)
+    sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API_PORT)
+    remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote")
+    _emit("listening", remote.url)
+    rie = Rie(plan["rie"], _environment(plan, remote), Path(plan["directory"]) / "emulator.log")
+    for result in rie.invoke_all(plan["events"], plan["lanes"]):
+        _emit("invocation", result)
+    _emit("shutdown", rie.terminate())
+    _emit("arrived", remote.finish())
+    segments = sniffer.finish()
+    _emit("registered", _registrations(connections(segments, RUNTIME_API_PORT)))
+    _emit("posted", _posts(connections(segments, COLLECTOR_PORT)))
+
+
+def _furnish(plan: dict) -> None:
+    """A sandbox as Lambda's: code in /var/task, the extension in /opt/extensions."""
+    binary = plan["extension"] and Path(plan["extension"]).read_bytes()
+    namespaces.raise_loopback()
+    namespaces.empty_directories([Path(path) for path in plan["keep"]])
+    HOSTS.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
+    namespaces.bind(HOSTS, Path("/etc/hosts"))
+    TASK.mkdir()
+    for source in filter(Path.is_file, Path(plan["code"]).iterdir()):
+        # The content alone: a checkout may be for its owner's eyes only.
+        (TASK / source.name).write_bytes(source.read_bytes())
+    if plan["modules"]:
+        (TASK / "node_modules").symlink_to(plan["modules"])
+    _program(BOOTSTRAP, _bootstrap(plan))
+    if binary:
+        name = Path(plan["extension"]).name
+        _program(UNDER_TEST / name, binary)
+        _program(EXTENSIONS / name, _witness(plan, UNDER_TEST / name))
+
+
+def _bootstrap(plan: dict) -> bytes:
+    # Through the socket that is unset here, awslambdaric's parallel workers would write to the emulator's log.
+    return """#!/bin/sh
+unset _LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET
+export LAMBDA_TASK_ROOT={task} _HANDLER={handler}
+cd {task} && exec {command} >>{log} 2>&1
+""".format(
+        task=TASK,
+        handler=plan["handler"],
+        command=shlex.join(plan["command"]),
+        log=shlex.quote(_log(plan, "function.log")),
+    ).encode()
+
+
+def _witness(plan: dict, binary: Path) -> bytes:
+    # The emulator tells nowhere how an extension ended, and mixes its output with its own.
+    return """#!/bin/sh
+{binary} >>{log} 2>&1
+status=$?
+echo $status >>{status_file}
+exit $status
+""".format(
+        binary=shlex.quote(str(binary)),
+        log=shlex.quote(_log(plan, "extension.log")),
+        status_file=shlex.quote(_log(plan, "extension.status")),
+    ).encode()
+
+
+def _environment(plan: dict, remote: Remote) -> dict:
+    lambdas = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "en_US.UTF-8",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "example",
+        "AWS_SECRET_ACCESS_KEY": "example",
+        "AWS_SESSION_TOKEN": "example",
+        "AWS_LAMBDA_FUNCTION_NAME": "orders",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+    }
+    if plan["managed_instances"]:
+        lambdas["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan["lanes"])
+    extensions = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
+    return {**lambdas, **extensions, **plan["environment"]}
+
+
+def _registrations(runtime_api: Sequence[tuple[bytes, bytes]]) -> list[list[str]]:
+    """The events that the extension asked for, once for each time it asked."""
+    extensions = [sent for sent, _ in runtime_api if sent.startswith(REGISTER.encode())]
+    requests = [request for sent in extensions for request in messages(sent)]
+    return [json.loads(request.body)["events"] for request in requests if request.start.startswith(REGISTER)]
+
+
+def _posts(collector: Sequence[tuple[bytes, bytes]]) -> list[dict]:
+    """The agent's requests in the form of the remote's record, each with its connection and its answer."""
+    posts = []
+    for number, (sent, answered) in enumerate(collector):
+        for request, answer in zip_longest(messages(sent), messages(answered)):
+            if request is None:
+                raise RuntimeError(f"the extension answered without being asked: {answer}")
+            post = {"connection": number, "path": request.start.split(" ")[1], "headers": dict(request.headers)}
+            post["body_base64"] = base64.b64encode(request.body).decode()
+            post["answer"] = [answer.start, answer.body.decode()] if answer else None
+            posts.append(post)
+    return posts
+
+
+def _program(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+def _log(plan: dict, name: str) -> str:
+    """A file that the emulator's unprivileged user may write to, too."""
+    path = Path(plan["directory"]) / name
+    path.touch()
+    path.chmod(0o666)
+    return str(path)
+
+
+def _emit(kind: str, value: object) -> None:
+    print(json.dumps([kind, value]), flush=True)
+
+
+def _end_with_the_parent() -> None:
+    # This is the first process of its namespace: the kernel ends all others with it.
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
