@@ -46,8 +46,7 @@ struct Door {
     address: SocketAddr,
     listener: Option<TcpListener>,
     is_open: Arc<AtomicBool>,
-    /// Whether it was said why it is not open: once is enough, it is tried again at each
-    /// invocation.
+    /// Whether it was said why it is not open.
     is_explained: bool,
 }
 
@@ -108,12 +107,14 @@ impl Door {
         }
     }
 
+    /// Once is enough: it is tried again at each invocation.
     fn explain(&mut self, error: &io::Error) {
+        if mem::replace(&mut self.is_explained, true) {
+            return;
+        }
         let address = self.address;
-        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, and only where it
-        // exists.
-        let is_news = !mem::replace(&mut self.is_explained, true) && address.is_ipv4();
-        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, where it exists at all.
+        let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
             "cannot listen on {address}: {error}; agents' reports are not taken there, trying \

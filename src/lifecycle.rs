@@ -31,8 +31,10 @@ const UNKNOWN_EVENTS_MAX: u32 = 100;
 pub fn relay(extension: &Extension, mut doors: Doors, intake: &Intake) -> Result<(), ApiError> {
     let end = poll(extension, || {
         doors.open(intake);
-        // The sender ends only after this loop.
-        drop(intake.outbox.send(Message::Invoke));
+        // With nothing held there is nothing to try again, and the sender sleeps on.
+        if intake.budget.held() > 0 {
+            drop(intake.outbox.send(Message::Invoke)); // the sender ends only after this loop
+        }
     });
     settle(&end, &intake.outbox);
     let (line, lost) = intake.ledger.balance().closing_line();

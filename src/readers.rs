@@ -27,7 +27,8 @@ const READERS_IDLE: usize = 2;
 /// Lambda allows 1,024 threads for the function and all extensions together ("Lambda quotas").
 const READERS_MAX: usize = 128;
 
-/// Of a reader thread, in bytes: twice what the deepest call needs in a debug build.
+/// Of a reader thread, in bytes. Its calls are shallow; the usual 2 MiB each would only fill the
+/// address space.
 const READER_STACK: usize = 256 * 1024;
 
 /// Connecting to this very process takes microseconds, unless the kernel's queue is full; then

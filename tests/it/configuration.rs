@@ -32,11 +32,7 @@ fn collector_url_names_the_remote_with_and_without_a_trailing_slash() {
     trial.report(ARRAY, "[1]");
     assert_eq!(other.wait_for(1, PATIENCE)[0].path, ARRAY);
     assert_eq!(trial.shut_down(), "");
-    assert_eq!(trial_remote_requests(&other), 1);
-}
-
-fn trial_remote_requests(remote: &Remote) -> usize {
-    remote.received().len()
+    assert_eq!(other.received().len(), 1);
 }
 
 #[test]
@@ -286,11 +282,8 @@ fn a_remote_that_is_this_collector_itself_is_not_used() {
     assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
     platform.shutdown("spindown", SHUTDOWN);
     assert!(process.exit(SHUTDOWN).success());
-    assert!(
-        process.log().contains("1 of 1") || process.log().contains("0 of 1"),
-        "{}",
-        process.log()
-    );
+    let log = process.log();
+    assert!(log.contains("delivered 0 of 1 accepted reports, lost: 1 unsent"), "{log}");
 }
 
 #[test]
