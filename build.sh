@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# Builds the extension as one static binary per architecture, and one Lambda layer of each:
+#
+#   target/layer/{x86_64,arm64}/thundra-lambda-extension
+#   target/layer/thundra-lambda-extension-{x86_64,arm64}.zip    holding what layer.zip.spec lists
+#
+# Usage: ./build.sh [--with-qemu] [x86_64 | arm64]
+#   --with-qemu   installs qemu-user-static from Debian as well, to run the arm64 binary on x86_64:
+#                 qemu-aarch64-static target/layer/arm64/thundra-lambda-extension
+#
+# Two builds with the same toolchain give the same bytes, in whatever directory. What is missing
+# is installed where that is possible (rustup's rust-src; Debian packages, as root), and named
+# where it is not. All else stays in target/.
+set -euo pipefail
+export LC_ALL=C # readelf's words and the order of names must not depend on the user's language
+umask 022       # Lambda does not run extensions as root: others must be able to read and execute
+
+readonly NAME=thundra-lambda-extension
+readonly SIZE_BUDGET=1800000 # bytes of each binary; it is loaded at every cold start
+readonly ZIGLANG=0.15.2
+readonly CARGO_ZIGBUILD=0.24.0
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+cd "$root"
+readonly root layer=$root/target/layer venv=$root/target/zig cache=$root/target/static
+
+say() { printf '%s\n' "build.sh: $*"; }
+die() { printf 'build.sh: %s\n' "$@" >&2; exit 1; }
+
+# --- What a machine must have ---------------------------------------------------------------
+
+can_apt() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
+
+# --no-remove: rustc-web would otherwise push out a rustc that somebody installed.
+apt_install() {
+  say "installing Debian packages: $*"
+  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-remove \
+    --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null
+}
+
+# Host tools: cc links build scripts, python3 carries zig and writes the zip, readelf checks.
+ensure_tools() {
+  local packages=() missing=()
+  command -v cc >/dev/null || { packages+=(gcc libc6-dev); missing+=("cc (a C compiler with libc headers)"); }
+  command -v readelf >/dev/null || { packages+=(binutils); missing+=("readelf (of binutils)"); }
+  python3 -c 'import ensurepip, venv, zlib' 2>/dev/null ||
+    { packages+=(python3 python3-venv); missing+=("python3 with its venv module"); }
+  if ((with_qemu)) && ! command -v qemu-aarch64-static >/dev/null; then
+    packages+=(qemu-user-static); missing+=("qemu-aarch64-static (of qemu-user-static)")
+  fi
+  ((${#packages[@]})) || return 0
+  can_apt || die "these are missing, please install them:" "${missing[@]/#/  }" \
+    "On Debian, as root: apt-get install ${packages[*]}"
+  apt_install "${packages[@]}" || die "could not install: ${packages[*]}"
+}
+
+# --- The Rust toolchain ---------------------------------------------------------------------
+# std is built together with the program, from the source that belongs to the compiler, for two
+# reasons: a musl target cannot be had everywhere, and the std that rustup ships brings its
+# backtrace printer along, 280 kB that would break the budget. Compiler and source must be of one
+# version: std uses what only its own compiler knows. So a source is taken only from below the
+# compiler's own root, and Debian's source is never mixed with rustup's compiler.
+
+# usable_toolchain SYSROOT: is there a cargo, a rustc that is new enough, and std's source?
+usable_toolchain() {
+  local wanted version source
+  [[ $1 && -x $1/bin/cargo && -x $1/bin/rustc && -e $1/lib/rustlib/src/rust/library/std/Cargo.toml ]] || return 1
+  wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+  version=$("$1/bin/rustc" -vV | sed -n 's/^release: //p')
+  source=$(readlink -f "$1/lib/rustlib/src/rust")
+  [[ $(printf '%s\n' "$wanted" "$version" | sort -V | head -n 1) == "$wanted" ]] &&
+    [[ $source != /usr/src/* || $source == */rustc-"$version" ]]
+}
+
+# Sets `sysroot`. What is there already comes first, so that a later build takes the same one.
+find_toolchain() {
+  local own=
+  if command -v rustc >/dev/null; then own=$(rustc --print sysroot) || own=; fi
+  for sysroot in "$own" /usr; do
+    if usable_toolchain "$sysroot"; then return; fi
+  done
+  if command -v rustup >/dev/null; then
+    say "adding rust-src, the source of std, to rustup's toolchain"
+    sysroot=$own
+    if rustup component add rust-src && usable_toolchain "$sysroot"; then return; fi
+    say "rustup has no rust-src for a toolchain that can build this"
+  fi
+  sysroot=/usr
+  if can_apt && apt_install rustc-web cargo-web rust-web-src ca-certificates &&
+    usable_toolchain "$sysroot"; then return; fi
+  die "no Rust toolchain with the source of its std was found. Either of these gives one:" \
+    "  rustup component add rust-src" \
+    "  apt-get install rustc-web cargo-web rust-web-src   (Debian, as root)"
+}
+
+# zig is linker, C compiler (for ring) and musl libc for both architectures in one package.
+ensure_zig() {
+  if [[ $("$venv/bin/python" -m ziglang version 2>/dev/null) != "$ZIGLANG" ||
+    $("$venv/bin/cargo-zigbuild" --version 2>/dev/null) != *" $CARGO_ZIGBUILD" ]]; then
+    say "installing ziglang $ZIGLANG and cargo-zigbuild $CARGO_ZIGBUILD from PyPI into target/"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir install \
+      "ziglang==$ZIGLANG" "cargo-zigbuild==$CARGO_ZIGBUILD" ||
+      die "could not install ziglang==$ZIGLANG and cargo-zigbuild==$CARGO_ZIGBUILD with pip"
+  fi
+}
+
+# --- Build, check, pack ---------------------------------------------------------------------
+
+# compile TARGET: nothing that it leaves in the binary may name a directory of this machine.
+compile() {
+  local crates flags=(-Clink-self-contained=no "--remap-path-prefix=$root=/build"
+    "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
+    "--remap-path-prefix=$(readlink -f "$sysroot/lib/rustlib/src/rust")=/rust")
+  for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+    flags+=("--remap-path-prefix=$crates=/crates")
+  done
+  # RUSTC_BOOTSTRAP lets a stable cargo build std; that is all it is used for. The default
+  # features of std, its backtrace printer among them, are replaced by optimize_for_size.
+  CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf %s "${flags[*]}") RUSTC_BOOTSTRAP=1 \
+    "$venv/bin/cargo-zigbuild" zigbuild --locked --release --target "$1" --bin "$NAME" \
+    -Zbuild-std=std,panic_unwind,panic_abort -Zbuild-std-features=optimize_for_size
+}
+
+# check_static FILE: a sandbox may hold glibc of any age, or none.
+check_static() {
+  local dynamic segments
+  dynamic=$(readelf -dW "$1") && segments=$(readelf -lW "$1") || return 1
+  [[ $dynamic != *NEEDED* && $segments != *INTERP* ]]
+}
+
+# pack ARCH [ZIP]: reads the spec and refuses a bad one; given ZIP, writes it.
+pack() {
+  python3 - "$@" <<'PY'
+import os, sys, zipfile
+
+arch, target = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+files = {}
+for number, line in enumerate(open("layer.zip.spec", encoding="utf-8"), 1):
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
+        continue
+    def refuse(why):
+        sys.exit(f"build.sh: layer.zip.spec, line {number}: {why}: {line.strip()}")
+    try:
+        mode, path, source = int(fields[0], 8), fields[1], fields[2].format(arch=arch)
+    except (ValueError, LookupError):
+        refuse("not of the form MODE PATH SOURCE")
+    if len(fields) != 3 or not 0 < mode <= 0o777:
+        refuse("not of the form MODE PATH SOURCE")
+    if any(part in ("", ".", "..") for part in path.split("/")) or path in files:
+        refuse("not a plain relative path, or there twice")
+    if os.path.dirname(path) == "extensions" and mode & 0o555 != 0o555:
+        refuse("Lambda executes all that is in extensions/, but not everybody may execute this")
+    files[path] = (mode, source)
+if not files:
+    sys.exit("build.sh: layer.zip.spec lists no file")
+if target:
+    with zipfile.ZipFile(target + ".new", "w") as layer:
+        for path, (mode, source) in sorted(files.items()):
+            entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0)) # the oldest a zip can hold
+            entry.create_system = 3 # Unix: without it the mode is lost, and the extension can't start
+            entry.external_attr = (0o100000 | mode) << 16
+            with open(source, "rb") as data:
+                layer.writestr(entry, data.read(), zipfile.ZIP_DEFLATED, compresslevel=9)
+    os.replace(target + ".new", target)
+PY
+}
+
+# build_layer ARCH TARGET: adds its row of the table to `report`.
+build_layer() {
+  local arch=$1 binary=$layer/$1/$NAME zip=$layer/$NAME-$1.zip size verdict=ok
+  say "compiling for $2"
+  compile "$2"
+  mkdir -p "$layer/$arch"
+  install -m 755 "$cache/$2/release/$NAME" "$binary"
+  size=$(($(wc -c <"$binary")))
+  ((size <= SIZE_BUDGET)) || verdict="OVER THE BUDGET of $SIZE_BUDGET bytes"
+  check_static "$binary" || verdict="NOT STATIC: it has a NEEDED entry or an interpreter"
+  if [[ $verdict == ok ]]; then pack "$arch" "$zip"; else failed=1; fi
+  report+=$(printf '%-8s %10s %10s  %s' "$arch" "$size" "$([[ -e $zip ]] && wc -c <"$zip")" "$verdict")$'\n'
+}
+
+with_qemu=0 archs=() failed=0 report=
+for argument in "$@"; do
+  case $argument in
+    --with-qemu) with_qemu=1 ;;
+    x86_64 | arm64) archs+=("$argument") ;;
+    *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [x86_64 | arm64]" ;;
+  esac
+done
+((${#archs[@]})) || archs=(x86_64 arm64)
+
+ensure_tools
+for arch in "${archs[@]}"; do
+  rm -f "$layer/$NAME-$arch.zip" # after a failure there must be none left from an earlier build
+  pack "$arch"                   # a bad spec is told before the long work
+done
+find_toolchain
+ensure_zig
+say "compiler: $("$sysroot/bin/rustc" --version), with std built from $sysroot/lib/rustlib/src/rust"
+say "linker and C compiler: zig $ZIGLANG with cargo-zigbuild $CARGO_ZIGBUILD, in target/zig"
+
+export CARGO=$sysroot/bin/cargo RUSTC=$sysroot/bin/rustc PATH=$venv/bin:$PATH
+export CARGO_TARGET_DIR=$cache CARGO_ZIGBUILD_PYTHON_PATH=$venv/bin/python
+export CARGO_ZIGBUILD_CACHE_DIR=$cache/zigbuild ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
+"$CARGO" fetch --quiet --locked # so that the crates' directory exists when its name is remapped
+
+for arch in "${archs[@]}"; do
+  case $arch in
+    x86_64) build_layer x86_64 x86_64-unknown-linux-musl ;;
+    arm64) build_layer arm64 aarch64-unknown-linux-musl ;;
+  esac
+done
+
+printf '\n%-8s %10s %10s\n%s' "" "binary" "zip" "$report"
+((!failed)) || die "the build is not fit for a layer; see the table"

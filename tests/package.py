@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Checks what build.sh made: the layers' zips and the binaries in them.
+
+    ./build.sh && tests/package.py                  the zips against layer.zip.spec
+    tests/package.py --run                          and start each binary (the foreign one under qemu)
+    tests/package.py --rebuild [x86_64 | arm64]     and build again, elsewhere: the same bytes must come out
+
+It reads the spec and the ELF headers on its own, so that a mistake in build.sh is not repeated here.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYER = ROOT / "target" / "layer"
+NAME = "thundra-lambda-extension"
+MACHINES = {"x86_64": 62, "arm64": 183}  # e_machine
+PT_DYNAMIC, PT_INTERP, DT_NULL, DT_NEEDED = 2, 3, 0, 1
+
+failures = 0
+
+
+def check(what, passed, detail=""):
+    global failures
+    failures += not passed
+    print(f"{'ok    ' if passed else 'FAILED'}  {what}{f': {detail}' if detail and not passed else ''}", flush=True)
+
+
+def zip_of(arch, root=ROOT):
+    return root / "target" / "layer" / f"{NAME}-{arch}.zip"
+
+
+def spec(arch):
+    """The files that the layer must hold: path in the zip -> (mode, source)."""
+    files = {}
+    for line in (ROOT / "layer.zip.spec").read_text().splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            mode, path, source = line.split()
+            files[path] = int(mode, 8), ROOT / source.replace("{arch}", arch)
+    return files
+
+
+def check_zip(arch):
+    files = spec(arch)
+    with zipfile.ZipFile(zip_of(arch)) as layer:
+        entries = layer.infolist()
+        names = [entry.filename for entry in entries]
+        check(f"{arch}: the zip holds what the spec lists, sorted", names == sorted(files), f"{names}")
+        for entry in entries:
+            mode, source = files.get(entry.filename, (None, None))
+            if source is None:
+                continue
+            found = entry.external_attr >> 16
+            check(f"{arch}: {entry.filename} has mode {mode:04o}", found == stat.S_IFREG | mode, f"{found:o}")
+            check(f"{arch}: {entry.filename} is marked as made by Unix", entry.create_system == 3)
+            check(f"{arch}: {entry.filename} is dated 1980", entry.date_time == (1980, 1, 1, 0, 0, 0))
+            check(f"{arch}: {entry.filename} has the bytes of its source", layer.read(entry) == source.read_bytes())
+        # Lambda executes all that is directly in extensions/, and hidden files are no exception.
+        executed = [name for name in names if name.startswith("extensions/")]
+        check(f"{arch}: extensions/ holds the extension alone", executed == [f"extensions/{NAME}"], f"{executed}")
+        check_elf(arch, layer.read(f"extensions/{NAME}"))
+
+
+def check_elf(arch, elf):
+    check(f"{arch}: a 64-bit little-endian ELF file", elf[:6] == b"\x7fELF\x02\x01")
+    machine, = struct.unpack_from("<H", elf, 18)
+    check(f"{arch}: for this architecture", machine == MACHINES[arch], f"e_machine is {machine}")
+    table, = struct.unpack_from("<Q", elf, 32)
+    size, count = struct.unpack_from("<HH", elf, 54)
+    segments = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
+    check(f"{arch}: no interpreter", all(kind != PT_INTERP for kind, *_ in segments))
+    tags = set()
+    for kind, _, offset, _, _, length in segments:
+        if kind == PT_DYNAMIC:
+            tags |= {tag for tag, _ in struct.iter_unpack("<QQ", elf[offset : offset + length])}
+    check(f"{arch}: needs no library", DT_NEEDED not in tags)
+    # Panics in threads of libraries are survived, which takes the tables to unwind by.
+    check(f"{arch}: can unwind", any(kind == 0x6474E550 for kind, *_ in segments), "no GNU_EH_FRAME")
+
+
+def check_refusals():
+    """A spec that Lambda would choke on is refused, at once."""
+    good = "0755 extensions/a LICENSE\n"
+    bad = {
+        "a file in extensions/ that is not executable": good + "0644 extensions/LICENSE LICENSE\n",
+        "a file in extensions/ that only its owner can execute": "0700 extensions/a LICENSE\n",
+        "a path twice": good + good,
+        "a path out of the layer": good + "0644 ../LICENSE LICENSE\n",
+        "a line without source": good + "0644 LICENSE\n",
+        "no file": "# nothing\n",
+    }
+    for what, text in bad.items():
+        with tempfile.TemporaryDirectory() as directory:
+            shutil.copy(ROOT / "build.sh", directory)
+            Path(directory, "layer.zip.spec").write_text(text)
+            done = subprocess.run([Path(directory, "build.sh")], capture_output=True, text=True, timeout=60)
+            refused = done.returncode == 1 and "layer.zip.spec" in done.stderr
+            check(f"build.sh refuses a spec with {what}", refused, done.stderr)
+
+
+def check_run(arch):
+    """The binary starts, and without a Lambda around it ends by itself."""
+    native = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine()) == arch
+    emulator = [] if native else [f"qemu-{'aarch64' if arch == 'arm64' else arch}-static"]
+    command = emulator + [str(LAYER / arch / NAME)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        check(f"{arch}: starts", False, f"{error}")
+    else:
+        # A signal shows as a negative number, or as 128 and more from an emulator.
+        check(f"{arch}: starts", 0 <= done.returncode < 126, f"ended with {done.returncode}: {done.stderr}")
+
+
+def check_rebuild(archs):
+    """A copy of the checkout in another directory gives the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="another checkout ") as directory:
+        copy = Path(directory, "a", "copy")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git"))
+        (copy / "target").mkdir()
+        # zig is fixed by its version, and is large; all that is compiled is compiled again.
+        (copy / "target" / "zig").symlink_to(ROOT / "target" / "zig")
+        for arch in archs:
+            log = copy / f"build-{arch}.log"
+            with log.open("w") as output:
+                done = subprocess.run([copy / "build.sh", arch], stdout=output, stderr=subprocess.STDOUT)
+            check(f"{arch}: builds in another directory", done.returncode == 0, log.read_text()[-2000:])
+            if done.returncode == 0:
+                first, second = (hashlib.sha256(zip_of(arch, at).read_bytes()).hexdigest() for at in (ROOT, copy))
+                check(f"{arch}: built twice, the same bytes", first == second, f"{first} and {second}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archs", metavar="ARCH", nargs="*", help="x86_64 or arm64; both unless told")
+    parser.add_argument("--run", action="store_true", help="start each binary")
+    parser.add_argument("--rebuild", action="store_true", help="build again in another directory; takes minutes")
+    options = parser.parse_args()
+    archs = options.archs or list(MACHINES)
+    if unknown := set(archs) - set(MACHINES):
+        parser.error(f"unknown architecture: {', '.join(sorted(unknown))}")
+    if absent := [arch for arch in archs if not zip_of(arch).exists()]:
+        sys.exit(f"no layer for {', '.join(absent)}: run ./build.sh first")
+    for arch in archs:
+        check_zip(arch)
+        if options.run:
+            check_run(arch)
+    check_refusals()
+    if options.rebuild:
+        check_rebuild(archs)
+    print(f"{failures} failed" if failures else "all passed")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
