@@ -206,7 +206,8 @@ impl Reading<'_> {
                     Some(url) if url.is_local(port) => {}
                     Some(url) => return url,
                     None => self.problem(format!(
-                        "{name} holds something that is not an http or https URL; {regional} is used"
+                        "{name} holds something that is not an http or https URL; the next best \
+                         is used"
                     )),
                 }
             }
@@ -237,8 +238,8 @@ impl Reading<'_> {
 
     fn proxy(&mut self, remote: &BaseUrl) -> Option<Proxy> {
         let expected = "an http or https URL of a proxy";
-        if self.environment.get(PROXY).is_some() {
-            return self.secret(PROXY, parse_proxy, expected, "no proxy");
+        if let Some(proxy) = self.secret(PROXY, parse_proxy, expected, "the next best") {
+            return Some(proxy);
         }
         let name = if remote.is_https() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
         let exempt = self.environment.get("NO_PROXY");
@@ -472,8 +473,8 @@ mod tests {
                 "THUNDRA_EXTENSION_ENABLED holds \"maybe\", which is not true or false; true is used",
                 "THUNDRA_EXTENSION_BUFFER holds \"7 bananas\", which is not a size from 64KiB to 64MiB such as 512KiB or 4MiB; 4096KiB is used",
                 "THUNDRA_EXTENSION_COLLECTOR_URL holds something that is not an http or https URL of a collector other than this one; the next best is used",
-                "THUNDRA_AGENT_REPORT_REST_BASEURL holds something that is not an http or https URL; https://collector.thundra.io/v1 is used",
-                "THUNDRA_EXTENSION_PROXY holds something that is not an http or https URL of a proxy; no proxy is used",
+                "THUNDRA_AGENT_REPORT_REST_BASEURL holds something that is not an http or https URL; the next best is used",
+                "THUNDRA_EXTENSION_PROXY holds something that is not an http or https URL of a proxy; the next best is used",
                 "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES holds \"perhaps\", which is not true or false; false is used",
                 "THUNDRA_APIKEY holds something that is not a key that fits into a header; the key of each request is used",
                 "CATCHPOINT_APIKEY holds something that is not a key that fits into a header; the key of each request is used",

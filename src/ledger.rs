@@ -188,13 +188,17 @@ impl Balance {
         self.accepted - self.delivered - self.dropped.iter().sum::<u64>()
     }
 
-    /// The line written at SHUTDOWN, and whether anything was lost. An empty report is no loss.
+    /// The line written at SHUTDOWN, and whether anything was lost. An empty report is no loss; one
+    /// that is still pending at the end is unsent.
     pub fn closing_line(&self) -> (String, bool) {
-        let dropped = Loss::ALL.into_iter().filter(|&it| it != Loss::Empty);
+        let lost = |loss| {
+            let pending = if loss == Loss::Unsent { self.pending() } else { 0 };
+            (self.dropped(loss) + pending, loss.name().to_owned())
+        };
+        let dropped = Loss::ALL.into_iter().filter(|&it| it != Loss::Empty).map(lost);
         let refused = Refusal::ALL.into_iter().filter(|&it| it.is_loss());
-        let causes: Vec<String> = (dropped.map(|it| (self.dropped(it), it.name().to_owned())))
+        let causes: Vec<String> = dropped
             .chain(refused.map(|it| (self.refused(it), format!("refused as {}", it.name()))))
-            .chain([(self.pending(), "pending".to_owned())])
             .filter(|&(count, _)| count > 0)
             .map(|(count, cause)| format!("{count} {cause}"))
             .collect();
@@ -276,6 +280,16 @@ mod tests {
             "delivered 1 of 4 accepted reports, lost: 1 unauthorized, 2 unsent, 1 refused as full",
             true,
         );
+    }
+
+    #[test]
+    fn what_is_pending_at_the_end_is_unsent() {
+        let ledger = Ledger::default();
+        let _in_hand = ledger.accept();
+        ledger.accept().settle(Outcome::Dropped(Loss::Unsent));
+        let (line, lost) = ledger.balance().closing_line();
+        assert!(lost);
+        assert_eq!(line, "delivered 0 of 2 accepted reports, lost: 2 unsent");
     }
 
     #[test]

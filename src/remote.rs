@@ -19,7 +19,8 @@ use crate::ledger::Loss;
 use crate::payload::Payload;
 use crate::tls::TlsConnector;
 
-/// How long a connection may take to be made, TLS included.
+/// How long the look-up of the remote's name may take, and then the connection, TLS included.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is read of an answer so that its connection can be used again, in bytes. A longer answer
@@ -111,6 +112,7 @@ impl Remote {
                 .http_status_as_error(false)
                 .user_agent(USER_AGENT)
                 .accept(AutoHeaderValue::None)
+                .timeout_resolve(Some(LOOKUP_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .input_buffer_size(16 * 1024)
                 .output_buffer_size(16 * 1024)

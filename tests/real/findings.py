@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from functions import KEY, Function
@@ -9,6 +10,9 @@ from report import differences
 from trial import Record
 
 Findings = Sequence[str]
+
+# More than noise, less than the 3 s for which the extension waits for a remote that never answers.
+WAIT_MILLISECONDS = 2000
 
 
 def ended_well(record: Record) -> Findings:
@@ -22,6 +26,21 @@ def ended_well(record: Record) -> Findings:
 def silent(record: Record) -> Findings:
     said = record.log("extension.log")
     return unless(not said, f"the extension logged at the default level: {said[:300]}")
+
+
+def logged(record: Record, *patterns: str, perhaps: str = "") -> Findings:
+    """One warning for each pattern, and nothing beside, unless it is `perhaps`."""
+    lines = record.log("extension.log").splitlines()
+    counts = {pattern: sum(_warns(pattern, line) for line in lines) for pattern in patterns}
+    odd = [line for line in lines if not any(_warns(pattern, line) for pattern in (*patterns, perhaps))]
+    return [
+        *(f"{count} lines instead of 1 say `{pattern}`" for pattern, count in counts.items() if count != 1),
+        *(f"the extension logged unexpectedly: {line:.300}" for line in odd),
+    ]
+
+
+def _warns(pattern: str, line: str) -> bool:
+    return re.fullmatch(rf"\[thundra-lambda-extension\] WARN {pattern}", line) is not None
 
 
 def registered_for(events: Sequence[str], record: Record) -> Findings:
@@ -64,6 +83,26 @@ def all_delivered(record: Record) -> Findings:
     return [
         *differences(record.posted, record.arrived),
         *(f"the agent's own header {name} reached the remote" for name in sorted(names)),
+    ]
+
+
+def never_waited(good: Record, record: Record) -> Findings:
+    """Each invocation took about as long as the same one does with a good remote."""
+    pairs = [(was["milliseconds"], now["milliseconds"]) for was, now in zip(good.invocations, record.invocations)]
+    return [
+        f"an invocation took {now:.0f} ms, with a good remote {was:.0f} ms"
+        for was, now in pairs
+        if now > was + WAIT_MILLISECONDS
+    ]
+
+
+def never_answered_by_the_extension(record: Record) -> Findings:
+    """The agent's reports all went to the foreign server on the collector's port."""
+    answers = {(post["answer"] or ["none"])[0] for post in record.posts}
+    return [
+        *unless(record.posts, "the agent posted nothing, so this shows nothing"),
+        *(f"the agent was answered {answer}" for answer in answers if not answer.startswith("HTTP/1.0 404 ")),
+        *unless(not record.requests, "something arrived at the remote"),
     ]
 
 

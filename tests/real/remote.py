@@ -8,12 +8,13 @@ from pathlib import Path
 
 
 class Remote:
-    def __init__(self, sandbox: Path, directory: Path) -> None:
+    def __init__(self, sandbox: Path, directory: Path, answer: str) -> None:
+        """`answer` is what each request gets: a status, or `hang`."""
         directory.mkdir()
         self._requests = directory / "requests.jsonl"
         with (directory / "remote.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sandbox, "remote", "--tls", "--dir", directory],
+                [sandbox, "remote", "--tls", "--dir", directory, "--answer", answer],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""What is tried with real agents."""
+"""What is tried with real agents, and the scenarios in which all is well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from adversity import (
+    a_file_of_another_name_delivers_as_usual,
+    a_remote_that_answers_500_delays_nobody,
+    a_remote_that_never_answers_delays_nobody,
+    a_remote_that_refuses_delays_nobody,
+    a_taken_port_costs_the_reports_and_a_line,
+    rubbish_in_every_variable_is_a_line_each,
+    without_configuration_the_loss_is_counted,
+)
 from bench import Bench
+from events import EVENTS, TABLE_FOR_TWO
 from findings import (
     Findings,
     all_delivered,
@@ -22,17 +32,6 @@ from findings import (
 )
 from functions import NODE, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
 from trial import Trial
-
-EVENTS = (
-    # Large, so that it takes several segments; first, because only then does the Node.js agent not trim it.
-    {"order": 1, "padding": 150_000},
-    {"order": 2},
-    {"order": 3, "note": "Zoë, 東京 🚀"},
-    {"order": 4, "refuse": True},
-    {"order": 5},
-)
-# Each of the two returns only once the other runs as well: two workers, two agents.
-TABLE_FOR_TWO = ({"order": 6, "guests": 2}, {"order": 7, "guests": 2})
 
 
 @dataclass(frozen=True)
@@ -103,4 +102,11 @@ SCENARIOS = (
     Scenario("without-agent", WITHOUT_AGENT, a_function_without_agent_is_left_alone),
     Scenario("trace", PYTHON_COMPOSITE, no_log_holds_the_key_at_level_trace),
     Scenario("node-trace", NODE, no_log_holds_the_key_at_level_trace),
+    Scenario("no-configuration", PYTHON_COMPOSITE, without_configuration_the_loss_is_counted),
+    Scenario("rubbish", PYTHON_COMPOSITE, rubbish_in_every_variable_is_a_line_each),
+    Scenario("port-taken", PYTHON_COMPOSITE, a_taken_port_costs_the_reports_and_a_line),
+    Scenario("remote-refuses", PYTHON_COMPOSITE, a_remote_that_refuses_delays_nobody),
+    Scenario("remote-hangs", PYTHON_COMPOSITE, a_remote_that_never_answers_delays_nobody),
+    Scenario("remote-fails", PYTHON_COMPOSITE, a_remote_that_answers_500_delays_nobody),
+    Scenario("renamed", PYTHON_COMPOSITE, a_file_of_another_name_delivers_as_usual),
 )

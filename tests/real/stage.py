@@ -17,6 +17,7 @@ from http_message import messages
 from remote import Remote
 from rie import BOOTSTRAP, TASK, Rie
 from sniffer import Sniffer
+from stranger import Stranger
 from streams import connections
 
 COLLECTOR_PORT = 3333
@@ -31,8 +32,10 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _furnish(plan)
+    if plan["port_taken"]:
+        Stranger(COLLECTOR_PORT)
     sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API_PORT)
-    remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote")
+    remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote", plan["answer"])
     _emit("listening", remote.url)
     rie = Rie(plan["rie"], _environment(plan, remote), Path(plan["directory"]) / "emulator.log")
     for result in rie.invoke_all(plan["events"], plan["lanes"]):
@@ -59,9 +62,8 @@ def _furnish(plan: dict) -> None:
         (TASK / "node_modules").symlink_to(plan["modules"])
     _program(BOOTSTRAP, _bootstrap(plan))
     if binary:
-        name = Path(plan["extension"]).name
-        _program(UNDER_TEST / name, binary)
-        _program(EXTENSIONS / name, _witness(plan, UNDER_TEST / name))
+        _program(UNDER_TEST / plan["installed_as"], binary)
+        _program(EXTENSIONS / plan["installed_as"], _witness(plan, UNDER_TEST / plan["installed_as"]))
 
 
 def _bootstrap(plan: dict) -> bytes:
@@ -106,7 +108,8 @@ def _environment(plan: dict, remote: Remote) -> dict:
     if plan["managed_instances"]:
         lambdas["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan["lanes"])
     extensions = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
-    return {**lambdas, **extensions, **plan["environment"]}
+    told = {**lambdas, **extensions, **plan["environment"]}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _registrations(runtime_api: Sequence[tuple[bytes, bytes]]) -> list[list[str]]:

@@ -31,7 +31,14 @@ class Trial:
     events: Sequence[dict]
     extension: Path | None
     managed_instances: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    # Beside what function and extension are told anyway, or instead; None leaves a variable out.
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    # What the remote does with each request: a status, or "hang".
+    answer: str = "200"
+    # Whether a foreign server has the collector's port.
+    port_taken: bool = False
+    # The base name in /opt/extensions, unless it is the file's own.
+    installed_as: str = ""
 
     def conduct(self, rie: Path, sandbox: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
         """Runs it; logs go to `directory`, `watch` is told of each thing as it happens."""
@@ -57,6 +64,9 @@ class Trial:
             "sandbox": str(sandbox),
             "directory": str(directory),
             "extension": str(self.extension) if self.extension else None,
+            "installed_as": self.installed_as or (self.extension.name if self.extension else None),
+            "answer": self.answer,
+            "port_taken": self.port_taken,
             "code": str(HERE / "handlers"),
             "modules": str(modules) if modules else None,
             "handler": self.function.handler,

@@ -31,6 +31,9 @@ Examples:
   A collector with TLS that writes down each report it gets:
     sandbox remote --tls --dir /tmp/collector
 
+  One that fails at each:
+    sandbox remote --dir /tmp/collector --answer 500
+
   What an extension adds to a cold start, beside the least that any extension must:
     cargo build --release --workspace
     sandbox bench --extension floor=target/release/floor \\

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 /// Runs a remote collector that records every request
 ///
 /// Prints one line of JSON when it listens, `{"url": "https://localhost:PORT/v1", "ca":
-/// "DIR/ca.pem"}`, and answers every request with 200 and `{}`. Before each answer it appends one
+/// "DIR/ca.pem"}`, and answers every request as --answer says. Before each answer it appends one
 /// line to DIR/requests.jsonl, `{"method", "path", "headers": {NAME: VALUE}, "body_base64"}`, so
 /// whoever has the answer finds the line. Ends when its standard input closes, or on a signal; so
 /// give it one that stays open, where the shell gives background jobs none.
@@ -26,6 +26,20 @@ pub struct Arguments {
     /// Where to write requests.jsonl and ca.pem; made if it does not exist
     #[arg(long)]
     dir: PathBuf,
+
+    /// What every request is answered: a status from 200 to 599 (200 comes with the body `{}`,
+    /// others without one), or `hang` for no answer while the connection lasts
+    #[arg(long, value_name = "STATUS|hang", default_value = "200", value_parser = parse_answer)]
+    answer: Answer,
+}
+
+fn parse_answer(text: &str) -> Result<Answer, String> {
+    match text.parse() {
+        _ if text == "hang" => Ok(Answer::Hang),
+        Ok(200) => Ok(Answer::ok()),
+        Ok(status @ 200..=599) => Ok(Answer::status(status)),
+        _ => Err("neither a status from 200 to 599 nor `hang`".to_owned()),
+    }
 }
 
 pub fn run(arguments: &Arguments) -> io::Result<()> {
@@ -40,20 +54,20 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
     } else {
         (Remote::start(), None)
     };
-    record(&remote, requests);
+    record(&remote, requests, arguments.answer.clone());
     println!("{}", announcement(&remote, authority_file.as_deref()));
     io::stdout().flush()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
 
-fn record(remote: &Remote, requests: File) {
+fn record(remote: &Remote, requests: File, answer: Answer) {
     let requests = Mutex::new(requests);
     remote.answer_with(move |received| {
         let line = format!("{}\n", line(received));
         let mut requests = requests.lock().expect("a write that failed was the last");
         requests.write_all(line.as_bytes()).expect("cannot write to requests.jsonl");
-        Answer::ok()
+        answer.clone()
     });
 }
 

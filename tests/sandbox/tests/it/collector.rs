@@ -4,11 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use sandbox::agent;
+use sandbox::agent::{self, Connection};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{SANDBOX, tls};
+use crate::{A_MOMENT, SANDBOX, SOON, tls};
 
 /// The collector and the line it announces itself with.
 fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
@@ -75,4 +75,39 @@ fn with_tls_the_announced_authority_vouches_for_the_collector() {
     assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
     assert_eq!(requests(&home)[0]["path"], "/v1/x");
     end(child);
+}
+
+#[test]
+fn every_request_is_answered_with_the_status_it_is_told() {
+    let home = TempDir::new().unwrap();
+    let (child, announced) = start(&home, &["--answer", "500"]);
+    let answers = [(); 2].map(|()| agent::post(port(&announced), "/v1/x", b"[]"));
+    for answer in answers {
+        assert_eq!((answer.status, answer.body.as_slice()), (500, b"".as_slice()));
+    }
+    assert_eq!(requests(&home).len(), 2);
+    end(child);
+}
+
+#[test]
+fn told_to_hang_it_records_the_request_and_leaves_it_unanswered() {
+    let home = TempDir::new().unwrap();
+    let (child, announced) = start(&home, &["--answer", "hang"]);
+    let mut connection = Connection::open(port(&announced));
+    connection.send(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(!connection.is_closed(A_MOMENT));
+    end(child);
+    assert!(connection.is_closed(SOON));
+    assert_eq!(requests(&home)[0]["path"], "/v1/x");
+}
+
+#[test]
+fn an_answer_that_means_nothing_is_refused() {
+    for answer in ["", "never", "199", "600", "-1"] {
+        let told = format!("--answer={answer}");
+        let output = Command::new(SANDBOX).args(["remote", "--dir", "x", &told]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{answer}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("neither a status from 200 to 599 nor `hang`"), "{error}");
+    }
 }
