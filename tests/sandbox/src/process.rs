@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::retry_on_intr;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+};
 use tempfile::TempDir;
 
 use crate::watch::Watch;
@@ -93,12 +95,37 @@ impl Process {
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
 
+    /// Stops all its threads, as a freeze does, until [`Self::resume`].
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Lets the process have no descriptor of this number or above; those it has stay open.
+    pub fn limit_descriptors(&self, count: u64) {
+        // Not even root may raise the hard limit everywhere, so it stays what is inherited.
+        let limit = Rlimit { current: Some(count), ..getrlimit(Resource::Nofile) };
+        prlimit(self.own_pid(), Resource::Nofile, limit).expect("limiting an own child");
+    }
+
     /// Ends the process with SIGKILL, as Lambda does after the shutdown phase.
     pub fn kill(&self) {
         let mut child = self.child.lock().expect(UNPOISONED);
         // Of a process that was reaped before, `Child` knows not to signal the reused pid.
         child.kill().expect("killing an own child");
         child.wait().expect("reaping an own child");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.own_pid().expect("a process has a pid"), signal)
+            .expect("signalling an own child that was not reaped");
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.pid).expect("pids are positive numbers"))
     }
 
     fn wait(&self, within: Duration) -> Option<ExitStatus> {
