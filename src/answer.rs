@@ -12,15 +12,18 @@ use crate::ledger::Refusal;
 pub struct Answer {
     status: &'static str,
     allow: Option<&'static str>,
+    /// Whether the client is to close the connection: where its next request starts is unknown.
+    is_last: bool,
     body: Cow<'static, str>,
 }
 
 impl Answer {
     /// Exactly 200: Node's agent counts nothing else as success.
-    pub const ACCEPTED: Self = Self { status: "200 OK", allow: None, body: Cow::Borrowed("{}") };
+    pub const ACCEPTED: Self =
+        Self { status: "200 OK", allow: None, is_last: false, body: Cow::Borrowed("{}") };
 
     pub fn ok(json: String) -> Self {
-        Self { status: "200 OK", allow: None, body: json.into() }
+        Self { body: json.into(), ..Self::ACCEPTED }
     }
 
     pub fn refused(refusal: Refusal, why: &str) -> Self {
@@ -31,7 +34,9 @@ impl Answer {
             Refusal::UnknownPath => "404 Not Found",
             Refusal::WrongMethod => "405 Method Not Allowed",
         };
-        Self { status, allow: None, body: serde_json::json!({ "error": why }).to_string().into() }
+        let is_last = refusal == Refusal::Malformed;
+        let body = serde_json::json!({ "error": why }).to_string().into();
+        Self { status, allow: None, is_last, body }
     }
 
     pub fn wrong_method(allowed: &'static str) -> Self {
@@ -56,7 +61,8 @@ impl Answer {
     /// nor the request may be dropped (see `body::TOLD_LENGTH_MAX`), so both stay open and in
     /// memory, and with them two descriptors and one of tiny_http's threads, until the process
     /// ends.
-    pub fn send_and_abandon(self, request: Request) {
+    pub fn send_and_abandon(mut self, request: Request) {
+        self.is_last = true;
         let bytes = self.to_bytes(&request);
         // Only an upgrade hands out the writer without dropping the body. An interim response goes
         // before the real one, since that of an upgrade has no length; clients skip it (RFC 9110,
@@ -69,9 +75,10 @@ impl Answer {
     }
 
     fn to_bytes(&self, request: &Request) -> Vec<u8> {
-        let Self { status, allow, body } = self;
+        let Self { status, allow, is_last: is_own_last, body } = self;
         let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
-        let close = if is_last(request) { "Connection: close\r\n" } else { "" };
+        let is_last = *is_own_last || is_last(request);
+        let close = if is_last { "Connection: close\r\n" } else { "" };
         let length = body.len();
         let body = if *request.method() == Method::Head { "" } else { body };
         format!(
@@ -82,13 +89,14 @@ impl Answer {
     }
 }
 
-/// Whether tiny_http closes the connection after this request; it does not say so by itself.
+/// Whether tiny_http closes the connection after this request.
 pub fn is_last(request: &Request) -> bool {
     let connection = request.headers().iter().find(|it| it.field.equiv("Connection"));
     let connection =
         connection.map(|it| it.value.as_str().to_ascii_lowercase()).unwrap_or_default();
     let is_old = *request.http_version() == HTTPVersion(1, 0);
-    connection.contains("close") || is_old && !connection.contains("keep-alive")
+    let ends = connection.contains("close") || connection.contains("upgrade");
+    ends || is_old && !connection.contains("keep-alive")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The base URL of a collector, and which proxies it is exempt from.
 
 use std::fmt::{self, Display};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ureq::http::Uri;
 
@@ -18,7 +18,11 @@ impl BaseUrl {
         let authority = uri.authority()?;
         let port = authority.as_str().strip_prefix(authority.host())?;
         let has_good_port = port.is_empty() || authority.port_u16().is_some();
-        let is_plain = uri.query().is_none() && has_good_port && !authority.host().is_empty();
+        let host = authority.host();
+        // A number that is no address is one all the same to the resolver: 127.1 is this machine.
+        let is_number = host.bytes().all(|it| it.is_ascii_digit() || it == b'.');
+        let has_good_host = !is_number || host.parse::<Ipv4Addr>().is_ok();
+        let is_plain = uri.query().is_none() && has_good_port && has_good_host;
         (is_http && is_plain).then_some(Self(uri))
     }
 
@@ -34,9 +38,10 @@ impl BaseUrl {
     pub fn is_local(&self, port: u16) -> bool {
         let host = self.host();
         let is_loopback = host.eq_ignore_ascii_case("localhost")
-            || host
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback() || address.is_unspecified());
+            || host.parse().is_ok_and(|address: IpAddr| {
+                let address = address.to_canonical();
+                address.is_loopback() || address.is_unspecified()
+            });
         is_loopback && self.port() == port
     }
 
@@ -95,6 +100,8 @@ mod tests {
             "http://a b",
             "/v1",
             "http://a:99999",
+            "http://127.1",
+            "http://2130706433:3333/v1",
         ] {
             assert_eq!(BaseUrl::parse(url), None, "{url}");
         }
@@ -119,6 +126,7 @@ mod tests {
             "http://127.0.0.1:3333",
             "http://127.1.2.3:3333",
             "http://[::1]:3333/v1",
+            "http://[::ffff:127.0.0.1]:3333/v1",
         ] {
             assert!(BaseUrl::parse(url).unwrap().is_local(3333), "{url}");
         }

@@ -1,9 +1,9 @@
 //! Reads a request's body into memory that was paid for first, or past it.
 //!
-//! Invariant: a body is read to its end whatever becomes of it, here or by [`skip`]. tiny_http
-//! reads what is left when a request is dropped, and allocates all of that length at once to do so;
-//! and a connection closed with unread bytes is reset, which agents turn into errors of the
-//! function.
+//! Invariant: a body is read to its end whatever becomes of it, unless it must not be read at all
+//! ([`is_readable`]). tiny_http reads what is left when a request is dropped, and allocates all of
+//! that length at once to do so; and a connection closed with unread bytes is reset, which agents
+//! turn into errors of the function.
 
 use std::io::{self, Read};
 
@@ -14,41 +14,14 @@ use crate::budget::{Budget, Permit};
 /// The longest told length that is read at all, in bytes. When a body ends early, tiny_http
 /// allocates the length that is missing, zeroed and untouched; above what the machine can map that
 /// aborts the process. The smallest function has 128 MB.
-pub const TOLD_LENGTH_MAX: usize = 128_000_000;
+const TOLD_LENGTH_MAX: usize = 128_000_000;
 
-/// What a chunked body is read by, at first, in bytes; doubled as it grows.
-const CHUNKED_STEP: usize = 8 * 1024;
+/// What a body is read by, in bytes; as much as was read already, if that is more. A client that
+/// stalls holds no more of the budget than it has sent, and this.
+const STEP: usize = 16 * 1024;
 
-/// A body, and the permit for it and for `overhead` bytes that the caller keeps with it.
-pub fn read(request: &mut Request, budget: &Budget, overhead: usize) -> Result<Body, Unread> {
-    match Framing::of(request) {
-        Framing::None => {
-            let permit = budget.take(overhead).ok_or(Unread::Full)?;
-            Ok(Body { bytes: Vec::new(), permit })
-        }
-        Framing::Told(length) => read_told(request, budget, length, overhead),
-        Framing::Chunked => read_chunked(request, budget, overhead),
-        Framing::Malformed(why) => Err(Unread::Malformed(why)),
-    }
-}
-
-/// Reads what is left of a body without keeping it. False if the body must not be read, see
-/// [`TOLD_LENGTH_MAX`]: then the request must not be dropped either.
-#[must_use]
-pub fn skip(request: &mut Request) -> bool {
-    if request.body_length().is_some_and(|length| length > TOLD_LENGTH_MAX) {
-        return false;
-    }
-    let mut buffer = [0; 4096];
-    let reader = request.as_reader();
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return true,
-        }
-    }
-}
+/// The longest body that tiny_http reads before it hands the request over, in bytes.
+const READ_AHEAD_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub struct Body {
@@ -66,31 +39,79 @@ pub enum Unread {
     Malformed(&'static str),
 }
 
+/// A body, and the permit for it and for `overhead` bytes that the caller keeps with it.
+pub fn read(request: &mut Request, budget: &Budget, overhead: usize) -> Result<Body, Unread> {
+    let framing = Framing::of(request);
+    let mut reader = framing.reader(request);
+    let body = match framing {
+        Framing::Told(length) if length.saturating_add(overhead) > budget.size() => {
+            Err(Unread::TooLarge)
+        }
+        Framing::Malformed(why) => Err(Unread::Malformed(why)),
+        Framing::Told(_) | Framing::Chunked => read_paid(&mut reader, budget, overhead),
+    };
+    read_past(&mut reader);
+    match (framing, body) {
+        (Framing::Told(length), Ok(body)) if body.bytes.len() < length => {
+            Err(Unread::Malformed("a body that ended before its content-length"))
+        }
+        (_, body) => body,
+    }
+}
+
+/// Reads past a body without keeping it.
+pub fn skip(request: &mut Request) {
+    read_past(&mut Framing::of(request).reader(request));
+}
+
+/// Whether the body may be read. If not, the request must not be dropped either: see
+/// [`TOLD_LENGTH_MAX`].
+pub fn is_readable(request: &Request) -> bool {
+    request.body_length().is_none_or(|length| length <= TOLD_LENGTH_MAX)
+}
+
+/// Whether reading the body can't wait for the client, because there is none, or because tiny_http
+/// has read it already.
+pub fn is_read_ahead(request: &Request) -> bool {
+    let is_short = match Framing::of(request) {
+        Framing::Told(length) => length <= READ_AHEAD_MAX,
+        Framing::Chunked => false,
+        Framing::Malformed(_) => true,
+    };
+    is_short && !is_upgrade(request) && values(request, "Expect").next().is_none()
+}
+
+/// Whether tiny_http hands out the connection itself as the body. Java's HTTP client asks to upgrade
+/// to HTTP/2 by default, and means the request all the same if it is not answered with 101.
+pub fn is_upgrade(request: &Request) -> bool {
+    // tiny_http looks at the first such header, and at no other.
+    values(request, "Connection")
+        .next()
+        .is_some_and(|it| it.to_ascii_lowercase().contains("upgrade"))
+}
+
 /// How a request says where its body ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
-    None,
     Told(usize),
     Chunked,
+    /// What there is can't be told from the next request.
     Malformed(&'static str),
 }
 
 impl Framing {
     fn of(request: &Request) -> Self {
-        let values = |name: &'static str| {
-            request
-                .headers()
-                .iter()
-                .filter(move |it| it.field.equiv(name))
-                .map(|it| it.value.as_str())
-        };
-        if values("Transfer-Encoding").next().is_some() {
+        if values(request, "Transfer-Encoding").next().is_some() {
             // tiny_http takes any transfer encoding for chunked, and ignores a length beside it
             // (RFC 9112, 6.3).
-            return Self::Chunked;
+            return if is_upgrade(request) {
+                Self::Malformed("a chunked body on a connection that is to be upgraded")
+            } else {
+                Self::Chunked
+            };
         }
-        let mut lengths = values("Content-Length").map(str::trim);
-        let Some(first) = lengths.next() else { return Self::None };
+        let mut lengths = values(request, "Content-Length").map(str::trim);
+        let Some(first) = lengths.next() else { return Self::Told(0) };
         match request.body_length() {
             Some(_) if lengths.any(|it| it != first) => {
                 Self::Malformed("content-length values that differ")
@@ -99,50 +120,64 @@ impl Framing {
             None => Self::Malformed("a content-length that is not a number of bytes"),
         }
     }
+
+    /// What is left of the body, and nothing that follows it.
+    fn reader(self, request: &mut Request) -> io::Take<&mut dyn Read> {
+        let told = request.body_length().unwrap_or(0);
+        let limit = match self {
+            Self::Told(length) => length as u64,
+            Self::Chunked => u64::MAX,
+            Self::Malformed(_) => told as u64,
+        };
+        request.as_reader().take(limit)
+    }
 }
 
-fn read_told(
-    request: &mut Request,
+fn values<'a>(request: &'a Request, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let headers = request.headers().iter().filter(move |it| it.field.equiv(name));
+    headers.map(|it| it.value.as_str())
+}
+
+fn read_paid(
+    reader: &mut io::Take<&mut dyn Read>,
     budget: &Budget,
-    length: usize,
     overhead: usize,
 ) -> Result<Body, Unread> {
-    let cost = length.saturating_add(overhead);
-    if cost > budget.size() {
-        return Err(Unread::TooLarge);
-    }
-    let permit = budget.take(cost).ok_or(Unread::Full)?;
-    let mut bytes = Vec::with_capacity(length);
-    // A failed read is a body cut short too: the client is gone, or reset the connection.
-    let end = request.as_reader().take(length as u64).read_to_end(&mut bytes);
-    match end {
-        Ok(read) if read == length => Ok(Body { bytes, permit }),
-        _ => Err(Unread::Malformed("a body that ended before its content-length")),
-    }
-}
-
-fn read_chunked(request: &mut Request, budget: &Budget, overhead: usize) -> Result<Body, Unread> {
     let mut permit = budget.take(overhead).ok_or(Unread::Full)?;
     let mut bytes = Vec::new();
-    let mut step = CHUNKED_STEP;
-    loop {
-        if overhead + bytes.len() >= budget.size() {
-            return Err(Unread::TooLarge);
+    while reader.limit() > 0 {
+        let left = usize::try_from(reader.limit()).unwrap_or(usize::MAX);
+        let room = budget.size().saturating_sub(overhead + bytes.len());
+        if room == 0 {
+            // Only a chunked body gets here, its length being unknown: it may end just now.
+            let is_end = matches!(reader.read(&mut [0]), Ok(0));
+            return if is_end { Ok(Body { bytes, permit }) } else { Err(Unread::TooLarge) };
         }
-        let step_now = step.min(budget.size() - overhead - bytes.len());
-        if !permit.grow(step_now) {
-            return Err(Unread::Full);
-        }
-        bytes.reserve_exact(step_now);
-        match request.as_reader().take(step_now as u64).read_to_end(&mut bytes) {
-            Ok(read) if read < step_now => break,
-            Ok(_) => step = bytes.len(),
-            Err(_) => return Err(Unread::Malformed("chunks that make no sense or end early")),
+        let longest = STEP.max(bytes.len()).min(room).min(left);
+        let paid = [longest, longest.min(STEP)].into_iter().find(|&step| permit.grow(step));
+        let step = paid.ok_or(Unread::Full)?;
+        bytes.reserve_exact(step);
+        match reader.take(step as u64).read_to_end(&mut bytes) {
+            Ok(read) if read < step => break,
+            Ok(_) => {}
+            Err(_) => return Err(Unread::Malformed("a body that makes no sense or ends early")),
         }
     }
     bytes.shrink_to_fit();
     permit.shrink_to(overhead + bytes.len());
     Ok(Body { bytes, permit })
+}
+
+/// A failed read ends it: the client is gone, or its chunks make no sense.
+fn read_past(reader: &mut impl Read) {
+    let mut buffer = [0; 4096];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
 }
 
 /// Whether a JSON array or object ends where the bytes end. tiny_http reports a chunked body that

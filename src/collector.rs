@@ -1,13 +1,8 @@
-//! The local HTTP server: routes, limits and answers; turns agents' requests into [`Payload`]s.
+//! What the local HTTP server does with a request: routes, limits and answers; turns agents' reports
+//! into [`Payload`]s.
 //!
 //! Invariant: an agent is answered without waiting for anything but its own bytes. The collector
 //! never waits for the sender: the channel between them has no bound but the budget.
-
-use std::io;
-use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 use tiny_http::{Method, Request};
@@ -18,16 +13,15 @@ use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
 use crate::ledger::{Ledger, Loss, Outcome, Refusal};
 use crate::payload::{Headers, Payload, Route};
-use crate::readers;
 use crate::sender::Message;
 
 /// What a payload costs beside its body and header values, in bytes: itself, its place in the
 /// queue, and the allocator's share, so that a flood of tiny reports is bounded too.
-const PAYLOAD_OVERHEAD: usize = 256;
+const PAYLOAD_OVERHEAD: usize = 768;
 
-/// What the collector needs to turn a request into a payload and hand it on.
-#[derive(Clone, Debug)]
-pub struct Intake {
+/// What it takes to turn a request into a payload and hand it on.
+#[derive(Debug)]
+pub struct Collector {
     pub budget: Budget,
     pub ledger: Ledger,
     pub outbox: Sender<Message>,
@@ -35,114 +29,29 @@ pub struct Intake {
     pub authorization: Option<HeaderValue>,
 }
 
-/// The two local addresses: agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find
-/// nothing on 127.0.0.1.
-#[derive(Debug)]
-pub struct Doors([Door; 2]);
-
-/// One local address, and whether requests are taken there.
-#[derive(Debug)]
-struct Door {
-    address: SocketAddr,
-    listener: Option<TcpListener>,
-    is_open: Arc<AtomicBool>,
-    /// Whether it was said why it is not open.
-    is_explained: bool,
-}
-
-impl Doors {
-    /// Binds both addresses. From then on the kernel holds connections until [`Self::open`]. An
-    /// address that cannot be had is tried again at the next [`Self::open`].
-    pub fn bind(port: u16) -> Self {
-        let addresses: [SocketAddr; 2] =
-            [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
-        let mut doors = Self(addresses.map(|address| Door {
-            address,
-            listener: None,
-            is_open: Arc::new(AtomicBool::new(false)),
-            is_explained: false,
-        }));
-        doors.0.iter_mut().for_each(Door::bind);
-        doors
-    }
-
-    /// Serves every address that is not served yet. Cheap when all are.
-    pub fn open(&mut self, intake: &Intake) {
-        for door in &mut self.0 {
-            if !door.is_open.load(Ordering::Relaxed) {
-                door.bind();
-                door.serve(intake.clone());
-            }
-        }
-    }
-}
-
-impl Door {
-    fn bind(&mut self) {
-        if self.listener.is_none() {
-            match TcpListener::bind(self.address) {
-                Ok(listener) => self.listener = Some(listener),
-                Err(error) => self.explain(&error),
-            }
-        }
-    }
-
-    fn serve(&mut self, intake: Intake) {
-        let Some(listener) = self.listener.take() else { return };
-        let is_open = Arc::clone(&self.is_open);
-        let address = self.address;
-        is_open.store(true, Ordering::Relaxed);
-        let closed = move |error| {
-            log::warn!(
-                "cannot accept connections on {address}: {error}; trying again at the next \
-                 invocation"
-            );
-            is_open.store(false, Ordering::Relaxed);
-        };
-        if let Err(error) = readers::serve(listener, move |request| intake.take(request), closed) {
-            self.is_open.store(false, Ordering::Relaxed);
-            self.explain(&error);
-        } else {
-            self.is_explained = false;
-        }
-    }
-
-    /// Once is enough: it is tried again at each invocation.
-    fn explain(&mut self, error: &io::Error) {
-        if mem::replace(&mut self.is_explained, true) {
-            return;
-        }
-        let address = self.address;
-        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, where it exists at all.
-        let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
-        log::log!(
-            level,
-            "cannot listen on {address}: {error}; agents' reports are not taken there, trying \
-             again at each invocation"
-        );
-    }
-}
-
-impl Intake {
+impl Collector {
     /// Takes one request, answers it, and hands on what it brought.
-    fn take(&self, mut request: Request) {
-        let answered = match Target::of(request.method(), request.url()) {
+    pub fn take(&self, mut request: Request) {
+        let is_readable = body::is_readable(&request);
+        let target = Target::of(request.method(), request.url());
+        let answered = match target {
+            Target::Reports(_) if !is_readable => Err(Unread::TooLarge.into()),
             Target::Reports(route) => self.take_report(&mut request, route),
             Target::Health => Ok(self.health()),
-            Target::Unknown => Err(Refused(
-                Refusal::UnknownPath,
-                Answer::refused(Refusal::UnknownPath, "there is nothing at this path"),
-            )),
+            Target::Unknown => Err(Refused::unknown_path()),
             Target::WrongMethod { allowed } => {
                 Err(Refused(Refusal::WrongMethod, Answer::wrong_method(allowed)))
             }
         };
+        if is_readable && !matches!(target, Target::Reports(_)) {
+            body::skip(&mut request);
+        }
         let answer = answered.unwrap_or_else(|Refused(refusal, answer)| {
             self.ledger.refuse(refusal);
             log::debug!("refused a request as {}", refusal.name());
             answer
         });
-        if body::skip(&mut request) {
+        if is_readable {
             answer.send(request);
         } else {
             answer.send_and_abandon(request);
@@ -150,15 +59,12 @@ impl Intake {
     }
 
     fn take_report(&self, request: &mut Request, route: Route) -> Result<Answer, Refused> {
-        let mut headers = headers_of(request)?;
-        let overhead = PAYLOAD_OVERHEAD + headers.size();
-        let body = body::read(request, &self.budget, overhead).map_err(Refused::from)?;
-        let is_encoded = headers.content_encoding.is_some();
-        if request.body_length().is_none()
-            && !is_encoded
-            && !is_nothing(&body.bytes)
-            && !body::is_whole_json(&body.bytes)
-        {
+        let headers = headers_of(request);
+        let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
+        let body = body::read(request, &self.budget, overhead);
+        let (mut headers, body) = (headers?, body?);
+        let is_chunked = request.body_length().is_none() && headers.content_encoding.is_none();
+        if is_chunked && !is_nothing(&body.bytes) && !body::is_whole_json(&body.bytes) {
             return Err(
                 Unread::Malformed("a chunked body that is not a whole JSON document").into()
             );
@@ -174,8 +80,8 @@ impl Intake {
         }
         let payload = Payload { route, headers, body: bytes, _permit: permit, entry };
         log::trace!("took {} bytes for {}", payload.body.len(), route.path());
-        // The sender outlives every reader: it ends the process. Were it gone, the payload would
-        // come back here, be dropped, and count as failed.
+        // The sender is gone only in the last moment of the process. The payload then comes back
+        // here, is dropped, and counts as failed.
         drop(self.outbox.send(Message::Payload(payload)));
         Ok(Answer::ACCEPTED)
     }
@@ -193,6 +99,13 @@ impl Intake {
 
 /// A request that is not accepted: how it is counted, and what its sender is told.
 struct Refused(Refusal, Answer);
+
+impl Refused {
+    fn unknown_path() -> Self {
+        let answer = Answer::refused(Refusal::UnknownPath, "there is nothing at this path");
+        Self(Refusal::UnknownPath, answer)
+    }
+}
 
 impl From<Unread> for Refused {
     fn from(unread: Unread) -> Self {
@@ -252,6 +165,7 @@ fn headers_of(request: &Request) -> Result<Headers, Refused> {
         key.set_sensitive(true);
     }
     let content_type = value("Content-Type")?;
+    let authorization = authorization.filter(|it| !it.is_empty());
     Ok(Headers { authorization, content_type, content_encoding: value("Content-Encoding")? })
 }
 

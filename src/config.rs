@@ -51,6 +51,9 @@ const BUFFER_DEFAULT_RANGE: (usize, usize) = (MIB, 16 * MIB);
 /// its own.
 const BUFFER_RANGE: (usize, usize) = (64 * KIB, 64 * MIB);
 
+/// How many characters of a bad value are shown.
+const HELD_SHOWN_MAX: usize = 40;
+
 #[derive(Debug)]
 pub struct Config {
     pub is_enabled: bool,
@@ -125,15 +128,10 @@ impl Reading<'_> {
         expected: &str,
         instead: &str,
     ) -> Option<T> {
-        let held = self.environment.get(name)?;
-        let parsed = parse(held);
-        if parsed.is_none() {
-            let held: String = held.chars().take(40).collect();
-            self.problem(format!(
-                "{name} holds {held:?}, which is not {expected}; {instead} is used"
-            ));
-        }
-        parsed
+        self.parsed(name, parse, |held| {
+            let held: String = held.chars().take(HELD_SHOWN_MAX).collect();
+            format!("{held:?}, which is not {expected}; {instead} is used")
+        })
     }
 
     /// As [`Self::value`], for what may hold a secret: the value is not shown.
@@ -144,17 +142,21 @@ impl Reading<'_> {
         expected: &str,
         instead: &str,
     ) -> Option<T> {
-        let parsed = parse(self.environment.get(name)?);
-        if parsed.is_none() {
-            self.problem(format!(
-                "{name} holds something that is not {expected}; {instead} is used"
-            ));
-        }
-        parsed
+        self.parsed(name, parse, |_| format!("something that is not {expected}; {instead} is used"))
     }
 
-    fn problem(&mut self, text: String) {
-        self.problems.push(Problem(text));
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        complaint: impl Fn(&str) -> String,
+    ) -> Option<T> {
+        let held = self.environment.get(name)?;
+        let parsed = parse(held);
+        if parsed.is_none() {
+            self.problems.push(Problem(format!("{name} holds {}", complaint(held))));
+        }
+        parsed
     }
 
     fn boolean(&mut self, name: &str, default: bool) -> bool {
@@ -193,47 +195,43 @@ impl Reading<'_> {
     }
 
     fn base_url(&mut self, port: u16) -> BaseUrl {
-        let regional = self.regional_base_url();
         let parse = |held: &str| BaseUrl::parse(held).filter(|url| !url.is_local(port));
         let expected = "an http or https URL of a collector other than this one";
         if let Some(url) = self.secret(COLLECTOR_URL, parse, expected, "the next best") {
             return url;
         }
-        for agent in AGENTS {
-            if let Some((name, held)) = self.environment.find(agent, "_REPORT_REST_BASEURL") {
-                match BaseUrl::parse(held) {
-                    // Agents that know no local collector (Go) are pointed at this one by it.
-                    Some(url) if url.is_local(port) => {}
-                    Some(url) => return url,
-                    None => self.problem(format!(
-                        "{name} holds something that is not an http or https URL; the next best \
-                         is used"
-                    )),
-                }
+        let agents =
+            AGENTS.into_iter().flat_map(|it| self.environment.find(it, "_REPORT_REST_BASEURL"));
+        for (name, held) in agents {
+            match BaseUrl::parse(held) {
+                // Agents that know no local collector (Go) are pointed at this one by it.
+                Some(url) if url.is_local(port) => {}
+                Some(url) => return url,
+                None => self.problems.push(Problem(format!(
+                    "{name} holds something that is not an http or https URL; the next best is used"
+                ))),
             }
         }
-        regional
+        self.regional_base_url()
     }
 
     /// What the agents themselves would use.
     fn regional_base_url(&self) -> BaseUrl {
         let is_set = |prefix: &str| {
-            let mut names = self.environment.names();
-            names.any(|name| name.starts_with(prefix) && !name.starts_with("THUNDRA_EXTENSION_"))
+            let mut agents = self.environment.find(prefix, "");
+            agents.any(|(name, _)| !name.to_ascii_uppercase().starts_with("THUNDRA_EXTENSION_"))
         };
         let vendor = if is_set("CATCHPOINT_") && !is_set("THUNDRA_") {
             "catchpoint.com"
         } else {
             "thundra.io"
         };
-        let region = self
-            .environment
-            .get("AWS_REGION")
-            .map(|region| format!("{region}."))
-            .unwrap_or_default();
+        let is_label =
+            |it: &&str| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let region = self.environment.get("AWS_REGION").filter(is_label);
+        let region = region.map(|it| format!("{it}.")).unwrap_or_default();
         BaseUrl::parse(&format!("https://{region}collector.{vendor}/v1"))
-            .or_else(|| BaseUrl::parse(&format!("https://collector.{vendor}/v1")))
-            .expect("a constant URL is a URL")
+            .expect("a label before a constant host makes a URL")
     }
 
     fn proxy(&mut self, remote: &BaseUrl) -> Option<Proxy> {
@@ -253,7 +251,7 @@ impl Reading<'_> {
         let parse = |key: &str| {
             let mut value = HeaderValue::from_str(&format!("ApiKey {key}")).ok()?;
             value.set_sensitive(true);
-            Some(value)
+            value.to_str().is_ok().then_some(value)
         };
         let expected = "a key that fits into a header";
         AGENTS.into_iter().find_map(|agent| {
@@ -266,8 +264,9 @@ impl Reading<'_> {
         if let Some(level) = self.value(LOG_LEVEL, parse_level, expected, "the next best") {
             return level;
         }
-        let debugged = |agent| self.environment.find(agent, "_DEBUG_ENABLE").map(|(_, held)| held);
-        if AGENTS.into_iter().filter_map(debugged).any(|held| parse_boolean(held) == Some(true)) {
+        let mut debugs =
+            AGENTS.into_iter().flat_map(|it| self.environment.find(it, "_DEBUG_ENABLE"));
+        if debugs.any(|(_, held)| parse_boolean(held) == Some(true)) {
             return LevelFilter::Debug;
         }
         self.value("AWS_LAMBDA_LOG_LEVEL", parse_level, expected, "warn")
@@ -359,7 +358,10 @@ mod tests {
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[], "https://collector.thundra.io/v1"),
             (&[("AWS_REGION", "no region")], "https://collector.thundra.io/v1"),
+            (&[("AWS_REGION", "evil.com/#")], "https://collector.thundra.io/v1"),
             (&[region], thundra),
+            (&[region, ("CATCHPOINT_APIKEY", "k"), ("THUNDRA_APIKEY", "")], catchpoint),
+            (&[region, own, ("THUNDRA_REPORT_REST_BASEURL", "http://b/v1")], "http://b/v1"),
             (&[region, ("THUNDRA_APIKEY", "k"), ("CATCHPOINT_APIKEY", "k")], thundra),
             (&[region, ("CATCHPOINT_APIKEY", "k")], catchpoint),
             (&[region, ("catchpoint_apikey", "k"), (BUFFER, "1MiB")], catchpoint),
@@ -462,7 +464,7 @@ mod tests {
             (PROXY, "socks5://user:s3cret@host"),
             (TRUST_ALL_CERTIFICATES, "perhaps"),
             ("THUNDRA_APIKEY", "s3\ncret"),
-            ("CATCHPOINT_APIKEY", "s3cret\u{7f}"),
+            ("CATCHPOINT_APIKEY", "s3crét"),
             ("AWS_LAMBDA_LOG_LEVEL", "LOUD"),
         ]);
         assert_eq!(

@@ -26,20 +26,14 @@ impl Environment {
         found.map(|(_, value)| value.trim()).filter(|it| !it.is_empty())
     }
 
-    /// The name, as it is written, and the value of the first variable whose name starts and ends
-    /// so.
-    pub fn find(&self, prefix: &str, suffix: &str) -> Option<(&str, &str)> {
-        let fits = |name: &str| {
+    /// The name, as it is written, and the value of each variable that is set and whose name starts
+    /// and ends so.
+    pub fn find(&self, prefix: &str, suffix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let found = self.0.iter().filter(move |(name, _)| {
             let name = name.to_ascii_uppercase();
             name.starts_with(prefix) && name.ends_with(suffix)
-        };
-        let (name, _) = self.0.iter().find(|(name, _)| fits(name))?;
-        self.get(name).map(|value| (name.as_str(), value))
-    }
-
-    /// Names, in upper case.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(name, _)| name.to_ascii_uppercase())
+        });
+        found.map(|(name, value)| (name.as_str(), value.trim())).filter(|(_, it)| !it.is_empty())
     }
 }
 
@@ -62,8 +56,9 @@ mod tests {
 
     #[test]
     fn a_variable_is_found_by_both_ends_of_its_name() {
-        let environment = Environment::of(&[("x_c", "0"), ("thundra_agent_b_c", "1")]);
-        assert_eq!(environment.find("THUNDRA_", "_C"), Some(("thundra_agent_b_c", "1")));
-        assert_eq!(environment.find("CATCHPOINT_", "_C"), None);
+        let environment =
+            Environment::of(&[("x_c", "0"), ("thundra_c", ""), ("thundra_agent_b_c", "1")]);
+        assert!(environment.find("THUNDRA_", "_C").eq([("thundra_agent_b_c", "1")]));
+        assert_eq!(environment.find("CATCHPOINT_", "_C").next(), None);
     }
 }

@@ -15,9 +15,9 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
-/// How long the platform may take to answer a registration, which blocks the runtime's start; init
-/// as a whole has 10 s.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long each step of a registration may take: to connect, and to get the answer's head and body.
+/// It blocks the runtime's start, and init as a whole has 10 s.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Events are under 2 kB; more than this many bytes is no event.
 const EVENT_BYTES_MAX: u64 = 1024 * 1024;
@@ -46,8 +46,8 @@ impl RuntimeApi {
             .http_status_as_error(false)
             .user_agent(AutoHeaderValue::None)
             .accept(AutoHeaderValue::None)
-            .input_buffer_size(4096)
-            .output_buffer_size(4096)
+            .input_buffer_size(16 * 1024)
+            .output_buffer_size(4 * 1024)
             .build();
         let base = format!("http://{host_and_port}/2020-01-01/extension");
         Self { agent: config.into(), base }

@@ -4,13 +4,16 @@
 //! end of the process at any other time is a crash of the function; and between an event and the
 //! next poll it waits for nothing but, at SHUTDOWN, the sender.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::collector::{Doors, Intake};
+use crate::collector::Collector;
 use crate::deadline::{Deadline, Now};
+use crate::doors::Doors;
 use crate::extensions_api::{ApiError, Event, Extension};
+use crate::remote::Interrupt;
 use crate::sender::Message;
 
 /// What is left of the shutdown phase for the closing line and the way out.
@@ -20,7 +23,8 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
 /// lifecycle").
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
-/// How long reports are still sent when `/event/next` failed: nothing tells when the end comes.
+/// How long reports are still sent when nothing credible tells when the end comes, as when
+/// `/event/next` failed.
 const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 
 /// So many events in a row that make no sense are a platform that answers polls with nonsense;
@@ -28,16 +32,21 @@ const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
 /// Relays until the end. The error, if any, is the reason to exit with a failure.
-pub fn relay(extension: &Extension, mut doors: Doors, intake: &Intake) -> Result<(), ApiError> {
+pub fn relay(
+    extension: &Extension,
+    mut doors: Doors,
+    collector: &Arc<Collector>,
+    interrupt: &Interrupt,
+) -> Result<(), ApiError> {
     let end = poll(extension, || {
-        doors.open(intake);
+        doors.open(collector);
         // With nothing held there is nothing to try again, and the sender sleeps on.
-        if intake.budget.held() > 0 {
-            drop(intake.outbox.send(Message::Invoke)); // the sender ends only after this loop
+        if collector.budget.held() > 0 {
+            drop(collector.outbox.send(Message::Invoke)); // the sender ends only after this loop
         }
     });
-    settle(&end, &intake.outbox);
-    let (line, lost) = intake.ledger.balance().closing_line();
+    settle(&end, &collector.outbox, interrupt);
+    let (line, lost) = collector.ledger.balance().closing_line();
     let level = if lost { log::Level::Warn } else { log::Level::Info };
     log::log!(level, "{line}");
     end.map(drop)
@@ -61,7 +70,12 @@ fn poll(extension: &Extension, mut on_invoke: impl FnMut()) -> Result<Deadline, 
                 log::debug!("shutting down: {reason}");
                 let now = Now::read();
                 let told = deadline_ms.map(|ms| Deadline::from_epoch_ms(ms, SHUTDOWN_MAX, now));
-                return Ok(told.unwrap_or_else(|| Deadline::after(FAILURE_FLUSH, now.monotonic)));
+                // A deadline that has passed was told by another clock: the platform would have
+                // ended the process instead.
+                let credible = told.filter(|it| !it.remaining(now.monotonic).is_zero());
+                return Ok(
+                    credible.unwrap_or_else(|| Deadline::after(FAILURE_FLUSH, now.monotonic))
+                );
             }
             Event::Unknown if unknown_events < UNKNOWN_EVENTS_MAX => {
                 unknown_events += 1;
@@ -73,16 +87,22 @@ fn poll(extension: &Extension, mut on_invoke: impl FnMut()) -> Result<Deadline, 
 }
 
 /// Has the sender send what is left, and waits until it is done or time is up.
-fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>) {
+fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>, interrupt: &Interrupt) {
     let now = Instant::now();
     let deadline = match end {
         Ok(deadline) => deadline.earlier_by(SHUTDOWN_MARGIN),
         Err(_) => Deadline::after(FAILURE_FLUSH, now),
     };
+    // Nothing is ever sent on these: a wait ends when the sender drops its end, or at its deadline.
+    let (noticed, is_noticed) = bounded(0);
     let (settled, is_settled) = bounded(0);
-    let told = outbox.send(Message::Shutdown { deadline, settled });
-    if told.is_ok() {
-        // Nothing is ever sent: the wait ends when the sender drops its end, or at the deadline.
-        let _ = is_settled.recv_deadline(deadline.instant());
+    if outbox.send(Message::Shutdown { deadline, noticed, settled }).is_err() {
+        return;
     }
+    let halfway = Deadline::after(deadline.remaining(now) / 2, now);
+    if is_noticed.recv_deadline(halfway.instant()) == Err(RecvTimeoutError::Timeout) {
+        // An attempt from before hangs: what waits behind it gets the other half.
+        interrupt.end_attempt();
+    }
+    let _ = is_settled.recv_deadline(deadline.instant());
 }

@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 
+use crate::doors;
+
 /// How lines look, as the function's log format asks ("Configuring advanced logging controls").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -29,17 +31,22 @@ pub fn start(level: LevelFilter, format: Format) {
     started.expect("no other logger is ever set");
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        match thread::current().name() {
-            // The message is left out: it could hold a piece of what was being handled.
-            Some(name) => log::error!("thread {name} panicked at {place}"),
-            // tiny_http's threads have no name, and panic when a client resets its connection.
-            None => log::debug!("a thread of the http server panicked at {place}"),
+        // The message is left out: it could hold a piece of what was being handled.
+        if let Some(name) = thread::current().name() {
+            log::error!("thread {name} panicked at {place}");
+        } else {
+            // tiny_http's threads have no name. They panic when a client resets its connection, and
+            // when they run out of descriptors, which may close a door.
+            doors::suspect();
+            log::debug!("a thread of the http server panicked at {place}");
         }
     }));
 }
 
 fn write_text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
-    writeln!(out, "[thundra-lambda-extension] {} {}", record.level(), record.args())
+    // One record is one line, whatever the platform or the remote put into it.
+    let message = record.args().to_string().replace(['\n', '\r'], " ");
+    writeln!(out, "[thundra-lambda-extension] {} {message}", record.level())
 }
 
 fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {

@@ -11,9 +11,11 @@
 //! The modules stand below in reading order. What holds always, and where it is kept:
 //!
 //! 1. The process ends only at SHUTDOWN or when `/event/next` fails ([`lifecycle`]).
-//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]).
+//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]), but a reader's
+//!    for the rest of a body, which tiny_http leaves no way to limit ([`readers`]).
 //! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
-//! 4. Bytes are held only by owning a permit, taken before they are read ([`budget`], [`body`]).
+//! 4. Bytes of bodies are held only by owning a permit, taken before they are read ([`budget`],
+//!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
 //! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody
 //!    ([`readers`]).
 //! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`],
@@ -29,8 +31,9 @@ mod logging;
 mod extensions_api;
 mod lifecycle;
 mod deadline;
-mod collector;
+mod doors;
 mod readers;
+mod collector;
 mod body;
 mod answer;
 mod budget;
@@ -42,17 +45,19 @@ mod tls;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::{env, io, thread};
 
 use crossbeam_channel::unbounded;
 
 use crate::budget::Budget;
-use crate::collector::{Doors, Intake};
+use crate::collector::Collector;
 use crate::config::Config;
+use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{Extension, RuntimeApi, Subscription};
 use crate::ledger::Ledger;
-use crate::remote::Remote;
+use crate::remote::{Interrupt, Remote};
 use crate::sender::Sender;
 
 fn main() -> ExitCode {
@@ -65,13 +70,16 @@ fn main() -> ExitCode {
         log::warn!("{problem}");
     }
     let end = match doors {
-        Some(doors) => start(config, doors).map_or_else(
-            |error| {
+        Some(mut doors) => match start(config) {
+            Ok((collector, interrupt)) => {
+                doors.open(&collector);
+                lifecycle::relay(&extension, doors, &collector, &interrupt)
+            }
+            Err(error) => {
                 log::error!("cannot start the sender: {error}; nothing is relayed");
                 lifecycle::idle(&extension)
-            },
-            |(doors, intake)| lifecycle::relay(&extension, doors, &intake),
-        ),
+            }
+        },
         None => lifecycle::idle(&extension),
     };
     match end {
@@ -107,8 +115,8 @@ fn own_name() -> String {
     Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Starts the threads.
-fn start(config: Config, mut doors: Doors) -> io::Result<(Doors, Intake)> {
+/// Starts the sender, and makes what hands reports on to it.
+fn start(config: Config) -> io::Result<(Arc<Collector>, Interrupt)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -116,14 +124,14 @@ fn start(config: Config, mut doors: Doors) -> io::Result<(Doors, Intake)> {
         );
     }
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
-    let sender = Sender::new(inbox, Remote::at(config.destination));
+    let (remote, interrupt) = Remote::at(config.destination);
+    let sender = Sender::new(inbox, remote);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
-    let intake = Intake {
+    let collector = Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,
     };
-    doors.open(&intake);
-    Ok((doors, intake))
+    Ok((Arc::new(collector), interrupt))
 }

@@ -7,7 +7,8 @@
 //! It also has a pool of its own, one thread for each open connection, that miscounts: of
 //! connections that are accepted before the idle threads of the pool have woken up, all but as many
 //! as there are such threads wait until another connection is closed, which one that is kept alive
-//! never is. See [`nudge`].
+//! never is. See [`nudge`]. What it can't help: connections that come in one burst and send nothing
+//! keep those behind them waiting.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +19,7 @@ use std::{array, io, thread};
 
 use tiny_http::{Request, Server};
 
-use crate::answer;
+use crate::{answer, body};
 
 /// Readers that stay when nothing is to be done.
 const READERS_IDLE: usize = 2;
@@ -34,9 +35,6 @@ const READER_STACK: usize = 256 * 1024;
 /// Connecting to this very process takes microseconds, unless the kernel's queue is full; then
 /// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// What tiny_http reads of a body before it hands the request over, in bytes.
-const READ_AHEAD: usize = 1024;
 
 /// Serves `listener`: each request goes to `take`, from one of several threads. `closed` is called
 /// each time tiny_http stops accepting connections; those that are open go on being served.
@@ -99,17 +97,23 @@ where
             }
         };
         let was_last = readers.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && may_stall(&request) && readers.alive.load(Ordering::SeqCst) < READERS_MAX {
+        let may_stall = !body::is_read_ahead(&request);
+        if was_last && may_stall && readers.alive.load(Ordering::SeqCst) < READERS_MAX {
             if let Err(error) = spawn(readers) {
                 log::debug!("cannot start another reader: {error}");
             }
         }
-        // A connection that ends with this request frees its thread by itself.
-        if readers.peers.is_new(&request) && !answer::is_last(&request) {
+        // A connection that ends with this request frees its thread by itself, once it is answered.
+        let stays = !answer::is_last(&request) || body::is_upgrade(&request);
+        let needs_nudge = stays && readers.peers.is_new(&request);
+        if needs_nudge && may_stall {
             nudge(&readers.server);
         }
         if catch_unwind(AssertUnwindSafe(|| (readers.take)(request))).is_err() {
             log::error!("a request could not be handled; the collector goes on");
+        }
+        if needs_nudge && !may_stall {
+            nudge(&readers.server);
         }
         if !keep_waiting(&readers.waiting) {
             readers.alive.fetch_sub(1, Ordering::SeqCst);
@@ -145,10 +149,6 @@ impl Peers {
         let place = &self.0[usize::from(port) % self.0.len()];
         place.swap(port, Ordering::Relaxed) != port
     }
-}
-
-fn may_stall(request: &Request) -> bool {
-    request.body_length().is_none_or(|length| length > READ_AHEAD)
 }
 
 #[cfg(test)]

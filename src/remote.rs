@@ -13,6 +13,8 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, http};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
+
 use crate::config::Destination;
 use crate::deadline::Deadline;
 use crate::ledger::Loss;
@@ -24,8 +26,9 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is read of an answer so that its connection can be used again, in bytes. A longer answer
-/// costs a new connection.
+/// costs a new connection, and so does one that takes longer once its status is there.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 const USER_AGENT: &str = concat!("thundra-lambda-extension/", env!("CARGO_PKG_VERSION"));
 
@@ -35,6 +38,21 @@ pub struct Remote {
     agent: Option<Agent>,
     /// Whether the last attempt got an answer, so that its connection may still be there.
     has_connection: bool,
+    interrupts: Sender<Agent>,
+}
+
+/// Ends an attempt from another thread.
+#[derive(Debug)]
+pub struct Interrupt(Receiver<Agent>);
+
+impl Interrupt {
+    /// Closes the connection of the attempt that is under way, which then fails at once, as do all
+    /// after it until [`Remote::reconnect`]. Does nothing if there never was an attempt.
+    pub fn end_attempt(&self) {
+        if let Ok(agent) = self.0.try_recv() {
+            agent.shutdown();
+        }
+    }
 }
 
 /// What became of one attempt to send a report.
@@ -43,15 +61,24 @@ pub struct Remote {
 pub enum Delivery {
     /// The remote has it.
     Delivered,
-    /// It may go better another time.
-    Retry(String),
-    /// It never will.
-    Dropped(Loss, String),
+    /// The remote can't take it now.
+    Retry(StatusCode),
+    /// The remote can't be reached, or does not answer.
+    Unreachable(String),
+    /// The remote never will take it.
+    Dropped(Loss, StatusCode),
 }
 
 impl Remote {
-    pub fn at(destination: Destination) -> Self {
-        Self { destination, agent: None, has_connection: false }
+    pub fn at(destination: Destination) -> (Self, Interrupt) {
+        let (interrupts, agents) = bounded(1);
+        (Self { destination, agent: None, has_connection: false, interrupts }, Interrupt(agents))
+    }
+
+    /// Forgets all connections.
+    pub fn reconnect(&mut self) {
+        self.agent = None;
+        self.has_connection = false;
     }
 
     /// Sends one report, byte for byte, by the deadline.
@@ -71,7 +98,7 @@ impl Remote {
                 self.has_connection = true;
                 classify(status)
             }
-            Err(error) => Delivery::Retry(error.to_string()),
+            Err(error) => Delivery::Unreachable(error.to_string()),
         }
     }
 
@@ -114,6 +141,7 @@ impl Remote {
                 .accept(AutoHeaderValue::None)
                 .timeout_resolve(Some(LOOKUP_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
+                .timeout_recv_body(Some(ANSWER_BODY_TIMEOUT))
                 .input_buffer_size(16 * 1024)
                 .output_buffer_size(16 * 1024)
                 .build();
@@ -121,7 +149,10 @@ impl Remote {
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
                     .chain(TlsConnector::to(destination));
-            Agent::with_parts(config, connector, DefaultResolver::default())
+            let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+            // Only the first can be interrupted: there is no second before SHUTDOWN.
+            let _ = self.interrupts.try_send(agent.clone());
+            agent
         })
     }
 }
@@ -130,13 +161,13 @@ impl Remote {
 pub fn classify(status: StatusCode) -> Delivery {
     let loss = match status.as_u16() {
         200..=299 => return Delivery::Delivered,
-        408 | 425 | 429 | 500..=599 => return Delivery::Retry(format!("it answered {status}")),
+        408 | 425 | 429 | 500..=599 => return Delivery::Retry(status),
         401 | 403 => Loss::Unauthorized,
         413 => Loss::TooLarge,
         // Redirects too: they would carry the key to another host.
         _ => Loss::Rejected,
     };
-    Delivery::Dropped(loss, format!("it answered {status}"))
+    Delivery::Dropped(loss, status)
 }
 
 #[cfg(test)]

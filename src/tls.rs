@@ -3,7 +3,7 @@
 //! ureq has such a link of its own, but can only replace the compiled-in roots, not add to them.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +16,16 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
+use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
     TransportAdapter,
 };
 
 use crate::config::Destination;
+
+/// Debian's bundle of all public roots is a twentieth of this; what is beyond it is not read.
+const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Wraps what the chain connected so far in TLS, where the URL asks for it.
 pub struct TlsConnector(Arc<ClientConfig>);
@@ -59,7 +63,12 @@ fn roots(extra: Option<&Path>) -> RootCertStore {
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
-    let pem = fs::read(path)?;
+    // Not from a pipe or a device, which might never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut pem = Vec::new();
+    File::open(path)?.take(PEM_BYTES_MAX).read_to_end(&mut pem)?;
     let certificates: Vec<_> =
         CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     let (added, ignored) = roots.add_parsable_certificates(certificates);
@@ -88,7 +97,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
         let mut socket =
             TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        socket.set_timeout(details.timeout);
+        socket.set_timeout(left(details));
         let mut stream = StreamOwned::new(connection, socket);
         stream.conn.complete_io(&mut stream.sock)?;
         let buffers = LazyBuffers::new(
@@ -97,6 +106,17 @@ impl<In: Transport> Connector<In> for TlsConnector {
         );
         Ok(Some(Either::B(TlsTransport { buffers, stream })))
     }
+}
+
+/// What is left of the time to connect, after the links of the chain that came before.
+fn left(details: &ConnectionDetails) -> NextTimeout {
+    let mut timeout = details.timeout;
+    if let (Duration::Exact(after), Instant::Exact(start), Instant::Exact(now)) =
+        (timeout.after, details.now, (details.current_time)())
+    {
+        timeout.after = Duration::Exact(after.saturating_sub(now.saturating_duration_since(start)));
+    }
+    timeout
 }
 
 impl fmt::Debug for TlsConnector {
@@ -190,5 +210,28 @@ impl ServerCertVerifier for TrustAll {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandbox::Authority;
+
+    #[test]
+    fn roots_of_a_file_are_added_to_the_compiled_in_ones() {
+        let compiled_in = webpki_roots::TLS_SERVER_ROOTS.len();
+        assert_eq!(roots(None).len(), compiled_in);
+        let authority = Authority::new();
+        assert_eq!(roots(Some(authority.pem_file())).len(), compiled_in + 1);
+    }
+
+    #[test]
+    fn what_holds_no_certificate_adds_nothing_and_is_not_read_for_ever() {
+        for path in ["/dev/zero", "/no/such/file", "/", "/proc/self/maps"] {
+            let mut roots = RootCertStore::empty();
+            assert!(add_roots(&mut roots, Path::new(path)).is_err(), "{path}");
+            assert!(roots.is_empty());
+        }
     }
 }

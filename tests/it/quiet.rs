@@ -29,16 +29,17 @@ fn no_line_at_any_level_holds_a_key_a_header_or_a_body() {
         ("THUNDRA_EXTENSION_PROXY", &proxy_url),
     ];
     let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &environment);
-    for status in [200, 401, 500] {
+    for (round, status) in [200, 401, 500].into_iter().enumerate() {
         trial.remote.answer_with(move |_| Answer::status(status));
         trial.platform.invoke(PATIENCE);
         trial.report(ARRAY, r#"["bodys-secret"]"#);
+        trial.received(2 * round + 1);
         let without_key = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\
                            X-Secret: headers-secret\r\nConnection: close\r\n\r\n[1]";
         let response = sandbox::agent::request(trial.port, without_key.as_bytes());
         assert_eq!(response.status, 200);
+        trial.received(2 * round + 2);
     }
-    trial.received(5);
     let health = trial.health().to_string();
     let log = trial.shut_down();
     assert!(log.contains("TRACE") && log.contains("delivered"), "{log}");

@@ -1,0 +1,132 @@
+//! The two local addresses, each served by a tiny_http server of its own.
+//!
+//! tiny_http stops accepting connections for good when one cannot be accepted, and ends its thread
+//! with a panic when no descriptor or thread is left for one. Invariant: a door that closed in
+//! either way, or could not be opened, is tried again at the next invocation.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::{io, mem};
+
+use crate::collector::Collector;
+use crate::readers;
+
+/// Descriptors that a connection takes until its first request is answered. A server that cannot
+/// have as many would close again at once, and its threads would stay.
+const SPARE_DESCRIPTORS: usize = 4;
+
+/// How often to look, after a panic in tiny_http, whether every door is still open: the first time
+/// the panicking thread may not have closed its listener yet.
+const LOOKS: u8 = 3;
+
+/// How many more invocations look.
+static LOOKS_LEFT: AtomicU8 = AtomicU8::new(0);
+
+/// To be called when a thread of tiny_http panics: a door may have closed without another sign.
+pub fn suspect() {
+    LOOKS_LEFT.store(LOOKS, Ordering::Relaxed);
+}
+
+/// Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on 127.0.0.1.
+#[derive(Debug)]
+pub struct Doors([Door; 2]);
+
+/// One local address.
+#[derive(Debug)]
+struct Door {
+    address: SocketAddr,
+    /// Bound, and not served yet.
+    listener: Option<TcpListener>,
+    is_open: Arc<AtomicBool>,
+    /// Whether it was said why it is not open.
+    is_explained: bool,
+}
+
+impl Doors {
+    /// Binds both addresses. From then on the kernel holds connections until [`Self::open`].
+    pub fn bind(port: u16) -> Self {
+        let addresses: [SocketAddr; 2] =
+            [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+        Self(addresses.map(|address| {
+            let is_open = Arc::new(AtomicBool::new(false));
+            let mut door = Door { address, listener: None, is_open, is_explained: false };
+            door.bind();
+            door
+        }))
+    }
+
+    /// Serves every address that is not served. Cheap when all are.
+    pub fn open(&mut self, collector: &Arc<Collector>) {
+        let one_less = |left: u8| left.checked_sub(1);
+        let is_suspect =
+            LOOKS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        for door in &mut self.0 {
+            if is_suspect || !door.is_open.load(Ordering::Relaxed) {
+                door.bind();
+                door.serve(collector);
+            }
+        }
+    }
+}
+
+impl Door {
+    fn bind(&mut self) {
+        if self.listener.is_some() {
+            return;
+        }
+        match TcpListener::bind(self.address) {
+            Ok(listener) => self.listener = Some(listener),
+            // By this very process: the door is open.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && self.is_open.load(Ordering::Relaxed) => {}
+            Err(error) => {
+                self.is_open.store(false, Ordering::Relaxed);
+                self.explain(&error);
+            }
+        }
+    }
+
+    fn serve(&mut self, collector: &Arc<Collector>) {
+        let Some(listener) = self.listener.take() else { return };
+        let collector = Arc::clone(collector);
+        let is_open = Arc::clone(&self.is_open);
+        is_open.store(true, Ordering::Relaxed);
+        let closed = move |error| {
+            log::debug!("no connection can be accepted any more: {error}");
+            is_open.store(false, Ordering::Relaxed);
+        };
+        let served = spare_descriptors(&listener).and_then(|()| {
+            readers::serve(listener, move |request| collector.take(request), closed)
+        });
+        match served {
+            Ok(()) => self.is_explained = false,
+            Err(error) => {
+                self.is_open.store(false, Ordering::Relaxed);
+                self.explain(&error);
+            }
+        }
+    }
+
+    /// Once is enough: it is tried again at each invocation.
+    fn explain(&mut self, error: &io::Error) {
+        if mem::replace(&mut self.is_explained, true) {
+            return;
+        }
+        let address = self.address;
+        // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, where it exists at all.
+        let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
+            "cannot listen on {address}: {error}; agents' reports are not taken there, trying \
+             again at each invocation"
+        );
+    }
+}
+
+/// An error if there are none.
+fn spare_descriptors(listener: &TcpListener) -> io::Result<()> {
+    let spare: io::Result<Vec<_>> = (0..SPARE_DESCRIPTORS).map(|_| listener.try_clone()).collect();
+    spare.map(drop)
+}
