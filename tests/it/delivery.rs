@@ -150,7 +150,7 @@ fn what_is_left_is_sent_at_shutdown() {
     let remote = &trial.remote;
     remote.answer_with(|_| Answer::ok());
     trial.platform.shutdown("spindown", SHUTDOWN);
-    assert!(trial.process.exit(SHUTDOWN).success());
+    assert!(trial.process.exit(PATIENCE).success());
     let bodies = trial.bodies_received(6);
     assert_eq!(bodies[3..], ["[1]", "[2]", "[3]"]);
     let log = trial.process.log();

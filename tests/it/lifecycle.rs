@@ -29,7 +29,7 @@ fn a_renamed_file_registers_under_its_new_name() {
         .start();
     assert_eq!(platform.registration(PATIENCE).name, "my extension.v2");
     platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(SHUTDOWN).success());
+    assert!(process.exit(PATIENCE).success());
     assert_eq!(platform.violations(), Vec::<String>::new());
 }
 
@@ -44,7 +44,7 @@ fn without_any_configuration_it_polls_and_ends_well() {
         platform.invoke(PATIENCE);
     }
     platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(SHUTDOWN).success());
+    assert!(process.exit(PATIENCE).success());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn the_local_port_takes_connections_before_the_registration_is_answered() {
     drop(platform.registration(PATIENCE));
     assert_eq!(agent::post(port, ARRAY, b"[]").status, 200);
     platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(SHUTDOWN).success());
+    assert!(process.exit(PATIENCE).success());
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
     assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
     remote.wait_for(1, PATIENCE);
     platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(SHUTDOWN).success());
+    assert!(process.exit(PATIENCE).success());
     let log = process.log();
     assert_eq!(log.matches("cannot listen on 127.0.0.1").count(), 1, "{log}");
 }
@@ -197,6 +197,6 @@ fn any_shutdown_reason_ends_it_well() {
     for reason in ["spindown", "timeout", "failure", "SandboxTerminated", ""] {
         let trial = Trial::start();
         trial.platform.shutdown(reason, SHUTDOWN);
-        assert!(trial.process.exit(SHUTDOWN).success(), "{reason}");
+        assert!(trial.process.exit(PATIENCE).success(), "{reason}");
     }
 }

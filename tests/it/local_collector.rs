@@ -1,22 +1,12 @@
 //! What the local collector answers: a test for each row of what it promises to agents.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection, Response};
 use serde_json::json;
 
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, nowhere, text};
-
-/// A report of exactly this many bytes.
-fn array_of(bytes: usize) -> String {
-    format!("[\"{}\"]", "x".repeat(bytes - 4))
-}
-
-/// A report whose head tells this length and has this header beside the usual ones.
-fn report_of(length: usize, header: &str, body: &str) -> String {
-    format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {length}\r\n\r\n{body}")
-}
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, array_of, nowhere, report_of, text};
 
 fn raw(trial: &Trial, request: &str) -> Response {
     agent::request(trial.port, request.as_bytes())
@@ -184,25 +174,6 @@ fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
 }
 
 #[test]
-fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
-    let trial = Trial::start();
-    for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
-        let mut connection = Connection::open(trial.port);
-        let head = format!(
-            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n[1]"
-        );
-        connection.send(head.as_bytes());
-        connection.half_close();
-        let statuses = [(); 2].map(|()| connection.response().status);
-        assert_eq!(statuses, [100, 413], "{length}");
-    }
-    assert!(trial.process.is_running());
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.health()["reports"]["refused"]["too_large"], 3);
-    trial.shut_down();
-}
-
-#[test]
 fn health_is_the_ledger_as_json() {
     let trial = Trial::start();
     trial.report(ARRAY, "[1]");
@@ -278,6 +249,18 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
 }
 
 #[test]
+fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    connection.send(b"POST /v1/monitoring-data HTTP/1.0\r\nContent-Length: 3\r\n\r\n[1]");
+    let response = connection.response();
+    assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
+    assert!(connection.is_closed(PATIENCE));
+    trial.received(1);
+    trial.shut_down();
+}
+
+#[test]
 fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
     let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
@@ -287,45 +270,6 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
     assert_eq!(connection.response().status, 200);
     assert_eq!(trial.bodies_received(1), ["[1]"]);
     trial.shut_down();
-}
-
-#[test]
-fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
-    let trial = Trial::start();
-    let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(trial.port)).collect();
-    let head = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n[\"xxx";
-    for connection in &mut stalled {
-        connection.send(head.as_bytes());
-    }
-    for n in 1..=20 {
-        trial.report(ARRAY, &array_of(2_000));
-        trial.received(n);
-    }
-    for connection in &mut stalled {
-        connection.send(format!("{}\"]", "x".repeat(4000 - 7)).as_bytes());
-        assert_eq!(connection.response().status, 200);
-    }
-    trial.received(60);
-    trial.shut_down();
-}
-
-#[test]
-fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
-    let trial = Trial::start();
-    for _ in 0..3 {
-        // While the process is stopped they gather in the kernel's queue, as during a freeze.
-        trial.process.stop();
-        let mut connections: Vec<_> = (0..20).map(|_| Connection::open(trial.port)).collect();
-        for connection in &mut connections {
-            connection.send(report_of(3, "", "[1]").as_bytes());
-        }
-        trial.process.resume();
-        for connection in &mut connections {
-            assert_eq!(connection.response().status, 200);
-        }
-    }
-    trial.received(60);
-    assert_eq!(trial.shut_down(), "");
 }
 
 #[test]
@@ -342,101 +286,6 @@ fn a_client_that_would_upgrade_is_answered_as_any_other() {
     }
     trial.received(2);
     trial.shut_down();
-}
-
-#[test]
-fn clients_that_stall_before_a_small_body_hold_up_nobody() {
-    let trial = Trial::start();
-    let mut stalled = Vec::new();
-    for n in 0..20 {
-        let header =
-            if n % 2 == 0 { "Expect: 100-continue\r\n" } else { "Connection: upgrade\r\n" };
-        let mut connection = Connection::open(trial.port);
-        connection.send(report_of(3, header, "").as_bytes());
-        stalled.push(connection);
-        trial.report(ARRAY, &array_of(2_000));
-    }
-    trial.received(20);
-    drop(stalled);
-    trial.shut_down();
-}
-
-#[test]
-fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
-    let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(trial.port)).collect();
-    for connection in &mut stalled {
-        connection.send(report_of(1_000_000, "", "[").as_bytes());
-    }
-    trial.report(ARRAY, &array_of(500_000));
-    trial.received(1);
-    drop(stalled);
-    trial.shut_down();
-}
-
-#[test]
-fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
-    // One limit lets a connection be accepted and not served, the other not even be accepted.
-    for limit in [48, 49] {
-        let trial = Trial::start();
-        trial.process.limit_descriptors(limit);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
-        let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
-        for _ in 0..5 {
-            trial.platform.invoke(PATIENCE);
-            trial.platform.wait_for_next(PATIENCE);
-        }
-        drop(connections);
-        trial.process.limit_descriptors(1024);
-        let waited = Instant::now();
-        let is_served = || {
-            trial.platform.invoke(PATIENCE);
-            trial.platform.wait_for_next(PATIENCE);
-            TcpStream::connect(address).is_ok()
-        };
-        while !is_served() {
-            assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
-        }
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        let log = trial.shut_down();
-        assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
-    }
-}
-
-#[test]
-fn twenty_agents_at_once_are_all_answered_and_delivered() {
-    let trial = Trial::start();
-    std::thread::scope(|scope| {
-        for agent in 0..20 {
-            let trial = &trial;
-            scope.spawn(move || {
-                for n in 0..20 {
-                    trial.report(ARRAY, &format!("[{agent},{n},\"{}\"]", "x".repeat(3_000)));
-                }
-            });
-        }
-    });
-    let mut bodies = trial.bodies_received(400);
-    bodies.sort();
-    bodies.dedup();
-    assert_eq!(bodies.len(), 400, "each once");
-    assert_eq!(trial.shut_down(), "");
-}
-
-#[test]
-fn clients_that_reset_right_after_sending_do_no_harm() {
-    let trial = Trial::start();
-    for _ in 0..300 {
-        let mut connection = Connection::open(trial.port);
-        connection
-            .send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]");
-        connection.reset();
-    }
-    assert!(trial.process.is_running());
-    trial.report(ARRAY, "[2]");
-    let log = trial.shut_down();
-    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]

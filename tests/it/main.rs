@@ -12,6 +12,7 @@ mod trial;
 
 mod captures;
 mod configuration;
+mod crowds;
 mod delivery;
 mod lifecycle;
 mod local_collector;

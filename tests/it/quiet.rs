@@ -2,7 +2,7 @@
 
 use sandbox::{Answer, Authority, Launch, Platform, Proxy, Remote};
 
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, binary};
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, binary};
 
 #[test]
 fn a_healthy_sandbox_logs_nothing_at_the_default_level() {
@@ -81,6 +81,6 @@ fn lines_are_text_and_carry_the_extensions_name_otherwise() {
 #[test]
 fn at_level_off_not_even_an_error_is_logged() {
     let process = Launch::of(binary()).env("THUNDRA_EXTENSION_LOG_LEVEL", "off").start();
-    assert!(!process.exit(SHUTDOWN).success());
+    assert!(!process.exit(PATIENCE).success());
     assert_eq!(process.log(), "");
 }

@@ -98,3 +98,13 @@ impl Trial {
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
+
+/// A report of exactly this many bytes.
+pub fn array_of(bytes: usize) -> String {
+    format!("[\"{}\"]", "x".repeat(bytes - 4))
+}
+
+/// A report whose head tells this length and has this header beside the usual ones.
+pub fn report_of(length: usize, header: &str, body: &str) -> String {
+    format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {length}\r\n\r\n{body}")
+}
