@@ -40,6 +40,7 @@ mod budget;
 mod ledger;
 mod payload;
 mod sender;
+mod outage;
 mod remote;
 mod tls;
 

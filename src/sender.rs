@@ -4,7 +4,6 @@
 //! send it keeps, in order; and every payload it took is settled exactly once.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender as ChannelSender, TryRecvError};
 
 use crate::deadline::Deadline;
 use crate::ledger::{Loss, Outcome};
+use crate::outage::Outage;
 use crate::payload::Payload;
 use crate::remote::{Delivery, Remote};
 
@@ -45,13 +45,12 @@ pub struct Sender {
     remote: Remote,
     /// Accepted, not sent yet; oldest first.
     backlog: VecDeque<Payload>,
-    /// Whether the last attempt failed, so that an outage is one line, not one for each attempt.
-    is_outage: bool,
+    outage: Outage,
 }
 
 impl Sender {
     pub fn new(inbox: Receiver<Message>, remote: Remote) -> Self {
-        Self { inbox, remote, backlog: VecDeque::new(), is_outage: false }
+        Self { inbox, remote, backlog: VecDeque::new(), outage: Outage::default() }
     }
 
     /// The life of the sender thread: until SHUTDOWN. A panic costs the report in hand, which the
@@ -102,7 +101,7 @@ impl Sender {
     /// The last try at everything: once for each report, and none more when the remote can't be
     /// reached.
     fn finish(&mut self, deadline: Deadline) {
-        if self.is_outage {
+        if self.outage.is_on() {
             self.remote.reconnect();
         }
         let mut unsent = Vec::new();
@@ -164,13 +163,13 @@ impl Sender {
     }
 
     fn note_outage(&mut self, why: &str) {
-        let is_known = mem::replace(&mut self.is_outage, true);
-        let level = if is_known { log::Level::Debug } else { log::Level::Warn };
+        let is_news = self.outage.begins(Instant::now());
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "cannot deliver to the remote: {why}; reports are kept and tried again");
     }
 
     fn end_outage(&mut self) {
-        if mem::take(&mut self.is_outage) {
+        if self.outage.ends() {
             log::warn!("the remote is back");
         }
     }

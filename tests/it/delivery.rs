@@ -218,6 +218,22 @@ fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
 }
 
 #[test]
+fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
+    let trial = Trial::start();
+    for n in 0..10 {
+        trial.remote.answer_with(|_| Answer::status(503));
+        trial.report(ARRAY, "[1]");
+        trial.received(3 * n + 1);
+        trial.remote.answer_with(|_| Answer::ok());
+        trial.report(ARRAY, "[2]");
+        trial.received(3 * n + 3);
+    }
+    let log = trial.shut_down();
+    assert_eq!(log.matches("cannot deliver to the remote").count(), 1, "{log}");
+    assert_eq!(log.matches("the remote is back").count(), 1, "{log}");
+}
+
+#[test]
 fn half_an_answer_is_no_answer() {
     let trial = Trial::start();
     trial.remote.answer_with(|_| Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()));

@@ -1,0 +1,68 @@
+//! When an outage of the remote is worth a line: pure, the time is an argument.
+
+use std::mem;
+use std::time::{Duration, Instant};
+
+/// A remote that comes and goes is a line each time it goes at most so often.
+const LINES_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether the last attempt failed, and what was said of it.
+#[derive(Debug, Default)]
+pub struct Outage {
+    is_on: bool,
+    is_said: bool,
+    said_at: Option<Instant>,
+}
+
+impl Outage {
+    /// Whether the last attempt failed.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// To be told of each attempt that fails. True if that is to be said.
+    #[must_use]
+    pub fn begins(&mut self, now: Instant) -> bool {
+        let is_new = !mem::replace(&mut self.is_on, true);
+        let is_due = self.said_at.is_none_or(|it| now.saturating_duration_since(it) >= LINES_EVERY);
+        if is_new && is_due {
+            self.is_said = true;
+            self.said_at = Some(now);
+        }
+        is_new && is_due
+    }
+
+    /// To be told of each attempt that is answered. True if the end of an outage is to be said.
+    #[must_use]
+    pub fn ends(&mut self) -> bool {
+        let was_said = mem::take(&mut self.is_said);
+        mem::take(&mut self.is_on) && was_said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_said_once_and_so_is_its_end() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        assert!(!outage.ends());
+        assert!(outage.begins(now));
+        assert!(!outage.begins(now + LINES_EVERY * 2), "it is still the same outage");
+        assert!(outage.is_on());
+        assert!(outage.ends());
+        assert!(!outage.ends() && !outage.is_on());
+    }
+
+    #[test]
+    fn outages_in_quick_succession_are_said_once() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        assert!(outage.begins(now) && outage.ends());
+        for second in 1..60 {
+            assert!(!outage.begins(now + Duration::from_secs(second)));
+            assert!(!outage.ends(), "the end of what was not said is not said either");
+        }
+        assert!(outage.begins(now + LINES_EVERY) && outage.ends());
+    }
+}
