@@ -5,6 +5,8 @@
 
 use std::io::{self, Read};
 use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ureq::config::AutoHeaderValue;
@@ -35,21 +37,28 @@ const USER_AGENT: &str = concat!("thundra-lambda-extension/", env!("CARGO_PKG_VE
 #[derive(Debug)]
 pub struct Remote {
     destination: Destination,
+    /// Made once: it reads `SSL_CERT_FILE`.
+    tls: Option<TlsConnector>,
     agent: Option<Agent>,
     /// Whether the last attempt got an answer, so that its connection may still be there.
     has_connection: bool,
     interrupts: Sender<Agent>,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 /// Ends an attempt from another thread.
 #[derive(Debug)]
-pub struct Interrupt(Receiver<Agent>);
+pub struct Interrupt {
+    agents: Receiver<Agent>,
+    is_interrupted: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Closes the connection of the attempt that is under way, which then fails at once, as do all
     /// after it until [`Remote::reconnect`]. Does nothing if there never was an attempt.
     pub fn end_attempt(&self) {
-        if let Ok(agent) = self.0.try_recv() {
+        if let Ok(agent) = self.agents.try_recv() {
+            self.is_interrupted.store(true, Ordering::Relaxed);
             agent.shutdown();
         }
     }
@@ -72,7 +81,10 @@ pub enum Delivery {
 impl Remote {
     pub fn at(destination: Destination) -> (Self, Interrupt) {
         let (interrupts, agents) = bounded(1);
-        (Self { destination, agent: None, has_connection: false, interrupts }, Interrupt(agents))
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt { agents, is_interrupted: Arc::clone(&is_interrupted) };
+        let (tls, agent, has_connection) = (None, None, false);
+        (Self { destination, tls, agent, has_connection, interrupts, is_interrupted }, interrupt)
     }
 
     /// Forgets all connections.
@@ -97,6 +109,9 @@ impl Remote {
             Ok(status) => {
                 self.has_connection = true;
                 classify(status)
+            }
+            Err(_) if self.is_interrupted.swap(false, Ordering::Relaxed) => {
+                Delivery::Unreachable("no answer when the sandbox ended".to_owned())
             }
             Err(error) => Delivery::Unreachable(error.to_string()),
         }
@@ -132,6 +147,7 @@ impl Remote {
 
     fn agent(&mut self) -> &Agent {
         let destination = &self.destination;
+        let tls = self.tls.get_or_insert_with(|| TlsConnector::to(destination));
         self.agent.get_or_insert_with(|| {
             let config = Agent::config_builder()
                 .proxy(destination.proxy.clone())
@@ -148,7 +164,7 @@ impl Remote {
             let connector =
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
-                    .chain(TlsConnector::to(destination));
+                    .chain(tls.clone());
             let agent = Agent::with_parts(config, connector, DefaultResolver::default());
             // Only the first can be interrupted: there is no second before SHUTDOWN.
             let _ = self.interrupts.try_send(agent.clone());

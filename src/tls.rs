@@ -27,7 +27,8 @@ use crate::config::Destination;
 /// Debian's bundle of all public roots is a twentieth of this; what is beyond it is not read.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Wraps what the chain connected so far in TLS, where the URL asks for it.
+/// Wraps what the chain connected so far in TLS, where the URL asks for it. Clones share all.
+#[derive(Clone)]
 pub struct TlsConnector(Arc<ClientConfig>);
 
 impl TlsConnector {

@@ -227,7 +227,9 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
         trial.report(ARRAY, "[1]");
         let line = trial.process.wait_for_log("SSL_CERT_FILE", PATIENCE);
         assert!(line.contains(path) && line.contains(why), "{line}");
-        trial.shut_down();
+        // At the end everything is tried again, on a new connection.
+        let log = trial.shut_down();
+        assert_eq!(log.matches("SSL_CERT_FILE").count(), 1, "{log}");
     }
 }
 

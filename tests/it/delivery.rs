@@ -95,6 +95,7 @@ fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown()
     assert_eq!(trial.bodies_received(5), ["[1]", "[1]", "[2]", "[3]", "[4]"]);
     let log = trial.process.log();
     assert!(log.contains("INFO delivered 4 of 4 accepted reports"), "{log}");
+    assert!(log.contains("no answer when the sandbox ended"), "{log}");
 }
 
 #[test]
