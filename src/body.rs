@@ -16,8 +16,8 @@ use crate::budget::{Budget, Permit};
 /// aborts the process. The smallest function has 128 MB.
 const TOLD_LENGTH_MAX: usize = 128_000_000;
 
-/// What a body is read by, in bytes; as much as was read already, if that is more. A client that
-/// stalls holds no more of the budget than it has sent, and this.
+/// What a body is read by, in bytes; as much as was read already, if that is more. So a client that
+/// stalls holds at most this much of the budget, or twice what it has sent.
 const STEP: usize = 16 * 1024;
 
 /// The longest body that tiny_http reads before it hands the request over, in bytes.
@@ -73,12 +73,9 @@ pub fn is_readable(request: &Request) -> bool {
 /// Whether reading the body can't wait for the client, because there is none, or because tiny_http
 /// has read it already.
 pub fn is_read_ahead(request: &Request) -> bool {
-    let is_short = match Framing::of(request) {
-        Framing::Told(length) => length <= READ_AHEAD_MAX,
-        Framing::Chunked => false,
-        Framing::Malformed(_) => true,
-    };
-    is_short && !is_upgrade(request) && values(request, "Expect").next().is_none()
+    let has = |name| values(request, name).next().is_some();
+    let is_short = request.body_length().is_none_or(|length| length <= READ_AHEAD_MAX);
+    is_short && !has("Transfer-Encoding") && !has("Expect") && !is_upgrade(request)
 }
 
 /// Whether tiny_http hands out the connection itself as the body. Java's HTTP client asks to upgrade
@@ -143,6 +140,9 @@ fn read_paid(
     budget: &Budget,
     overhead: usize,
 ) -> Result<Body, Unread> {
+    if overhead > budget.size() {
+        return Err(Unread::TooLarge);
+    }
     let mut permit = budget.take(overhead).ok_or(Unread::Full)?;
     let mut bytes = Vec::new();
     while reader.limit() > 0 {
@@ -150,8 +150,11 @@ fn read_paid(
         let room = budget.size().saturating_sub(overhead + bytes.len());
         if room == 0 {
             // Only a chunked body gets here, its length being unknown: it may end just now.
-            let is_end = matches!(reader.read(&mut [0]), Ok(0));
-            return if is_end { Ok(Body { bytes, permit }) } else { Err(Unread::TooLarge) };
+            return match reader.read(&mut [0]) {
+                Ok(0) => Ok(Body { bytes, permit }),
+                Ok(_) => Err(Unread::TooLarge),
+                Err(_) => Err(broken(reader)),
+            };
         }
         let longest = STEP.max(bytes.len()).min(room).min(left);
         let paid = [longest, longest.min(STEP)].into_iter().find(|&step| permit.grow(step));
@@ -160,7 +163,7 @@ fn read_paid(
         match reader.take(step as u64).read_to_end(&mut bytes) {
             Ok(read) if read < step => break,
             Ok(_) => {}
-            Err(_) => return Err(Unread::Malformed("a body that makes no sense or ends early")),
+            Err(_) => return Err(broken(reader)),
         }
     }
     bytes.shrink_to_fit();
@@ -168,7 +171,12 @@ fn read_paid(
     Ok(Body { bytes, permit })
 }
 
-/// A failed read ends it: the client is gone, or its chunks make no sense.
+/// After a failed read nothing more is read: the client is gone, or where its chunks go on is unknown.
+fn broken(reader: &mut io::Take<&mut dyn Read>) -> Unread {
+    reader.set_limit(0);
+    Unread::Malformed("a body that makes no sense or ends early")
+}
+
 fn read_past(reader: &mut impl Read) {
     let mut buffer = [0; 4096];
     loop {

@@ -63,8 +63,9 @@ impl Collector {
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);
         let (mut headers, body) = (headers?, body?);
-        let is_chunked = request.body_length().is_none() && headers.content_encoding.is_none();
-        if is_chunked && !is_nothing(&body.bytes) && !body::is_whole_json(&body.bytes) {
+        // Only a chunked body may lack its end without a sign of it; of an encoded one nothing shows.
+        let may_be_cut = request.body_length().is_none() && headers.content_encoding.is_none();
+        if may_be_cut && !is_nothing(&body.bytes) && !body::is_whole_json(&body.bytes) {
             return Err(
                 Unread::Malformed("a chunked body that is not a whole JSON document").into()
             );

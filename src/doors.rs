@@ -75,24 +75,23 @@ impl Door {
         if self.listener.is_some() {
             return;
         }
+        let is_open = self.is_open.load(Ordering::Relaxed);
         match TcpListener::bind(self.address) {
             Ok(listener) => self.listener = Some(listener),
             // By this very process: the door is open.
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse
-                    && self.is_open.load(Ordering::Relaxed) => {}
-            Err(error) => {
-                self.is_open.store(false, Ordering::Relaxed);
-                self.explain(&error);
-            }
+            Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
+            // Nothing was learned, as when there is no descriptor to look with.
+            Err(_) if is_open => suspect(),
+            Err(error) => self.explain(&error),
         }
     }
 
     fn serve(&mut self, collector: &Arc<Collector>) {
         let Some(listener) = self.listener.take() else { return };
         let collector = Arc::clone(collector);
+        // A new one: what an earlier server has still to say concerns that server alone.
+        self.is_open = Arc::new(AtomicBool::new(true));
         let is_open = Arc::clone(&self.is_open);
-        is_open.store(true, Ordering::Relaxed);
         let closed = move |error| {
             log::debug!("no connection can be accepted any more: {error}");
             is_open.store(false, Ordering::Relaxed);

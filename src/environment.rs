@@ -7,7 +7,7 @@ use std::ffi::OsString;
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// Bytes that are not UTF-8 become replacement characters, which no setting allows.
+    /// Bytes that are not UTF-8 become replacement characters, which make most values bad ones.
     pub fn read() -> Self {
         let text = |it: OsString| it.to_string_lossy().into_owned();
         Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
@@ -21,9 +21,10 @@ impl Environment {
     /// The value of `name`, trimmed; the exact spelling wins over others. Empty is unset: templates
     /// leave such variables behind.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let exact = self.0.iter().find(|(it, _)| it == name);
-        let found = exact.or_else(|| self.0.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)));
-        found.map(|(_, value)| value.trim()).filter(|it| !it.is_empty())
+        let mut set = self.0.iter().filter(|(_, value)| !value.trim().is_empty());
+        let exact = set.clone().find(|(it, _)| it == name);
+        let found = exact.or_else(|| set.find(|(it, _)| it.eq_ignore_ascii_case(name)));
+        found.map(|(_, value)| value.trim())
     }
 
     /// The name, as it is written, and the value of each variable that is set and whose name starts
@@ -51,6 +52,7 @@ mod tests {
 
     #[test]
     fn an_empty_value_is_unset() {
+        assert_eq!(Environment::of(&[("A", ""), ("a", "b")]).get("A"), Some("b"));
         assert_eq!(Environment::of(&[("A", " ")]).get("A"), None);
     }
 

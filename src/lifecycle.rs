@@ -101,7 +101,8 @@ fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>, interrupt:
     }
     let halfway = Deadline::after(deadline.remaining(now) / 2, now);
     if is_noticed.recv_deadline(halfway.instant()) == Err(RecvTimeoutError::Timeout) {
-        // An attempt from before hangs: what waits behind it gets the other half.
+        // An attempt from before hangs: it, and what waits behind it, gets the other half on a new
+        // connection.
         interrupt.end_attempt();
     }
     let _ = is_settled.recv_deadline(deadline.instant());

@@ -11,8 +11,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 
-use crate::doors;
-
 /// How lines look, as the function's log format asks ("Configuring advanced logging controls").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -20,8 +18,9 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log. A panic becomes a line of it too.
-pub fn start(level: LevelFilter, format: Format) {
+/// Starts the log. A panic becomes a line of it too; one of tiny_http's is also told to
+/// `on_server_panic`.
+pub fn start(level: LevelFilter, format: Format, on_server_panic: fn()) {
     let write = match format {
         Format::Text => write_text,
         Format::Json => write_json,
@@ -29,7 +28,7 @@ pub fn start(level: LevelFilter, format: Format) {
     let ours = env!("CARGO_CRATE_NAME");
     let started = env_logger::Builder::new().filter_module(ours, level).format(write).try_init();
     started.expect("no other logger is ever set");
-    panic::set_hook(Box::new(|panic| {
+    panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // The message is left out: it could hold a piece of what was being handled.
         if let Some(name) = thread::current().name() {
@@ -37,7 +36,7 @@ pub fn start(level: LevelFilter, format: Format) {
         } else {
             // tiny_http's threads have no name. They panic when a client resets its connection, and
             // when they run out of descriptors, which may close a door.
-            doors::suspect();
+            on_server_panic();
             log::debug!("a thread of the http server panicked at {place}");
         }
     }));

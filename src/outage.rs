@@ -23,13 +23,14 @@ impl Outage {
     /// To be told of each attempt that fails. True if that is to be said.
     #[must_use]
     pub fn begins(&mut self, now: Instant) -> bool {
-        let is_new = !mem::replace(&mut self.is_on, true);
+        self.is_on = true;
         let is_due = self.said_at.is_none_or(|it| now.saturating_duration_since(it) >= LINES_EVERY);
-        if is_new && is_due {
+        let is_news = is_due && !self.is_said;
+        if is_news {
             self.is_said = true;
             self.said_at = Some(now);
         }
-        is_new && is_due
+        is_news
     }
 
     /// To be told of each attempt that is answered. True if the end of an outage is to be said.
@@ -53,6 +54,16 @@ mod tests {
         assert!(outage.is_on());
         assert!(outage.ends());
         assert!(!outage.ends() && !outage.is_on());
+    }
+
+    #[test]
+    fn an_outage_that_follows_another_is_said_once_it_has_lasted() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        assert!(outage.begins(now) && outage.ends());
+        assert!(!outage.begins(now + Duration::from_secs(1)));
+        assert!(outage.begins(now + LINES_EVERY));
+        assert!(!outage.begins(now + LINES_EVERY * 3));
+        assert!(outage.ends());
     }
 
     #[test]

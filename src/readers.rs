@@ -8,7 +8,8 @@
 //! connections that are accepted before the idle threads of the pool have woken up, all but as many
 //! as there are such threads wait until another connection is closed, which one that is kept alive
 //! never is. See [`nudge`]. What it can't help: connections that come in one burst and send nothing
-//! keep those behind them waiting.
+//! keep those behind them waiting. Nor has writing an answer a limit: a client that sends thousands
+//! of requests and reads no answer can hold up readers too.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,7 +104,9 @@ where
                 log::debug!("cannot start another reader: {error}");
             }
         }
-        // A connection that ends with this request frees its thread by itself, once it is answered.
+        // A connection that ends with this request frees its thread by itself once it is answered. A
+        // client that stalls until then is the exception, but a nudge for each report of an agent
+        // that closes its connections (Go) would cost more than it is worth.
         let stays = !answer::is_last(&request) || body::is_upgrade(&request);
         let needs_nudge = stays && readers.peers.is_new(&request);
         if needs_nudge && may_stall {

@@ -5,17 +5,14 @@
 
 use std::io::{self, Read};
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
 use ureq::http::StatusCode;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, http};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Destination;
 use crate::deadline::Deadline;
@@ -42,23 +39,21 @@ pub struct Remote {
     agent: Option<Agent>,
     /// Whether the last attempt got an answer, so that its connection may still be there.
     has_connection: bool,
-    interrupts: Sender<Agent>,
-    is_interrupted: Arc<AtomicBool>,
+    /// Holds the agent while an attempt of it may be interrupted: who takes it out decides.
+    token: (Sender<Agent>, Receiver<Agent>),
+    is_interruptible: bool,
 }
 
 /// Ends an attempt from another thread.
 #[derive(Debug)]
-pub struct Interrupt {
-    agents: Receiver<Agent>,
-    is_interrupted: Arc<AtomicBool>,
-}
+pub struct Interrupt(Receiver<Agent>);
 
 impl Interrupt {
-    /// Closes the connection of the attempt that is under way, which then fails at once, as do all
-    /// after it until [`Remote::reconnect`]. Does nothing if there never was an attempt.
+    /// Closes the connection of the attempt that is under way, which then fails; a look-up or a
+    /// connect runs to its own limit first. Does nothing once [`Remote::disarm`] was called, or if
+    /// there never was an attempt.
     pub fn end_attempt(&self) {
-        if let Ok(agent) = self.agents.try_recv() {
-            self.is_interrupted.store(true, Ordering::Relaxed);
+        if let Ok(agent) = self.0.try_recv() {
             agent.shutdown();
         }
     }
@@ -80,11 +75,25 @@ pub enum Delivery {
 
 impl Remote {
     pub fn at(destination: Destination) -> (Self, Interrupt) {
-        let (interrupts, agents) = bounded(1);
-        let is_interrupted = Arc::new(AtomicBool::new(false));
-        let interrupt = Interrupt { agents, is_interrupted: Arc::clone(&is_interrupted) };
-        let (tls, agent, has_connection) = (None, None, false);
-        (Self { destination, tls, agent, has_connection, interrupts, is_interrupted }, interrupt)
+        let token = bounded(1);
+        let interrupt = Interrupt(token.1.clone());
+        let remote = Self {
+            destination,
+            tls: None,
+            agent: None,
+            has_connection: false,
+            token,
+            is_interruptible: true,
+        };
+        (remote, interrupt)
+    }
+
+    /// From now on nothing interrupts an attempt. An agent that was interrupted is given up.
+    pub fn disarm(&mut self) {
+        self.is_interruptible = false;
+        if self.token.1.try_recv().is_err() {
+            self.reconnect();
+        }
     }
 
     /// Forgets all connections.
@@ -93,13 +102,16 @@ impl Remote {
         self.has_connection = false;
     }
 
+    fn is_interrupted(&self) -> bool {
+        self.is_interruptible && self.agent.is_some() && self.token.1.is_empty()
+    }
+
     /// Sends one report, byte for byte, by the deadline.
     pub fn post(&mut self, payload: &Payload, deadline: Deadline) -> Delivery {
         let had_connection = mem::take(&mut self.has_connection);
         let mut answer = self.attempt(payload, deadline);
-        if had_connection
-            && matches!(answer, Err(ref error) if !matches!(error, ureq::Error::Timeout(_)))
-        {
+        let is_lost = matches!(&answer, Err(error) if !matches!(error, ureq::Error::Timeout(_)));
+        if had_connection && is_lost && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze: that is no
             // sign of an outage, and ureq has dropped it by now.
             log::debug!("trying again on a new connection");
@@ -110,7 +122,7 @@ impl Remote {
                 self.has_connection = true;
                 classify(status)
             }
-            Err(_) if self.is_interrupted.swap(false, Ordering::Relaxed) => {
+            Err(_) if self.is_interrupted() => {
                 Delivery::Unreachable("no answer when the sandbox ended".to_owned())
             }
             Err(error) => Delivery::Unreachable(error.to_string()),
@@ -166,8 +178,10 @@ impl Remote {
                     .chain(TcpConnector::default())
                     .chain(tls.clone());
             let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-            // Only the first can be interrupted: there is no second before SHUTDOWN.
-            let _ = self.interrupts.try_send(agent.clone());
+            if self.is_interruptible {
+                // There is room: no second agent is made before `disarm`.
+                let _ = self.token.0.try_send(agent.clone());
+            }
             agent
         })
     }

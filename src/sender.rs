@@ -54,7 +54,7 @@ impl Sender {
     }
 
     /// The life of the sender thread: until SHUTDOWN. A panic costs the report in hand, which the
-    /// ledger counts, and nothing else.
+    /// ledger counts, and during the last tries all that are left.
     pub fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {}
     }
@@ -101,6 +101,7 @@ impl Sender {
     /// The last try at everything: once for each report, and none more when the remote can't be
     /// reached.
     fn finish(&mut self, deadline: Deadline) {
+        self.remote.disarm();
         if self.outage.is_on() {
             self.remote.reconnect();
         }

@@ -83,6 +83,29 @@ fn clients_that_stall_before_a_small_body_hold_up_nobody() {
 }
 
 #[test]
+fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
+    let trial = Trial::start();
+    let mut stalled = Connection::open(trial.port);
+    stalled.send(report_of(5_001, "Content-Length: 5000\r\n", "").as_bytes());
+    for n in 1..=5 {
+        trial.report(ARRAY, &array_of(2_000));
+        trial.received(n);
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    let head =
+        format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    connection.send(head.as_bytes());
+    assert_eq!(connection.response().status, 400);
+    trial.shut_down();
+}
+
+#[test]
 fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
     let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(trial.port)).collect();
