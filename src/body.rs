@@ -78,8 +78,8 @@ pub fn is_read_ahead(request: &Request) -> bool {
     is_short && !has("Transfer-Encoding") && !has("Expect") && !is_upgrade(request)
 }
 
-/// Whether tiny_http hands out the connection itself as the body. Java's HTTP client asks to upgrade
-/// to HTTP/2 by default, and means the request all the same if it is not answered with 101.
+/// Whether tiny_http hands out the connection itself as the body. Java's HTTP client asks to
+/// upgrade to HTTP/2 by default, and means the request all the same if it is not answered with 101.
 pub fn is_upgrade(request: &Request) -> bool {
     // tiny_http looks at the first such header, and at no other.
     values(request, "Connection")
@@ -171,7 +171,8 @@ fn read_paid(
     Ok(Body { bytes, permit })
 }
 
-/// After a failed read nothing more is read: the client is gone, or where its chunks go on is unknown.
+/// After a failed read nothing more is read: the client is gone, or where its chunks go on is
+/// unknown.
 fn broken(reader: &mut io::Take<&mut dyn Read>) -> Unread {
     reader.set_limit(0);
     Unread::Malformed("a body that makes no sense or ends early")

@@ -1,5 +1,5 @@
-//! What the local HTTP server does with a request: routes, limits and answers; turns agents' reports
-//! into [`Payload`]s.
+//! What the local HTTP server does with a request: routes, limits and answers; turns agents'
+//! reports into [`Payload`]s.
 //!
 //! Invariant: an agent is answered without waiting for anything but its own bytes. The collector
 //! never waits for the sender: the channel between them has no bound but the budget.
@@ -63,7 +63,8 @@ impl Collector {
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);
         let (mut headers, body) = (headers?, body?);
-        // Only a chunked body may lack its end without a sign of it; of an encoded one nothing shows.
+        // Only a chunked body may lack its end without a sign of it; of an encoded one nothing
+        // shows.
         let may_be_cut = request.body_length().is_none() && headers.content_encoding.is_none();
         if may_be_cut && !is_nothing(&body.bytes) && !body::is_whole_json(&body.bytes) {
             return Err(

@@ -6,7 +6,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::{io, mem};
 
 use crate::collector::Collector;
@@ -23,9 +23,18 @@ const LOOKS: u8 = 3;
 /// How many more invocations look.
 static LOOKS_LEFT: AtomicU8 = AtomicU8::new(0);
 
-/// To be called when a thread of tiny_http panics: a door may have closed without another sign.
-pub fn suspect() {
+/// The port of both addresses, for [`server_panicked`]; 0 before there are any.
+static PORT: AtomicU16 = AtomicU16::new(0);
+
+/// To be called by a thread of tiny_http that panics. It takes connections along that wait for it,
+/// and a door may have closed without another sign.
+pub fn server_panicked() {
     LOOKS_LEFT.store(LOOKS, Ordering::Relaxed);
+    addresses(PORT.load(Ordering::Relaxed)).into_iter().for_each(readers::nudge);
+}
+
+fn addresses(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
 }
 
 /// Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on 127.0.0.1.
@@ -46,9 +55,8 @@ struct Door {
 impl Doors {
     /// Binds both addresses. From then on the kernel holds connections until [`Self::open`].
     pub fn bind(port: u16) -> Self {
-        let addresses: [SocketAddr; 2] =
-            [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
-        Self(addresses.map(|address| {
+        PORT.store(port, Ordering::Relaxed);
+        Self(addresses(port).map(|address| {
             let is_open = Arc::new(AtomicBool::new(false));
             let mut door = Door { address, listener: None, is_open, is_explained: false };
             door.bind();
@@ -81,7 +89,7 @@ impl Door {
             // By this very process: the door is open.
             Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
             // Nothing was learned, as when there is no descriptor to look with.
-            Err(_) if is_open => suspect(),
+            Err(_) if is_open => LOOKS_LEFT.store(LOOKS, Ordering::Relaxed),
             Err(error) => self.explain(&error),
         }
     }

@@ -15,8 +15,8 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
-/// How long each step of a registration may take: to connect, and to get the answer's head and body.
-/// It blocks the runtime's start, and init as a whole has 10 s.
+/// How long each step of a registration may take: to connect, and to get the answer's head and
+/// body. It blocks the runtime's start, and init as a whole has 10 s.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Events are under 2 kB; more than this many bytes is no event.

@@ -11,8 +11,9 @@
 //! The modules stand below in reading order. What holds always, and where it is kept:
 //!
 //! 1. The process ends only at SHUTDOWN or when `/event/next` fails ([`lifecycle`]).
-//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]), but a reader's
-//!    for its client, to send or to read, which tiny_http leaves no way to limit ([`readers`]).
+//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]), but a
+//!    reader's for its client, to send or to read, which tiny_http leaves no way to limit
+//!    ([`readers`]).
 //! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
 //! 4. Bytes of bodies are held only by owning a permit, taken before they are read ([`budget`],
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
@@ -63,7 +64,7 @@ use crate::sender::Sender;
 
 fn main() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
-    logging::start(config.log_level, config.log_format, doors::suspect);
+    logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
     let doors = config.is_enabled.then(|| Doors::bind(config.port));
     let Some(extension) = register(&config) else { return ExitCode::FAILURE };

@@ -47,17 +47,19 @@ where
     T: Fn(Request) + Send + Sync + 'static,
     C: Fn(io::Error) + Send + Sync + 'static,
 {
+    let address = listener.local_addr()?;
     // tiny_http panics where it cannot start its own thread.
     let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
         .map_err(|_| io::Error::other("no thread for the accept loop"))?
         .map_err(io::Error::other)?;
     let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
-    spawn(&Arc::new(Readers { server, take, closed, peers, waiting, alive }))
+    spawn(&Arc::new(Readers { server, address, take, closed, peers, waiting, alive }))
 }
 
 struct Readers<T, C> {
     server: Server,
+    address: SocketAddr,
     take: T,
     closed: C,
     peers: Peers,
@@ -104,19 +106,19 @@ where
                 log::debug!("cannot start another reader: {error}");
             }
         }
-        // A connection that ends with this request frees its thread by itself once it is answered. A
-        // client that stalls until then is the exception, but a nudge for each report of an agent
+        // A connection that ends with this request frees its thread by itself once it is answered.
+        // A client that stalls until then is the exception, but a nudge for each report of an agent
         // that closes its connections (Go) would cost more than it is worth.
         let stays = !answer::is_last(&request) || body::is_upgrade(&request);
         let needs_nudge = stays && readers.peers.is_new(&request);
         if needs_nudge && may_stall {
-            nudge(&readers.server);
+            nudge(readers.address);
         }
         if catch_unwind(AssertUnwindSafe(|| (readers.take)(request))).is_err() {
             log::error!("a request could not be handled; the collector goes on");
         }
         if needs_nudge && !may_stall {
-            nudge(&readers.server);
+            nudge(readers.address);
         }
         if !keep_waiting(&readers.waiting) {
             readers.alive.fetch_sub(1, Ordering::SeqCst);
@@ -131,11 +133,11 @@ fn keep_waiting(waiting: &AtomicUsize) -> bool {
     waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok()
 }
 
-/// Gives tiny_http's pool a free thread, and so a connection that may be waiting there its turn, by
-/// a connection that is closed at once. One nudge for each new connection that stays is enough:
-/// each that is served lets the next one in.
-fn nudge(server: &Server) {
-    let Some(address) = server.server_addr().to_ip() else { return };
+/// Gives the pool of the tiny_http server at `address` a free thread, and so a connection that may be
+/// waiting there its turn, by a connection that is closed at once. One nudge for each new connection
+/// that stays is enough, as each that is served lets the next one in; and one for each thread of the
+/// pool that panics, as that thread would have taken the next one.
+pub fn nudge(address: SocketAddr) {
     if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {
         log::debug!("cannot connect to the own port {address}: {error}");
     }
