@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use tiny_http::{HTTPVersion, Method, Request, Response, StatusCode};
+use tiny_http::{Method, Request, Response, StatusCode};
 
 use crate::ledger::Refusal;
+use crate::request::is_last;
 
 /// An answer with a JSON body, ready to be sent.
 #[derive(Debug)]
@@ -87,16 +88,6 @@ impl Answer {
         )
         .into_bytes()
     }
-}
-
-/// Whether tiny_http closes the connection after this request.
-pub fn is_last(request: &Request) -> bool {
-    let connection = request.headers().iter().find(|it| it.field.equiv("Connection"));
-    let connection =
-        connection.map(|it| it.value.as_str().to_ascii_lowercase()).unwrap_or_default();
-    let is_old = *request.http_version() == HTTPVersion(1, 0);
-    let ends = connection.contains("close") || connection.contains("upgrade");
-    ends || is_old && !connection.contains("keep-alive")
 }
 
 #[cfg(test)]

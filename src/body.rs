@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use tiny_http::Request;
 
 use crate::budget::{Budget, Permit};
+use crate::request::{is_upgrade, values};
 
 /// The longest told length that is read at all, in bytes. When a body ends early, tiny_http
 /// allocates the length that is missing, zeroed and untouched; above what the machine can map that
@@ -78,15 +79,6 @@ pub fn is_read_ahead(request: &Request) -> bool {
     is_short && !has("Transfer-Encoding") && !has("Expect") && !is_upgrade(request)
 }
 
-/// Whether tiny_http hands out the connection itself as the body. Java's HTTP client asks to
-/// upgrade to HTTP/2 by default, and means the request all the same if it is not answered with 101.
-pub fn is_upgrade(request: &Request) -> bool {
-    // tiny_http looks at the first such header, and at no other.
-    values(request, "Connection")
-        .next()
-        .is_some_and(|it| it.to_ascii_lowercase().contains("upgrade"))
-}
-
 /// How a request says where its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
@@ -120,19 +112,10 @@ impl Framing {
 
     /// What is left of the body, and nothing that follows it.
     fn reader(self, request: &mut Request) -> io::Take<&mut dyn Read> {
-        let told = request.body_length().unwrap_or(0);
-        let limit = match self {
-            Self::Told(length) => length as u64,
-            Self::Chunked => u64::MAX,
-            Self::Malformed(_) => told as u64,
-        };
+        let told = request.body_length().unwrap_or(0) as u64;
+        let limit = if self == Self::Chunked { u64::MAX } else { told };
         request.as_reader().take(limit)
     }
-}
-
-fn values<'a>(request: &'a Request, name: &'static str) -> impl Iterator<Item = &'a str> {
-    let headers = request.headers().iter().filter(move |it| it.field.equiv(name));
-    headers.map(|it| it.value.as_str())
 }
 
 fn read_paid(

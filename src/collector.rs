@@ -13,6 +13,7 @@ use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
 use crate::ledger::{Ledger, Loss, Outcome, Refusal};
 use crate::payload::{Headers, Payload, Route};
+use crate::request;
 use crate::sender::Message;
 
 /// What a payload costs beside its body and header values, in bytes: itself, its place in the
@@ -157,8 +158,8 @@ fn path_of(url: &str) -> &str {
 
 fn headers_of(request: &Request) -> Result<Headers, Refused> {
     let value = |name: &'static str| {
-        let header = request.headers().iter().find(|it| it.field.equiv(name));
-        header.map(|it| HeaderValue::from_str(it.value.as_str())).transpose().map_err(|_| {
+        let first = request::values(request, name).next();
+        first.map(HeaderValue::from_str).transpose().map_err(|_| {
             Refused::from(Unread::Malformed("a header with bytes that no header may hold"))
         })
     };

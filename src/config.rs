@@ -51,6 +51,9 @@ const BUFFER_DEFAULT_RANGE: (usize, usize) = (MIB, 16 * MIB);
 /// its own.
 const BUFFER_RANGE: (usize, usize) = (64 * KIB, 64 * MIB);
 
+/// The longest part of a host name between dots, in bytes (RFC 1035, 2.3.4). A longer region is none.
+const HOST_LABEL_MAX: usize = 63;
+
 /// How many characters of a bad value are shown.
 const HELD_SHOWN_MAX: usize = 40;
 
@@ -226,8 +229,10 @@ impl Reading<'_> {
         } else {
             "thundra.io"
         };
-        let is_label =
-            |it: &&str| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_label = |it: &&str| {
+            it.len() <= HOST_LABEL_MAX
+                && it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
         let region = self.environment.get("AWS_REGION").filter(is_label);
         let region = region.map(|it| format!("{it}.")).unwrap_or_default();
         BaseUrl::parse(&format!("https://{region}collector.{vendor}/v1"))
@@ -359,6 +364,7 @@ mod tests {
             (&[], "https://collector.thundra.io/v1"),
             (&[("AWS_REGION", "no region")], "https://collector.thundra.io/v1"),
             (&[("AWS_REGION", "evil.com/#")], "https://collector.thundra.io/v1"),
+            (&[("AWS_REGION", &"a".repeat(70_000))], "https://collector.thundra.io/v1"),
             (&[region], thundra),
             (&[region, ("CATCHPOINT_APIKEY", "k"), ("THUNDRA_APIKEY", "")], catchpoint),
             (&[region, own, ("THUNDRA_REPORT_REST_BASEURL", "http://b/v1")], "http://b/v1"),

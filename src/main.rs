@@ -35,6 +35,7 @@ mod deadline;
 mod doors;
 mod readers;
 mod collector;
+mod request;
 mod body;
 mod answer;
 mod budget;

@@ -20,7 +20,8 @@ use std::{array, io, thread};
 
 use tiny_http::{Request, Server};
 
-use crate::{answer, body};
+use crate::body;
+use crate::request::{is_last, is_upgrade};
 
 /// Readers that stay when nothing is to be done.
 const READERS_IDLE: usize = 2;
@@ -109,7 +110,7 @@ where
         // A connection that ends with this request frees its thread by itself once it is answered.
         // A client that stalls until then is the exception, but a nudge for each report of an agent
         // that closes its connections (Go) would cost more than it is worth.
-        let stays = !answer::is_last(&request) || body::is_upgrade(&request);
+        let stays = !is_last(&request) || is_upgrade(&request);
         let needs_nudge = stays && readers.peers.is_new(&request);
         if needs_nudge && may_stall {
             nudge(readers.address);
