@@ -9,8 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
-
+use crate::leftovers::TempDir;
 use crate::platform::Platform;
 use crate::process::Process;
 use crate::reply::FUNCTION_NAME;

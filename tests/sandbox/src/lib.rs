@@ -3,10 +3,13 @@
 
 pub mod agent;
 mod answer;
+mod cage;
 mod call;
 mod extensions_api;
+mod group;
 mod http;
 mod launch;
+mod leftovers;
 mod listener;
 mod messages;
 mod platform;
@@ -20,8 +23,10 @@ mod tls;
 mod watch;
 
 pub use answer::Answer;
+pub use cage::{Cage, CpuShare, FreezeBy, Freezer, Limits};
 pub use call::{Call, Registration};
 pub use launch::Launch;
+pub use leftovers::on_interrupt;
 pub use platform::Platform;
 pub use port::free_port;
 pub use process::Process;

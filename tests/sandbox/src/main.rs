@@ -40,6 +40,7 @@ Examples:
                   --extension mine=target/release/my-extension";
 
 fn main() -> ExitCode {
+    sandbox::on_interrupt();
     let done = match Arguments::parse().command {
         Command::Remote(arguments) => remote::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

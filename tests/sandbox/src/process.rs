@@ -1,30 +1,26 @@
 //! A running extension: its log and its end.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex};
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::io::retry_on_intr;
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
-};
-use tempfile::TempDir;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 
+use crate::group::Group;
+use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
 use crate::watch::Watch;
 
+/// The leader of a process group of its own, as each process that Lambda starts; what it forks is
+/// stopped and killed along with it.
 pub struct Process {
-    child: Mutex<Child>,
-    pid: u32,
-    /// Becomes readable when the process ends: a wait with a deadline, which std has not.
-    ended: OwnedFd,
+    group: Arc<Group>,
     log: Arc<Watch<Log>>,
     started_at: Instant,
     /// Holds the link the process was started through.
     _home: Option<TempDir>,
+    _entry: Entry,
 }
 
 #[derive(Default)]
@@ -39,22 +35,55 @@ struct Log {
     reason = "every wait of a double panics when its time is over"
 )]
 impl Process {
-    pub(crate) fn start(mut command: Command, home: Option<TempDir>) -> Self {
+    pub(crate) fn start(command: Command, home: Option<TempDir>) -> Self {
+        let program = command.get_program().to_owned();
+        Self::spawn(command, home, |_| {})
+            .unwrap_or_else(|error| panic!("can't start {program:?}: {error}"))
+    }
+
+    /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it,
+    /// on the threads that read them.
+    ///
+    /// # Errors
+    ///
+    /// When the program can't be executed, with the system's reason.
+    pub(crate) fn spawn(
+        mut command: Command,
+        home: Option<TempDir>,
+        on_line: impl Fn(&str) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let started_at = Instant::now();
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("can't start {:?}: {error}", command.get_program()));
-        let log = Arc::new(Watch::<Log>::default());
-        collect("stdout", child.stdout.take().expect("stdout is a pipe"), &log);
-        collect("stderr", child.stderr.take().expect("stderr is a pipe"), &log);
-        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .expect("an unreaped child has a process descriptor");
-        Self { pid: child.id(), child: Mutex::new(child), ended, log, started_at, _home: home }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let make = || {
+            let (group, stdout, stderr) = Group::spawn(&mut command)?;
+            let group = Arc::new(group);
+            let remove = remove(Arc::downgrade(&group));
+            Ok::<_, io::Error>(((group, stdout, stderr), remove))
+        };
+        let ((group, stdout, stderr), entry) = leftovers::enter(Kind::Process, make)?;
+        let (log, on_line) = (Arc::new(Watch::<Log>::default()), Arc::new(on_line));
+        collect("stdout", stdout.expect("stdout is a pipe"), &log, &on_line);
+        collect("stderr", stderr.expect("stderr is a pipe"), &log, &on_line);
+        Ok(Self { group, log, started_at, _home: home, _entry: entry })
+    }
+
+    /// Calls this once with the end of the process, on a thread of its own; a drop is an end as
+    /// well. A process that `then` itself holds is not dropped before.
+    pub fn on_exit(&self, then: impl FnOnce(ExitStatus) + Send + 'static) {
+        let group = Arc::clone(&self.group);
+        // Without a deadline: it ends with the process, at the latest when that is dropped.
+        let wait = move || then(group.wait_to_the_end());
+        let name = format!("exit of {}", self.pid());
+        thread::Builder::new().name(name).spawn(wait).expect("a thread to wait for the end");
+    }
+
+    pub(crate) fn group(&self) -> &Arc<Group> {
+        &self.group
     }
 
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.group.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// The moment before the process was made.
@@ -64,10 +93,11 @@ impl Process {
     }
 
     /// Waits for the end of the process and of its log.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn exit(&self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
-        let status = self.wait(within).unwrap_or_else(|| {
-            panic!("process {} still runs after {within:?}; {}", self.pid, self.seen())
+        let status = self.group.wait(within).unwrap_or_else(|| {
+            panic!("process {} still runs after {within:?}; {}", self.pid(), self.seen())
         });
         let left = deadline.saturating_duration_since(Instant::now());
         // A grandchild may hold the pipes open; the log is then what there is.
@@ -77,7 +107,7 @@ impl Process {
 
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.wait(Duration::ZERO).is_none()
+        self.group.wait(Duration::ZERO).is_none()
     }
 
     /// What the process wrote to stdout and stderr so far, by line, in the order of arrival.
@@ -87,6 +117,7 @@ impl Process {
     }
 
     /// Waits until a line of the log contains `needle`, and returns the line.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_log(&self, needle: &str, within: Duration) -> String {
         let line = self.log.wait(within, |log| {
             let line = log.text.lines().find(|line| line.contains(needle));
@@ -95,45 +126,31 @@ impl Process {
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
 
-    /// Stops all its threads, as a freeze does, until [`Self::resume`].
+    /// Stops all threads of its group, as a freeze does, until [`Self::resume`].
     pub fn stop(&self) {
-        self.signal(Signal::STOP);
+        self.group.signal(Signal::STOP);
     }
 
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.group.signal(Signal::CONT);
+    }
+
+    /// Asks its group to end with SIGTERM, as Lambda asks a runtime at the start of the shutdown
+    /// phase.
+    pub fn terminate(&self) {
+        self.group.signal(Signal::TERM);
     }
 
     /// Lets the process have no descriptor of this number or above; those it has stay open.
     pub fn limit_descriptors(&self, count: u64) {
         // Not even root may raise the hard limit everywhere, so it stays what is inherited.
         let limit = Rlimit { current: Some(count), ..getrlimit(Resource::Nofile) };
-        prlimit(self.own_pid(), Resource::Nofile, limit).expect("limiting an own child");
+        prlimit(Some(self.group.pid()), Resource::Nofile, limit).expect("limiting an own child");
     }
 
-    /// Ends the process with SIGKILL, as Lambda does after the shutdown phase.
+    /// Ends its group with SIGKILL, frozen or not, as Lambda does after the shutdown phase.
     pub fn kill(&self) {
-        let mut child = self.child.lock().expect(UNPOISONED);
-        // Of a process that was reaped before, `Child` knows not to signal the reused pid.
-        child.kill().expect("killing an own child");
-        child.wait().expect("reaping an own child");
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.own_pid().expect("a process has a pid"), signal)
-            .expect("signalling an own child that was not reaped");
-    }
-
-    fn own_pid(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.pid).expect("pids are positive numbers"))
-    }
-
-    fn wait(&self, within: Duration) -> Option<ExitStatus> {
-        let within = Timespec::try_from(within).expect("a wait of less than the age of the world");
-        let mut descriptors = [PollFd::new(&self.ended, PollFlags::IN)];
-        retry_on_intr(|| poll(&mut descriptors, Some(&within)))
-            .expect("polling a process descriptor");
-        self.child.lock().expect(UNPOISONED).try_wait().expect("asking for an own child")
+        assert!(self.group.kill().is_some(), "process {} outlives its SIGKILL", self.pid());
     }
 
     fn seen(&self) -> String {
@@ -143,27 +160,74 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        if self.group.kill().is_none() {
+            eprintln!("process {} outlives its SIGKILL", self.pid());
+        }
         if thread::panicking() {
-            eprintln!("process {}; {}", self.pid, self.seen());
+            eprintln!("process {}; {}", self.pid(), self.seen());
         }
     }
 }
 
-const UNPOISONED: &str = "another thread failed to signal or reap the process";
+fn remove(group: Weak<Group>) -> Remove {
+    Box::new(move || {
+        if let Some(group) = group.upgrade() {
+            // Of one that outlives its SIGKILL the exit status has no room to tell.
+            let _ended = group.kill();
+        }
+    })
+}
 
 /// Reads to the end on a thread, so that the process never blocks on a full pipe.
-fn collect(name: &str, pipe: impl Read + Send + 'static, log: &Arc<Watch<Log>>) {
-    let log = Arc::clone(log);
+fn collect(
+    name: &str,
+    pipe: impl Read + Send + 'static,
+    log: &Arc<Watch<Log>>,
+    on_line: &Arc<impl Fn(&str) + Send + Sync + 'static>,
+) {
+    let (log, on_line) = (Arc::clone(log), Arc::clone(on_line));
     let read = move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
             let text = String::from_utf8_lossy(&line).into_owned();
+            on_line(text.strip_suffix('\n').unwrap_or(&text));
             log.update(|log| log.text.push_str(&text));
             line.clear();
         }
         log.update(|log| log.ended += 1);
     };
     thread::Builder::new().name(name.to_owned()).spawn(read).expect("a thread to read the log");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str, on_line: impl Fn(&str) + Send + Sync + 'static) -> Process {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Process::spawn(command, None, on_line).unwrap()
+    }
+
+    #[test]
+    fn each_line_is_handed_on_without_its_line_feed() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&lines);
+        let on_line = move |line: &str| seen.lock().unwrap().push(line.to_owned());
+        let process = shell("echo one; echo; echo ' two ' >&2; printf cut", on_line);
+        process.exit(SOON);
+        let mut lines = lines.lock().unwrap().clone();
+        lines.sort_unstable();
+        assert_eq!(lines, ["", " two ", "cut", "one"]);
+    }
+
+    #[test]
+    fn a_program_that_is_none_is_an_error() {
+        let started = Process::spawn(Command::new("/etc/passwd"), None, |_| {});
+        assert_eq!(started.err().unwrap().kind(), io::ErrorKind::PermissionDenied);
+    }
 }

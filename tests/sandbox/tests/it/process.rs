@@ -1,9 +1,13 @@
 //! Extension processes: names, environment, logs and ends.
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use sandbox::{Launch, Platform};
+use sandbox::{Launch, Platform, Process};
+use tempfile::TempDir;
 
 use crate::{A_MOMENT, FLOOR, SOON, panic_of};
 
@@ -86,4 +90,86 @@ fn a_killed_process_has_no_exit_code() {
     let process = Launch::of(FLOOR).on(&platform).start();
     process.kill();
     assert_eq!(process.exit(SOON).code(), None);
+}
+
+/// Runs a child that sleeps, in the same group, and tells its pid.
+fn parent_of_a_sleeper(home: &TempDir) -> (Process, PathBuf) {
+    let script = home.path().join("script");
+    fs::write(&script, "sleep 3600 & echo child $!; wait\n").unwrap();
+    let process = Launch::of("/bin/bash").env("BASH_ENV", &script).start();
+    let line = process.wait_for_log("child ", SOON);
+    (process, PathBuf::from(format!("/proc/{}/stat", line.trim_start_matches("child ").trim())))
+}
+
+/// A process whose parent has ended may wait as a zombie for the system to reap it.
+fn lives(stat: &PathBuf) -> bool {
+    fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// The child holds the pipes, so the end of the log is the end of the child.
+fn wait_for_the_end_of_the_log(process: &Process) {
+    assert!(panic_of(|| process.wait_for_log("no such line", SOON)).contains("its log"));
+}
+
+#[test]
+fn a_kill_takes_along_what_the_process_forked() {
+    let home = TempDir::new().unwrap();
+    let (process, child) = parent_of_a_sleeper(&home);
+    assert!(lives(&child));
+    process.kill();
+    process.kill();
+    wait_for_the_end_of_the_log(&process);
+    assert!(!lives(&child));
+    assert_eq!(process.exit(SOON).signal(), Some(9));
+}
+
+#[test]
+fn a_drop_kills_the_children_of_a_process_that_has_ended() {
+    let home = TempDir::new().unwrap();
+    let script = home.path().join("script");
+    fs::write(&script, "sleep 3600 >&- 2>&- & echo child $!; exit 7\n").unwrap();
+    let process = Launch::of("/bin/bash").env("BASH_ENV", &script).start();
+    let line = process.wait_for_log("child ", SOON);
+    let child = PathBuf::from(format!("/proc/{}/stat", &line["child ".len()..]));
+    assert_eq!(process.exit(SOON).code(), Some(7));
+    assert!(lives(&child));
+    drop(process);
+    let deadline = std::time::Instant::now() + SOON;
+    while lives(&child) {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_process_that_is_asked_to_terminate_ends_by_sigterm_with_its_group() {
+    let home = TempDir::new().unwrap();
+    let (process, child) = parent_of_a_sleeper(&home);
+    process.terminate();
+    assert_eq!(process.exit(SOON).signal(), Some(15));
+    wait_for_the_end_of_the_log(&process);
+    assert!(!lives(&child));
+}
+
+#[test]
+fn the_end_of_a_process_is_told_and_can_be_asked_for_afterwards() {
+    let process = Launch::of(FLOOR).start();
+    let (told, ends) = mpsc::channel();
+    process.on_exit(move |status| told.send(status).unwrap());
+    assert_eq!(ends.recv_timeout(SOON).unwrap().code(), Some(1));
+    assert_eq!(process.exit(SOON).code(), Some(1));
+    process.kill();
+    assert_eq!(process.exit(SOON).code(), Some(1));
+}
+
+#[test]
+fn a_drop_is_told_as_an_end() {
+    let home = TempDir::new().unwrap();
+    let (process, _child) = parent_of_a_sleeper(&home);
+    let (told, ends) = mpsc::channel();
+    process.on_exit(move |status| told.send(status).unwrap());
+    drop(process);
+    assert_eq!(ends.recv_timeout(SOON).unwrap().signal(), Some(9));
+    // The thread and what it holds are gone.
+    assert_eq!(ends.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
 }

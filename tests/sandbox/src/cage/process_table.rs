@@ -1,0 +1,87 @@
+//! The system's processes as proc(5) shows them: for what no cgroup can tell.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+/// All live processes of these groups, and all their live descendants in whatever group. One that
+/// left both its group and its parent is not found.
+pub fn members(groups: &[Pid]) -> Vec<Pid> {
+    let groups: Vec<i32> = groups.iter().map(|group| group.as_raw_nonzero().get()).collect();
+    let (mut found, mut others): (Vec<Process>, Vec<Process>) =
+        processes().partition(|it| groups.contains(&it.group) || groups.contains(&it.pid));
+    loop {
+        let is_child = |it: &Process| found.iter().any(|parent| parent.pid == it.parent);
+        let (children, rest) = others.into_iter().partition::<Vec<_>, _>(is_child);
+        others = rest;
+        if children.is_empty() {
+            break;
+        }
+        found.extend(children);
+    }
+    found.iter().filter(|it| !it.has_ended).filter_map(|it| Pid::from_raw(it.pid)).collect()
+}
+
+/// The live processes of one group.
+pub fn of_group(group: Pid) -> impl Iterator<Item = Pid> {
+    let group = group.as_raw_nonzero().get();
+    let members = processes().filter(move |it| it.group == group && !it.has_ended);
+    members.filter_map(|it| Pid::from_raw(it.pid))
+}
+
+/// Whether the process can run nothing before it is continued. A thread in uninterruptible sleep
+/// (a parent in vfork(2) waits so for its child) stops before it runs anything of its own.
+pub fn is_stopped(pid: Pid) -> bool {
+    threads(pid, "stat").all(|stat| matches!(state(&stat), Some('T' | 't' | 'D' | 'Z' | 'X')))
+}
+
+/// What the scheduler gave to the threads that live now.
+pub fn cpu_time(pid: Pid) -> Duration {
+    let nanoseconds = |line: String| line.split(' ').next()?.parse::<u64>().ok();
+    Duration::from_nanos(threads(pid, "schedstat").filter_map(nanoseconds).sum())
+}
+
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+    has_ended: bool,
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    let directories = fs::read_dir("/proc").into_iter().flatten().flatten();
+    directories.filter_map(|directory| {
+        let pid = directory.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(directory.path().join("stat")).ok()?;
+        let mut fields = fields(&stat)?;
+        let has_ended = matches!(fields.next()?, "Z" | "X");
+        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Process { pid, parent, group, has_ended })
+    })
+}
+
+fn threads(pid: Pid, file: &'static str) -> impl Iterator<Item = String> {
+    let directory = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let threads = fs::read_dir(directory).into_iter().flatten().flatten();
+    threads.filter_map(move |thread| fs::read_to_string(thread.path().join(file)).ok())
+}
+
+fn state(stat: &str) -> Option<char> {
+    fields(stat)?.next()?.chars().next()
+}
+
+/// From the state on: the name before it may hold spaces and parentheses.
+fn fields(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_look_like_the_end_of_a_name() {
+        assert_eq!(state("71 (a) R (b) T 1 71 71 0"), Some('T'));
+    }
+}

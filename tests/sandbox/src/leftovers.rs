@@ -1,0 +1,106 @@
+//! What a sandbox must not leave behind: live processes, cgroups and temporary directories.
+//!
+//! Each leaves by its own drop. A signal that ends the program runs no drop, so each is entered
+//! here as well, and [`on_interrupt`] removes what is entered.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// From now on SIGINT, SIGTERM and SIGHUP kill every process of every sandbox, remove every cgroup
+/// and temporary directory, and exit with 128 and the signal's number, as a shell would tell it.
+///
+/// # Panics
+///
+/// When the system gives neither a handler nor a thread.
+pub fn on_interrupt() {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).expect("handlers of three signals");
+    let end = move || {
+        if let Some(signal) = signals.forever().next() {
+            // Held to the exit: what would be made from here on waits for it instead.
+            let mut registry = registry();
+            while let Some((_, remove)) = registry.entries.pop_first() {
+                remove();
+            }
+            process::exit(128 + signal);
+        }
+    };
+    thread::Builder::new().name("interrupt".to_owned()).spawn(end).expect("a thread for signals");
+}
+
+/// In the order of removal: a cage kills what runs in it, frozen or not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Cage,
+    Process,
+    Directory,
+}
+
+/// What removes a leftover. It must not enter anything, nor wait for a thread that does.
+pub type Remove = Box<dyn FnOnce() + Send>;
+
+/// Leaves by drop.
+pub struct Entry {
+    key: (Kind, u64),
+}
+
+/// Makes and enters in one step, so that no signal comes between.
+pub fn enter<T, E>(
+    kind: Kind,
+    make: impl FnOnce() -> Result<(T, Remove), E>,
+) -> Result<(T, Entry), E> {
+    let mut registry = registry();
+    let (value, remove) = make()?;
+    let key = (kind, registry.next);
+    registry.next += 1;
+    registry.entries.insert(key, remove);
+    Ok((value, Entry { key }))
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        registry().entries.remove(&self.key);
+    }
+}
+
+/// A temporary directory that an interrupt removes as well.
+pub struct TempDir {
+    directory: tempfile::TempDir,
+    _entry: Entry,
+}
+
+impl TempDir {
+    pub fn new() -> io::Result<Self> {
+        let make = || {
+            let directory = tempfile::TempDir::new()?;
+            let path = directory.path().to_owned();
+            // Of what can't be removed the exit status has no room to tell.
+            let remove: Remove = Box::new(move || drop(std::fs::remove_dir_all(path)));
+            Ok::<_, io::Error>((directory, remove))
+        };
+        let (directory, entry) = enter(Kind::Directory, make)?;
+        Ok(Self { directory, _entry: entry })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+struct Registry {
+    next: u64,
+    entries: BTreeMap<(Kind, u64), Remove>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { next: 0, entries: BTreeMap::new() });
+
+fn registry() -> MutexGuard<'static, Registry> {
+    // A panic while something is made leaves the registry as it was.
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}

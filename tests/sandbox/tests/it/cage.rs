@@ -1,0 +1,326 @@
+//! Freezing and limits, in each way that this machine has.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sandbox::{Cage, CpuShare, FreezeBy, Launch, Limits, Process};
+use tempfile::TempDir;
+
+use crate::SOON;
+
+const WAYS: [FreezeBy; 3] = [FreezeBy::CgroupV2, FreezeBy::CgroupV1, FreezeBy::Signals];
+
+/// What a twin that runs must use, while a frozen one uses nothing.
+const MUCH: Duration = Duration::from_millis(200);
+
+/// Two processes, of which only the child spins.
+const FORK: &str = "( echo child $BASHPID; while :; do :; done ) & echo forked; wait";
+
+/// A program of bash, which reads the file that `BASH_ENV` names.
+struct Script {
+    process: Process,
+    _home: TempDir,
+}
+
+impl Script {
+    fn start(text: &str) -> Self {
+        let home = TempDir::new().unwrap();
+        let file = home.path().join("script");
+        fs::write(&file, format!("{text}\nexit 0\n")).unwrap();
+        Self { process: Launch::of("/bin/bash").env("BASH_ENV", &file).start(), _home: home }
+    }
+
+    fn spin() -> Self {
+        let script = Self::start("echo ready; while :; do :; done");
+        script.process.wait_for_log("ready", SOON);
+        script
+    }
+
+    /// The child that it tells of by `child PID`.
+    fn child(&self) -> u32 {
+        let line = self.process.wait_for_log("child ", SOON);
+        line.trim_start_matches("child ").parse().unwrap()
+    }
+}
+
+fn scheduled(pid: u32) -> Duration {
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn runs(pid: u32, much: Duration) {
+    let before = scheduled(pid);
+    wait_until("a process runs", || scheduled(pid) >= before + much);
+}
+
+fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|fields| fields.is_empty() || fields.starts_with(" Z"))
+}
+
+/// `None`, with a printed word, where the machine has not this way.
+fn cage(by: FreezeBy, limits: Limits) -> Option<Cage> {
+    let cage = Cage::freezing_by(by, limits);
+    if cage.freezes_by() == by {
+        return Some(cage);
+    }
+    println!("left out: {by:?}: {:?}", cage.notes());
+    None
+}
+
+/// The test itself, in a process of another user.
+fn as_nobody(test: &str) -> std::process::Output {
+    let home = TempDir::new().unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = home.path().join("it");
+    // A program that this process had written itself would be busy as long as another thread forks.
+    let copied = Command::new("cp").arg(env::current_exe().unwrap()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
+    command.args(["--exact", test, "--nocapture"]).output().unwrap()
+}
+
+fn cages() -> impl Iterator<Item = Cage> {
+    WAYS.into_iter().filter_map(|by| cage(by, Limits::default()))
+}
+
+/// The names of the cgroups that a cage moved this process into.
+fn cgroups_of(pid: u32) -> Vec<PathBuf> {
+    let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let names = memberships.lines().filter_map(|line| line.rsplit_once('/'));
+    let own = names.filter(|(_, name)| name.starts_with("sandbox-"));
+    own.map(|(_, name)| PathBuf::from(name)).collect()
+}
+
+fn exists_somewhere(name: &Path) -> bool {
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name"]).arg(name).output().unwrap();
+    !found.stdout.is_empty()
+}
+
+#[test]
+fn a_frozen_process_uses_no_cpu_while_its_twin_runs() {
+    for cage in cages() {
+        let (frozen, twin) = (Script::spin(), Script::spin());
+        cage.admit(&frozen.process);
+        cage.freeze();
+        assert!(cage.is_frozen());
+        let before = scheduled(frozen.process.pid());
+        runs(twin.process.pid(), MUCH);
+        assert_eq!(scheduled(frozen.process.pid()), before, "{:?}", cage.freezes_by());
+        cage.thaw();
+        assert!(!cage.is_frozen());
+        runs(frozen.process.pid(), Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_a_process_forked_before_and_after_it_is_held_freezes_too() {
+    let forks_later = "read -r < <(kill -STOP $$); ".to_owned() + FORK;
+    for cage in cages() {
+        let before = Script::start(FORK);
+        let mut children = vec![before.child()];
+        cage.admit(&before.process);
+        let after = Script::start(&forks_later);
+        wait_until("it stops", || state(after.process.pid()) == 'T');
+        cage.admit(&after.process);
+        after.process.resume();
+        children.push(after.child());
+        cage.freeze();
+        let used: Vec<Duration> = children.iter().map(|child| scheduled(*child)).collect();
+        runs(Script::spin().process.pid(), MUCH);
+        let now: Vec<Duration> = children.iter().map(|child| scheduled(*child)).collect();
+        assert_eq!(used, now, "{:?}", cage.freezes_by());
+        drop(cage);
+        assert!(children.into_iter().all(has_ended));
+    }
+}
+
+fn state(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+}
+
+#[test]
+fn a_process_that_left_its_group_freezes_and_ends_with_the_cage() {
+    for cage in cages() {
+        let script = Script::start("setsid sh -c 'echo child $$; while :; do :; done' & wait");
+        let child = script.child();
+        cage.admit(&script.process);
+        cage.freeze();
+        let before = scheduled(child);
+        runs(Script::spin().process.pid(), MUCH);
+        assert_eq!(scheduled(child), before, "{:?}", cage.freezes_by());
+        drop(cage);
+        assert!(has_ended(child));
+    }
+}
+
+#[test]
+fn freezing_and_thawing_twice_is_harmless() {
+    for cage in cages() {
+        cage.freeze();
+        let script = Script::spin();
+        cage.admit(&script.process);
+        cage.freeze();
+        let before = scheduled(script.process.pid());
+        runs(Script::spin().process.pid(), MUCH);
+        assert_eq!(scheduled(script.process.pid()), before, "{:?}", cage.freezes_by());
+        cage.thaw();
+        cage.thaw();
+        runs(script.process.pid(), Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn another_thread_freezes_and_a_freezer_outlives_its_cage() {
+    for cage in cages() {
+        let script = Script::spin();
+        cage.admit(&script.process);
+        let freezer = cage.freezer();
+        let remote = freezer.clone();
+        std::thread::scope(|scope| scope.spawn(move || remote.freeze()).join().unwrap());
+        assert!(cage.is_frozen() && freezer.is_frozen());
+        let before = scheduled(script.process.pid());
+        runs(Script::spin().process.pid(), MUCH);
+        assert_eq!(scheduled(script.process.pid()), before, "{:?}", cage.freezes_by());
+        drop(cage);
+        freezer.freeze();
+        assert!(!freezer.is_frozen());
+    }
+}
+
+#[test]
+fn a_frozen_process_is_killed_while_the_others_stay_frozen() {
+    for cage in cages() {
+        let (killed, stays) = (Script::start(FORK), Script::spin());
+        let child = killed.child();
+        cage.admit(&killed.process);
+        cage.admit(&stays.process);
+        cage.freeze();
+        let before = scheduled(stays.process.pid());
+        killed.process.kill();
+        wait_until("the child ends", || has_ended(child));
+        assert_eq!(scheduled(stays.process.pid()), before, "{:?}", cage.freezes_by());
+        assert!(stays.process.is_running() && cage.is_frozen());
+    }
+}
+
+#[test]
+fn a_dropped_cage_kills_the_frozen_and_leaves_no_cgroup() {
+    for cage in cages() {
+        let (live, reaped) = (Script::start(FORK), Script::spin());
+        let child = live.child();
+        cage.admit(&live.process);
+        cage.admit(&reaped.process);
+        let names = cgroups_of(live.process.pid());
+        assert!(!names.is_empty() || cage.freezes_by() == FreezeBy::Signals);
+        assert!(names.iter().all(|name| exists_somewhere(name)));
+        cage.freeze();
+        reaped.process.kill();
+        drop(cage);
+        assert!(live.process.exit(SOON).code().is_none() && has_ended(child));
+        assert!(!names.iter().any(|name| exists_somewhere(name)), "{names:?}");
+    }
+}
+
+#[test]
+fn the_cpu_time_is_that_of_all_processes() {
+    for cage in cages() {
+        let script = Script::start(FORK);
+        let child = script.child();
+        cage.admit(&script.process);
+        let (before, scheduled_before) = (cage.cpu_time(), scheduled(child));
+        runs(child, MUCH);
+        // Stands still, so that both are of the same moment.
+        cage.freeze();
+        let used = (cage.cpu_time().saturating_sub(before)).as_secs_f64();
+        let expected = scheduled(child).saturating_sub(scheduled_before).as_secs_f64();
+        let ratio = used / expected;
+        assert!((0.8..1.2).contains(&ratio), "{:?}: {used} s of {expected} s", cage.freezes_by());
+    }
+}
+
+#[test]
+fn a_cpu_share_of_7_percent_is_about_7_percent_of_the_time() {
+    let cpu = Some(CpuShare::of_memory_mb(128));
+    let cage = Cage::new(Limits { memory_mb: None, cpu });
+    if !cage.notes().is_empty() {
+        println!("left out: {:?}", cage.notes());
+        return;
+    }
+    let (limited, twin) = (Script::spin(), Script::spin());
+    cage.admit(&limited.process);
+    let (started, before) = (Instant::now(), scheduled(limited.process.pid()));
+    runs(twin.process.pid(), Duration::from_millis(700));
+    let used = scheduled(limited.process.pid()).saturating_sub(before);
+    let share = used.as_secs_f64() / started.elapsed().as_secs_f64();
+    // A loaded machine may give less, and never more than the share and one tick.
+    assert!((0.02..0.10).contains(&share), "{share}");
+}
+
+#[test]
+fn memory_above_the_limit_is_killed_and_counted() {
+    let cage = Cage::new(Limits { memory_mb: Some(64), cpu: None });
+    if cage.memory_peak_bytes().is_none() {
+        println!("left out: {:?}", cage.notes());
+        return;
+    }
+    assert_eq!(cage.out_of_memory_kills(), Some(0));
+    let allocate = "kill -STOP $$; head -c 200000000 /dev/zero | tail -c 200000000 | wc -c";
+    let script = Script::start(&format!("{allocate}; echo ${{PIPESTATUS[1]}}"));
+    wait_until("it stops", || state(script.process.pid()) == 'T');
+    cage.admit(&script.process);
+    script.process.resume();
+    script.process.wait_for_log("137", SOON);
+    assert_eq!(cage.out_of_memory_kills(), Some(1));
+    let peak = cage.memory_peak_bytes().unwrap();
+    assert!((60 << 20..=64 << 20).contains(&peak), "{peak}");
+}
+
+#[test]
+fn without_the_right_to_make_cgroups_each_loss_is_one_line_and_freezing_works() {
+    if rustix::process::geteuid().is_root() {
+        let name =
+            "cage::without_the_right_to_make_cgroups_each_loss_is_one_line_and_freezing_works";
+        let output = as_nobody(name);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let cage = Cage::new(Limits::of_memory_mb(128));
+    let expected = [
+        "freezing by SIGSTOP, which processes can see: ",
+        "the CPU share is not limited: ",
+        "memory is not limited: ",
+        "CPU time is that of the processes that still live: ",
+    ];
+    if cage.freezes_by() != FreezeBy::Signals {
+        println!("left out: this user may make cgroups");
+        return;
+    }
+    for (note, start) in cage.notes().iter().zip(expected) {
+        assert!(note.starts_with(start) && !note.contains('\n'), "{note}");
+    }
+    assert_eq!(cage.notes().len(), expected.len());
+    let script = Script::spin();
+    cage.admit(&script.process);
+    cage.freeze();
+    let before = scheduled(script.process.pid());
+    runs(Script::spin().process.pid(), MUCH);
+    assert_eq!(scheduled(script.process.pid()), before);
+    assert!(cage.cpu_time() >= before && cage.out_of_memory_kills().is_none());
+}
