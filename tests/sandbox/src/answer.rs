@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::moment::End;
+use crate::pace::Pace;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
@@ -18,6 +21,10 @@ pub enum Answer {
     HalfAnswer(Vec<u8>),
     /// The answer, once this time has passed.
     Delayed(Duration, Box<Answer>),
+    /// The answer, a little at a time.
+    Paced(Pace, Box<Answer>),
+    /// So many of the answer's first bytes, and then this end.
+    Cut(usize, End, Box<Answer>),
 }
 
 impl Answer {
@@ -52,8 +59,31 @@ impl Answer {
         Self::Delayed(delay, Box::new(self))
     }
 
+    /// Writes the answer a little at a time.
+    pub fn at_pace(self, pace: Pace) -> Self {
+        Self::Paced(pace, Box::new(self))
+    }
+
+    /// Writes only so many bytes, head included, and then ends the connection. Unlike
+    /// [`Self::HalfAnswer`], this is an answer of its status that did not arrive: with a 2xx, the
+    /// remote has accepted what the client can not know of.
+    pub fn cut_after(self, bytes: usize, end: End) -> Self {
+        Self::Cut(bytes, end, Box::new(self))
+    }
+
     /// What Thundra's collector says to a report.
     pub fn ok() -> Self {
         Self::status(200).header("Content-Type", "application/json").body("{}")
+    }
+
+    /// The status, if it is an answer with one.
+    pub(crate) fn status_code(&self) -> Option<u16> {
+        match self {
+            Self::Reply { status, .. } => Some(*status),
+            Self::Delayed(_, answer) | Self::Paced(_, answer) | Self::Cut(_, _, answer) => {
+                answer.status_code()
+            }
+            Self::Hang | Self::Reset | Self::HalfAnswer(_) => None,
+        }
     }
 }

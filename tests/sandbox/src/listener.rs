@@ -2,14 +2,17 @@
 
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+
+use socket2::SockRef;
 
 use crate::watch::Watch;
 
 pub struct Listener {
+    socket: Arc<TcpListener>,
     address: SocketAddr,
     connections: Arc<Watch<Connections>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// One accepted connection; the socket closes when the last clone is gone.
@@ -18,7 +21,6 @@ pub struct Accepted {
     pub stream: Arc<TcpStream>,
     /// Counts from 0, in the order of acceptance.
     pub number: usize,
-    connections: Arc<Watch<Connections>>,
 }
 
 #[derive(Default)]
@@ -30,16 +32,30 @@ struct Connections {
 
 impl Listener {
     pub fn start(name: &str, serve: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+        Self::start_on(socket, name, serve)
+    }
+
+    pub fn start_on(
+        socket: TcpListener,
+        name: &str,
+        serve: impl Fn(Accepted) + Send + Sync + 'static,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let address = socket.local_addr().expect("a bound socket has an address");
         let connections = Arc::new(Watch::<Connections>::default());
         let (thread_name, accepting) = (name.to_owned(), Arc::clone(&connections));
-        thread::Builder::new()
+        let listening = Arc::clone(&socket);
+        let thread = thread::Builder::new()
             .name(thread_name.clone())
-            .spawn(move || accept(&listener, &thread_name, &accepting, &Arc::new(serve)))
+            .spawn(move || accept(&listening, &thread_name, &accepting, &Arc::new(serve)))
             .expect("a thread to accept connections");
-        Self { address, connections }
+        Self { socket, address, connections, thread: Some(thread) }
+    }
+
+    /// For options of the connections to come.
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&*self.socket)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -49,14 +65,6 @@ impl Listener {
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> usize {
         self.connections.read(|connections| connections.accepted.len())
-    }
-}
-
-impl Accepted {
-    /// Lets the time pass; false if the listener was dropped meanwhile.
-    pub fn delay(&self, delay: Duration) -> bool {
-        let closing = |connections: &mut Connections| connections.closing.then_some(());
-        self.connections.wait(delay, closing).is_none()
     }
 }
 
@@ -71,6 +79,8 @@ impl Drop for Listener {
         });
         // Wakes the thread in accept, which then sees `closing`.
         let _ = TcpStream::connect(self.address);
+        // So that the port is free when this returns. A panic of the thread was printed by itself.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -92,7 +102,7 @@ fn accept<S>(
             Some(connections.accepted.len() - 1)
         });
         let Some(number) = number else { return };
-        let accepted = Accepted { stream, number, connections: Arc::clone(connections) };
+        let accepted = Accepted { stream, number };
         let serve = Arc::clone(serve);
         thread::Builder::new()
             .name(format!("{name} {number}"))

@@ -26,6 +26,11 @@ impl<S: Read> Messages<S> {
         &mut self.stream
     }
 
+    /// The bytes behind the last message that were read already.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
     /// The bytes behind the last message, for who goes on without messages.
     pub fn into_unread(self) -> Vec<u8> {
         self.unread
@@ -176,9 +181,9 @@ impl Framing {
 }
 
 /// Nothing while the head is incomplete, else its length and what it says.
-type Parsed<H> = io::Result<Option<(usize, H)>>;
+pub type Parsed<H> = io::Result<Option<(usize, H)>>;
 
-fn parse_request(bytes: &[u8]) -> Parsed<(String, String, Headers)> {
+pub fn parse_request(bytes: &[u8]) -> Parsed<(String, String, Headers)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(length) = request.parse(bytes).map_err(|e| bad(bytes, e))?

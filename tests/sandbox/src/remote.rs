@@ -1,61 +1,47 @@
 //! The remote collector: records what arrives and answers as the test says.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod channel;
+mod connections;
+mod conversation;
+mod entrance;
+mod reading;
+mod record;
+mod script;
 
-use socket2::SockRef;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::answer::Answer;
-use crate::http;
-use crate::listener::{Accepted, Listener};
-use crate::messages::Messages;
+use crate::items::{Delivery, Item};
+use crate::moment::{Cut, End, Interruption, Moment};
+use crate::pace::Pace;
 use crate::tls::{Authority, Identity};
 use crate::watch::Watch;
+use connections::Connections;
+use entrance::Entrance;
+use record::Record;
+use script::Script;
+
+pub use record::{Cause, CutShort, Fate, Head, Received};
+pub use script::KeepAlive;
 
 pub struct Remote {
-    listener: Listener,
+    entrance: Entrance,
     scheme_and_host: &'static str,
     shared: Arc<Shared>,
 }
 
-/// A request that arrived whole; the body is free of chunk framing.
-#[derive(Debug, Clone)]
-pub struct Received {
-    pub method: String,
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-    /// Connections count from 0, in the order of acceptance.
-    pub connection: usize,
-    /// When the last byte had arrived.
-    pub at: Instant,
-}
-
-type Script = dyn Fn(&Received) -> Answer + Send + Sync;
-
 struct Shared {
     identity: Option<Identity>,
-    script: Mutex<Arc<Script>>,
+    script: Script,
     record: Watch<Record>,
+    connections: Connections,
+    requests: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Record {
-    received: Vec<Received>,
-    /// Connections that ended within a request or a handshake, and how.
-    broken: Vec<String>,
-}
-
-impl Received {
-    /// The first header of this name, in any case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        http::header(&self.headers, name)
-    }
-}
-
+/// What it does with requests.
 #[expect(
     clippy::missing_panics_doc,
     reason = "every wait of a double panics when its time is over"
@@ -88,22 +74,124 @@ impl Remote {
     /// The URL that agents append their paths to.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("{}:{}/v1", self.scheme_and_host, self.listener.address().port())
+        format!("{}:{}/v1", self.scheme_and_host, self.entrance.port())
     }
 
     /// From now on each request gets the answer that this gives for it.
     pub fn answer_with(&self, script: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
-        *self.shared.script.lock().expect("a script is swapped whole") = Arc::new(script);
+        self.shared.script.change(|rules| rules.answer = Arc::new(script));
     }
 
+    /// From now on a request that this gives a cut for is not, or not only, answered. It is given
+    /// the number of the request; they count from 0, in the order of their first bytes.
+    pub fn cut_with(&self, cut: impl Fn(usize) -> Option<Cut> + Send + Sync + 'static) {
+        self.shared.script.change(|rules| rules.cut = Some(Arc::new(cut)));
+    }
+
+    /// From now on a connection that this gives an end for ends so before anything is read. It is
+    /// given the number of the connection; they count from 0, in the order of acceptance.
+    pub fn refuse_with(&self, end: impl Fn(usize) -> Option<End> + Send + Sync + 'static) {
+        self.shared.script.change(|rules| rules.refusal = Some(Arc::new(end)));
+    }
+
+    /// Runs the action at this moment of this request, on the thread of its connection, which
+    /// stands still meanwhile. With TLS, bytes count as they were before it, and the whole TLS
+    /// record of a byte was read from the connection.
+    pub fn at(
+        &self,
+        moment: Moment,
+        request: usize,
+        action: impl FnOnce(&Interruption) + Send + 'static,
+    ) {
+        self.shared.script.hooks.add(moment, request, Box::new(action));
+    }
+
+    /// From now on reads at this pace, beneath TLS too. Connections to come have a small receive
+    /// buffer; the client notices when that and its own send buffer are full.
+    pub fn read_at(&self, pace: Pace) {
+        self.shared.script.change(|rules| rules.reading = Some(pace));
+        self.entrance.read_slowly();
+    }
+
+    /// From now on keeps connections no longer than this; for one that waits, from its next
+    /// request on.
+    pub fn keep_alive(&self, keep_alive: KeepAlive) {
+        self.shared.script.change(|rules| rules.keep_alive = keep_alive);
+    }
+
+    /// Closes the connections that are between two requests, or before their first, orderly; when
+    /// this returns the clients can see it.
+    pub fn close_idle(&self) {
+        self.shared.connections.end_idle(End::Close);
+    }
+
+    /// As [`Self::close_idle`], with a reset.
+    pub fn reset_idle(&self) {
+        self.shared.connections.end_idle(End::Reset);
+    }
+
+    /// Forgets the connections that are between two requests, as a NAT does after some minutes:
+    /// the client sees nothing until it sends, and then a reset.
+    pub fn forget_idle(&self) {
+        self.shared.connections.forget_idle();
+    }
+
+    /// Resets all connections and refuses new ones, until [`Self::come_back`]. Of an action of
+    /// [`Self::at`], the own connection is reset once the action has returned.
+    pub fn go_down(&self) {
+        self.shared.connections.end_all(End::Reset);
+        self.entrance.close();
+    }
+
+    /// Accepts connections again, on the same port.
+    pub fn come_back(&self) {
+        self.shared.connections.allow();
+        self.entrance.reopen();
+    }
+
+    fn listen(identity: Option<Identity>) -> Self {
+        let scheme_and_host =
+            if identity.is_some() { "https://localhost" } else { "http://127.0.0.1" };
+        let shared = Arc::new(Shared {
+            identity,
+            script: Script::default(),
+            record: Watch::default(),
+            connections: Connections::default(),
+            requests: AtomicUsize::new(0),
+        });
+        let serving = Arc::clone(&shared);
+        let entrance = Entrance::open(move |number, stream| {
+            serving.connections.serve(number, stream, |line| conversation::talk(line, &serving));
+        });
+        Self { entrance, scheme_and_host, shared }
+    }
+}
+
+/// What it has seen.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of a double panics when its time is over"
+)]
+impl Remote {
     /// All requests so far. Each is recorded before it is answered.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.shared.record.read(|record| record.received.clone())
     }
 
+    /// Requests that did not arrive whole, and connections that failed before any.
+    #[must_use]
+    pub fn cut_short(&self) -> Vec<CutShort> {
+        self.shared.record.read(|record| record.cut_short.clone())
+    }
+
+    /// What became of these items so far. An answer on its way does not confirm yet.
+    #[must_use]
+    pub fn delivery(&self, expected: &[impl AsRef<[u8]>]) -> Delivery {
+        Delivery::of(&self.received(), expected)
+    }
+
     /// Waits until at least `count` requests were received, and returns all.
-    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Received> {
         let whole =
             |record: &mut Record| (record.received.len() >= count).then(|| record.received.clone());
@@ -112,117 +200,74 @@ impl Remote {
         })
     }
 
+    /// Waits until it is known what became of the answers to at least `count` requests, and
+    /// returns all requests.
+    pub fn wait_for_fates(&self, count: usize, within: Duration) -> Vec<Received> {
+        let settled = |record: &mut Record| {
+            let known = record.received.iter().filter(|it| it.fate != Fate::Pending).count();
+            (known >= count).then(|| record.received.clone())
+        };
+        self.shared.record.wait(within, settled).unwrap_or_else(|| {
+            panic!("not {count} answers within {within:?}; {}", self.seen());
+        })
+    }
+
+    /// Waits until at least `count` requests were cut short, and returns all of these.
+    pub fn wait_for_cut_short(&self, count: usize, within: Duration) -> Vec<CutShort> {
+        let cut = |record: &mut Record| {
+            (record.cut_short.len() >= count).then(|| record.cut_short.clone())
+        };
+        self.shared.record.wait(within, cut).unwrap_or_else(|| {
+            panic!("not {count} requests cut short within {within:?}; {}", self.seen());
+        })
+    }
+
+    /// Waits until each of these items was accepted, and returns what became of them.
+    pub fn wait_for_items(&self, expected: &[impl AsRef<[u8]>], within: Duration) -> Delivery {
+        let mut missing: HashSet<Item> = expected.iter().map(Item::from).collect();
+        let mut looked_at = 0;
+        let all = self.shared.record.wait(within, |record| {
+            for request in record.received[looked_at..].iter().filter(|it| it.is_accepted()) {
+                for item in Item::of(&request.body) {
+                    missing.remove(&item);
+                }
+            }
+            looked_at = record.received.len();
+            missing.is_empty().then_some(())
+        });
+        let delivery = self.delivery(expected);
+        all.unwrap_or_else(|| {
+            panic!("not all items within {within:?}: {delivery}; {}", self.seen());
+        });
+        delivery
+    }
+
     /// How many TCP connections were accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.listener.accepted()
-    }
-
-    fn listen(identity: Option<Identity>) -> Self {
-        let scheme_and_host =
-            if identity.is_some() { "https://localhost" } else { "http://127.0.0.1" };
-        let shared = Arc::new(Shared {
-            identity,
-            script: Mutex::new(Arc::new(|_: &Received| Answer::ok())),
-            record: Watch::default(),
-        });
-        let serving = Arc::clone(&shared);
-        let listener = Listener::start("remote", move |accepted| serve(&accepted, &serving));
-        Self { listener, scheme_and_host, shared }
+        self.entrance.accepted()
     }
 
     fn seen(&self) -> String {
-        let line = |it: &Received| {
-            format!("  {} {} on {}, {} bytes", it.method, it.path, it.connection, it.body.len())
-        };
+        let line = |it: &Received| format!("  {it}");
         let requests: Vec<String> = self.received().iter().map(line).collect();
-        let broken = self.shared.record.read(|record| record.broken.clone());
+        let cut_short: Vec<String> = self.cut_short().iter().map(CutShort::to_string).collect();
         format!(
-            "seen instead: {} connections; broken off: {broken:?}; requests:\n{}",
+            "seen instead: {} connections; broken off: {cut_short:?}; requests:\n{}",
             self.connections(),
             requests.join("\n")
         )
     }
 }
 
-fn serve(accepted: &Accepted, shared: &Shared) {
-    let served = match &shared.identity {
-        None => converse(&*accepted.stream, accepted, shared),
-        Some(identity) => converse(identity.accept(&accepted.stream), accepted, shared),
-    };
-    match served {
-        Ok(End::Close) => {}
-        // With the last owner of the socket gone, no linger means a reset.
-        Ok(End::Reset) => SockRef::from(&*accepted.stream)
-            .set_linger(Some(Duration::ZERO))
-            .expect("an option of every TCP socket"),
-        Err(error) => shared.record.update(|record| {
-            record.broken.push(format!("connection {}: {error}", accepted.number));
-        }),
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.shared.connections.dismiss();
     }
 }
 
-enum End {
-    Close,
-    Reset,
-}
-
-fn converse(stream: impl Read + Write, accepted: &Accepted, shared: &Shared) -> io::Result<End> {
-    let mut messages = Messages::new(stream);
-    while let Some(request) = messages.request()? {
-        let asks_to_close =
-            request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let received = Received {
-            method: request.method,
-            path: request.target,
-            headers: request.headers,
-            body: request.body,
-            connection: accepted.number,
-            at: Instant::now(),
-        };
-        // Decided before it is recorded: who has seen the request may change the script.
-        let script = Arc::clone(&shared.script.lock().expect("a script is swapped whole"));
-        let answer = script(&received);
-        shared.record.update(|record| record.received.push(received));
-        let end = carry_out(answer, messages.stream(), accepted)?;
-        match end {
-            None if asks_to_close => return Ok(End::Close),
-            None => {}
-            Some(end) => return Ok(end),
-        }
-    }
-    Ok(End::Close)
-}
-
-/// Gives the end of the connection, or `None` if it can take the next request.
-fn carry_out(
-    answer: Answer,
-    stream: &mut (impl Read + Write),
-    accepted: &Accepted,
-) -> io::Result<Option<End>> {
-    match answer {
-        Answer::Reply { status, headers, body } => {
-            stream.write_all(&http::render(status, &headers, &body))?;
-            stream.flush()?;
-            let closes = http::header(&headers, "Connection") == Some("close");
-            Ok(closes.then_some(End::Close))
-        }
-        Answer::HalfAnswer(bytes) => {
-            stream.write_all(&bytes)?;
-            stream.flush()?;
-            Ok(Some(End::Close))
-        }
-        Answer::Hang => {
-            while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
-            Ok(Some(End::Close))
-        }
-        Answer::Reset => Ok(Some(End::Reset)),
-        Answer::Delayed(delay, answer) => {
-            if accepted.delay(delay) {
-                carry_out(*answer, stream, accepted)
-            } else {
-                Ok(Some(End::Close))
-            }
-        }
+impl Shared {
+    fn count_request(&self) -> usize {
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -1,7 +1,7 @@
 //! A certificate authority of the test's own, and servers it vouches for.
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,10 +69,7 @@ impl Authority {
 
 impl Identity {
     /// The handshake happens with the first read.
-    pub fn accept<'a>(
-        &self,
-        stream: &'a TcpStream,
-    ) -> StreamOwned<ServerConnection, &'a TcpStream> {
+    pub fn accept<S: Read + Write>(&self, stream: S) -> StreamOwned<ServerConnection, S> {
         let config = Arc::clone(&self.config);
         let connection = ServerConnection::new(config).expect("a complete configuration");
         StreamOwned::new(connection, stream)

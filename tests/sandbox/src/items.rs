@@ -1,0 +1,182 @@
+//! Items of telemetry, and how often each arrived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::remote::{Fate, Received};
+
+/// One item, byte for byte as it is in a body.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Item(Vec<u8>);
+
+/// What became of the items that should have arrived. An item counts where the remote accepted
+/// it, that is, where the answer to its request has a 2xx.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Accepted in one request.
+    pub once: Vec<Item>,
+    /// Accepted two times or more.
+    pub repeated: Vec<Item>,
+    /// Never accepted.
+    pub missing: Vec<Item>,
+    /// Accepted, but not expected; once for each time.
+    pub unknown: Vec<Item>,
+    /// Accepted, but no answer that says so has reached the client. These are in `once` or
+    /// `repeated` too.
+    pub unconfirmed: Vec<Item>,
+}
+
+impl Item {
+    /// The items of a body: the elements of an array, those of `data.allMonitoringData` in an
+    /// object that has it (as `/composite-monitoring-data` takes), else the body itself. An empty
+    /// body has none.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Vec<Self> {
+        let elements = serde_json::from_slice::<Vec<&RawValue>>(body).or_else(|_| {
+            let composite = serde_json::from_slice::<Composite<'_>>(body);
+            composite.map(|composite| composite.data.all_monitoring_data)
+        });
+        match elements {
+            Ok(elements) => elements.into_iter().map(|it| Self::from(it.get())).collect(),
+            Err(_) if body.is_empty() => Vec::new(),
+            Err(_) => vec![Self(body.to_vec())],
+        }
+    }
+}
+
+impl Delivery {
+    /// Compares what arrived with what should have; an item that is expected twice counts as one.
+    #[must_use]
+    pub fn of(received: &[Received], expected: &[impl AsRef<[u8]>]) -> Self {
+        let mut arrivals = BTreeMap::<Item, Vec<&Received>>::new();
+        for request in received.iter().filter(|request| request.is_accepted()) {
+            for item in Item::of(&request.body) {
+                arrivals.entry(item).or_default().push(request);
+            }
+        }
+        let mut delivery = Self::default();
+        let mut asked = BTreeSet::new();
+        for item in expected.iter().map(Item::from) {
+            if asked.insert(item.clone()) {
+                delivery.count(&item, &arrivals.remove(&item).unwrap_or_default());
+            }
+        }
+        let unknown = arrivals.into_iter().flat_map(|(item, all)| vec![item; all.len()]);
+        delivery.unknown = unknown.collect();
+        delivery
+    }
+
+    /// Whether each item arrived exactly once, and nothing else did.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.repeated.is_empty() && self.missing.is_empty() && self.unknown.is_empty()
+    }
+
+    fn count(&mut self, item: &Item, arrivals: &[&Received]) {
+        let place = match arrivals.len() {
+            0 => &mut self.missing,
+            1 => &mut self.once,
+            _ => &mut self.repeated,
+        };
+        place.push(item.clone());
+        let confirmed = arrivals.iter().any(|request| request.fate == Fate::Answered);
+        if !arrivals.is_empty() && !confirmed {
+            self.unconfirmed.push(item.clone());
+        }
+    }
+}
+
+/// Counts in one line, and the items that are not where they should be.
+impl fmt::Display for Delivery {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { once, repeated, missing, unknown, unconfirmed } = self;
+        write!(out, "items: {} once, {} repeated, ", once.len(), repeated.len())?;
+        write!(out, "{} missing, {} unknown, ", missing.len(), unknown.len())?;
+        write!(out, "{} unconfirmed", unconfirmed.len())?;
+        let odd = [("repeated", repeated), ("missing", missing), ("unknown", unknown)];
+        for (place, items) in odd {
+            for item in items.iter().take(ITEMS_SHOWN_MAX) {
+                write!(out, "\n  {place}: {item}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of each kind; the counts tell how many there are.
+const ITEMS_SHOWN_MAX: usize = 5;
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Item {
+    fn from(bytes: &T) -> Self {
+        Self(bytes.as_ref().to_vec())
+    }
+}
+
+impl AsRef<[u8]> for Item {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Item({self})")
+    }
+}
+
+#[derive(Deserialize)]
+struct Composite<'a> {
+    #[serde(borrow)]
+    data: Bundle<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bundle<'a> {
+    #[serde(borrow)]
+    all_monitoring_data: Vec<&'a RawValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, expected: &[&str]) {
+        let items: Vec<String> = Item::of(body.as_bytes()).iter().map(Item::to_string).collect();
+        assert_eq!(items, expected, "{body}");
+    }
+
+    #[test]
+    fn items_are_the_elements_as_they_are_written() {
+        check(
+            r#" [{"b":1, "a":1.0} ,2,"x\u0041"] "#,
+            &[r#"{"b":1, "a":1.0}"#, "2", r#""x\u0041""#],
+        );
+        check("[]", &[]);
+    }
+
+    #[test]
+    fn the_items_of_a_composite_are_its_monitoring_data() {
+        let composite =
+            r#"{"type":"Composite","data":{"id":"i","allMonitoringData":[{"a": 1},2]}}"#;
+        check(composite, &[r#"{"a": 1}"#, "2"]);
+    }
+
+    #[test]
+    fn any_other_body_is_one_item_and_an_empty_one_none() {
+        check(r#"{"data":[1]}"#, &[r#"{"data":[1]}"#]);
+        check("[1,", &["[1,"]);
+        check("7", &["7"]);
+        check("", &[]);
+    }
+}

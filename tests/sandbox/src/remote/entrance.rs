@@ -1,0 +1,129 @@
+//! The port of the remote, which can be closed for a while.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::listener::Listener;
+
+/// For connections that are read slowly. Linux doubles it.
+const SLOW_RECEIVE_BUFFER_BYTES: usize = 4096;
+/// Connections that wait to be accepted, as std has it; further ones wait at the client.
+const BACKLOG: i32 = 128;
+
+pub struct Entrance {
+    port: u16,
+    serve: Arc<Serve>,
+    door: Mutex<Door>,
+}
+
+type Serve = dyn Fn(usize, Arc<TcpStream>) + Send + Sync;
+
+struct Door {
+    /// `None` only within a change.
+    state: Option<State>,
+    /// Connections that were accepted before it was last opened.
+    accepted_before: usize,
+    reads_slowly: bool,
+}
+
+enum State {
+    Open(Listener),
+    /// Bound but not listening: it refuses all, and nobody else can take the port.
+    Closed(Socket),
+}
+
+impl Entrance {
+    /// Opens on a free port of 127.0.0.1 and serves each connection, with its number, on a thread
+    /// of its own.
+    pub fn open(serve: impl Fn(usize, Arc<TcpStream>) + Send + Sync + 'static) -> Self {
+        let serve: Arc<Serve> = Arc::new(serve);
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+        let port = socket.local_addr().expect("a bound socket has an address").port();
+        let state = Some(State::Open(listen(socket, 0, &serve)));
+        let door = Door { state, accepted_before: 0, reads_slowly: false };
+        Self { port, serve, door: Mutex::new(door) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections were accepted so far.
+    pub fn accepted(&self) -> usize {
+        let door = self.door();
+        match &door.state {
+            Some(State::Open(listener)) => door.accepted_before + listener.accepted(),
+            _ => door.accepted_before,
+        }
+    }
+
+    /// From now on connections are refused.
+    pub fn close(&self) {
+        let mut door = self.door();
+        door.state = match door.state.take() {
+            Some(State::Open(listener)) => {
+                door.accepted_before += listener.accepted();
+                drop(listener);
+                Some(State::Closed(self.hold()))
+            }
+            state => state,
+        };
+    }
+
+    /// From now on connections are accepted again, on the same port.
+    pub fn reopen(&self) {
+        let mut door = self.door();
+        door.state = match door.state.take() {
+            Some(State::Closed(socket)) => {
+                door.limit(&socket);
+                socket.listen(BACKLOG).expect("listening on a held port");
+                let listener = listen(socket.into(), door.accepted_before, &self.serve);
+                Some(State::Open(listener))
+            }
+            state => state,
+        };
+    }
+
+    /// Gives the connections to come a small receive buffer, so that the client feels it soon when
+    /// nobody reads.
+    pub fn read_slowly(&self) {
+        let mut door = self.door();
+        door.reads_slowly = true;
+        if let Some(State::Open(listener)) = &door.state {
+            door.limit(&listener.socket());
+        }
+    }
+
+    fn hold(&self) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
+        // As std does: connections of before may still be closing.
+        socket.set_reuse_address(true).expect("an option of every TCP socket");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        socket.bind(&SockAddr::from(address)).expect("the port was ours a moment ago");
+        socket
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().expect("opening or closing the port failed before")
+    }
+}
+
+impl Door {
+    fn limit(&self, socket: &Socket) {
+        if self.reads_slowly {
+            // Connections inherit it; set on one of them it would come after its first window.
+            socket
+                .set_recv_buffer_size(SLOW_RECEIVE_BUFFER_BYTES)
+                .expect("an option of every TCP socket");
+        }
+    }
+}
+
+fn listen(socket: TcpListener, accepted_before: usize, serve: &Arc<Serve>) -> Listener {
+    let serve = Arc::clone(serve);
+    Listener::start_on(socket, "remote", move |accepted| {
+        serve(accepted_before + accepted.number, accepted.stream);
+    })
+}
