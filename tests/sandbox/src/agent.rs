@@ -1,11 +1,30 @@
-//! What a telemetry agent inside the function does on the wire (Thundra's agents for Python 2.7.4,
-//! Node.js 2.14.4 and Go), down to requests no agent should send.
+//! What a telemetry agent inside the function does on the wire: an [`Agent`] as one of Thundra's
+//! families does it, and single requests, down to those no agent should send.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
+
+mod endpoint;
+mod family;
+mod habits;
+mod invocation;
+mod link;
+mod reported;
+mod reporter;
+mod sockets;
+mod wire;
+
+pub use endpoint::{Endpoint, Localhost};
+pub use family::Family;
+pub(crate) use habits::AfterTimeout;
+pub use invocation::{Ending, Invocation};
+pub(crate) use link::Link;
+pub use reported::{Attempt, Failure, Reported};
+pub use reporter::Agent;
+pub(crate) use sockets::Sockets;
 
 pub use crate::http::Response;
 use crate::messages::Messages;

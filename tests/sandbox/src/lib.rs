@@ -7,6 +7,7 @@ mod cage;
 mod call;
 mod extensions_api;
 mod group;
+pub mod function;
 mod http;
 mod items;
 mod launch;

@@ -6,11 +6,12 @@ use clap::{Parser, Subcommand};
 
 mod command {
     pub mod bench;
+    pub mod function;
     pub mod quartiles;
     pub mod remote;
 }
 
-use command::{bench, remote};
+use command::{bench, function, remote};
 
 /// A local Lambda for extensions: stand-ins for what an extension talks to, without an AWS account.
 #[derive(Parser)]
@@ -24,6 +25,7 @@ struct Arguments {
 enum Command {
     Remote(remote::Arguments),
     Bench(bench::Arguments),
+    Function(function::Arguments),
 }
 
 const EXAMPLES: &str = "\
@@ -37,13 +39,17 @@ Examples:
   What an extension adds to a cold start, beside the least that any extension must:
     cargo build --release --workspace
     sandbox bench --extension floor=target/release/floor \\
-                  --extension mine=target/release/my-extension";
+                  --extension mine=target/release/my-extension
+
+  A function that reports as Thundra's agent for Node.js does, at a Runtime API:
+    AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001 sandbox function --agent node";
 
 fn main() -> ExitCode {
     sandbox::on_interrupt();
     let done = match Arguments::parse().command {
         Command::Remote(arguments) => remote::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Function(arguments) => function::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,113 @@
+//! Where an agent reports to.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use super::wire::Destination;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    authority: String,
+    base: String,
+    /// The host and the first part of the path, as Node's agent names what it calls.
+    resource: String,
+    host: Host,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Localhost(Localhost, u16),
+    Named,
+}
+
+/// What the name `localhost` means to the agent. Lambda's own images differ in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Localhost {
+    /// 127.0.0.1, and `::1` if that fails
+    #[default]
+    V4First,
+    /// `::1`, and 127.0.0.1 if that fails: Python, Go, and Node.js from 20 on
+    V6First,
+    /// `::1` alone: Node.js 17 to 19, which try the first address only
+    V6Only,
+}
+
+impl Endpoint {
+    /// The extension's local collector: `http://localhost:PORT/v1`.
+    #[must_use]
+    pub fn local(port: u16, localhost: Localhost) -> Self {
+        Self {
+            authority: format!("localhost:{port}"),
+            base: "/v1".to_owned(),
+            resource: "localhost/v1".to_owned(),
+            host: Host::Localhost(localhost, port),
+        }
+    }
+
+    /// A remote collector, `http://HOST[:PORT][/PATH]`.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none of that form, with what is wrong.
+    pub fn remote(url: &str) -> Result<Self, String> {
+        let rest = url.strip_prefix("http://").ok_or("the URL does not start with http://")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let port = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+        let (host, authority) = match port {
+            Some((host, port)) if port.parse::<u16>().is_ok() => (host, authority.to_owned()),
+            Some((_, port)) => return Err(format!("{port:?} is no port")),
+            None => (authority, format!("{authority}:80")),
+        };
+        if host.is_empty() {
+            return Err("the URL has no host".to_owned());
+        }
+        let path = path.trim_end_matches('/');
+        let base = if path.is_empty() { String::new() } else { format!("/{path}") };
+        let first = path.split('/').next().unwrap_or_default();
+        let resource = format!("{host}/{first}");
+        Ok(Self { authority, base, resource, host: Host::Named })
+    }
+
+    pub(super) fn destination(&self) -> Destination<'_> {
+        Destination { base: &self.base, authority: &self.authority, resource: &self.resource }
+    }
+
+    /// In the order in which they are tried.
+    pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+        let (hosts, port) = match self.host {
+            Host::Named => return Ok(self.authority.to_socket_addrs()?.collect()),
+            Host::Localhost(Localhost::V4First, port) => (vec![v4, v6], port),
+            Host::Localhost(Localhost::V6First, port) => (vec![v6, v4], port),
+            Host::Localhost(Localhost::V6Only, port) => (vec![v6], port),
+        };
+        Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: Result<[&str; 3], &str>) {
+        let endpoint = Endpoint::remote(url);
+        let parts = endpoint.as_ref().map(|it| [&*it.authority, &*it.base, &*it.resource]);
+        assert_eq!(parts.map_err(|why| &**why), expected);
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        check("http://127.0.0.1:80/v1", Ok(["127.0.0.1:80", "/v1", "127.0.0.1/v1"]));
+        check("http://[::1]:81/a/b/", Ok(["[::1]:81", "/a/b", "[::1]/a"]));
+        check("http://[::1]", Ok(["[::1]:80", "", "[::1]/"]));
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_collector_says_why() {
+        check("https://host/v1", Err("the URL does not start with http://"));
+        check("http://host:port/v1", Err("\"port\" is no port"));
+        check("http:///v1", Err("the URL has no host"));
+    }
+}

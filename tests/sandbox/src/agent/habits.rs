@@ -1,0 +1,115 @@
+//! What each family does, as data. The heads and bodies are in `wire/`, as they were recorded with
+//! the real agents on a fake Lambda; the rest is from the agents' sources, named beside each value.
+
+use std::time::Duration;
+
+use super::family::Family;
+
+pub struct Habits {
+    /// Head, body, Invocation and Span; see [`super::wire`].
+    pub wire: &'static str,
+    /// Items of one request; more go into further requests.
+    pub items_max: usize,
+    /// Requests on their way at the same time; more wait.
+    pub parallel_max: usize,
+    /// How long the agent waits for a connection, and for each sign of life on it.
+    pub patience: Option<Duration>,
+    /// Whether a connection that broke without an answer is followed by one more attempt.
+    pub retries_reset: bool,
+    /// Whether every status but 200 is a failure; if not, none is.
+    pub only_200_succeeds: bool,
+    /// Whether an empty report is sent as `[]`.
+    pub sends_nothing: bool,
+    /// How long before the deadline an invocation that still runs is reported as timed out.
+    pub timeout_margin: Duration,
+    pub after_timeout: AfterTimeout,
+    /// What a timeout is called: type and message.
+    pub timeout_error: (&'static str, &'static str),
+    /// What the root span says of the parent it has not, as JSON.
+    pub no_parent: &'static str,
+    pub first_span_order: usize,
+}
+
+/// What becomes of a handler that ends after the agent reported its timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterTimeout {
+    /// A second report repeats the items of the first and adds the Invocation once more.
+    ReportAgain,
+    /// The handler's result goes to the runtime without another report.
+    StaySilent,
+    /// The handler's result never reaches the runtime, so the function really times out.
+    DropResult,
+}
+
+impl Family {
+    pub(crate) fn habits(self) -> &'static Habits {
+        match self {
+            Self::ThundraPython => &THUNDRA_PYTHON,
+            Self::CatchpointPython => &CATCHPOINT_PYTHON,
+            Self::Node => &NODE,
+            Self::NodeComposite => &NODE_COMPOSITE,
+            Self::Go => &GO,
+        }
+    }
+}
+
+/// `thundra/reporter.py` and `thundra/constants.py` of the package `thundra` 2.7.4.
+const THUNDRA_PYTHON: Habits = Habits {
+    wire: include_str!("wire/thundra-python.txt"),
+    items_max: 100,
+    parallel_max: 20,
+    patience: Some(Duration::from_secs(5)),
+    retries_reset: false,
+    only_200_succeeds: false,
+    sends_nothing: false,
+    timeout_margin: Duration::from_millis(200),
+    after_timeout: AfterTimeout::ReportAgain,
+    timeout_error: ("TimeoutError", "Task timed out"),
+    no_parent: "\"\"",
+    first_span_order: 2,
+};
+
+const CATCHPOINT_PYTHON: Habits =
+    Habits { wire: include_str!("wire/catchpoint-python.txt"), ..THUNDRA_PYTHON };
+
+/// `src/Reporter.ts` and `src/Constants.ts` of npm `@thundra/core` 2.14.4. Its cap on the size of a
+/// report, 32 KiB unless configured, is taken as set to its maximum: what it trims away would say
+/// nothing about who receives the rest.
+const NODE: Habits = Habits {
+    wire: include_str!("wire/node.txt"),
+    items_max: 100,
+    parallel_max: usize::MAX,
+    patience: Some(Duration::from_secs(3)),
+    retries_reset: true,
+    only_200_succeeds: true,
+    sends_nothing: true,
+    timeout_margin: Duration::from_secs(1),
+    after_timeout: AfterTimeout::DropResult,
+    timeout_error: ("TimeoutError", "Lambda is timed out."),
+    no_parent: "null",
+    first_span_order: 1,
+};
+
+const NODE_COMPOSITE: Habits = Habits {
+    wire: include_str!("wire/node-composite.txt"),
+    items_max: usize::MAX,
+    sends_nothing: false,
+    ..NODE
+};
+
+/// `agent/reporter.go` and `config/config.go` of `thundra-io/thundra-lambda-agent-go` v2. The margin
+/// is that of the us-* regions (except us-west-*) from 384 MB on; below, the real one is longer.
+const GO: Habits = Habits {
+    wire: include_str!("wire/go.txt"),
+    items_max: 100,
+    parallel_max: usize::MAX,
+    patience: None,
+    retries_reset: false,
+    only_200_succeeds: false,
+    sends_nothing: false,
+    timeout_margin: Duration::from_millis(600),
+    after_timeout: AfterTimeout::StaySilent,
+    timeout_error: ("timeoutError", "Lambda is timed out"),
+    no_parent: "\"\"",
+    first_span_order: 0,
+};

@@ -1,0 +1,132 @@
+//! What an agent tells of one invocation, as items.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::habits::Habits;
+use super::reporter::Agent;
+use super::wire::{Wire, fill};
+
+/// One invocation with its identifiers, which stay the same however often it is reported.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    request_id: String,
+    id: String,
+    trace: String,
+    transaction: String,
+    root: String,
+    started: Duration,
+    cold_start: bool,
+    body: String,
+}
+
+/// How the invocation went, as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Success,
+    Error {
+        kind: String,
+        message: String,
+    },
+    /// It still runs shortly before its deadline.
+    Timeout,
+}
+
+impl Invocation {
+    /// Starts now.
+    #[must_use]
+    pub fn of(request_id: &str) -> Self {
+        let uuid = || Uuid::new_v4().to_string();
+        Self {
+            request_id: request_id.to_owned(),
+            id: uuid(),
+            trace: uuid(),
+            transaction: uuid(),
+            root: uuid(),
+            started: since_1970(),
+            cold_start: false,
+            body: "hi".to_owned(),
+        }
+    }
+
+    #[must_use]
+    pub fn cold_start(mut self) -> Self {
+        self.cold_start = true;
+        self
+    }
+
+    /// The body of the function's response, which the root span quotes: agents for Python and Go
+    /// put no limit on it.
+    #[must_use]
+    pub fn response(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.body);
+        self
+    }
+
+    /// The texts of this many items, as they stand in the body of a request of this agent: the
+    /// Invocation, the root Span, and then Spans below it.
+    #[must_use]
+    pub fn items(&self, agent: &Agent, ending: &Ending, count: usize) -> Vec<String> {
+        let wire = Wire::of(agent.family().habits().wire);
+        let invocation = || self.item(wire.invocation, agent, ending, None);
+        let span = |order| self.item(wire.span, agent, ending, Some(order));
+        let items = std::iter::once_with(invocation).chain((0..).map(span));
+        items.take(count).collect()
+    }
+
+    /// `span` counts spans from 0, the root; without it the item is the Invocation.
+    fn item(&self, pattern: &str, agent: &Agent, ending: &Ending, span: Option<usize>) -> String {
+        let habits = agent.family().habits();
+        let is_root = span == Some(0);
+        let finished = since_1970();
+        let (kind, message) = ending.error(habits);
+        fill(pattern, |name| {
+            let value = match name {
+                "id" if span.is_none() => self.id.clone(),
+                "id" if is_root => self.root.clone(),
+                "id" => Uuid::new_v4().to_string(),
+                "trace" => self.trace.clone(),
+                "transaction" => self.transaction.clone(),
+                "root" => self.root.clone(),
+                "request" => self.request_id.clone(),
+                "key" => agent.api_key().to_owned(),
+                "parent" if is_root => habits.no_parent.to_owned(),
+                "parent" => json!(self.root).to_string(),
+                "order" => (habits.first_span_order + span.unwrap_or_default()).to_string(),
+                "start" => self.started.as_millis().to_string(),
+                "finish" => finished.as_millis().to_string(),
+                "duration" => finished.saturating_sub(self.started).as_millis().to_string(),
+                "cold" => self.cold_start.to_string(),
+                "timeout" => (*ending == Ending::Timeout).to_string(),
+                "erroneous" => (*ending != Ending::Success).to_string(),
+                "error_type" => kind.to_owned(),
+                "error_message" => json!(message).to_string(),
+                "response" if is_root && *ending == Ending::Success => self.response_text(),
+                "response" => "null".to_owned(),
+                _ => return None,
+            };
+            Some(value)
+        })
+    }
+
+    /// Not of `json!`, which sorts the keys.
+    fn response_text(&self) -> String {
+        format!("{{\"statusCode\":200,\"body\":{}}}", json!(self.body))
+    }
+}
+
+impl Ending {
+    fn error(&self, habits: &Habits) -> (&str, &str) {
+        match self {
+            Self::Success => ("", ""),
+            Self::Error { kind, message } => (kind, message),
+            Self::Timeout => habits.timeout_error,
+        }
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970")
+}

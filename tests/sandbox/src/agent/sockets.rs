@@ -1,0 +1,84 @@
+//! The connections of one client, which can all be closed at once from another thread.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+/// A connection; it closes when the last clone is gone.
+#[derive(Clone)]
+pub struct Socket(Arc<TcpStream>);
+
+#[derive(Default)]
+pub struct Sockets(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    open: Vec<Weak<TcpStream>>,
+    closed: bool,
+}
+
+impl Sockets {
+    /// Without `patience` the system's own limit holds.
+    pub fn connect(&self, address: SocketAddr, patience: Option<Duration>) -> io::Result<Socket> {
+        let stream = match patience {
+            Some(patience) => TcpStream::connect_timeout(&address, patience),
+            None => TcpStream::connect(address),
+        };
+        let stream = Arc::new(stream?);
+        // Agents for Python and Go set it themselves, Node's does in its own way of connecting.
+        stream.set_nodelay(true)?;
+        let mut state = self.state();
+        if state.closed {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the function was stopped"));
+        }
+        state.open.retain(|stream| stream.strong_count() > 0);
+        state.open.push(Arc::downgrade(&stream));
+        Ok(Socket(stream))
+    }
+
+    /// Ends what is open; nothing connects any more.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for stream in state.open.iter().filter_map(Weak::upgrade) {
+            // Fails if the other side closed first, which is what is wanted.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nothing panics with the list in its hands")
+    }
+}
+
+impl Socket {
+    /// For each read and each write; `None` waits for ever.
+    pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        self.0.set_read_timeout(patience)?;
+        self.0.set_write_timeout(patience)
+    }
+
+    /// Whether the other side neither closed nor sent what nobody asked for.
+    pub fn is_quiet(&self) -> bool {
+        let peeked = self.0.set_nonblocking(true).and_then(|()| self.0.peek(&mut [0]));
+        let quiet = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        quiet && self.0.set_nonblocking(false).is_ok()
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.0).flush()
+    }
+}

@@ -1,0 +1,124 @@
+//! What an event tells the handler to do.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// Above Lambda's limit of 6 MB, so that going beyond it can be tried.
+const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+const ITEMS_MAX: usize = 100_000;
+
+/// The JSON of an event; every key may be left out, an unknown one is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Task {
+    /// `work_ms`: wall time the handler waits, as for a database; after `cpu_ms`.
+    #[serde(rename = "work_ms", deserialize_with = "milliseconds")]
+    pub work: Duration,
+    /// `cpu_ms`: CPU time the handler uses up; on a small function this takes longer.
+    #[serde(rename = "cpu_ms", deserialize_with = "milliseconds")]
+    pub cpu: Duration,
+    /// Items of each report.
+    pub items: usize,
+    /// Reports before the response, one after the other; 0 turns the agent off.
+    pub reports: usize,
+    pub outcome: Outcome,
+    /// Length of the text in the response, which the agent reports as well.
+    pub body_bytes: usize,
+    /// One more report after the response, before the next event is asked for.
+    pub after_response_post: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Success,
+    /// The handler throws: the agent reports it, the runtime posts an error.
+    Error,
+    /// The process dies of a signal, without a word of its agent.
+    Crash,
+    /// The process ends with code 0, without a word of its agent.
+    #[serde(rename = "exit-0")]
+    Exit0,
+    /// The handler never returns.
+    Hang,
+    /// The handler returns halfway between the agent's report of a timeout and the deadline.
+    Late,
+}
+
+impl Task {
+    /// # Errors
+    ///
+    /// When the event is none of this form, or beyond a limit, with what is wrong.
+    pub fn parse(event: &[u8]) -> Result<Self, String> {
+        let task: Self = serde_json::from_slice(event)
+            .map_err(|error| format!("cannot read the event: {error}"))?;
+        if task.body_bytes > BODY_BYTES_MAX {
+            return Err(format!("body_bytes: {} is above {BODY_BYTES_MAX}", task.body_bytes));
+        }
+        if task.items > ITEMS_MAX {
+            return Err(format!("items: {} is above {ITEMS_MAX}", task.items));
+        }
+        Ok(task)
+    }
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self {
+            work: Duration::ZERO,
+            cpu: Duration::ZERO,
+            items: 2,
+            reports: 1,
+            outcome: Outcome::Success,
+            body_bytes: 2,
+            after_response_post: false,
+        }
+    }
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u32::deserialize(deserializer).map(|count| Duration::from_millis(count.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_event_leaves_out_is_a_quick_success_with_one_small_report() {
+        assert_eq!(Task::parse(b"{}"), Ok(Task::default()));
+    }
+
+    #[test]
+    fn an_event_says_all_there_is_to_say() {
+        let event = br#"{"work_ms": 5, "cpu_ms": 2, "items": 3, "reports": 4, "outcome": "exit-0",
+            "body_bytes": 6, "after_response_post": true}"#;
+        let expected = Task {
+            work: Duration::from_millis(5),
+            cpu: Duration::from_millis(2),
+            items: 3,
+            reports: 4,
+            outcome: Outcome::Exit0,
+            body_bytes: 6,
+            after_response_post: true,
+        };
+        assert_eq!(Task::parse(event), Ok(expected));
+    }
+
+    #[track_caller]
+    fn check_error(event: &str, expected: &str) {
+        let message = Task::parse(event.as_bytes()).expect_err("a bad event");
+        assert!(message.starts_with(expected), "{message}");
+    }
+
+    #[test]
+    fn a_bad_event_says_what_is_wrong() {
+        check_error("", "cannot read the event: EOF");
+        check_error(r#"{"wrok_ms": 1}"#, "cannot read the event: unknown field `wrok_ms`");
+        check_error(r#"{"outcome": "fail"}"#, "cannot read the event: unknown variant `fail`");
+        check_error(r#"{"work_ms": -1}"#, "cannot read the event: invalid value: integer `-1`");
+        check_error(r#"{"body_bytes": 33554433}"#, "body_bytes: 33554433 is above 33554432");
+        check_error(r#"{"items": 100001}"#, "items: 100001 is above 100000");
+    }
+}
