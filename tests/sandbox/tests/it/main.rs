@@ -5,9 +5,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+mod agents;
 mod bench;
 mod cage;
 mod collector;
+mod function;
 mod platform;
 mod process;
 mod proxy;
