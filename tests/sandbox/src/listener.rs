@@ -1,8 +1,10 @@
 //! Accepts connections on a free port and serves each on its own thread, until it is dropped.
 
+use std::mem;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -53,6 +55,14 @@ impl Listener {
         Self { socket, address, connections, thread: Some(thread) }
     }
 
+    /// Accepts no more, but leaves the accepted connections, so many, to those who serve them.
+    pub fn release(self) -> usize {
+        self.connections.update(|connections| {
+            connections.closing = true;
+            mem::take(&mut connections.accepted).len()
+        })
+    }
+
     /// For options of the connections to come.
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(&*self.socket)
@@ -101,7 +111,11 @@ fn accept<S>(
             connections.accepted.push(Arc::downgrade(&stream));
             Some(connections.accepted.len() - 1)
         });
-        let Some(number) = number else { return };
+        let Some(number) = number else {
+            // As the kernel does with those behind it in its queue. Fails if the client has gone.
+            let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+            return;
+        };
         let accepted = Accepted { stream, number };
         let serve = Arc::clone(serve);
         thread::Builder::new()

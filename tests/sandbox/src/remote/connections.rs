@@ -1,10 +1,8 @@
 //! The open connections, and orders to end them.
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Weak};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -14,6 +12,9 @@ use crate::watch::Watch;
 
 /// How long a connection may take to end when it is told to; its thread is awake at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long to wait for answers that are being written; to a client that does not read it takes
+/// for ever.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Connections(Watch<Table>);
@@ -21,14 +22,19 @@ pub struct Connections(Watch<Table>);
 #[derive(Default)]
 struct Table {
     open: BTreeMap<usize, Open>,
+    /// Those that ended included.
+    served: usize,
     /// Connections still in the queue of the kernel get this order when they are accepted.
     order_to_all: Option<End>,
 }
 
 struct Open {
     stream: Weak<TcpStream>,
-    thread: ThreadId,
     phase: Phase,
+    /// Within a write, which may last until the client reads.
+    writes: bool,
+    /// An action of the test runs on its thread.
+    stands_still: bool,
     order: Option<End>,
     /// As by a NAT: the next bytes are answered with a reset.
     forgotten: bool,
@@ -39,8 +45,8 @@ enum Phase {
     /// Waits for the first byte of a request.
     Idle,
     Busy,
-    /// Within a write, which may last until the client reads.
-    Writing,
+    /// The client may have the answer already, and take the connection for idle.
+    Answering,
 }
 
 /// One open connection, for the thread that serves it.
@@ -58,12 +64,14 @@ impl Connections {
         self.0.update(|table| {
             let open = Open {
                 stream: Arc::downgrade(&stream),
-                thread: thread::current().id(),
                 phase: Phase::Idle,
+                writes: false,
+                stands_still: false,
                 order: table.order_to_all,
                 forgotten: false,
             };
             table.open.insert(number, open);
+            table.served += 1;
         });
         let end = talk(Line { number, stream: &stream, connections: self });
         if end == End::Reset {
@@ -75,23 +83,33 @@ impl Connections {
         self.0.update(|table| table.open.remove(&number));
     }
 
-    /// Ends the idle connections, and returns when the clients' sides know.
-    pub fn end_idle(&self, end: End) {
-        self.order(end, |open| open.phase == Phase::Idle);
+    /// Whether so many were served, or are, within this time.
+    pub fn wait_for(&self, count: usize, within: Duration) -> bool {
+        self.0.wait(within, |table| (table.served >= count).then_some(())).is_some()
     }
 
-    /// Ends all connections, now and to come, except the one that this thread serves: it ends
-    /// once it goes on.
+    /// Ends the idle connections, and returns when the clients' sides know. One that stands still
+    /// after its answer ends once it goes on.
+    pub fn end_idle(&self, end: End) {
+        let told = self.when(Open::has_answered, |table| table.tell(end, Open::is_idle));
+        self.wait_for_end_of(&told);
+    }
+
+    /// Ends all connections, now and to come. One that stands still ends once it goes on.
     pub fn end_all(&self, end: End) {
-        self.0.update(|table| table.order_to_all = Some(end));
-        self.order(end, |_| true);
+        // In the middle of a write the end would be a close before it is a reset.
+        let told = self.when(Open::has_written, |table| {
+            table.order_to_all = Some(end);
+            table.tell(end, |_| true)
+        });
+        self.wait_for_end_of(&told);
     }
 
     /// Closes all connections, now and to come, without waiting.
     pub fn dismiss(&self) {
         self.0.update(|table| {
             table.order_to_all = Some(End::Close);
-            table.open.values_mut().for_each(|open| open.tell(End::Close));
+            table.tell(End::Close, |_| true);
         });
     }
 
@@ -100,21 +118,21 @@ impl Connections {
     }
 
     pub fn forget_idle(&self) {
-        self.0.update(|table| {
-            let idle = table.open.values_mut().filter(|open| open.phase == Phase::Idle);
+        self.when(Open::has_answered, |table| {
+            let idle = table.open.values_mut().filter(|open| open.is_idle());
             idle.for_each(|open| open.forgotten = true);
         });
     }
 
-    fn order(&self, end: End, concerns: impl Fn(&Open) -> bool) {
-        let told: Vec<usize> = self.0.update(|table| {
-            let concerned = table.open.iter_mut().filter(|(_, open)| concerns(open));
-            let others = concerned.filter_map(|(number, open)| {
-                open.tell(end);
-                (open.thread != thread::current().id()).then_some(*number)
-            });
-            others.collect()
-        });
+    /// Acts when all connections are ready, or when the time is over that this may take.
+    fn when<R>(&self, is_ready: fn(&Open) -> bool, act: impl Fn(&mut Table) -> R) -> R {
+        let acted = self
+            .0
+            .wait(WRITTEN_WITHIN, |table| table.open.values().all(is_ready).then(|| act(table)));
+        acted.unwrap_or_else(|| self.0.update(act))
+    }
+
+    fn wait_for_end_of(&self, told: &[usize]) {
         let gone = |table: &mut Table| {
             told.iter().all(|number| !table.open.contains_key(number)).then_some(())
         };
@@ -125,14 +143,23 @@ impl Connections {
 }
 
 impl Open {
+    fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    fn has_answered(&self) -> bool {
+        self.phase != Phase::Answering
+    }
+
+    fn has_written(&self) -> bool {
+        !self.writes
+    }
+
     fn tell(&mut self, end: End) {
         self.order = Some(end);
         let Some(stream) = self.stream.upgrade() else { return };
-        let direction = match self.phase {
-            // Says nothing to the client: the thread decides how the connection ends.
-            Phase::Idle | Phase::Busy => Shutdown::Read,
-            Phase::Writing => Shutdown::Both,
-        };
+        // The end of reading says nothing to the client: the thread decides how it all ends.
+        let direction = if self.writes { Shutdown::Both } else { Shutdown::Read };
         // Fails if the client closed first, which ends the thread's wait too.
         let _ = stream.shutdown(direction);
     }
@@ -152,12 +179,24 @@ impl Line<'_> {
         })
     }
 
+    /// The answer to the request is about to be written.
+    pub fn answer(&self) {
+        self.update(|open| open.phase = Phase::Answering);
+    }
+
     pub fn write<R>(&self, write: impl FnOnce() -> R) -> R {
-        // A handshake writes too, on a connection that is idle.
-        let phase = self.update(|open| mem::replace(&mut open.phase, Phase::Writing));
+        self.update(|open| open.writes = true);
         let written = write();
-        self.update(|open| open.phase = phase);
+        self.update(|open| open.writes = false);
         written
+    }
+
+    /// Runs actions of the test, for which nobody waits.
+    pub fn stand_still<R>(&self, actions: impl FnOnce() -> R) -> R {
+        self.update(|open| open.stands_still = true);
+        let done = actions();
+        self.update(|open| open.stands_still = false);
+        done
     }
 
     pub fn order(&self) -> Option<End> {
@@ -175,6 +214,16 @@ impl Line<'_> {
 }
 
 impl Table {
+    /// Gives those whose end can be waited for.
+    fn tell(&mut self, end: End, concerns: impl Fn(&Open) -> bool) -> Vec<usize> {
+        let concerned = self.open.iter_mut().filter(|(_, open)| concerns(open));
+        let told = concerned.filter_map(|(number, open)| {
+            open.tell(end);
+            (!open.stands_still).then_some(*number)
+        });
+        told.collect()
+    }
+
     fn of(&mut self, number: usize) -> &mut Open {
         self.open.get_mut(&number).expect("open while its thread serves it")
     }

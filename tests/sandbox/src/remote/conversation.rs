@@ -1,26 +1,19 @@
 //! One connection, from its first byte to its end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::retry_on_intr;
-
-use crate::answer::Answer;
-use crate::http::{self, Request};
+use crate::http::Request;
 use crate::messages::Messages;
 use crate::moment::{End, Stage};
-use crate::pace::Pace;
 use crate::remote::Shared;
+use crate::remote::answering;
 use crate::remote::channel::Channel;
 use crate::remote::connections::Line;
 use crate::remote::reading::Reading;
 use crate::remote::record::{Cause, Fate, Received};
 
-/// How long the client's kernel may take to say that nobody reads the answer; on loopback it
-/// says so within the write.
-const BOUNCES_WITHIN: Duration = Duration::from_millis(100);
 /// How long bytes are taken after an early close, so that it is not a reset for the client.
 const LINGERS: Duration = Duration::from_secs(1);
 /// A hang lasts until the connection is told to end; this is beyond any test.
@@ -119,7 +112,7 @@ impl Conversation<'_> {
             record.received.push(Received { status, ..received });
         });
         let (fate, end) = match self.messages.stream().reach(Stage::Whole) {
-            Ok(()) => self.carry_out(answer, Manner::default()),
+            Ok(()) => answering::carry_out(answer, self.line, &mut self.messages.stream().stream),
             Err(end) => (Fate::Withheld, Some(end)),
         };
         self.shared.record.update(|record| record.settle(number, fate));
@@ -144,66 +137,6 @@ impl Conversation<'_> {
             status: None,
             fate: Fate::Pending,
         }
-    }
-
-    /// Gives the end of the connection, or `None` if it can take the next request.
-    fn carry_out(&mut self, answer: Answer, manner: Manner) -> (Fate, Option<End>) {
-        match answer {
-            Answer::Reply { status, headers, body } => {
-                let bytes = http::render(status, &headers, &body);
-                let closes = http::header(&headers, "Connection") == Some("close");
-                self.reply(&bytes, manner, closes.then_some(End::Close))
-            }
-            Answer::HalfAnswer(bytes) => {
-                let cut = manner.cut.or(Some((bytes.len(), End::Close)));
-                self.reply(&bytes, Manner { cut, ..manner }, None)
-            }
-            Answer::Hang => (Fate::Withheld, Some(End::Hang)),
-            Answer::Reset => (Fate::Withheld, Some(End::Reset)),
-            Answer::Delayed(delay, answer) => match self.line.pause(delay) {
-                None => self.carry_out(*answer, manner),
-                Some(end) => (Fate::Withheld, Some(end)),
-            },
-            Answer::Paced(pace, answer) => {
-                self.carry_out(*answer, Manner { pace: Some(pace), ..manner })
-            }
-            Answer::Cut(bytes, end, answer) => {
-                self.carry_out(*answer, Manner { cut: Some((bytes, end)), ..manner })
-            }
-        }
-    }
-
-    fn reply(&mut self, bytes: &[u8], manner: Manner, then: Option<End>) -> (Fate, Option<End>) {
-        let length = manner.cut.map_or(bytes.len(), |(most, _)| most.min(bytes.len()));
-        let client_had_gone = reports(self.line, PollFlags::RDHUP, Duration::ZERO);
-        if self.write(&bytes[..length], manner.pace).is_err() {
-            let end = self.line.order().unwrap_or(End::Close);
-            return (Fate::Undelivered, Some(end));
-        }
-        match manner.cut {
-            Some((_, end)) => (Fate::Withheld, Some(end)),
-            // Who has closed answers bytes with a reset; who has only stopped sending reads them.
-            None if client_had_gone && reports(self.line, PollFlags::ERR, BOUNCES_WITHIN) => {
-                (Fate::Undelivered, Some(End::Close))
-            }
-            None => (Fate::Answered, then),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], pace: Option<Pace>) -> io::Result<()> {
-        let channel = &mut self.messages.stream().stream;
-        let Some(pace) = pace else {
-            channel.write_all(bytes)?;
-            return channel.flush();
-        };
-        for piece in bytes.chunks(pace.bytes) {
-            channel.write_all(piece)?;
-            channel.flush()?;
-            if self.line.pause(pace.pause).is_some() {
-                return Err(io::Error::other("told to end"));
-            }
-        }
-        Ok(())
     }
 
     /// Does what comes before the close or the reset that is left.
@@ -245,19 +178,4 @@ impl Conversation<'_> {
             }
         }
     }
-}
-
-/// How an answer is written.
-#[derive(Clone, Copy, Default)]
-struct Manner {
-    pace: Option<Pace>,
-    /// After so many bytes, and how the connection ends then.
-    cut: Option<(usize, End)>,
-}
-
-fn reports(line: Line<'_>, event: PollFlags, within: Duration) -> bool {
-    let within = Timespec::try_from(within).expect("a wait of less than the age of the world");
-    let mut descriptors = [PollFd::new(line.stream, event)];
-    retry_on_intr(|| poll(&mut descriptors, Some(&within))).expect("polling an open socket");
-    descriptors[0].revents().intersects(event)
 }

@@ -64,8 +64,7 @@ impl Entrance {
         let mut door = self.door();
         door.state = match door.state.take() {
             Some(State::Open(listener)) => {
-                door.accepted_before += listener.accepted();
-                drop(listener);
+                door.accepted_before += listener.release();
                 Some(State::Closed(self.hold()))
             }
             state => state,

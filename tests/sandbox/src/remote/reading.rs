@@ -60,7 +60,9 @@ impl<'a, S> Reading<'a, S> {
         let Some(request) = &self.request else { return Ok(()) };
         let progress = request.progress(stage);
         let cut = request.cut.filter(|cut| progress.has_reached(cut.at)).map(|cut| cut.end);
-        let asked = self.shared.script.hooks.run(request.number, self.line.number, progress);
+        let hooks = &self.shared.script.hooks;
+        let connection = self.line.number;
+        let asked = self.line.stand_still(|| hooks.run(request.number, connection, progress));
         self.end = self.end.or(asked).or(cut).or(self.line.order());
         self.end.map_or(Ok(()), Err)
     }

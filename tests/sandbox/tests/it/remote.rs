@@ -2,14 +2,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
-use sandbox::{Answer, Remote};
+use sandbox::{Answer, End, Fate, Moment, Pace, Remote};
 
 use crate::{A_MOMENT, SOON, panic_of};
 
-const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
+pub const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
 
 pub fn port(remote: &Remote) -> u16 {
     let url = remote.base_url();
@@ -18,11 +19,29 @@ pub fn port(remote: &Remote) -> u16 {
 }
 
 /// A client with std's errors, which tell a reset from a close.
-fn send_get(remote: &Remote) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port(remote))).unwrap();
+pub fn connect(remote: &Remote) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port(remote))).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+fn send_get(remote: &Remote) -> TcpStream {
+    let mut stream = connect(remote);
     stream.write_all(GET).unwrap();
     stream
+}
+
+#[track_caller]
+pub fn check_reset(stream: &mut impl Read) {
+    let end = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+}
+
+#[track_caller]
+pub fn check_closed(stream: &mut impl Read) {
+    let end = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Ok(0));
 }
 
 #[test]
@@ -89,7 +108,7 @@ fn a_delayed_answer_takes_its_time_and_no_longer_than_the_remote() {
     let mut waiting = send_get(&remote);
     remote.wait_for(2, SOON);
     drop(remote);
-    assert_eq!(waiting.read(&mut [0]).unwrap(), 0, "closed without an answer");
+    check_closed(&mut waiting);
 }
 
 #[test]
@@ -117,8 +136,7 @@ fn a_hanging_remote_says_nothing_until_it_is_dropped() {
 #[test]
 fn a_resetting_remote_ends_the_connection_in_an_error() {
     let remote = Remote::start_scripted([Answer::Reset]);
-    let error = send_get(&remote).read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    check_reset(&mut send_get(&remote));
 }
 
 #[test]
@@ -128,6 +146,79 @@ fn half_an_answer_ends_in_a_close() {
     let mut seen = Vec::new();
     send_get(&remote).read_to_end(&mut seen).unwrap();
     assert_eq!(seen, half);
+}
+
+#[test]
+fn a_cut_answer_ends_after_so_many_bytes_as_it_is_told() {
+    let remote = Remote::start_scripted([
+        Answer::status(200).body("whole").cut_after(12, End::Reset),
+        Answer::status(200).body("whole").cut_after(12, End::Close),
+    ]);
+    let mut twelve = [0; 12];
+    let mut reset = send_get(&remote);
+    reset.read_exact(&mut twelve).unwrap();
+    assert_eq!(&twelve, b"HTTP/1.1 200");
+    check_reset(&mut reset);
+    let mut closed = send_get(&remote);
+    closed.read_exact(&mut twelve).unwrap();
+    check_closed(&mut closed);
+    let fates: Vec<Fate> = remote.wait_for_fates(2, SOON).iter().map(|it| it.fate).collect();
+    assert_eq!(fates, [Fate::Withheld, Fate::Withheld]);
+}
+
+#[test]
+fn a_paced_answer_comes_byte_by_byte() {
+    let pause = Duration::from_millis(2);
+    let remote = Remote::start_scripted([Answer::ok().at_pace(Pace::byte_by_byte(pause))]);
+    let started = Instant::now();
+    let mut stream = send_get(&remote);
+    let mut answer = Vec::new();
+    let mut reads = 0;
+    while !answer.ends_with(b"{}") {
+        let mut buffer = [0; 1024];
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "closed within the answer");
+        answer.extend_from_slice(&buffer[..count]);
+        reads += 1;
+    }
+    assert!(reads > 1, "the answer came at once");
+    let pauses = u32::try_from(answer.len()).unwrap() - 1;
+    assert!(started.elapsed() >= pause * pauses);
+    assert_eq!(remote.wait_for_fates(1, SOON)[0].fate, Fate::Answered);
+}
+
+#[test]
+fn an_answer_to_a_client_that_has_gone_is_accepted_and_undelivered() {
+    let remote = Remote::start();
+    let (left, has_left) = mpsc::channel();
+    remote.at(Moment::BeforeAnswer, 0, move |_| has_left.recv_timeout(SOON).unwrap());
+    let client = send_get(&remote);
+    remote.wait_for(1, SOON);
+    drop(client);
+    left.send(()).unwrap();
+    let received = remote.wait_for_fates(1, SOON);
+    assert_eq!((received[0].status, received[0].fate), (Some(200), Fate::Undelivered));
+    assert!(received[0].is_accepted());
+}
+
+#[test]
+fn a_client_that_only_stops_sending_gets_its_answer() {
+    let remote = Remote::start();
+    let mut client = Connection::open(port(&remote));
+    client.send(GET);
+    client.half_close();
+    assert_eq!(client.response().status, 200);
+    assert_eq!(remote.wait_for_fates(1, SOON)[0].fate, Fate::Answered);
+}
+
+#[test]
+fn what_is_hung_or_reset_on_is_withheld() {
+    let remote = Remote::start_scripted([Answer::Hang, Answer::Reset]);
+    let _hung = send_get(&remote);
+    assert_eq!(remote.wait_for_fates(1, SOON)[0].fate, Fate::Withheld);
+    let _reset = send_get(&remote);
+    let received = remote.wait_for_fates(2, SOON);
+    assert_eq!((received[1].fate, received[1].status), (Fate::Withheld, None));
 }
 
 #[test]

@@ -14,8 +14,12 @@ use sandbox::{Answer, Authority, Remote};
 use crate::SOON;
 use crate::remote::port;
 
-/// Sends the request to this host of 127.0.0.1 and reads to the end.
-pub fn exchange(ca: &Path, host: &'static str, port: u16, request: &[u8]) -> io::Result<String> {
+/// A client of this host of 127.0.0.1; the handshake happens with the first write.
+pub fn connect(
+    ca: &Path,
+    host: &'static str,
+    port: u16,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_reader_iter(BufReader::new(File::open(ca)?)) {
         roots.add(root.unwrap()).unwrap();
@@ -30,7 +34,12 @@ pub fn exchange(ca: &Path, host: &'static str, port: u16, request: &[u8]) -> io:
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let tcp = TcpStream::connect(("127.0.0.1", port))?;
     tcp.set_read_timeout(Some(SOON))?;
-    let mut stream = StreamOwned::new(connection, tcp);
+    Ok(StreamOwned::new(connection, tcp))
+}
+
+/// Sends the request to this host of 127.0.0.1 and reads to the end.
+pub fn exchange(ca: &Path, host: &'static str, port: u16, request: &[u8]) -> io::Result<String> {
+    let mut stream = connect(ca, host, port)?;
     stream.write_all(request)?;
     let mut answer = String::new();
     match stream.read_to_string(&mut answer) {

@@ -1,0 +1,106 @@
+//! What a test sees of the remote, and waits for.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::items::{Delivery, Item};
+use crate::remote::Remote;
+use crate::remote::record::{CutShort, Fate, Received, Record};
+
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of a double panics when its time is over"
+)]
+impl Remote {
+    /// All requests so far. Each is recorded before it is answered.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.record.read(|record| record.received.clone())
+    }
+
+    /// Requests that did not arrive whole, and connections that failed before any.
+    #[must_use]
+    pub fn cut_short(&self) -> Vec<CutShort> {
+        self.shared.record.read(|record| record.cut_short.clone())
+    }
+
+    /// What became of these items so far. An answer on its way does not confirm yet.
+    #[must_use]
+    pub fn delivery(&self, expected: &[impl AsRef<[u8]>]) -> Delivery {
+        Delivery::of(&self.received(), expected)
+    }
+
+    /// Waits until at least `count` requests were received, and returns all.
+    pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Received> {
+        let whole =
+            |record: &mut Record| (record.received.len() >= count).then(|| record.received.clone());
+        self.shared.record.wait(within, whole).unwrap_or_else(|| {
+            panic!("not {count} requests within {within:?}; {}", self.seen());
+        })
+    }
+
+    /// Waits until it is known what became of the answers to at least `count` requests, and
+    /// returns all requests.
+    pub fn wait_for_fates(&self, count: usize, within: Duration) -> Vec<Received> {
+        let settled = |record: &mut Record| {
+            let known = record.received.iter().filter(|it| it.fate != Fate::Pending).count();
+            (known >= count).then(|| record.received.clone())
+        };
+        self.shared.record.wait(within, settled).unwrap_or_else(|| {
+            panic!("not {count} answers within {within:?}; {}", self.seen());
+        })
+    }
+
+    /// Waits until at least `count` requests were cut short, and returns all of these.
+    pub fn wait_for_cut_short(&self, count: usize, within: Duration) -> Vec<CutShort> {
+        let cut = |record: &mut Record| {
+            (record.cut_short.len() >= count).then(|| record.cut_short.clone())
+        };
+        self.shared.record.wait(within, cut).unwrap_or_else(|| {
+            panic!("not {count} requests cut short within {within:?}; {}", self.seen());
+        })
+    }
+
+    /// Waits until each of these items was accepted, and returns what became of them.
+    pub fn wait_for_items(&self, expected: &[impl AsRef<[u8]>], within: Duration) -> Delivery {
+        let mut missing: HashSet<Item> = expected.iter().map(Item::from).collect();
+        let mut looked_at = 0;
+        let all = self.shared.record.wait(within, |record| {
+            for request in record.received[looked_at..].iter().filter(|it| it.is_accepted()) {
+                for item in Item::of(&request.body) {
+                    missing.remove(&item);
+                }
+            }
+            looked_at = record.received.len();
+            missing.is_empty().then_some(())
+        });
+        let delivery = self.delivery(expected);
+        all.unwrap_or_else(|| {
+            panic!("not all items within {within:?}: {delivery}; {}", self.seen());
+        });
+        delivery
+    }
+
+    /// Waits until at least `count` TCP connections were accepted.
+    pub fn wait_for_connections(&self, count: usize, within: Duration) {
+        let served = self.shared.connections.wait_for(count, within);
+        assert!(served, "not {count} connections within {within:?}; {}", self.seen());
+    }
+
+    /// How many TCP connections were accepted.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.entrance.accepted()
+    }
+
+    fn seen(&self) -> String {
+        let line = |it: &Received| format!("  {it}");
+        let requests: Vec<String> = self.received().iter().map(line).collect();
+        let cut_short: Vec<String> = self.cut_short().iter().map(CutShort::to_string).collect();
+        format!(
+            "seen instead: {} connections; broken off: {cut_short:?}; requests:\n{}",
+            self.connections(),
+            requests.join("\n")
+        )
+    }
+}
