@@ -23,6 +23,22 @@ mod proxy;
 mod remote;
 mod reply;
 mod script;
+#[cfg_attr(not(test), expect(dead_code, reason = "the platform does not call it yet"))]
+mod telemetry {
+    pub mod backlog;
+    pub mod connection;
+    pub mod destination;
+    pub mod event;
+    pub mod gate;
+    pub mod pace;
+    pub mod record;
+    pub mod subscriber;
+    pub mod subscription;
+    pub mod term;
+    pub mod unit;
+}
+#[cfg_attr(not(test), expect(dead_code, reason = "the platform does not call it yet"))]
+mod telemetry_api;
 mod tls;
 mod watch;
 

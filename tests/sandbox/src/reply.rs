@@ -101,7 +101,7 @@ impl Reply {
         stream.write_all(&http::render(self.status, &self.headers, &self.body))
     }
 
-    fn plain(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 

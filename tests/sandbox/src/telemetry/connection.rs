@@ -1,0 +1,321 @@
+//! The one connection to a subscriber, opened when there is something to deliver.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest;
+
+use crate::http::Response;
+use crate::messages::Messages;
+use crate::telemetry::destination::Destination;
+use crate::telemetry::gate::{Gate, Pass};
+
+/// Loopback connects at once or not at all, unless the listener's backlog is full.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+pub struct Connection {
+    destination: Destination,
+    gate: Arc<Gate>,
+    /// For one try, from its first byte to the end of the answer.
+    within: Duration,
+    open: Option<Messages<Wire>>,
+}
+
+/// A batch as it goes over the wire; the same bytes each time it is tried.
+pub struct Delivery {
+    bytes: Vec<u8>,
+}
+
+/// A stream whose deadline stands still while the subscriber is frozen.
+struct Wire {
+    stream: Arc<TcpStream>,
+    gate: Arc<Gate>,
+    pass: Pass,
+    within: Duration,
+    deadline: Instant,
+}
+
+impl Connection {
+    pub fn new(destination: Destination, gate: Arc<Gate>, within: Duration) -> Self {
+        Self { destination, gate, within, open: None }
+    }
+
+    /// The entries as an array in a POST, or as lines.
+    pub fn delivery(&self, entries: &[Vec<u8>]) -> Delivery {
+        let bytes = match &self.destination {
+            Destination::Http { authority, target, .. } => post(authority, target, entries),
+            Destination::Tcp { .. } => {
+                entries.iter().flat_map(|entry| [entry, &b"\n"[..]].concat()).collect()
+            }
+        };
+        Delivery { bytes }
+    }
+
+    /// Tries once.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens, the subscriber hangs up or is out of time, or answers 400 or above.
+    /// Over TCP nobody says that a delivery was taken: it is done when the kernel has it.
+    pub fn deliver(&mut self, delivery: &Delivery) -> io::Result<()> {
+        let reused = self.open.is_some();
+        match self.attempt(delivery) {
+            // Closed while it was idle, as servers do: not a failure of the subscriber.
+            Err(error) if reused && is_end(&error) => self.attempt(delivery),
+            attempted => attempted,
+        }
+    }
+
+    /// Leaves no connection open unless it can take the next delivery.
+    fn attempt(&mut self, delivery: &Delivery) -> io::Result<()> {
+        let pass = self.gate.enter()?;
+        let mut messages = match self.open.take() {
+            Some(messages) => messages,
+            None => self.connect(pass)?,
+        };
+        messages.stream().start(pass);
+        messages.stream().write_all(&delivery.bytes)?;
+        if let Destination::Http { .. } = self.destination {
+            let response = final_response(&mut messages)?;
+            if !closes(&response) {
+                self.open = Some(messages);
+            }
+            return match response.status {
+                400.. => Err(io::Error::other(format!("the subscriber said {}", response.status))),
+                _ => Ok(()),
+            };
+        }
+        self.open = Some(messages);
+        Ok(())
+    }
+
+    fn connect(&self, pass: Pass) -> io::Result<Messages<Wire>> {
+        let address = (Ipv4Addr::LOCALHOST, self.destination.port()).into();
+        let stream = Arc::new(TcpStream::connect_timeout(&address, CONNECT_WITHIN)?);
+        stream.set_nodelay(true)?;
+        self.gate.watch_over(&stream)?;
+        let (gate, within) = (Arc::clone(&self.gate), self.within);
+        let deadline = Instant::now() + within;
+        Ok(Messages::new(Wire { stream, gate, pass, within, deadline }))
+    }
+}
+
+/// Headers in the order in which Go's client, and so AWS's daemon, writes them.
+fn post(authority: &str, target: &str, entries: &[Vec<u8>]) -> Vec<u8> {
+    let body = [b"[", &*entries.join(&b","[..]), b"]"].concat();
+    let sequence_id = STANDARD.encode(digest::digest(&digest::SHA256, &body));
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: Go-http-client/1.1\r\n\
+         Content-Length: {}\r\nContent-Type: application/json\r\nSequence-Id: {sequence_id}\r\n\
+         Accept-Encoding: gzip\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), &body].concat()
+}
+
+fn final_response(messages: &mut Messages<Wire>) -> io::Result<Response> {
+    loop {
+        let response = messages.response()?;
+        if response.status >= 200 {
+            return Ok(response);
+        }
+    }
+}
+
+/// An answer without framing has ended with its connection.
+fn closes(response: &Response) -> bool {
+    let framed = ["Content-Length", "Transfer-Encoding"];
+    let is_framed = framed.iter().any(|name| response.header(name).is_some());
+    let asks = response.header("Connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+    asks || !(is_framed || crate::http::is_bodiless(response.status))
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+impl Wire {
+    fn start(&mut self, pass: Pass) {
+        self.pass = pass;
+        self.deadline = Instant::now() + self.within;
+    }
+
+    fn patiently<R>(
+        &mut self,
+        mut action: impl FnMut(&TcpStream, Duration) -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            // A socket takes no zero; it would wait for ever.
+            match action(&self.stream, left.max(Duration::from_millis(1))) {
+                Err(error) if is_timeout(&error) => {
+                    let pass = self.gate.reenter(self.pass).ok_or_else(|| self.too_long())?;
+                    self.start(pass);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn too_long(&self) -> io::Error {
+        let text = format!("the subscriber took more than {:?}", self.within);
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.patiently(|mut stream, left| {
+            stream.set_read_timeout(Some(left))?;
+            stream.read(buffer)
+        })
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.patiently(|mut stream, left| {
+            stream.set_write_timeout(Some(left))?;
+            stream.write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use crate::remote::Remote;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn connection(to: &Remote, gate: &Arc<Gate>, within: Duration) -> Connection {
+        let authority = to.base_url().split('/').nth(2).unwrap().to_owned();
+        let port = authority.split(':').nth(1).unwrap().parse().unwrap();
+        let destination = Destination::Http { port, authority, target: "/".to_owned() };
+        Connection::new(destination, Arc::clone(gate), within)
+    }
+
+    fn deliver(connection: &mut Connection) -> io::Result<()> {
+        let delivery = connection.delivery(&[b"{}".to_vec()]);
+        connection.deliver(&delivery)
+    }
+
+    #[test]
+    fn a_delivery_is_the_post_of_awss_daemon() {
+        let entries = [br#"{"a":1}"#.to_vec(), br#"{"b":2}"#.to_vec()];
+        let post = post("sandbox.localdomain:4243", "/a", &entries);
+        let expected = "POST /a HTTP/1.1\r\n\
+            Host: sandbox.localdomain:4243\r\n\
+            User-Agent: Go-http-client/1.1\r\n\
+            Content-Length: 17\r\n\
+            Content-Type: application/json\r\n\
+            Sequence-Id: sbx23JCIkdimQ14cFqECUodif89xwiTPIHsu3HmwgiY=\r\n\
+            Accept-Encoding: gzip\r\n\r\n\
+            [{\"a\":1},{\"b\":2}]";
+        assert_eq!(String::from_utf8_lossy(&post), expected);
+    }
+
+    #[test]
+    fn one_connection_carries_all_deliveries() {
+        let remote = Remote::start();
+        let mut connection = connection(&remote, &Arc::default(), SOON);
+        for _ in 0..3 {
+            deliver(&mut connection).unwrap();
+        }
+        assert_eq!((remote.received().len(), remote.connections()), (3, 1));
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_idle_is_no_failure() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+        let remote = Remote::start_scripted([Answer::HalfAnswer(whole)]);
+        let mut connection = connection(&remote, &Arc::default(), SOON);
+        deliver(&mut connection).unwrap();
+        deliver(&mut connection).unwrap();
+        assert_eq!((remote.received().len(), remote.connections()), (2, 2));
+    }
+
+    #[test]
+    fn a_status_below_400_is_a_success_and_an_error_keeps_the_connection() {
+        let remote = Remote::start_scripted([399, 400, 500].map(Answer::status));
+        let mut connection = connection(&remote, &Arc::default(), SOON);
+        assert!(deliver(&mut connection).is_ok());
+        for status in [400, 500] {
+            let error = deliver(&mut connection).unwrap_err().to_string();
+            assert_eq!(error, format!("the subscriber said {status}"));
+        }
+        assert_eq!(remote.connections(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_ends_with_its_connection_is_the_last_on_it() {
+        let unframed = b"HTTP/1.1 200 OK\r\n\r\nbody".to_vec();
+        let closing = Answer::status(200).header("Connection", "close");
+        let remote = Remote::start_scripted([Answer::HalfAnswer(unframed), closing]);
+        let mut connection = connection(&remote, &Arc::default(), SOON);
+        for connections in 1..=3 {
+            deliver(&mut connection).unwrap();
+            assert_eq!(remote.connections(), connections);
+        }
+    }
+
+    #[test]
+    fn a_subscriber_has_its_time_and_no_more() {
+        let remote = Remote::start_scripted([Answer::Hang]);
+        let within = Duration::from_millis(50);
+        let mut connection = connection(&remote, &Arc::default(), within);
+        let error = deliver(&mut connection).unwrap_err();
+        assert_eq!(error.to_string(), "the subscriber took more than 50ms");
+        connection.within = SOON;
+        deliver(&mut connection).unwrap();
+        assert_eq!(remote.connections(), 2, "the late answer can not be taken for another");
+    }
+
+    #[test]
+    fn time_spent_frozen_is_not_the_subscribers() {
+        let gate = Arc::new(Gate::default());
+        let remote = Remote::start();
+        let (holding, within) = (Arc::clone(&gate), Duration::from_millis(300));
+        remote.answer_with(move |_| {
+            holding.hold();
+            Answer::ok().after(within * 2)
+        });
+        let mut connection = connection(&remote, &gate, within);
+        std::thread::scope(|scope| {
+            let delivered = scope.spawn(|| deliver(&mut connection));
+            remote.wait_for(1, SOON);
+            assert!(gate.pause(within * 3));
+            gate.release();
+            delivered.join().unwrap().unwrap();
+        });
+        assert_eq!(remote.received().len(), 1);
+    }
+
+    #[test]
+    fn a_closed_gate_ends_a_delivery_that_is_under_way() {
+        let gate = Arc::new(Gate::default());
+        let remote = Remote::start_scripted([Answer::Hang]);
+        let mut connection = connection(&remote, &gate, SOON * 100);
+        std::thread::scope(|scope| {
+            let delivered = scope.spawn(|| deliver(&mut connection));
+            remote.wait_for(1, SOON);
+            gate.close();
+            assert!(delivered.join().unwrap().is_err());
+        });
+        assert_eq!(deliver(&mut connection).unwrap_err().to_string(), "the sandbox is gone");
+    }
+}
