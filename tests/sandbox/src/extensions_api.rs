@@ -1,226 +1,128 @@
-//! The Extensions API, version 2020-01-01, for one external extension: its states, and what each
-//! call does to them (AWS docs "Using the Lambda Extensions API"; order of the checks and texts
-//! from the emulator's `internal/lambda/rapi/handler` and `core/externalagent_states.go`).
+//! The Extensions API, version 2020-01-01: what each call does to the states of the extensions (AWS
+//! docs "Using the Lambda Extensions API"; order of the checks and texts from the emulator's
+//! `internal/lambda/rapi/handler`).
 
+use std::convert::identity;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::call::{Call, Registration};
+use crate::configuration::Configuration;
+use crate::extension::{Extension, Kind, State};
 use crate::http::Request;
 use crate::listener::Accepted;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
 
+/// External and internal ones together (AWS docs "Using the Lambda Extensions API").
+pub const EXTENSIONS_MAX: usize = 10;
+
 pub struct ExtensionsApi {
+    configuration: Arc<Configuration>,
     script: PlatformScript,
-    state: State,
-    identifier: Uuid,
-    nexts: usize,
-    pub registration: Option<Registration>,
-    pub calls: Vec<Call>,
-    pub violations: Vec<String>,
+    externals: Externals,
+    registered: Vec<Extension>,
+    registration_is_open: bool,
+    violations: Vec<String>,
 }
 
-enum State {
-    Started,
-    Registered,
-    /// A next waits for an event: the call's number, and where to answer unless it was abandoned.
-    Ready(usize, Option<Accepted>),
-    Running,
-    ShutDown,
-    InitError,
-    ExitError,
-}
-
-/// Why an event can't be handed to the extension, now or ever.
-pub enum Obstacle {
-    NoNext,
-    Fatal(String),
+/// Who is an external extension; all others are internal ones.
+pub enum Externals {
+    Anyone,
+    /// The names of the files in `/opt/extensions`.
+    Named(Vec<String>),
 }
 
 impl ExtensionsApi {
-    pub fn new(script: PlatformScript) -> Self {
+    pub fn new(
+        configuration: Arc<Configuration>,
+        script: PlatformScript,
+        externals: Externals,
+    ) -> Self {
         Self {
+            configuration,
             script,
-            state: State::Started,
-            identifier: Uuid::new_v4(),
-            nexts: 0,
-            registration: None,
-            calls: Vec::new(),
+            externals,
+            registered: Vec::new(),
+            registration_is_open: true,
             violations: Vec::new(),
         }
     }
 
-    /// Takes a call and gives its answer; `None` for a next, which is answered with an event.
-    pub fn call(&mut self, request: Request, at: Instant, from: &Accepted) -> Option<Reply> {
-        if matches!(self.state, State::ShutDown) {
+    /// Answers the call of this number, but for a next, which is answered with an event later.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        path: &str,
+        (number, at, from): (usize, Instant, &Accepted),
+    ) -> Option<Reply> {
+        if self.caller(request).is_some_and(|it| matches!(it.state(), State::ShutDown)) {
             self.violate(format!("{} {} after SHUTDOWN", request.method, request.target));
         }
-        let reply = self.route(&request, at, from);
-        let status = reply.as_ref().map(|reply| reply.status);
-        self.calls.push(Call::new(request, at, from.number, status));
-        reply
-    }
-
-    /// A connection was closed by the extension.
-    pub fn hang_up(&mut self, connection: usize) {
-        if let State::Ready(_, poll) = &mut self.state {
-            if poll.take_if(|poll| poll.number == connection).is_some() {
-                self.violate(format!(
-                    "connection {connection} was closed while its next was pending"
-                ));
+        Some(match (request.method.as_str(), path) {
+            ("POST", "/register") => self.register(request, at),
+            ("GET", "/event/next") => return self.next(request, number, from),
+            ("POST", "/init/error") => {
+                self.error(request, "InitError", Extension::init_error).unwrap_or_else(identity)
             }
+            ("POST", "/exit/error") => {
+                self.error(request, "Exited", Extension::exit_error).unwrap_or_else(identity)
+            }
+            (_, "/event/next") => Reply::method_not_allowed("GET"),
+            (_, "/register" | "/init/error" | "/exit/error") => Reply::method_not_allowed("POST"),
+            _ => Reply::not_found(),
+        })
+    }
+
+    /// A connection was closed by the other side.
+    pub fn hang_up(&mut self, connection: usize) {
+        if self.registered.iter_mut().any(|extension| extension.hang_up(connection)) {
+            self.violate(format!("connection {connection} was closed while its next was pending"));
         }
     }
 
-    pub fn next_is_pending(&self) -> bool {
-        matches!(self.state, State::Ready(_, Some(_)))
+    pub fn registered(&self) -> &[Extension] {
+        &self.registered
     }
 
-    /// Answers the pending next. `reply` is made at that moment because it holds a deadline.
-    pub fn hand_out(&mut self, event: &str, reply: impl FnOnce() -> Reply) -> Result<(), Obstacle> {
-        let State::Ready(call, poll) = &self.state else { return Err(self.obstacle()) };
-        let Some(poll) = poll else { return Err(Obstacle::Fatal("the next was abandoned".into())) };
-        let asked =
-            self.registration.as_ref().is_some_and(|it| it.events.iter().any(|e| e == event));
-        if !asked {
-            return Err(Obstacle::Fatal(format!("the extension never asked for {event}")));
-        }
-        let reply = reply();
-        self.calls[*call].status = Some(reply.status);
-        // A write that fails is seen by the thread that reads the connection.
-        let _ = reply.write(&poll.stream);
-        self.state = if event == "SHUTDOWN" { State::ShutDown } else { State::Running };
-        Ok(())
+    pub fn registered_mut(&mut self) -> &mut [Extension] {
+        &mut self.registered
+    }
+
+    pub fn named(&mut self, name: &str) -> Option<&mut Extension> {
+        self.registered.iter_mut().find(|extension| extension.name() == name)
+    }
+
+    /// The runtime is ready: who has not registered by now can't any more.
+    pub fn close_registration(&mut self) {
+        self.registration_is_open = false;
+    }
+
+    /// A new generation of processes registers anew.
+    pub fn reset(&mut self) {
+        self.registered.clear();
+        self.registration_is_open = true;
+    }
+
+    pub fn violations(&self) -> &[String] {
+        &self.violations
     }
 
     pub fn violate(&mut self, violation: String) {
         self.violations.push(violation);
     }
 
-    fn obstacle(&self) -> Obstacle {
-        match self.state {
-            State::ShutDown => Obstacle::Fatal("SHUTDOWN was handed out before".to_owned()),
-            State::InitError | State::ExitError => {
-                Obstacle::Fatal(format!("the extension is in state {}", self.state.name()))
-            }
-            _ => Obstacle::NoNext,
-        }
-    }
-
-    fn route(&mut self, request: &Request, at: Instant, from: &Accepted) -> Option<Reply> {
-        if request.header("Host").is_none() {
-            return Some(Reply::bad_request("missing required Host header"));
-        }
-        let path = request.target.strip_prefix("/2020-01-01/extension");
-        Some(match (request.method.as_str(), path) {
-            ("POST", Some("/register")) => self.register(request, at),
-            ("GET", Some("/event/next")) => return self.next(request, from),
-            ("POST", Some("/init/error")) => self.init_error(request),
-            ("POST", Some("/exit/error")) => self.exit_error(request),
-            (_, Some("/event/next")) => Reply::method_not_allowed("GET"),
-            (_, Some("/register" | "/init/error" | "/exit/error")) => {
-                Reply::method_not_allowed("POST")
-            }
-            _ => Reply::not_found(),
-        })
-    }
-
-    fn register(&mut self, request: &Request, at: Instant) -> Reply {
-        let scripted = self.script.register_answer.clone();
-        if let Some((status, body)) = scripted.clone().filter(|(status, _)| *status != 200) {
-            return Reply::json(status, body);
-        }
-        let name = match request.header("Lambda-Extension-Name") {
-            None | Some("") => {
-                return Reply::refusal("Extension.InvalidExtensionName", "Empty extension name");
-            }
-            Some(name) => name.to_owned(),
-        };
-        let events = match asked_events(&request.body) {
-            Ok(events) => events,
-            Err(message) => return Reply::refusal("InvalidRequestFormat", &message),
-        };
-        // Events are looked at before the state changes, so a refused register can be followed by
-        // one that asks for less.
-        if let Some(message) = events.iter().find_map(|event| self.objection(&name, event)) {
-            return Reply::refusal("Extension.InvalidEventType", &message);
-        }
-        if !matches!(self.state, State::Started) {
-            return self.refuse_transition("Registered", &name);
-        }
-        self.state = State::Registered;
-        self.registration =
-            Some(Registration { name, events, at, headers: request.headers.clone() });
-        match scripted {
-            Some((status, body)) => Reply::json(status, body).identified(self.identifier),
-            None => Reply::registered(self.identifier, asks_for_account(request)),
-        }
-    }
-
-    fn objection(&self, name: &str, event: &str) -> Option<String> {
-        let external = self.script.expected_name.as_ref().is_none_or(|expected| expected == name);
-        match (external, self.script.managed_instances, event) {
-            (true, _, "SHUTDOWN") | (_, false, "INVOKE") => None,
-            (false, true, _) => Some("No events allowed for internal extensions".to_owned()),
-            (false, false, "SHUTDOWN") => {
-                Some("SHUTDOWN: ShutdownEventNotSupportedForInternalExtension".to_owned())
-            }
-            _ => Some(format!("{event}: ErrorInvalidEventType")),
-        }
-    }
-
-    fn next(&mut self, request: &Request, from: &Accepted) -> Option<Reply> {
-        if let Err(refusal) = self.identify(request) {
-            return Some(refusal);
-        }
-        match self.state {
-            State::Registered | State::Running => {}
-            // Hangs, as on Lambda, until the process is killed.
-            State::ShutDown => return None,
-            _ => return Some(self.refuse_transition("Ready", &self.identifier.to_string())),
-        }
-        self.nexts += 1;
-        if let Some((status, body)) = self.script.answer_to_next(self.nexts) {
-            self.state = State::Running;
-            return Some(Reply::json(status, body));
-        }
-        self.state = State::Ready(self.calls.len(), Some(from.clone()));
-        None
-    }
-
-    fn init_error(&mut self, request: &Request) -> Reply {
-        if let Err(refusal) = self.identify(request).and_then(|()| error_type(request)) {
-            return refusal;
-        }
-        match self.state {
-            State::Registered | State::InitError => self.state = State::InitError,
-            _ => return self.refuse_transition("InitError", &self.identifier.to_string()),
-        }
-        Reply::accepted()
-    }
-
-    fn exit_error(&mut self, request: &Request) -> Reply {
-        if let Err(refusal) = self.identify(request).and_then(|()| error_type(request)) {
-            return refusal;
-        }
-        match self.state {
-            State::ShutDown => {}
-            State::Started | State::InitError => {
-                // The daemon's own text names the state after this one.
-                return self.refuse_transition("Exited", &self.identifier.to_string());
-            }
-            _ => self.state = State::ExitError,
-        }
-        Reply::accepted()
-    }
-
-    fn identify(&mut self, request: &Request) -> Result<(), Reply> {
+    /// The index of the extension that a request names, or the refusal.
+    pub fn identify(&mut self, request: &Request) -> Result<usize, Reply> {
         let given = request.header("Lambda-Extension-Identifier").unwrap_or_default();
-        let (error_type, message) = match given.parse::<Uuid>() {
-            Ok(id) if id == self.identifier && self.registration.is_some() => return Ok(()),
+        let identifier = given.parse::<Uuid>();
+        let known = |it: &Extension| identifier.as_ref().is_ok_and(|id| *id == it.identifier);
+        if let Some(index) = self.registered.iter().position(known) {
+            return Ok(index);
+        }
+        let (error_type, message) = match identifier {
             Ok(id) => ("Extension.UnknownExtensionIdentifier", format!("Unknown extension {id}")),
             Err(_) if given.is_empty() => (
                 "Extension.MissingExtensionIdentifier",
@@ -235,8 +137,126 @@ impl ExtensionsApi {
         Err(Reply::refusal(error_type, &message))
     }
 
-    fn refuse_transition(&mut self, to: &str, who: &str) -> Reply {
-        let from = self.state.name();
+    fn caller(&self, request: &Request) -> Option<&Extension> {
+        let id = request.header("Lambda-Extension-Identifier")?.parse::<Uuid>().ok()?;
+        self.registered.iter().find(|extension| extension.identifier == id)
+    }
+
+    fn register(&mut self, request: &Request, at: Instant) -> Reply {
+        let scripted = self.script.register_answer.clone();
+        if let Some((status, body)) = scripted.clone().filter(|(status, _)| *status != 200) {
+            return Reply::json(status, body);
+        }
+        let asked = match self.asked(request) {
+            Ok(asked) => asked,
+            Err(refusal) => return refusal,
+        };
+        let extension =
+            Extension::register(asked.kind, asked.name, asked.events, at, request.headers.clone());
+        let identifier = extension.identifier;
+        self.registered.push(extension);
+        match scripted {
+            Some((status, body)) => Reply::json(status, body).identified(identifier),
+            None => Reply::registered(identifier, &self.configuration, asks_for_account(request)),
+        }
+    }
+
+    /// What a register asks for, or why it is refused. Nothing changes before all is checked, so a
+    /// refused register can be followed by one that asks for less.
+    fn asked(&mut self, request: &Request) -> Result<Asked, Reply> {
+        let name = match request.header("Lambda-Extension-Name") {
+            None | Some("") => {
+                return Err(Reply::refusal(
+                    "Extension.InvalidExtensionName",
+                    "Empty extension name",
+                ));
+            }
+            Some(name) => name.to_owned(),
+        };
+        let events = asked_events(&request.body)
+            .map_err(|message| Reply::refusal("InvalidRequestFormat", &message))?;
+        let kind = self.kind_of(&name);
+        if let Some(message) = events.iter().find_map(|event| self.objection(kind, event)) {
+            return Err(Reply::refusal("Extension.InvalidEventType", &message));
+        }
+        if !self.registration_is_open {
+            let message = "Extension registration closed already";
+            self.violate(format!("{name} registered after init"));
+            return Err(Reply::refusal("Extension.RegistrationClosed", message));
+        }
+        if let Some(index) = self.registered.iter().position(|it| it.name() == name) {
+            return Err(match kind {
+                Kind::External => self.refuse_transition(index, "Registered", &name),
+                Kind::Internal => {
+                    let message = "Extension with this name already registered";
+                    Reply::refusal("Extension.InvalidExtensionState", message)
+                }
+            });
+        }
+        if self.registered.len() >= EXTENSIONS_MAX {
+            let message = format!("Extension limit ({EXTENSIONS_MAX}) reached");
+            return Err(Reply::refusal("Extension.TooManyExtensions", &message));
+        }
+        Ok(Asked { kind, name, events })
+    }
+
+    fn kind_of(&self, name: &str) -> Kind {
+        match &self.externals {
+            Externals::Named(names) if !names.iter().any(|it| it == name) => Kind::Internal,
+            _ => Kind::External,
+        }
+    }
+
+    fn objection(&self, kind: Kind, event: &str) -> Option<String> {
+        let managed = self.configuration.initialization.is_managed_instances();
+        match (kind, managed, event) {
+            (Kind::External, _, "SHUTDOWN") | (_, false, "INVOKE") => None,
+            (Kind::Internal, true, _) => {
+                Some("No events allowed for internal extensions".to_owned())
+            }
+            (Kind::Internal, false, "SHUTDOWN") => {
+                Some("SHUTDOWN: ShutdownEventNotSupportedForInternalExtension".to_owned())
+            }
+            _ => Some(format!("{event}: ErrorInvalidEventType")),
+        }
+    }
+
+    fn next(&mut self, request: &Request, number: usize, from: &Accepted) -> Option<Reply> {
+        let index = match self.identify(request) {
+            Ok(index) => index,
+            Err(refusal) => return Some(refusal),
+        };
+        let extension = &mut self.registered[index];
+        // Hangs, as on Lambda, until the process is killed.
+        if matches!(extension.state(), State::ShutDown) {
+            return None;
+        }
+        if !extension.poll(number, from) {
+            let identifier = extension.identifier.to_string();
+            return Some(self.refuse_transition(index, "Ready", &identifier));
+        }
+        let (status, body) = self.script.answer_to_next(extension.nexts())?;
+        extension.answered();
+        Some(Reply::json(status, body))
+    }
+
+    fn error(
+        &mut self,
+        request: &Request,
+        to: &str,
+        report: fn(&mut Extension, &str) -> bool,
+    ) -> Result<Reply, Reply> {
+        let index = self.identify(request)?;
+        let extension = &mut self.registered[index];
+        if report(extension, error_type(request)?) {
+            return Ok(Reply::accepted());
+        }
+        let identifier = extension.identifier.to_string();
+        Err(self.refuse_transition(index, to, &identifier))
+    }
+
+    fn refuse_transition(&mut self, index: usize, to: &str, who: &str) -> Reply {
+        let from = self.registered[index].state().name();
         let message = format!(
             "State transition from {from} to {to} failed for extension {who}. \
              Error: State transition is not allowed"
@@ -246,27 +266,20 @@ impl ExtensionsApi {
     }
 }
 
-impl State {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Started => "Started",
-            Self::Registered => "Registered",
-            Self::Ready(..) => "Ready",
-            Self::Running | Self::ShutDown => "Running",
-            Self::InitError => "InitError",
-            Self::ExitError => "ExitError",
-        }
-    }
+struct Asked {
+    kind: Kind,
+    name: String,
+    events: Vec<String>,
 }
 
 fn asked_events(body: &[u8]) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Asked {
+    struct Body {
         events: Option<Vec<String>>,
         configuration_keys: Option<Vec<String>>,
     }
-    let asked: Asked = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let asked: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if asked.configuration_keys.is_some_and(|keys| !keys.is_empty()) {
         return Err(
             "configurationKeys are deprecated; use environment variables instead".to_owned()
@@ -280,12 +293,12 @@ fn asks_for_account(request: &Request) -> bool {
     features.split(',').any(|feature| feature.trim() == "accountId")
 }
 
-fn error_type(request: &Request) -> Result<(), Reply> {
+fn error_type(request: &Request) -> Result<&str, Reply> {
     match request.header("Lambda-Extension-Function-Error-Type") {
         None | Some("") => Err(Reply::refusal(
             "Extension.MissingHeader",
             "Lambda-Extension-Function-Error-Type not found",
         )),
-        Some(_) => Ok(()),
+        Some(error_type) => Ok(error_type),
     }
 }

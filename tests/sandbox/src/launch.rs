@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::configuration::Configuration;
 use crate::leftovers::TempDir;
 use crate::platform::Platform;
 use crate::process::Process;
-use crate::reply::FUNCTION_NAME;
+use crate::setup::User;
+use crate::variables::{PATH, Variables};
 
 /// Names a program that runs the extension, such as `qemu-aarch64-static` for a binary of another
 /// architecture; arguments may follow, separated by spaces. It gets the extension's path as its
@@ -20,14 +23,19 @@ use crate::reply::FUNCTION_NAME;
 /// base name of its own file. It is looked up in [`PATH`], or give an absolute path.
 const RUNNER: &str = "SANDBOX_RUNNER";
 
-/// As in AWS's base images.
-const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+/// Of a function's processes on Lambda: extensions on Managed Instances run as this one (the
+/// emulator's `process.go`), and on demand they are seen to.
+const LAMBDA_UID: u32 = 993;
+const LAMBDA_GID: u32 = 990;
 
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Launch {
     binary: PathBuf,
     name: Option<String>,
+    runner: Option<String>,
+    arguments: Vec<OsString>,
+    directory: Option<PathBuf>,
     environment: BTreeMap<OsString, OsString>,
 }
 
@@ -39,11 +47,42 @@ impl Launch {
         let binary = binary.as_ref();
         let binary = fs::canonicalize(binary)
             .unwrap_or_else(|error| panic!("no extension at {}: {error}", binary.display()));
-        Self { binary, name: None, environment: BTreeMap::new() }
+        Self::exactly(binary, BTreeMap::new())
+            .by_runner()
             .env("PATH", PATH)
             .env("AWS_REGION", "us-east-1")
-            .env("AWS_LAMBDA_FUNCTION_NAME", FUNCTION_NAME)
+            .env("AWS_LAMBDA_FUNCTION_NAME", Configuration::default().function_name)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    }
+
+    /// A file of `/opt/extensions`, whose name is in its path already.
+    pub(crate) fn extension(path: PathBuf, variables: Variables) -> Self {
+        Self::exactly(path, variables).by_runner()
+    }
+
+    pub(crate) fn runtime(
+        program: PathBuf,
+        arguments: Vec<OsString>,
+        directory: Option<PathBuf>,
+        variables: Variables,
+    ) -> Self {
+        Self { arguments, directory, ..Self::exactly(program, variables) }
+    }
+
+    fn exactly(binary: PathBuf, variables: Variables) -> Self {
+        let environment = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self {
+            binary,
+            name: None,
+            runner: None,
+            arguments: Vec::new(),
+            directory: None,
+            environment: environment.collect(),
+        }
+    }
+
+    fn by_runner(self) -> Self {
+        Self { runner: env::var(RUNNER).ok(), ..self }
     }
 
     /// Starts the binary through a link of this name, as a user who renamed the file would.
@@ -78,16 +117,36 @@ impl Launch {
                 symlink(&self.binary, &link).expect("a link in an empty directory");
                 link
             }
-            _ => self.binary,
+            _ => self.binary.clone(),
         };
-        let mut command = command(&path, env::var(RUNNER).ok().as_deref());
-        command
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let command = self.command(&path);
         Process::start(command, home)
+    }
+
+    /// `on_line` gets each line that the process writes.
+    ///
+    /// # Errors
+    ///
+    /// When the binary can't be executed, with the system's reason.
+    pub(crate) fn spawn(
+        self,
+        user: User,
+        on_line: impl Fn(&str) + Send + Sync + 'static,
+    ) -> io::Result<Process> {
+        let mut command = self.command(&self.binary);
+        if user == User::Lambda {
+            command.uid(LAMBDA_UID).gid(LAMBDA_GID);
+        }
+        Process::spawn(command, None, on_line)
+    }
+
+    fn command(&self, path: &Path) -> Command {
+        let mut command = command(path, self.runner.as_deref());
+        command.args(&self.arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
     }
 }
 

@@ -1,59 +1,74 @@
-//! A local Lambda for any extension: the platform's side of the Extensions API, the process under
-//! test, an agent inside the function and the remote collector, each scripted by the test.
+//! A local Lambda for any extension: the platform with its phases and its APIs, the processes it
+//! starts, freezes and ends, agents and functions, and the remote collector, each scripted by the
+//! test.
 
 pub mod agent;
 mod answer;
+mod apis;
 mod cage;
 mod call;
+mod chronicle;
+mod configuration;
+mod extension;
 mod extensions_api;
-mod group;
+mod failure;
+mod freezer;
 pub mod function;
+mod generation;
+mod group;
 mod http;
+mod invocation;
 mod items;
+mod lambda;
 mod launch;
 mod leftovers;
+mod limits;
 mod listener;
 mod messages;
 mod moment;
+mod opt;
 mod pace;
+mod phases;
 mod platform;
 mod port;
 mod process;
 mod proxy;
 mod remote;
 mod reply;
+mod runtime_api;
+mod runtime_event;
 mod script;
-#[cfg_attr(not(test), expect(dead_code, reason = "the platform does not call it yet"))]
-mod telemetry {
-    pub mod backlog;
-    pub mod connection;
-    pub mod destination;
-    pub mod event;
-    pub mod gate;
-    pub mod pace;
-    pub mod record;
-    pub mod subscriber;
-    pub mod subscription;
-    pub mod term;
-    pub mod unit;
-}
-#[cfg_attr(not(test), expect(dead_code, reason = "the platform does not call it yet"))]
+mod setup;
+mod telemetry;
 mod telemetry_api;
+mod timeline;
 mod tls;
+mod variables;
 mod watch;
+mod wire;
 
 pub use answer::Answer;
-pub use cage::{Cage, CpuShare, FreezeBy, Freezer, Limits};
+pub use cage::{Cage, CpuShare, FreezeBy, Limits};
 pub use call::{Call, Registration};
+pub use configuration::{Configuration, Initialization, LogFormat};
+pub use freezer::Freezer;
+pub use invocation::{InFlight, Invocation, Reply};
 pub use items::{Delivery, Item};
+pub use lambda::Lambda;
 pub use launch::Launch;
 pub use leftovers::on_interrupt;
+pub use limits::TimeLimits;
 pub use moment::{Cut, End, Interruption, Moment};
 pub use pace::Pace;
+pub use phases::{Ended, ShutdownReport};
 pub use platform::Platform;
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use remote::{Cause, CutShort, Fate, Head, KeepAlive, Received, Remote};
+pub use runtime_event::CallerContext;
 pub use script::PlatformScript;
+pub use setup::{Runtime, Setup, User};
+pub use timeline::{Entry, Event, Role, Status};
 pub use tls::Authority;
+pub use wire::{HeaderCase, Wire};

@@ -1,7 +1,7 @@
 //! Accepts connections on a free port and serves each on its own thread, until it is dropped.
 
 use std::mem;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,6 +9,9 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::watch::Watch;
+
+/// Any free port on loopback.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub struct Listener {
     socket: Arc<TcpListener>,
@@ -34,7 +37,7 @@ struct Connections {
 
 impl Listener {
     pub fn start(name: &str, serve: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+        let socket = TcpListener::bind(ANY_PORT).expect("a free port on loopback");
         Self::start_on(socket, name, serve)
     }
 

@@ -1,16 +1,23 @@
-//! Lambda's side of the Extensions API for one extension process, driven by the test.
+//! Lambda's side of the APIs, driven by the test, event by event and without any process of its
+//! own. What drives it as Lambda does is `Lambda`.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
+use crate::apis::Apis;
 use crate::call::{Call, Registration};
-use crate::extensions_api::{ExtensionsApi, Obstacle};
-use crate::listener::{Accepted, Listener};
+use crate::configuration::{Configuration, Initialization};
+use crate::extension::{Extension, Obstacle};
+use crate::extensions_api::Externals;
+use crate::listener::{ANY_PORT, Accepted, Listener};
 use crate::messages::Messages;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
+use crate::telemetry_api::TelemetryApi;
 use crate::watch::Watch;
 
 /// How long an extension may take to ask for its next event; far beyond what any needs.
@@ -18,13 +25,9 @@ const NEXT_WITHIN: Duration = Duration::from_secs(10);
 
 pub struct Platform {
     listener: Listener,
-    shared: Arc<Watch<Shared>>,
-}
-
-struct Shared {
-    api: ExtensionsApi,
-    /// Connections that sent at least one byte.
-    heard: usize,
+    configuration: Arc<Configuration>,
+    script: PlatformScript,
+    apis: Arc<Watch<Apis>>,
 }
 
 #[expect(
@@ -39,10 +42,37 @@ impl Platform {
 
     #[must_use]
     pub fn start_with(script: PlatformScript) -> Self {
-        let shared = Arc::new(Watch::new(Shared { api: ExtensionsApi::new(script), heard: 0 }));
-        let serving = Arc::clone(&shared);
-        let listener = Listener::start("platform", move |accepted| serve(&accepted, &serving));
-        Self { listener, shared }
+        let managed = Initialization::ManagedInstances { max_concurrency: 1 };
+        let initialization =
+            if script.managed_instances { managed } else { Initialization::OnDemand };
+        let configuration = Configuration { initialization, ..Configuration::default() };
+        let externals = match &script.expected_name {
+            Some(name) => Externals::Named(vec![name.clone()]),
+            None => Externals::Anyone,
+        };
+        let telemetry = TelemetryApi::unsupported();
+        Self::serve(ANY_PORT, &Arc::new(configuration), script, externals, telemetry)
+            .unwrap_or_else(|error| panic!("can't listen on {ANY_PORT}: {error}"))
+    }
+
+    pub(crate) fn serve(
+        address: SocketAddr,
+        configuration: &Arc<Configuration>,
+        script: PlatformScript,
+        externals: Externals,
+        telemetry: TelemetryApi,
+    ) -> io::Result<Self> {
+        let apis = Apis::new(configuration, script.clone(), externals, telemetry);
+        let apis = Arc::new(Watch::new(apis));
+        let serving = Arc::clone(&apis);
+        let socket = TcpListener::bind(address)?;
+        let listener =
+            Listener::start_on(socket, "platform", move |accepted| serve(&accepted, &serving));
+        Ok(Self { listener, configuration: Arc::clone(configuration), script, apis })
+    }
+
+    pub(crate) fn apis(&self) -> &Arc<Watch<Apis>> {
+        &self.apis
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -54,8 +84,11 @@ impl Platform {
     /// Waits for a register that was accepted.
     #[must_use]
     pub fn registration(&self, within: Duration) -> Registration {
-        self.shared
-            .wait(within, |shared| shared.api.registration.clone())
+        let first = |apis: &mut Apis| {
+            apis.extensions.registered().first().map(|extension| extension.registration.clone())
+        };
+        self.apis
+            .wait(within, first)
             .unwrap_or_else(|| panic!("no registration within {within:?}; {}", self.seen()))
     }
 
@@ -63,44 +96,47 @@ impl Platform {
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the invocation")]
     pub fn invoke(&self, timeout: Duration) -> String {
         let request_id = Uuid::new_v4().to_string();
-        self.hand_out("INVOKE", || Reply::invoke(&request_id, timeout));
+        self.hand_out("INVOKE", || {
+            let deadline = SystemTime::now() + timeout;
+            Reply::invoke(&self.configuration, &request_id, deadline, None)
+        });
         request_id
     }
 
     /// Waits for a pending next and answers it with SHUTDOWN, to be done within `budget`. Lambda's
     /// reasons are `spindown`, `timeout` and `failure`.
     pub fn shutdown(&self, reason: &str, budget: Duration) {
-        self.hand_out("SHUTDOWN", || Reply::shutdown(reason, budget));
+        self.hand_out("SHUTDOWN", || Reply::shutdown(reason, SystemTime::now() + budget));
     }
 
     pub fn wait_for_next(&self, within: Duration) {
-        self.shared
-            .wait(within, |shared| shared.api.next_is_pending().then_some(()))
+        self.apis
+            .wait(within, |apis| next_is_pending(apis).then_some(()))
             .unwrap_or_else(|| panic!("no pending next within {within:?}; {}", self.seen()));
     }
 
     #[must_use]
     pub fn next_is_pending(&self) -> bool {
-        self.shared.read(|shared| shared.api.next_is_pending())
+        self.apis.read(next_is_pending)
     }
 
     /// Every call so far, in the order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.shared.read(|shared| shared.api.calls.clone())
+        self.apis.read(|apis| apis.calls().to_vec())
     }
 
     /// What the extension did that Lambda forbids or punishes, in words.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        self.shared.read(|shared| shared.api.violations.clone())
+        self.apis.read(|apis| apis.extensions.violations().to_vec())
     }
 
     /// Waits for the first violation, for tests that provoke one.
     #[must_use]
     pub fn wait_for_violation(&self, within: Duration) -> String {
-        self.shared
-            .wait(within, |shared| shared.api.violations.first().cloned())
+        self.apis
+            .wait(within, |apis| apis.extensions.violations().first().cloned())
             .unwrap_or_else(|| panic!("no violation within {within:?}; {}", self.seen()))
     }
 
@@ -113,17 +149,24 @@ impl Platform {
     /// How many of them never sent a byte.
     #[must_use]
     pub fn silent_connections(&self) -> usize {
-        let heard = self.shared.read(|shared| shared.heard);
+        let heard = self.apis.read(|apis| apis.heard);
         self.connections() - heard
     }
 
+    /// Hands the event to the one extension there is.
     fn hand_out(&self, event: &str, reply: impl Fn() -> Reply) {
-        let handed_out =
-            self.shared.wait(NEXT_WITHIN, |shared| match shared.api.hand_out(event, &reply) {
-                Ok(()) => Some(Ok(())),
+        let wire = self.script.wire;
+        let handed_out = self.apis.wait(NEXT_WITHIN, |apis| {
+            let extension = apis.extensions.registered_mut().first_mut()?;
+            match extension.hand_out(event, || reply().over(wire)) {
+                Ok(answered) => {
+                    apis.mark(&vec![answered]);
+                    Some(Ok(()))
+                }
                 Err(Obstacle::NoNext) => None,
                 Err(Obstacle::Fatal(why)) => Some(Err(why)),
-            });
+            }
+        });
         match handed_out {
             Some(Ok(())) => {}
             Some(Err(why)) => panic!("can't hand out {event}: {why}; {}", self.seen()),
@@ -147,9 +190,13 @@ impl Platform {
     }
 }
 
-fn serve(accepted: &Accepted, shared: &Watch<Shared>) {
+fn next_is_pending(apis: &Apis) -> bool {
+    apis.extensions.registered().iter().any(Extension::is_ready)
+}
+
+fn serve(accepted: &Accepted, apis: &Watch<Apis>) {
     if accepted.stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
-        shared.update(|shared| shared.heard += 1);
+        apis.update(|apis| apis.heard += 1);
     }
     let mut messages = Messages::new(&*accepted.stream);
     let mut open = true;
@@ -159,21 +206,15 @@ fn serve(accepted: &Accepted, shared: &Watch<Shared>) {
                 let at = Instant::now();
                 // Answered under the lock: a next is registered before the test can see it, and no
                 // two threads write to one connection.
-                open = shared.update(|shared| {
-                    shared.api.call(request, at, accepted).is_none_or(|reply| {
-                        let closes = reply.closes();
-                        reply.write(&accepted.stream).is_ok() && !closes
-                    })
-                });
+                open = apis.update(|apis| apis.call(request, at, accepted));
             }
             Ok(None) => open = false,
             Err(error) => {
-                shared.update(|shared| {
-                    shared.api.violate(format!("connection {}: {error}", accepted.number));
-                });
+                let violation = format!("connection {}: {error}", accepted.number);
+                apis.update(|apis| apis.extensions.violate(violation));
                 open = false;
             }
         }
     }
-    shared.update(|shared| shared.api.hang_up(accepted.number));
+    apis.update(|apis| apis.hang_up(accepted.number));
 }

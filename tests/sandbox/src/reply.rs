@@ -1,23 +1,26 @@
-//! Answers of the Extensions API, byte for byte as AWS's daemon writes them (seen with the Runtime
+//! Answers of the Extensions API and the Runtime API, byte for byte as AWS's daemon writes them (seen with the Runtime
 //! Interface Emulator 1.170.0 of aws-sam-cli; its source is the daemon's, in stand-alone form).
 
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::configuration::Configuration;
 use crate::http::{self, Headers};
+use crate::runtime_event::RuntimeEvent;
+use crate::wire::Wire;
 
-pub const FUNCTION_NAME: &str = "sandbox-function";
-const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:sandbox-function";
-const ACCOUNT_ID: &str = "123456789012";
+/// Go's server says the length of what fits into its first buffer, and cuts the rest into chunks.
+const LENGTH_TOLD_MAX: usize = 2048;
 
 pub struct Reply {
     pub status: u16,
     headers: Headers,
     body: Vec<u8>,
+    wire: Wire,
 }
 
 impl Reply {
@@ -25,18 +28,22 @@ impl Reply {
         Self::plain(status, body).with("Content-Type", "application/json")
     }
 
-    /// Every error of a client is a 403; its name is in the body.
+    /// Nearly every error of a client is a 403; its name is in the body.
     pub fn refusal(error_type: &str, message: &str) -> Self {
-        let body = Refusal { error_message: message, error_type };
-        Self::json(403, line(&body))
+        Self::error(403, error_type, message)
     }
 
-    pub fn registered(identifier: Uuid, with_account: bool) -> Self {
+    pub fn error(status: u16, error_type: &str, message: &str) -> Self {
+        let body = Refusal { error_message: message, error_type };
+        Self::json(status, line(&body))
+    }
+
+    pub fn registered(identifier: Uuid, configuration: &Configuration, with_account: bool) -> Self {
         let function = Function {
-            account_id: with_account.then_some(ACCOUNT_ID),
-            function_name: FUNCTION_NAME,
-            function_version: "$LATEST",
-            handler: "app.handler",
+            account_id: with_account.then_some(&configuration.account_id),
+            function_name: &configuration.function_name,
+            function_version: &configuration.version,
+            handler: &configuration.handler,
         };
         Self::json(200, line(&function)).identified(identifier)
     }
@@ -45,26 +52,70 @@ impl Reply {
         self.with("Lambda-Extension-Identifier", &identifier.to_string())
     }
 
-    /// Without `tracing`, as when the caller sent no trace id.
-    pub fn invoke(request_id: &str, timeout: Duration) -> Self {
+    /// `tracing` is left out, as when the caller sent no trace id.
+    pub fn invoke(
+        configuration: &Configuration,
+        request_id: &str,
+        deadline: SystemTime,
+        trace_id: Option<&str>,
+    ) -> Self {
         let event = Invoke {
             event_type: "INVOKE",
-            deadline_ms: epoch_ms(timeout),
+            deadline_ms: epoch_ms(deadline),
             request_id,
-            invoked_function_arn: FUNCTION_ARN,
+            invoked_function_arn: configuration.function_arn(),
+            tracing: trace_id.map(|value| Tracing { kind: "X-Amzn-Trace-Id", value }),
         };
         Self::json(200, object(&event))
             .with("Lambda-Extension-Event-Identifier", &Uuid::new_v4().to_string())
     }
 
     /// Neither event identifier nor `application/json`: the daemon sets no header here.
-    pub fn shutdown(reason: &str, budget: Duration) -> Self {
+    pub fn shutdown(reason: &str, deadline: SystemTime) -> Self {
         let event = Shutdown {
             event_type: "SHUTDOWN",
-            deadline_ms: epoch_ms(budget),
+            deadline_ms: epoch_ms(deadline),
             shutdown_reason: reason,
         };
         Self::plain(200, object(&event))
+    }
+
+    /// What the runtime's next is answered with. Go's server sorts the headers.
+    pub fn runtime_event(configuration: &Configuration, event: &RuntimeEvent) -> Self {
+        let optional = |reply: Self, name: &str, value: Option<&String>| match value {
+            Some(value) => reply.with(name, value),
+            None => reply,
+        };
+        let reply = Self::json(200, event.payload.clone())
+            .with("Lambda-Runtime-Aws-Request-Id", &event.request_id);
+        let reply =
+            optional(reply, "Lambda-Runtime-Aws-Tenant-Id", event.context.tenant_id.as_ref());
+        let context = event.context.client_context.as_ref();
+        let reply = optional(reply, "Lambda-Runtime-Client-Context", context);
+        let identity = event.context.cognito_identity.as_ref();
+        let reply = optional(reply, "Lambda-Runtime-Cognito-Identity", identity)
+            .with("Lambda-Runtime-Deadline-Ms", &epoch_ms(event.deadline).to_string())
+            .with("Lambda-Runtime-Invoked-Function-Arn", &configuration.function_arn());
+        optional(reply, "Lambda-Runtime-Trace-Id", event.context.trace_id.as_ref())
+    }
+
+    pub fn empty() -> Self {
+        Self::plain(200, "")
+    }
+
+    pub fn text(text: &str) -> Self {
+        Self::plain(200, text)
+    }
+
+    /// For environments from a snapshot, which must not hold keys.
+    pub fn credentials() -> Self {
+        let keys = serde_json::json!({
+            "AccessKeyId": "AKIASANDBOXSANDBOX00",
+            "SecretAccessKey": "sandbox",
+            "Token": "sandbox",
+            "Expiration": "2100-01-01T00:00:00Z",
+        });
+        Self::json(200, object(&keys))
     }
 
     pub fn accepted() -> Self {
@@ -88,21 +139,30 @@ impl Reply {
         http::header(&self.headers, "Connection") == Some("close")
     }
 
-    /// In one write, so that no reader sees half an answer.
-    pub fn write(mut self, mut stream: &TcpStream) -> io::Result<()> {
+    /// Will be written in this way.
+    pub fn over(self, wire: Wire) -> Self {
+        Self { wire, ..self }
+    }
+
+    /// In one write, so that no reader sees half an answer, unless the wire is told otherwise.
+    pub fn write(mut self, stream: &TcpStream) -> io::Result<()> {
         let typed = http::header(&self.headers, "Content-Type").is_some();
-        let length = self.body.len().to_string();
         self = self.with("Date", &httpdate::fmt_http_date(SystemTime::now()));
-        self = self.with("Content-Length", &length);
+        if self.body.len() > LENGTH_TOLD_MAX {
+            self.wire.chunked = true;
+        } else {
+            let length = self.body.len().to_string();
+            self = self.with("Content-Length", &length);
+        }
         if !typed && !self.body.is_empty() {
             // Go guesses a type where the daemon named none, and puts it last.
             self = self.with("Content-Type", "text/plain; charset=utf-8");
         }
-        stream.write_all(&http::render(self.status, &self.headers, &self.body))
+        self.wire.write(self.status, self.headers, &self.body, stream)
     }
 
     pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), wire: Wire::default() }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
@@ -121,12 +181,12 @@ struct Refusal<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names are AWS's")]
-struct Function {
+struct Function<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    account_id: Option<&'static str>,
-    function_name: &'static str,
-    function_version: &'static str,
-    handler: &'static str,
+    account_id: Option<&'a String>,
+    function_name: &'a str,
+    function_version: &'a str,
+    handler: &'a str,
 }
 
 #[derive(Serialize)]
@@ -135,7 +195,16 @@ struct Invoke<'a> {
     event_type: &'static str,
     deadline_ms: u128,
     request_id: &'a str,
-    invoked_function_arn: &'static str,
+    invoked_function_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracing: Option<Tracing<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tracing<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: &'a str,
 }
 
 #[derive(Serialize)]
@@ -158,7 +227,6 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-fn epoch_ms(from_now: Duration) -> u128 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    (now + from_now).as_millis()
+fn epoch_ms(moment: SystemTime) -> u128 {
+    moment.duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis()
 }

@@ -1,10 +1,13 @@
 //! What a test wants to be different about the platform.
 
+use crate::wire::Wire;
+
 #[derive(Debug, Clone, Default)]
 pub struct PlatformScript {
     pub(crate) managed_instances: bool,
     pub(crate) expected_name: Option<String>,
     pub(crate) register_answer: Option<(u16, Vec<u8>)>,
+    pub(crate) wire: Wire,
     next_answers: Vec<(usize, u16, Vec<u8>)>,
 }
 
@@ -31,10 +34,17 @@ impl PlatformScript {
         self
     }
 
-    /// The `nth` next (counted from 1) is answered at once with this instead of an event.
+    /// An extension's `nth` next (counted from 1) is answered at once with this instead of an event.
     #[must_use]
     pub fn next_answer(mut self, nth: usize, status: u16, body: impl Into<Vec<u8>>) -> Self {
         self.next_answers.push((nth, status, body.into()));
+        self
+    }
+
+    /// All answers are written in this way.
+    #[must_use]
+    pub fn wire(mut self, wire: Wire) -> Self {
+        self.wire = wire;
         self
     }
 

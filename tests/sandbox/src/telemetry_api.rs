@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::configuration::LogFormat;
 use crate::reply::Reply;
 use crate::telemetry::event::{Event, Lines};
 use crate::telemetry::pace::Pace;
@@ -44,13 +45,6 @@ pub enum Support {
     Unsupported,
 }
 
-/// The function's logging configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 struct Shared {
     subscribers: Vec<Subscriber>,
     early: VecDeque<(SystemTime, Event)>,
@@ -59,6 +53,16 @@ struct Shared {
 }
 
 impl TelemetryApi {
+    /// For a platform that answers as the emulator does.
+    pub fn unsupported() -> Self {
+        Self::new(Rules {
+            managed_instances: false,
+            support: Support::Unsupported,
+            log_format: LogFormat::Text,
+            pace: Pace::REAL,
+        })
+    }
+
     pub fn new(rules: Rules) -> Self {
         let shared =
             Shared { subscribers: Vec::new(), early: VecDeque::new(), closed: false, held: false };

@@ -8,6 +8,7 @@ use std::time::Duration;
 mod agents;
 mod bench;
 mod cage;
+mod lambda;
 mod collector;
 mod function;
 mod connections;

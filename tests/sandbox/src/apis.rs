@@ -1,0 +1,122 @@
+//! The three APIs of the platform behind one address: finds the one a request is for, and keeps
+//! every call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::call::Call;
+use crate::configuration::Configuration;
+use crate::extension::Extension;
+use crate::extensions_api::{ExtensionsApi, Externals};
+use crate::generation::Exit;
+use crate::http::Request;
+use crate::listener::Accepted;
+use crate::reply::Reply;
+use crate::runtime_api::{Answered, RuntimeApi};
+use crate::script::PlatformScript;
+use crate::telemetry_api::TelemetryApi;
+use crate::wire::Wire;
+
+pub struct Apis {
+    pub extensions: ExtensionsApi,
+    pub runtime: RuntimeApi,
+    telemetry: TelemetryApi,
+    calls: Vec<Call>,
+    /// Connections that sent at least one byte.
+    pub heard: usize,
+    /// Processes that ended, of all generations.
+    pub exits: Vec<Exit>,
+    wire: Wire,
+}
+
+impl Apis {
+    pub fn new(
+        configuration: &Arc<Configuration>,
+        script: PlatformScript,
+        externals: Externals,
+        telemetry: TelemetryApi,
+    ) -> Self {
+        let wire = script.wire;
+        Self {
+            extensions: ExtensionsApi::new(Arc::clone(configuration), script, externals),
+            runtime: RuntimeApi::new(Arc::clone(configuration), wire),
+            telemetry,
+            calls: Vec::new(),
+            heard: 0,
+            exits: Vec::new(),
+            wire,
+        }
+    }
+
+    /// Takes a call and writes its answer, but for a next, which is answered later. False when the
+    /// connection ends with it.
+    pub fn call(&mut self, request: Request, at: Instant, from: &Accepted) -> bool {
+        let reply = self.route(&request, at, from).map(|reply| reply.over(self.wire));
+        let status = reply.as_ref().map(|reply| reply.status);
+        self.calls.push(Call::new(request, at, from.number, status));
+        let answered = self.runtime.dispatch();
+        self.mark(&answered);
+        reply.is_none_or(|reply| {
+            let closes = reply.closes();
+            reply.write(&from.stream).is_ok() && !closes
+        })
+    }
+
+    pub fn hang_up(&mut self, connection: usize) {
+        self.extensions.hang_up(connection);
+        self.runtime.hang_up(connection);
+    }
+
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// When the extension made the call that waits for an event.
+    pub fn asked_at(&self, extension: &Extension) -> Instant {
+        extension.pending_call().map_or_else(Instant::now, |call| self.calls[call].at)
+    }
+
+    /// All processes are new: what the old ones still send means nothing.
+    pub fn reset(&mut self) {
+        self.extensions.reset();
+        self.runtime.reset();
+    }
+
+    /// Notes that calls from before were answered now.
+    pub fn mark(&mut self, answered: &Answered) {
+        for (call, status) in answered {
+            self.calls[*call].status = Some(*status);
+        }
+    }
+
+    fn route(&mut self, request: &Request, at: Instant, from: &Accepted) -> Option<Reply> {
+        if request.header("Host").is_none() {
+            return Some(Reply::bad_request("missing required Host header"));
+        }
+        let call = (self.calls.len(), at, from);
+        let target = request.target.as_str();
+        if let Some(path) = target.strip_prefix("/2020-01-01/extension") {
+            return self.extensions.call(request, path, call);
+        }
+        if let Some(path) = target.strip_prefix("/2018-06-01") {
+            return self.runtime.call(request, path, call);
+        }
+        Some(match (request.method.as_str(), target) {
+            ("PUT", "/2022-07-01/telemetry") => self.subscribe(request),
+            (_, "/2022-07-01/telemetry") => Reply::method_not_allowed("PUT"),
+            ("PUT", "/2020-08-15/logs") => self.telemetry.subscribe_logs(),
+            ("GET", "/2021-04-23/credentials") => Reply::credentials(),
+            _ => Reply::not_found(),
+        })
+    }
+
+    fn subscribe(&mut self, request: &Request) -> Reply {
+        match self.extensions.identify(request) {
+            Ok(index) => {
+                let name = self.extensions.registered()[index].name();
+                self.telemetry.subscribe(name, &request.body)
+            }
+            Err(refusal) => refusal,
+        }
+    }
+}

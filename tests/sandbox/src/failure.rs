@@ -1,0 +1,87 @@
+//! Why an init or an invocation failed.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::runtime_api::Outcome;
+use crate::timeline::{Role, Status};
+
+#[derive(Debug, Clone)]
+pub enum Failure {
+    TimedOut(Duration),
+    /// A process ended although it should go on; an extension may have said why before.
+    Exited {
+        process: Role,
+        status: ExitStatus,
+        reported: Option<String>,
+    },
+    /// It could not be started at all.
+    Launch {
+        process: Role,
+        why: String,
+    },
+    /// The runtime reported that its init failed.
+    Init(Outcome),
+    TooManyExtensions,
+}
+
+impl Failure {
+    /// Lambda's name for it.
+    pub fn error_type(&self) -> String {
+        let name = match self {
+            Self::TimedOut(_) => "Sandbox.Timedout",
+            Self::Exited { process: Role::Runtime, .. } => "Runtime.ExitError",
+            Self::Exited { reported: Some(kind), .. } => kind,
+            Self::Exited { .. } => "Extension.Crash",
+            Self::Launch { process: Role::Runtime, .. } => "Runtime.InvalidEntrypoint",
+            Self::Launch { .. } | Self::TooManyExtensions => "Extension.LaunchError",
+            Self::Init(outcome) => outcome.error_type.as_deref().unwrap_or("Runtime.Unknown"),
+        };
+        name.to_owned()
+    }
+
+    pub fn status(&self) -> Status {
+        match self {
+            Self::TimedOut(_) => Status::Timeout,
+            _ => Status::Failure(self.error_type()),
+        }
+    }
+
+    /// The reason that extensions are given for the shutdown that follows.
+    pub fn shutdown_reason(&self) -> &'static str {
+        match self {
+            Self::TimedOut(_) => "timeout",
+            _ => "failure",
+        }
+    }
+
+    /// What the caller of the function gets.
+    pub fn payload(&self, request_id: &str) -> Vec<u8> {
+        let message = match self {
+            Self::Init(outcome) => return outcome.payload.clone(),
+            Self::TimedOut(limit) => {
+                format!(
+                    "RequestId: {request_id} Error: Task timed out after {:.2} seconds",
+                    limit.as_secs_f64()
+                )
+            }
+            Self::Exited { process: Role::Runtime, status, .. } if !status.success() => {
+                format!("RequestId: {request_id} Error: Runtime exited with error: {status}")
+            }
+            Self::Exited { process: Role::Runtime, .. } => {
+                format!("RequestId: {request_id} Error: Runtime exited without providing a reason")
+            }
+            Self::Exited { status, .. } => format!("RequestId: {request_id} Error: {status}"),
+            Self::Launch { process, why } => {
+                format!("RequestId: {request_id} Error: can't start {process}: {why}")
+            }
+            Self::TooManyExtensions => {
+                format!("RequestId: {request_id} Error: too many extensions")
+            }
+        };
+        let error_type = self.error_type();
+        serde_json::json!({ "errorType": error_type, "errorMessage": message })
+            .to_string()
+            .into_bytes()
+    }
+}

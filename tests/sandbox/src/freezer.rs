@@ -1,0 +1,32 @@
+//! Freezes a sandbox at a moment that a test chooses, from any thread.
+
+use std::sync::Arc;
+
+use crate::generation::Ground;
+
+/// A freeze within an invocation stops the processes, not the platform's clock: the function's
+/// timeout goes on.
+#[derive(Clone)]
+pub struct Freezer {
+    ground: Arc<Ground>,
+}
+
+impl Freezer {
+    pub(crate) fn of(ground: &Arc<Ground>) -> Self {
+        Self { ground: Arc::clone(ground) }
+    }
+
+    /// Returns when no process of the sandbox runs any more.
+    pub fn freeze(&self) {
+        self.ground.freeze();
+    }
+
+    pub fn thaw(&self) {
+        self.ground.thaw();
+    }
+
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.ground.cage.is_frozen()
+    }
+}

@@ -1,0 +1,173 @@
+//! The processes of one init: after a reset, all of them are new.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::apis::Apis;
+use crate::cage::Cage;
+use crate::chronicle::Chronicle;
+use crate::failure::Failure;
+use crate::function::RunningFunction;
+use crate::launch::Launch;
+use crate::opt::{self, Opt};
+use crate::process::Process;
+use crate::setup::{Runtime, Setup, User};
+use crate::timeline::{Event, Role};
+use crate::variables;
+use crate::watch::Watch;
+
+pub struct Generation {
+    number: usize,
+    processes: Vec<(Role, Process)>,
+    function: Option<RunningFunction>,
+}
+
+/// The end of a process, of this generation or one before.
+#[derive(Debug, Clone)]
+pub struct Exit {
+    pub generation: usize,
+    pub process: Role,
+    pub status: ExitStatus,
+    pub at: Instant,
+}
+
+/// What every process of a sandbox is started with and put into.
+pub struct Ground {
+    pub setup: Setup,
+    pub runtime_api: String,
+    pub opt: Opt,
+    pub cage: Arc<Cage>,
+    pub chronicle: Chronicle,
+    pub apis: Arc<Watch<Apis>>,
+}
+
+impl Ground {
+    /// Nothing runs until the next thaw, and no telemetry is delivered. Managed Instances never
+    /// freeze.
+    pub fn freeze(&self) {
+        if !self.setup.configuration.initialization.is_managed_instances() {
+            self.chronicle.telemetry.hold();
+            self.cage.freeze();
+            self.chronicle.add(Event::Frozen);
+        }
+    }
+
+    pub fn thaw(&self) {
+        if self.cage.is_frozen() {
+            self.chronicle.add(Event::Thawed);
+            self.cage.thaw();
+            self.chronicle.telemetry.release();
+        }
+    }
+}
+
+impl Generation {
+    pub fn new(number: usize) -> Self {
+        Self { number, processes: Vec::new(), function: None }
+    }
+
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    pub fn start_extensions(&mut self, ground: &Ground) -> Result<(), Failure> {
+        for file in &ground.setup.extensions {
+            let variables =
+                variables::of_extension(&ground.setup.configuration, &ground.runtime_api);
+            let launch = Launch::extension(ground.opt.file(&file.name), variables);
+            self.launch(ground, Role::Extension(file.name.clone()), launch, ground.setup.user)?;
+        }
+        Ok(())
+    }
+
+    pub fn start_runtime(&mut self, ground: &Ground) -> Result<(), Failure> {
+        let configuration = &ground.setup.configuration;
+        match &ground.setup.runtime {
+            Runtime::Outside => Ok(()),
+            Runtime::Function(function) => {
+                self.function = Some(function().start(&ground.runtime_api));
+                Ok(())
+            }
+            Runtime::Command { program, arguments, directory } => {
+                let variables = variables::of_runtime(configuration, &ground.runtime_api);
+                let failure = |error: io::Error| launch_failure(&Role::Runtime, &error);
+                let program = found(program).map_err(failure)?;
+                let user = runtime_user(ground, &program, directory.as_deref()).map_err(failure)?;
+                let launch =
+                    Launch::runtime(program, arguments.clone(), directory.clone(), variables);
+                self.launch(ground, Role::Runtime, launch, user)
+            }
+        }
+    }
+
+    pub fn process(&self, role: &Role) -> Option<&Process> {
+        self.processes.iter().find(|(it, _)| it == role).map(|(_, process)| process)
+    }
+
+    /// Ends a runtime that is a thread.
+    pub fn stop_function(&mut self) {
+        if let Some(function) = self.function.take() {
+            function.stop();
+        }
+    }
+
+    fn launch(
+        &mut self,
+        ground: &Ground,
+        role: Role,
+        launch: Launch,
+        user: User,
+    ) -> Result<(), Failure> {
+        let (logging, whose) = (ground.chronicle.clone(), role.clone());
+        let process = launch
+            .spawn(user, move |line| logging.line(&whose, line))
+            .map_err(|error| launch_failure(&role, &error))?;
+        ground.cage.admit(&process);
+        ground.chronicle.add(Event::Started { process: role.clone(), pid: process.pid() });
+        let (apis, generation, whose) = (Arc::clone(&ground.apis), self.number, role.clone());
+        process.on_exit(move |status| {
+            let exit = Exit { generation, process: whose, status, at: Instant::now() };
+            apis.update(|apis| apis.exits.push(exit));
+        });
+        self.processes.push((role, process));
+        Ok(())
+    }
+}
+
+fn launch_failure(role: &Role, error: &io::Error) -> Failure {
+    Failure::Launch { process: role.clone(), why: error.to_string() }
+}
+
+/// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's.
+fn found(program: &Path) -> io::Result<PathBuf> {
+    if program.components().count() > 1 {
+        return std::fs::canonicalize(program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&path).map(|directory| directory.join(program));
+    candidates
+        .into_iter()
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such program in PATH"))
+}
+
+/// A function's files lie where their author keeps them, which Lambda's user may not read.
+fn runtime_user(ground: &Ground, program: &Path, directory: Option<&Path>) -> io::Result<User> {
+    if ground.setup.user == User::Own || !rustix::process::geteuid().is_root() {
+        return Ok(User::Own);
+    }
+    let here = std::env::current_dir()?;
+    for path in [program, directory.unwrap_or(&here)] {
+        if !opt::is_open_to_all(path)? {
+            ground.chronicle.note(format!(
+                "the runtime runs as root instead of Lambda's user: {} is not open to all",
+                path.display()
+            ));
+            return Ok(User::Own);
+        }
+    }
+    Ok(User::Lambda)
+}

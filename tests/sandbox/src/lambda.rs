@@ -1,0 +1,230 @@
+//! A local Lambda: one execution environment of one function, from init to shutdown.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::cage::{Cage, Limits};
+use crate::call::Call;
+use crate::chronicle::Chronicle;
+use crate::extensions_api::Externals;
+use crate::freezer::Freezer;
+use crate::generation::Ground;
+use crate::invocation::{InFlight, Invocation};
+use crate::opt::Opt;
+use crate::phases::{Command, Order, Phases, ShutdownReport};
+use crate::platform::Platform;
+use crate::runtime_event::CallerContext;
+use crate::setup::{Setup, User};
+use crate::telemetry_api::{Rules, TelemetryApi};
+use crate::timeline::{Entry, Event, Role};
+
+/// Far beyond any phase that the function's timeout and the platform's limits allow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Dropping it kills all processes without a shutdown.
+pub struct Lambda {
+    inbox: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    platform: Platform,
+    ground: Arc<Ground>,
+}
+
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of a double panics when its time is over"
+)]
+impl Lambda {
+    pub(crate) fn start(mut setup: Setup) -> io::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            setup.user = User::Own;
+        }
+        let configuration = Arc::new(setup.configuration.clone());
+        let telemetry = TelemetryApi::new(rules_of(&setup));
+        let names = setup.extensions.iter().map(|file| file.name.clone()).collect();
+        let platform = Platform::serve(
+            setup.address,
+            &configuration,
+            setup.script.clone(),
+            Externals::Named(names),
+            telemetry.clone(),
+        )?;
+        let cage = Arc::new(cage_for(&setup));
+        let chronicle = Chronicle::start(configuration, telemetry);
+        let mut notes = cage.notes().iter();
+        notes.by_ref().for_each(|note| chronicle.note(note.clone()));
+        let ground = Arc::new(Ground {
+            runtime_api: platform.runtime_api(),
+            opt: Opt::with(&setup.extensions, setup.user == User::Lambda)?,
+            setup,
+            cage,
+            chronicle,
+            apis: Arc::clone(platform.apis()),
+        });
+        let (inbox, orders) = mpsc::channel();
+        let phases = Phases::new(Arc::clone(&ground));
+        let thread =
+            thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
+        Ok(Self { inbox: Some(inbox), thread: Some(thread), platform, ground })
+    }
+
+    /// Invokes the function and waits until the invocation is over, for extensions too.
+    pub fn invoke(&self, payload: impl Into<Vec<u8>>) -> Invocation {
+        self.begin(payload).end(self.ground.setup.configuration.timeout + PATIENCE)
+    }
+
+    /// Invokes the function and returns at once.
+    pub fn begin(&self, payload: impl Into<Vec<u8>>) -> InFlight {
+        self.begin_with(payload, CallerContext::default())
+    }
+
+    pub fn begin_with(&self, payload: impl Into<Vec<u8>>, context: CallerContext) -> InFlight {
+        let request_id = Uuid::new_v4().to_string();
+        let (replied, reply) = mpsc::channel();
+        let (ended, end) = mpsc::channel();
+        let (id, payload) = (request_id.clone(), payload.into());
+        self.order(Command::Invoke(Order { request_id: id, payload, context, replied, ended }));
+        InFlight { request_id, replied: reply, ended: end }
+    }
+
+    /// Ends the environment. Lambda's reasons are `spindown`, `timeout` and `failure`.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the end")]
+    pub fn shut_down(mut self, reason: &str) -> (ShutdownReport, Vec<Entry>) {
+        let (done, report) = mpsc::channel();
+        self.order(Command::Shutdown { reason: reason.to_owned(), done });
+        let report = report
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("no end of the shutdown: {error}; {}", self.seen()));
+        self.end();
+        (report, self.timeline())
+    }
+
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    #[must_use]
+    pub fn runtime_api(&self) -> String {
+        self.platform.runtime_api()
+    }
+
+    /// All that has happened so far.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<Entry> {
+        self.ground.chronicle.timeline.entries()
+    }
+
+    /// What has happened from this index on; waits for the first of it.
+    #[must_use]
+    pub fn timeline_from(&self, index: usize, within: Duration) -> Vec<Entry> {
+        self.ground.chronicle.timeline.entries_from(index, within)
+    }
+
+    /// Waits for something to happen.
+    pub fn wait_for<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R>) -> R {
+        self.ground
+            .chronicle
+            .timeline
+            .wait_for(PATIENCE, find)
+            .unwrap_or_else(|| panic!("no {what} within {PATIENCE:?}; {}", self.seen()))
+    }
+
+    /// Waits until init is over, and says whether it went well.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
+    pub fn wait_for_init(&self) -> bool {
+        self.wait_for("end of init", |event| match event {
+            Event::InitEnded { status, .. } => Some(*status == crate::timeline::Status::Success),
+            _ => None,
+        })
+    }
+
+    /// Every call of extensions and runtime so far, in the order of arrival.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.platform.calls()
+    }
+
+    /// What extensions did that Lambda forbids or punishes, in words.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.platform.violations()
+    }
+
+    /// What of the setup could not be had, and what is done instead.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.ground.chronicle.notes()
+    }
+
+    /// For freezes at moments that the platform would not choose.
+    #[must_use]
+    pub fn freezer(&self) -> Freezer {
+        Freezer::of(&self.ground)
+    }
+
+    /// The pid of the extension's process that was started last.
+    #[must_use]
+    pub fn pid_of(&self, extension: &str) -> Option<u32> {
+        let wanted = Role::Extension(extension.to_owned());
+        self.timeline().iter().rev().find_map(|entry| match &entry.event {
+            Event::Started { process, pid } if *process == wanted => Some(*pid),
+            _ => None,
+        })
+    }
+
+    /// CPU time that all processes have used so far, from the scheduler.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        self.ground.cage.cpu_time()
+    }
+
+    fn order(&self, command: Command) {
+        let inbox = self.inbox.as_ref().expect("the inbox is there until the end");
+        let ordered = inbox.send(command);
+        ordered.unwrap_or_else(|_| panic!("the sandbox has ended; {}", self.seen()));
+    }
+
+    fn end(&mut self) {
+        drop(self.inbox.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has its message in the output already.
+            let _ = thread.join();
+        }
+    }
+
+    fn seen(&self) -> String {
+        let lines: Vec<String> = self.timeline().iter().map(ToString::to_string).collect();
+        format!("seen so far (violations {:?}):\n{}", self.violations(), lines.join("\n"))
+    }
+}
+
+impl Drop for Lambda {
+    fn drop(&mut self) {
+        self.end();
+        if thread::panicking() {
+            eprintln!("the sandbox; {}", self.seen());
+        }
+    }
+}
+
+fn rules_of(setup: &Setup) -> Rules {
+    Rules {
+        managed_instances: setup.configuration.initialization.is_managed_instances(),
+        support: setup.telemetry,
+        log_format: setup.configuration.log_format,
+        pace: setup.telemetry_pace,
+    }
+}
+
+fn cage_for(setup: &Setup) -> Cage {
+    let limits = if setup.confined {
+        Limits::of_memory_mb(setup.configuration.memory_mb)
+    } else {
+        Limits::default()
+    };
+    match setup.freeze_by {
+        Some(freeze_by) => Cage::freezing_by(freeze_by, limits),
+        None => Cage::new(limits),
+    }
+}

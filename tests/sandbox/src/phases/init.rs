@@ -1,0 +1,136 @@
+//! Init: the extensions start together, the runtime when all of them have registered; it is over
+//! when all of them and the runtime have asked for their first event.
+
+use std::time::Instant;
+
+use super::Phases;
+use crate::apis::Apis;
+use crate::configuration::Initialization;
+use crate::extension::Kind;
+use crate::extensions_api::EXTENSIONS_MAX;
+use crate::failure::Failure;
+use crate::generation::Generation;
+use crate::setup::ExtensionFile;
+use crate::telemetry::record;
+use crate::telemetry::term::{ErrorType, ExtensionState, Phase};
+use crate::timeline::{Event, Role};
+
+impl Phases {
+    /// The init that nobody waits for yet. When it fails it is repeated with the first invocation.
+    pub(super) fn first_init(&mut self) {
+        let configuration = &self.ground.setup.configuration;
+        let (phase, freezes) = match configuration.initialization {
+            // An invocation is on its way: it is why there is an init.
+            Initialization::OnDemand => (Phase::Init, false),
+            Initialization::SnapStart => (Phase::SnapStart, true),
+            _ => (Phase::Init, true),
+        };
+        let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
+        if self.init(phase, deadline).is_ok() && freezes {
+            self.ground.freeze();
+        }
+    }
+
+    pub(super) fn init(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
+        let started = Instant::now();
+        self.generations += 1;
+        self.ground.apis.update(Apis::reset);
+        self.ground.chronicle.init_started(phase);
+        let mut generation = Generation::new(self.generations);
+        let launched = generation.start_extensions(&self.ground);
+        self.generation = Some(generation);
+        let initialised = launched.and_then(|()| self.initialise(phase, deadline));
+        let duration = started.elapsed();
+        let standings = self.standings(&initialised);
+        self.ground.chronicle.init_ended(phase, &initialised, duration, standings);
+        match &initialised {
+            Ok(()) => self.unbilled_init = duration,
+            Err(failure) => drop(self.shut_down(failure.shutdown_reason())),
+        }
+        initialised
+    }
+
+    fn initialise(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
+        if self.ground.setup.extensions.len() > EXTENSIONS_MAX {
+            return Err(Failure::TooManyExtensions);
+        }
+        self.await_registrations(deadline)?;
+        let ready = match &mut self.generation {
+            Some(generation) => generation.start_runtime(&self.ground),
+            None => Ok(()),
+        };
+        let ready = ready.and_then(|()| self.await_runtime(deadline));
+        self.ground.chronicle.runtime_initialised(phase, &ready);
+        ready?;
+        self.ground.apis.update(|apis| apis.extensions.close_registration());
+        self.await_first_nexts(deadline)?;
+        self.ground.chronicle.telemetry.close_subscriptions();
+        Ok(())
+    }
+
+    fn await_registrations(&self, deadline: Instant) -> Result<(), Failure> {
+        let mut told = 0;
+        self.wait(deadline, |apis| {
+            let registered = apis.extensions.registered();
+            for extension in &registered[told..] {
+                self.ground.chronicle.registered(extension);
+            }
+            told = registered.len();
+            let externals =
+                registered.iter().filter(|extension| extension.kind == Kind::External).count();
+            (externals == self.ground.setup.extensions.len()).then_some(())
+        })
+    }
+
+    fn await_runtime(&self, deadline: Instant) -> Result<(), Failure> {
+        self.wait(deadline, |apis| {
+            if let Some(outcome) = apis.runtime.reported_init_error() {
+                return Some(Err(Failure::Init(outcome.clone())));
+            }
+            (apis.runtime.is_ready() || apis.runtime.awaits_restore()).then_some(Ok(()))
+        })?
+    }
+
+    fn await_first_nexts(&self, deadline: Instant) -> Result<(), Failure> {
+        let mut told: Vec<String> = Vec::new();
+        self.wait(deadline, |apis| {
+            let extensions = apis.extensions.registered();
+            for extension in extensions.iter().filter(|extension| extension.is_ready()) {
+                let name = extension.name().to_owned();
+                if !told.contains(&name) {
+                    told.push(name.clone());
+                    let at = apis.asked_at(extension);
+                    self.ground.chronicle.add_at(at, Event::ExtensionReady { extension: name });
+                }
+            }
+            (told.len() == extensions.len()).then_some(())
+        })
+    }
+
+    /// How each extension fared, as one line each in the log and one record each in telemetry.
+    fn standings(&self, initialised: &Result<(), Failure>) -> Vec<record::Extension> {
+        let error = |error_type: String| ErrorType { error_type };
+        self.ground.apis.read(|apis| {
+            let standing = |file: &ExtensionFile| {
+                let name = file.name.clone();
+                let registered = apis.extensions.registered().iter().find(|it| it.name() == name);
+                let state = match (registered, initialised) {
+                    (Some(extension), _) => extension.state().standing(extension.error_reported()),
+                    (None, Err(Failure::Launch { process, .. }))
+                        if *process == Role::Extension(name.clone()) =>
+                    {
+                        ExtensionState::LaunchError(error("Extension.LaunchError".to_owned()))
+                    }
+                    (None, Err(Failure::TooManyExtensions)) => {
+                        ExtensionState::LaunchError(error("Extension.LaunchError".to_owned()))
+                    }
+                    (None, _) => ExtensionState::Started,
+                };
+                let events =
+                    registered.map(|it| it.registration.events.clone()).unwrap_or_default();
+                record::Extension { name, state, events }
+            };
+            self.ground.setup.extensions.iter().map(standing).collect()
+        })
+    }
+}

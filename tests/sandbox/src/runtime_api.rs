@@ -1,0 +1,284 @@
+//! The Runtime API, version 2018-06-01: hands events to the runtime and takes what it makes of them
+//! (AWS docs "Using the Lambda runtime API for custom runtimes"; texts and order of the checks from
+//! the emulator's `internal/lambda/rapi`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::configuration::Configuration;
+use crate::http::Request;
+use crate::listener::Accepted;
+use crate::reply::Reply;
+use crate::runtime_event::RuntimeEvent;
+use crate::wire::Wire;
+
+/// 6 MiB and 100 bytes (AWS docs "Lambda quotas"; the emulator's `interop.MaxPayloadSize`).
+const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+
+pub struct RuntimeApi {
+    configuration: Arc<Configuration>,
+    wire: Wire,
+    state: State,
+    /// Nexts that wait for an event: the calls' numbers, and where to answer.
+    polls: VecDeque<(usize, Accepted)>,
+    restore_poll: Option<(usize, Accepted)>,
+    queued: VecDeque<RuntimeEvent>,
+    handed_out: Vec<HandedOut>,
+    init_error: Option<Outcome>,
+}
+
+/// Where the one runtime of an on-demand environment stands. With several invocations at once each
+/// of its workers has a state of its own, and the platform keeps none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Started,
+    RestoreReady,
+    Restoring,
+    Ready,
+    Running,
+    ResponseSent,
+    InitError,
+}
+
+struct HandedOut {
+    request_id: String,
+    outcome: Option<Outcome>,
+}
+
+/// What the runtime posted.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub payload: Vec<u8>,
+    /// The type of the error, when that is what it posted.
+    pub error_type: Option<String>,
+    pub at: Instant,
+}
+
+/// Calls that were answered late: their number and the status.
+pub type Answered = Vec<(usize, u16)>;
+
+impl RuntimeApi {
+    pub fn new(configuration: Arc<Configuration>, wire: Wire) -> Self {
+        Self {
+            configuration,
+            wire,
+            state: State::Started,
+            polls: VecDeque::new(),
+            restore_poll: None,
+            queued: VecDeque::new(),
+            handed_out: Vec::new(),
+            init_error: None,
+        }
+    }
+
+    /// Answers the call of this number, but for a next, which is answered with an event later.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        path: &str,
+        (number, at, from): (usize, Instant, &Accepted),
+    ) -> Option<Reply> {
+        let about = path.strip_prefix("/runtime/invocation/").and_then(|it| it.split_once('/'));
+        let reply = match (request.method.as_str(), path, about) {
+            ("GET", "/runtime/invocation/next", _) => return self.next(number, from).err(),
+            ("GET", "/runtime/restore/next", _) => return self.restore_next(number, from).err(),
+            ("POST", _, Some((id, "response"))) => self.response(request, id, at),
+            ("POST", _, Some((id, "error"))) => self.error(request, id, at),
+            ("POST", "/runtime/init/error" | "/runtime/restore/error", _) => {
+                self.init_error(request, at)
+            }
+            ("GET", "/ping", _) => Ok(Reply::text("pong")),
+            (_, "/runtime/invocation/next" | "/runtime/restore/next" | "/ping", _) => {
+                Err(Reply::method_not_allowed("GET"))
+            }
+            (_, "/runtime/init/error" | "/runtime/restore/error", _)
+            | (_, _, Some((_, "response" | "error"))) => Err(Reply::method_not_allowed("POST")),
+            _ => Err(Reply::not_found()),
+        };
+        Some(reply.unwrap_or_else(|refusal| refusal))
+    }
+
+    pub fn hang_up(&mut self, connection: usize) {
+        self.polls.retain(|(_, poll)| poll.number != connection);
+        self.restore_poll.take_if(|(_, poll)| poll.number == connection);
+    }
+
+    /// Whether the runtime waits for an event.
+    pub fn is_ready(&self) -> bool {
+        !self.polls.is_empty()
+    }
+
+    /// Whether it waits to be restored from a snapshot.
+    pub fn awaits_restore(&self) -> bool {
+        self.restore_poll.is_some()
+    }
+
+    /// Lets a runtime that waits for it know that it runs in a restored environment.
+    pub fn restore(&mut self) -> Answered {
+        let Some((call, poll)) = self.restore_poll.take() else { return Vec::new() };
+        self.state = State::Restoring;
+        // A write that fails is seen by the thread that reads the connection.
+        let _ = Reply::empty().over(self.wire).write(&poll.stream);
+        vec![(call, 200)]
+    }
+
+    /// Hands the event out, now or as soon as the runtime asks for one.
+    pub fn deliver(&mut self, event: RuntimeEvent) -> Answered {
+        self.queued.push_back(event);
+        self.dispatch()
+    }
+
+    pub fn dispatch(&mut self) -> Answered {
+        let mut answered = Vec::new();
+        while !self.polls.is_empty() {
+            let Some(event) = self.queued.pop_front() else { break };
+            // The poll that came last: one before it may be of a connection that is as good as gone.
+            let Some((call, poll)) = self.polls.pop_back() else { break };
+            let reply = Reply::runtime_event(&self.configuration, &event);
+            // A write that fails is seen by the thread that reads the connection.
+            let _ = reply.over(self.wire).write(&poll.stream);
+            self.state = State::Running;
+            if !self.is_concurrent() {
+                self.handed_out.clear();
+            }
+            self.handed_out.push(HandedOut { request_id: event.request_id, outcome: None });
+            answered.push((call, 200));
+        }
+        answered
+    }
+
+    pub fn outcome(&self, request_id: &str) -> Option<&Outcome> {
+        let found = self.handed_out.iter().find(|it| it.request_id == request_id);
+        found.and_then(|it| it.outcome.as_ref())
+    }
+
+    pub fn reported_init_error(&self) -> Option<&Outcome> {
+        self.init_error.as_ref()
+    }
+
+    /// A new runtime is started; what an old one still sends means nothing.
+    pub fn reset(&mut self) {
+        *self = Self::new(Arc::clone(&self.configuration), self.wire);
+    }
+
+    fn next(&mut self, number: usize, from: &Accepted) -> Result<(), Reply> {
+        if matches!(self.state, State::Running | State::InitError) && !self.is_concurrent() {
+            return Err(self.refuse_transition("Ready"));
+        }
+        self.polls.push_back((number, from.clone()));
+        self.state = State::Ready;
+        Ok(())
+    }
+
+    fn restore_next(&mut self, number: usize, from: &Accepted) -> Result<(), Reply> {
+        if self.state != State::Started {
+            return Err(self.refuse_transition("RestoreReady"));
+        }
+        self.restore_poll = Some((number, from.clone()));
+        self.state = State::RestoreReady;
+        Ok(())
+    }
+
+    fn response(&mut self, request: &Request, id: &str, at: Instant) -> Result<Reply, Reply> {
+        let index = self.answerable(id, "InvocationResponse")?;
+        let (outcome, reply) = match request.header("Lambda-Runtime-Function-Response-Mode") {
+            Some(mode) if !mode.is_empty() && mode != "streaming" => (
+                Outcome::error("Runtime.InvalidResponseModeHeader", Vec::new(), at),
+                Reply::error(400, "InvalidFunctionResponseMode", "Invalid function response mode"),
+            ),
+            None if request.body.len() > PAYLOAD_BYTES_MAX => too_large(request.body.len(), at),
+            _ => {
+                let payload = request.body.clone();
+                (Outcome { payload, error_type: None, at }, Reply::accepted())
+            }
+        };
+        self.settle(index, outcome);
+        Ok(reply)
+    }
+
+    fn error(&mut self, request: &Request, id: &str, at: Instant) -> Result<Reply, Reply> {
+        let index = self.answerable(id, "InvocationErrorResponse")?;
+        self.settle(index, Outcome::reported(request, at));
+        Ok(Reply::accepted())
+    }
+
+    fn init_error(&mut self, request: &Request, at: Instant) -> Result<Reply, Reply> {
+        if !matches!(self.state, State::Started | State::Restoring) {
+            return Err(self.refuse_transition("InitError"));
+        }
+        self.state = State::InitError;
+        self.init_error = Some(Outcome::reported(request, at));
+        Ok(Reply::accepted())
+    }
+
+    /// The invocation that can be answered under this id.
+    fn answerable(&mut self, id: &str, to: &str) -> Result<usize, Reply> {
+        let index = self.handed_out.iter().position(|it| it.request_id == id);
+        let index =
+            index.ok_or_else(|| Reply::error(400, "InvalidRequestID", "Invalid request ID"))?;
+        match self.handed_out[index].outcome {
+            None => Ok(index),
+            Some(_) => Err(self.refuse_transition(to)),
+        }
+    }
+
+    fn settle(&mut self, index: usize, outcome: Outcome) {
+        self.handed_out[index].outcome = Some(outcome);
+        self.state = State::ResponseSent;
+    }
+
+    fn is_concurrent(&self) -> bool {
+        self.configuration.initialization.is_managed_instances()
+    }
+
+    fn refuse_transition(&self, to: &str) -> Reply {
+        let from = self.state.name();
+        let message = format!(
+            "State transition from {from} to {to} failed for runtime. \
+             Error: State transition is not allowed"
+        );
+        Reply::refusal("InvalidStateTransition", &message)
+    }
+}
+
+impl Outcome {
+    fn error(error_type: &str, payload: Vec<u8>, at: Instant) -> Self {
+        Self { payload, error_type: Some(error_type.to_owned()), at }
+    }
+
+    fn reported(request: &Request, at: Instant) -> Self {
+        let given = request.header("Lambda-Runtime-Function-Error-Type").unwrap_or_default();
+        let known = given.starts_with("Runtime.") || given.starts_with("Function.");
+        let error_type = if known { given } else { "Function.Unknown" };
+        Self::error(error_type, request.body.clone(), at)
+    }
+}
+
+fn too_large(bytes: usize, at: Instant) -> (Outcome, Reply) {
+    let error_type = "Function.ResponseSizeTooLarge";
+    let message = format!(
+        "Response payload size ({bytes} bytes) exceeded maximum allowed payload size \
+         ({PAYLOAD_BYTES_MAX} bytes)."
+    );
+    let body = serde_json::json!({ "errorMessage": message, "errorType": error_type });
+    let told = format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes).");
+    (
+        Outcome::error(error_type, body.to_string().into_bytes(), at),
+        Reply::error(413, "RequestEntityTooLarge", &told),
+    )
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Started => "Started",
+            Self::RestoreReady => "RestoreReady",
+            Self::Restoring => "Restoring",
+            Self::Ready => "Ready",
+            Self::Running => "Running",
+            Self::ResponseSent => "RuntimeResponseSentState",
+            Self::InitError => "InitError",
+        }
+    }
+}

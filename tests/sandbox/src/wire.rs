@@ -1,0 +1,69 @@
+//! How an answer of the platform is put on the wire. Lambda promises HTTP/1.1 and nothing more: a
+//! client that only understands what AWS's daemon happens to write breaks when it changes.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+
+use crate::http::{self, Headers};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// The body in chunks, of a few bytes each, instead of a `Content-Length`.
+    pub chunked: bool,
+    pub header_case: HeaderCase,
+    /// Each byte in a write, and so mostly in a segment, of its own.
+    pub bytewise: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeaderCase {
+    #[default]
+    Canonical,
+    Lower,
+    Upper,
+}
+
+const CHUNK_BYTES: usize = 7;
+
+impl Wire {
+    pub(crate) fn write(
+        self,
+        status: u16,
+        mut headers: Headers,
+        body: &[u8],
+        mut stream: &TcpStream,
+    ) -> io::Result<()> {
+        let body = if self.chunked {
+            headers.retain(|(name, _)| name != "Content-Length");
+            headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
+            chunks(body)
+        } else {
+            body.to_vec()
+        };
+        for (name, _) in &mut headers {
+            match self.header_case {
+                HeaderCase::Canonical => {}
+                HeaderCase::Lower => name.make_ascii_lowercase(),
+                HeaderCase::Upper => name.make_ascii_uppercase(),
+            }
+        }
+        let bytes = http::render(status, &headers, &body);
+        if self.bytewise {
+            stream.set_nodelay(true)?;
+            bytes.iter().try_for_each(|byte| stream.write_all(&[*byte]))
+        } else {
+            stream.write_all(&bytes)
+        }
+    }
+}
+
+fn chunks(body: &[u8]) -> Vec<u8> {
+    let mut chunked = Vec::with_capacity(body.len() * 2);
+    for chunk in body.chunks(CHUNK_BYTES) {
+        chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        chunked.extend_from_slice(chunk);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    chunked
+}
