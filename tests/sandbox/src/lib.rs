@@ -8,6 +8,7 @@ mod apis;
 mod cage;
 mod call;
 mod chronicle;
+pub mod conformance;
 mod configuration;
 mod extension;
 mod extensions_api;

@@ -73,7 +73,13 @@ impl Remote {
     /// The URL that agents append their paths to.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("{}:{}/v1", self.scheme_and_host, self.entrance.port())
+        format!("{}/v1", self.origin())
+    }
+
+    /// `http://HOST:PORT`, or `https`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}:{}", self.scheme_and_host, self.entrance.port())
     }
 
     /// From now on each request gets the answer that this gives for it.

@@ -1,0 +1,92 @@
+//! What Lambda, agents and remotes ask of an extension, as scenarios that any binary can be run
+//! against. Each proves one sentence and names the source it stands on.
+
+mod catalogue;
+mod subject;
+mod verdict;
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+pub use subject::Subject;
+pub use verdict::Verdict;
+
+use crate::timeline::as_ms;
+
+/// One named situation, and what an extension must do in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// In one sentence.
+    pub proves: &'static str,
+    /// A page of AWS's documentation, or the issue of an extension that broke.
+    pub source: &'static str,
+    pub(crate) play: fn(&Subject) -> Verdict,
+}
+
+/// What a scenario showed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    pub scenario: &'static str,
+    pub proves: &'static str,
+    pub source: &'static str,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    #[serde(rename = "took_ms", serialize_with = "as_ms")]
+    pub took: Duration,
+}
+
+/// All scenarios, in the order of an extension's life.
+#[must_use]
+pub fn scenarios() -> Vec<Scenario> {
+    catalogue::all()
+}
+
+/// Plays the scenarios, so many at a time, and returns what they showed in their order. `told` is
+/// called with each as soon as it is known.
+pub fn play(
+    subject: &Subject,
+    scenarios: &[Scenario],
+    at_once: NonZeroUsize,
+    told: impl Fn(&Finding) + Sync,
+) -> Vec<Finding> {
+    let next = AtomicUsize::new(0);
+    let findings = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once.get().min(scenarios.len()) {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let finding = scenario.play(subject);
+                    told(&finding);
+                    let index = scenarios.iter().position(|it| it.name == scenario.name);
+                    findings.lock().expect("pushing never panics").push((index, finding));
+                }
+            });
+        }
+    });
+    let mut findings = findings.into_inner().expect("pushing never panics");
+    findings.sort_by_key(|(index, _)| *index);
+    findings.into_iter().map(|(_, finding)| finding).collect()
+}
+
+impl Scenario {
+    /// Plays it once. A wait that runs out is a breach: the extension did not do its part.
+    #[must_use]
+    pub fn play(&self, subject: &Subject) -> Finding {
+        let started = Instant::now();
+        let played = catch_unwind(AssertUnwindSafe(|| (self.play)(subject)));
+        let verdict = played.unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+            Verdict::broke(message.unwrap_or("the scenario panicked without a message"))
+        });
+        let Self { name: scenario, proves, source, .. } = *self;
+        Finding { scenario, proves, source, verdict, took: started.elapsed() }
+    }
+}
