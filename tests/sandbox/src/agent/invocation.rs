@@ -103,17 +103,12 @@ impl Invocation {
                 "erroneous" => (*ending != Ending::Success).to_string(),
                 "error_type" => kind.to_owned(),
                 "error_message" => json!(message).to_string(),
-                "response" if is_root && *ending == Ending::Success => self.response_text(),
-                "response" => "null".to_owned(),
+                "body" if is_root && *ending == Ending::Success => json!(self.body).to_string(),
+                "body" => "null".to_owned(),
                 _ => return None,
             };
             Some(value)
         })
-    }
-
-    /// Not of `json!`, which sorts the keys.
-    fn response_text(&self) -> String {
-        format!("{{\"statusCode\":200,\"body\":{}}}", json!(self.body))
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Above Lambda's limit of 6 MB, so that going beyond it can be tried.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 const ITEMS_MAX: usize = 100_000;
 
-/// The JSON of an event; every key may be left out, an unknown one is an error.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// An event's JSON, in which every key may be left out and an unknown one is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Task {
     /// `work_ms`: wall time the handler waits, as for a database; after `cpu_ms`.
-    #[serde(rename = "work_ms", deserialize_with = "milliseconds")]
+    #[serde(rename = "work_ms", with = "milliseconds")]
     pub work: Duration,
     /// `cpu_ms`: CPU time the handler uses up; on a small function this takes longer.
-    #[serde(rename = "cpu_ms", deserialize_with = "milliseconds")]
+    #[serde(rename = "cpu_ms", with = "milliseconds")]
     pub cpu: Duration,
     /// Items of each report.
     pub items: usize,
@@ -29,7 +29,7 @@ pub struct Task {
     pub after_response_post: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Success,
@@ -61,6 +61,16 @@ impl Task {
         }
         Ok(task)
     }
+
+    /// The event that says this.
+    ///
+    /// # Panics
+    ///
+    /// Never: numbers and names serialise.
+    #[must_use]
+    pub fn event(&self) -> String {
+        serde_json::to_string(self).expect("numbers and names serialise")
+    }
 }
 
 impl Default for Task {
@@ -77,8 +87,16 @@ impl Default for Task {
     }
 }
 
-fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u32::deserialize(deserializer).map(|count| Duration::from_millis(count.into()))
+mod milliseconds {
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        time.as_millis().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u32::deserialize(deserializer).map(|count| Duration::from_millis(count.into()))
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +121,8 @@ mod tests {
             body_bytes: 6,
             after_response_post: true,
         };
-        assert_eq!(Task::parse(event), Ok(expected));
+        assert_eq!(Task::parse(event), Ok(expected.clone()));
+        assert_eq!(Task::parse(expected.event().as_bytes()), Ok(expected));
     }
 
     #[track_caller]

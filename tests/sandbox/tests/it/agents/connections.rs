@@ -1,6 +1,6 @@
 //! Connections: which are kept, which addresses are tried, what a failure costs.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::thread;
 
@@ -25,12 +25,33 @@ fn python_and_node_keep_their_connection_and_go_does_not() {
 }
 
 #[test]
+fn go_closes_its_connection_without_waiting_for_the_server() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let agent = Agent::local(Family::Go, listener.local_addr().unwrap().port());
+    thread::scope(|scope| {
+        let reported = scope.spawn(|| report(&agent));
+        let (_, mut stream) = receive(&listener);
+        stream.write_all(OK).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert!(reported.join().unwrap().is_success());
+    });
+}
+
+#[test]
 fn a_server_that_says_it_closes_is_believed() {
-    let closing = Answer::status(200).header("Connection", "close");
-    let remote = Remote::start_scripted([closing]);
-    let agent = Agent::local(Family::Node, port(&remote));
-    assert!(report(&agent).is_success());
-    assert!(!report(&agent).attempts[0].reused);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let agent = Agent::local(Family::Node, listener.local_addr().unwrap().port());
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            let reported = scope.spawn(|| report(&agent));
+            let (_, mut stream) = receive(&listener);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n").unwrap();
+            stream.write_all(b"Content-Length: 0\r\n\r\n").unwrap();
+            assert!(reported.join().unwrap().is_success());
+            open.push(stream);
+        });
+    }
 }
 
 #[test]
