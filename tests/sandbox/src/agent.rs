@@ -15,6 +15,7 @@ mod link;
 mod reported;
 mod reporter;
 mod sockets;
+mod stream;
 mod wire;
 
 pub use endpoint::{Endpoint, Localhost};
@@ -25,6 +26,7 @@ pub(crate) use link::Link;
 pub use reported::{Attempt, Failure, Reported};
 pub use reporter::Agent;
 pub(crate) use sockets::Sockets;
+pub(crate) use stream::Stream;
 
 pub use crate::http::Response;
 use crate::messages::Messages;

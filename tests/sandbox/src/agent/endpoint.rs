@@ -2,10 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
 
+use rustls::ClientConfig;
+
+use super::sockets::Socket;
+use super::stream::{self, Stream};
 use super::wire::Destination;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     authority: String,
     base: String,
@@ -14,10 +20,12 @@ pub struct Endpoint {
     host: Host,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Host {
     Localhost(Localhost, u16),
-    Named,
+    Plain,
+    /// With the name that the certificate has to have, and who may have signed it.
+    Tls(String, Option<Arc<ClientConfig>>),
 }
 
 /// What the name `localhost` means to the agent. Lambda's own images differ in it.
@@ -44,19 +52,25 @@ impl Endpoint {
         }
     }
 
-    /// A remote collector, `http://HOST[:PORT][/PATH]`.
+    /// A remote collector, `http[s]://HOST[:PORT][/PATH]`. One with TLS is reached only once its
+    /// authority is trusted.
     ///
     /// # Errors
     ///
     /// When the URL is none of that form, with what is wrong.
     pub fn remote(url: &str) -> Result<Self, String> {
-        let rest = url.strip_prefix("http://").ok_or("the URL does not start with http://")?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err("the URL does not start with http:// or https://".to_owned()),
+        };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let port = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
         let (host, authority) = match port {
             Some((host, port)) if port.parse::<u16>().is_ok() => (host, authority.to_owned()),
             Some((_, port)) => return Err(format!("{port:?} is no port")),
-            None => (authority, format!("{authority}:80")),
+            None => (authority, format!("{authority}:{default_port}")),
         };
         if host.is_empty() {
             return Err("the URL has no host".to_owned());
@@ -65,7 +79,31 @@ impl Endpoint {
         let base = if path.is_empty() { String::new() } else { format!("/{path}") };
         let first = path.split('/').next().unwrap_or_default();
         let resource = format!("{host}/{first}");
-        Ok(Self { authority, base, resource, host: Host::Named })
+        let host = match scheme {
+            "https" => Host::Tls(host.trim_matches(['[', ']']).to_owned(), None),
+            _ => Host::Plain,
+        };
+        Ok(Self { authority, base, resource, host })
+    }
+
+    /// Trusts the authorities in this file, and no others; without TLS it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the file holds no certificates, with why.
+    pub fn trusting(mut self, pem_file: &Path) -> Result<Self, String> {
+        if let Host::Tls(_, config) = &mut self.host {
+            *config = Some(stream::trusting(pem_file)?);
+        }
+        Ok(self)
+    }
+
+    pub(super) fn secure(&self, socket: Socket) -> io::Result<Stream> {
+        match &self.host {
+            Host::Localhost(..) | Host::Plain => Ok(Stream::Plain(socket)),
+            Host::Tls(host, Some(config)) => Stream::tls(socket, config, host),
+            Host::Tls(_, None) => Err(io::Error::other("no authority is trusted")),
+        }
     }
 
     pub(super) fn destination(&self) -> Destination<'_> {
@@ -76,13 +114,13 @@ impl Endpoint {
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
-        let (hosts, port) = match self.host {
-            Host::Named => return Ok(self.authority.to_socket_addrs()?.collect()),
+        let (hosts, port) = match &self.host {
+            Host::Plain | Host::Tls(..) => return Ok(self.authority.to_socket_addrs()?.collect()),
             Host::Localhost(Localhost::V4First, port) => (vec![v4, v6], port),
             Host::Localhost(Localhost::V6First, port) => (vec![v6, v4], port),
             Host::Localhost(Localhost::V6Only, port) => (vec![v6], port),
         };
-        Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
+        Ok(hosts.into_iter().map(|host| SocketAddr::new(host, *port)).collect())
     }
 }
 
@@ -101,12 +139,13 @@ mod tests {
     fn a_url_is_taken_apart() {
         check("http://127.0.0.1:80/v1", Ok(["127.0.0.1:80", "/v1", "127.0.0.1/v1"]));
         check("http://[::1]:81/a/b/", Ok(["[::1]:81", "/a/b", "[::1]/a"]));
+        check("https://host/v1", Ok(["host:443", "/v1", "host/v1"]));
         check("http://[::1]", Ok(["[::1]:80", "", "[::1]/"]));
     }
 
     #[test]
     fn what_is_no_url_of_a_collector_says_why() {
-        check("https://host/v1", Err("the URL does not start with http://"));
+        check("ftp://host/v1", Err("the URL does not start with http:// or https://"));
         check("http://host:port/v1", Err("\"port\" is no port"));
         check("http:///v1", Err("the URL has no host"));
     }

@@ -1,46 +1,30 @@
 //! A connection to an HTTP server that takes one request after the other.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::sockets::{Socket, Sockets};
+use super::stream::Stream;
 use crate::http::{Response, is_bodiless};
 use crate::messages::Messages;
 
 pub struct Link {
-    messages: Messages<Socket>,
+    messages: Messages<Stream>,
     /// Whether the last response left the connection open.
     open: bool,
 }
 
 impl Link {
-    /// Connects to the first of these addresses that takes the connection.
-    pub fn open(
-        sockets: &Sockets,
-        addresses: &[SocketAddr],
-        patience: Option<Duration>,
-    ) -> io::Result<Self> {
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in addresses {
-            match sockets.connect(*address, patience) {
-                Ok(socket) => {
-                    socket.set_patience(patience)?;
-                    return Ok(Self { messages: Messages::new(socket), open: true });
-                }
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
+    pub fn over(stream: Stream) -> Self {
+        Self { messages: Messages::new(stream), open: true }
     }
 
     /// Whether another request may be sent: the server said and did nothing against it.
     pub fn is_reusable(&mut self) -> bool {
-        self.open && self.messages.stream().is_quiet()
+        self.open && self.messages.stream().socket().is_quiet()
     }
 
     pub fn set_patience(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        self.messages.stream().set_patience(patience)
+        self.messages.stream().socket().set_patience(patience)
     }
 
     /// Sends the parts, each in a write of its own, and reads the response.
@@ -50,6 +34,7 @@ impl Link {
         for part in parts {
             self.messages.stream().write_all(part)?;
         }
+        self.messages.stream().flush()?;
         let response = self.messages.response()?;
         let closes =
             response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));

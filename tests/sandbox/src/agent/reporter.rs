@@ -165,7 +165,7 @@ impl Agent {
     fn exchange(&self, Framed { head, body }: &Framed, idle: Option<Link>) -> io::Result<u16> {
         let mut link = match idle {
             Some(link) => link,
-            None => Link::open(&self.sockets, &self.endpoint.addresses()?, self.patience)?,
+            None => self.connect()?,
         };
         let response = match self.family {
             // Python's http.client writes a head and its body apart.
@@ -178,6 +178,11 @@ impl Agent {
             self.idle().push(link);
         }
         Ok(response.status)
+    }
+
+    fn connect(&self) -> io::Result<Link> {
+        let socket = self.sockets.connect(&self.endpoint.addresses()?, self.patience)?;
+        Ok(Link::over(self.endpoint.secure(socket)?))
     }
 
     /// Connections that the server ended meanwhile are dropped without a word, as all agents do.

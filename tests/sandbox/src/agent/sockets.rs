@@ -19,22 +19,40 @@ struct State {
 }
 
 impl Sockets {
-    /// Without `patience` the system's own limit holds.
-    pub fn connect(&self, address: SocketAddr, patience: Option<Duration>) -> io::Result<Socket> {
-        let stream = match patience {
-            Some(patience) => TcpStream::connect_timeout(&address, patience),
-            None => TcpStream::connect(address),
-        };
-        let stream = Arc::new(stream?);
+    /// Connects to the first of these addresses that takes the connection. `patience` is for each
+    /// connecting, read and write; without it the system's own limits hold.
+    pub fn connect(
+        &self,
+        addresses: &[SocketAddr],
+        patience: Option<Duration>,
+    ) -> io::Result<Socket> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in addresses {
+            let stream = match patience {
+                Some(patience) => TcpStream::connect_timeout(address, patience),
+                None => TcpStream::connect(address),
+            };
+            match stream {
+                Ok(stream) => return self.register(stream, patience),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn register(&self, stream: TcpStream, patience: Option<Duration>) -> io::Result<Socket> {
         // Agents for Python and Go set it themselves, Node's does in its own way of connecting.
         stream.set_nodelay(true)?;
+        let stream = Arc::new(stream);
+        let socket = Socket(Arc::clone(&stream));
+        socket.set_patience(patience)?;
         let mut state = self.state();
         if state.closed {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the function was stopped"));
         }
         state.open.retain(|stream| stream.strong_count() > 0);
         state.open.push(Arc::downgrade(&stream));
-        Ok(Socket(stream))
+        Ok(socket)
     }
 
     /// Ends what is open; nothing connects any more.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io;
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,9 +34,13 @@ pub struct Arguments {
     #[arg(long, value_name = "ORDER", default_value = "v4-first", conflicts_with = "report_to")]
     localhost: Localhost,
 
-    /// Report to this collector instead, as without an extension: `http://HOST[:PORT][/PATH]`
+    /// Report to this collector instead, as without an extension: `http[s]://HOST[:PORT][/PATH]`
     #[arg(long, value_name = "URL", value_parser = Endpoint::remote)]
     report_to: Option<Endpoint>,
+
+    /// The authorities to trust at an https URL, as PEM
+    #[arg(long, value_name = "FILE", requires = "report_to")]
+    ca: Option<PathBuf>,
 
     /// The key in the agent's reports
     #[arg(long, default_value = "some-key", value_parser = NonEmptyStringValueParser::new())]
@@ -108,7 +113,8 @@ pub fn run(arguments: Arguments) -> io::Result<()> {
         flag::register(SIGTERM, Arc::new(AtomicBool::new(false)))?;
     }
     let verbose = arguments.verbose;
-    let end = function(arguments).environment(environment).run(&runtime_api);
+    let function = function(arguments).map_err(io::Error::other)?;
+    let end = function.environment(environment).run(&runtime_api);
     if verbose {
         eprintln!("function: ends: {end:?}");
     }
@@ -121,9 +127,13 @@ pub fn run(arguments: Arguments) -> io::Result<()> {
     }
 }
 
-fn function(arguments: Arguments) -> Function {
+fn function(arguments: Arguments) -> Result<Function, String> {
     let local = Endpoint::local(arguments.port, arguments.localhost);
-    let endpoint = arguments.report_to.unwrap_or(local);
+    let endpoint = match (arguments.report_to, arguments.ca) {
+        (Some(remote), Some(ca)) => remote.trusting(&ca)?,
+        (Some(remote), None) => remote,
+        (None, _) => local,
+    };
     let mut agent = Agent::to(arguments.agent, endpoint).key(&arguments.key);
     if let Some(patience) = arguments.patience_ms {
         agent = agent.patience(milliseconds(patience));
@@ -136,10 +146,8 @@ fn function(arguments: Arguments) -> Function {
         (_, true) => Init::Hangs,
         _ => Init::Succeeds,
     };
-    Function::of(agent)
-        .init(init)
-        .init_takes(milliseconds(arguments.init_ms))
-        .verbose(arguments.verbose)
+    let function = Function::of(agent).init(init).init_takes(milliseconds(arguments.init_ms));
+    Ok(function.verbose(arguments.verbose))
 }
 
 fn milliseconds(count: u32) -> Duration {

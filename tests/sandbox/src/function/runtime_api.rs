@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::end::End;
-use crate::agent::{Link, Sockets};
+use crate::agent::{Link, Sockets, Stream};
 use crate::http::Response;
 
 /// For the answer to a post, and for a connection; Lambda gives both at once.
@@ -121,7 +121,8 @@ impl RuntimeApi {
 
     fn connect(&self) -> io::Result<Link> {
         let addresses: Vec<_> = self.authority.to_socket_addrs()?.collect();
-        Link::open(&self.sockets, &addresses, Some(ANSWER_WITHIN))
+        let socket = self.sockets.connect(&addresses, Some(ANSWER_WITHIN))?;
+        Ok(Link::over(Stream::Plain(socket)))
     }
 }
 

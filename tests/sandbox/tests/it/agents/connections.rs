@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::thread;
 
 use sandbox::agent::{Agent, Endpoint, Failure, Family, Localhost};
-use sandbox::{Answer, Remote, free_port};
+use sandbox::{Answer, Authority, Remote, free_port};
 use socket2::SockRef;
 
 use super::{FAMILIES, OK, receive, report};
@@ -165,6 +165,33 @@ fn the_first_address_of_localhost_is_tried_first() {
             assert!(reported.join().unwrap().is_success());
         });
     }
+}
+
+#[test]
+fn a_remote_with_tls_is_reached_once_its_authority_is_trusted() {
+    let authority = Authority::new();
+    let remote = Remote::start_tls(&authority);
+    let endpoint = Endpoint::remote(&remote.base_url()).unwrap();
+    let reported = report(&Agent::to(Family::ThundraPython, endpoint.clone()));
+    assert_eq!(reported.failure(), Some(&Failure::Other("no authority is trusted".to_owned())));
+    let other = endpoint.clone().trusting(Authority::new().pem_file()).unwrap();
+    let reported = report(&Agent::to(Family::ThundraPython, other));
+    let failure = reported.failure().unwrap().to_string();
+    assert!(failure.contains("invalid peer certificate"), "{failure}");
+    let endpoint = endpoint.trusting(authority.pem_file()).unwrap();
+    let agent = Agent::to(Family::ThundraPython, endpoint);
+    let attempts = [report(&agent), report(&agent)].map(|it| it.attempts[0].clone());
+    assert_eq!(attempts.clone().map(|attempt| attempt.outcome), [Ok(200), Ok(200)]);
+    assert_eq!(attempts.map(|attempt| attempt.reused), [false, true]);
+}
+
+#[test]
+fn a_file_without_certificates_can_not_be_trusted() {
+    let endpoint = Endpoint::remote("https://localhost/v1").unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let message = endpoint.trusting(file.as_ref()).unwrap_err();
+    let expected = format!("cannot trust the certificates in {file}: there are none");
+    assert_eq!(message, expected);
 }
 
 #[test]

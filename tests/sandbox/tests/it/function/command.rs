@@ -129,7 +129,7 @@ fn what_can_not_work_is_one_line_and_a_failure() {
     assert_eq!(text, format!("sandbox: {why}\n"));
     let (code, _, text) = function(&["--report-to", "ftp://x"], &[]).end();
     assert_eq!(code, Some(2));
-    assert!(text.contains("the URL does not start with http://"), "{text}");
+    assert!(text.contains("the URL does not start with http:// or https://"), "{text}");
 }
 
 #[test]
