@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod command {
     pub mod bench;
     pub mod function;
+    pub mod course;
     pub mod quartiles;
     pub mod remote;
 }
@@ -35,6 +36,10 @@ Examples:
 
   One that fails at each:
     sandbox remote --dir /tmp/collector --answer 500
+
+  One that takes the first report without saying so, then answers 503 for a while, slowly:
+    sandbox remote --dir /tmp/collector --latency 200ms \\
+                   --answer reset@answer --answer 503 --answer 503 --answer 200
 
   What an extension adds to a cold start, beside the least that any extension must:
     cargo build --release --workspace

@@ -4,19 +4,22 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::{Answer, Authority, Received, Remote};
+use sandbox::{Authority, CutShort, Delivery, Fate, Item, KeepAlive, Pace, Received, Remote};
 use serde_json::{Map, Value, json};
 
-/// Runs a remote collector that records every request
+use super::course::{Admission, Course, parse_admission, parse_course, parse_duration, parse_pace};
+
+/// Runs a remote collector that records every request, and fails as it is told to
 ///
 /// Prints one line of JSON when it listens, `{"url": "https://localhost:PORT/v1", "ca":
-/// "DIR/ca.pem"}`, and answers every request as --answer says. Before each answer it appends one
-/// line to DIR/requests.jsonl, `{"method", "path", "headers": {NAME: VALUE}, "body_base64"}`, so
-/// whoever has the answer finds the line. Ends when its standard input closes, or on a signal; so
-/// give it one that stays open, where the shell gives background jobs none.
+/// "DIR/ca.pem"}`, and answers requests as --answer says. Before each answer it appends one line to
+/// DIR/requests.jsonl, `{"method", "path", "headers": {NAME: VALUE}, "body_base64"}`, so whoever has
+/// the answer finds the line. Ends when its standard input closes, or on a signal; so give it one
+/// that stays open, where the shell gives background jobs none.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Serve HTTPS, with a certificate for localhost and 127.0.0.1 of the authority in DIR/ca.pem
@@ -27,19 +30,53 @@ pub struct Arguments {
     #[arg(long)]
     dir: PathBuf,
 
-    /// What every request is answered: a status from 200 to 599 (200 comes with the body `{}`,
-    /// others without one), or `hang` for no answer while the connection lasts
-    #[arg(long, value_name = "STATUS|hang", default_value = "200", value_parser = parse_answer)]
-    answer: Answer,
-}
+    /// What a request is answered; repeated, what the first, the second, ... is, and the last stays
+    ///
+    /// STATUS from 200 to 599 (200 comes with the body `{}`, others without one); `hang` for no
+    /// answer while the connection lasts; `reset` for a TCP reset in its place; `half` for the
+    /// beginning of a 200 and a close, `half-reset` for one and a reset. Or END@MOMENT, to leave the
+    /// connection at a moment of the request: END is `close`, `reset` or `hang`, MOMENT is `bytes:N`
+    /// (N bytes of the request were read), `head` (its head was), `body:N` (N bytes of its body
+    /// were), `answer` (all of it, before the answer) or `answered` (after a 200). Requests count in
+    /// the order of their first bytes.
+    #[arg(long, value_name = "ANSWER", default_value = "200", value_parser = parse_course)]
+    answer: Vec<Course>,
 
-fn parse_answer(text: &str) -> Result<Answer, String> {
-    match text.parse() {
-        _ if text == "hang" => Ok(Answer::Hang),
-        Ok(200) => Ok(Answer::ok()),
-        Ok(status @ 200..=599) => Ok(Answer::status(status)),
-        _ => Err("neither a status from 200 to 599 nor `hang`".to_owned()),
-    }
+    /// What a connection meets: `serve`, or before anything is read `close`, `reset` or `hang`;
+    /// repeated, what the first, the second, ... meets, and the last stays
+    #[arg(long, value_name = "ADMISSION", default_value = "serve", value_parser = parse_admission)]
+    accept: Vec<Admission>,
+
+    /// How long each answer waits, such as 200ms or 2s; a client that does not wait so long is not
+    /// answered, but its request is taken all the same
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    latency: Option<Duration>,
+
+    /// How fast requests are read: so many bytes and then a pause, such as 1024/100ms
+    #[arg(long, value_name = "BYTES/PAUSE", value_parser = parse_pace)]
+    read_pace: Option<Pace>,
+
+    /// How fast answers are written, such as 1/10ms for byte by byte
+    #[arg(long, value_name = "BYTES/PAUSE", value_parser = parse_pace)]
+    write_pace: Option<Pace>,
+
+    /// Close each connection after so many answers, without saying so before
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
+    close_after: Option<u32>,
+
+    /// Close each connection that was idle for so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    close_idle_after: Option<Duration>,
+
+    /// When standard input closes, print one more line of JSON
+    ///
+    /// `{"requests", "undelivered", "cut_short": [{"connection", "path", "body_bytes"}], "items",
+    /// "repeated": [ITEM]}`: requests that arrived whole; those of them whose client had gone
+    /// before the answer; those that did not arrive whole; different items that were answered with a
+    /// 2xx, and those of them that came more than once. Items are the elements of a body that is an
+    /// array, or of its data.allMonitoringData.
+    #[arg(long)]
+    report: bool,
 }
 
 pub fn run(arguments: &Arguments) -> io::Result<()> {
@@ -54,21 +91,54 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
     } else {
         (Remote::start(), None)
     };
-    record(&remote, requests, arguments.answer.clone());
+    script(&remote, arguments);
+    record(&remote, requests, arguments);
     println!("{}", announcement(&remote, authority_file.as_deref()));
     io::stdout().flush()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
+    if arguments.report {
+        println!("{}", report(&remote));
+    }
     Ok(())
 }
 
-fn record(remote: &Remote, requests: File, answer: Answer) {
+fn script(remote: &Remote, arguments: &Arguments) {
+    let courses = arguments.answer.clone();
+    if courses.iter().any(|course| course.cut.is_some()) {
+        remote.cut_with(move |request| nth(&courses, request).cut);
+    }
+    let admissions = arguments.accept.clone();
+    remote.refuse_with(move |connection| nth(&admissions, connection).0);
+    if let Some(pace) = arguments.read_pace {
+        remote.read_at(pace);
+    }
+    let mut keep_alive = KeepAlive::default();
+    if let Some(most) = arguments.close_after {
+        keep_alive = keep_alive.requests(most as usize);
+    }
+    if let Some(longest) = arguments.close_idle_after {
+        keep_alive = keep_alive.idle(longest);
+    }
+    remote.keep_alive(keep_alive);
+}
+
+fn record(remote: &Remote, requests: File, arguments: &Arguments) {
     let requests = Mutex::new(requests);
+    let courses = arguments.answer.clone();
+    let (pace, latency) = (arguments.write_pace, arguments.latency);
     remote.answer_with(move |received| {
         let line = format!("{}\n", line(received));
         let mut requests = requests.lock().expect("a write that failed was the last");
         requests.write_all(line.as_bytes()).expect("cannot write to requests.jsonl");
-        answer.clone()
+        let answer = nth(&courses, received.number).answer.clone();
+        let answer = pace.map_or(answer.clone(), |pace| answer.at_pace(pace));
+        latency.map_or(answer.clone(), |latency| answer.after(latency))
     });
+}
+
+/// The one at this place, or the last.
+fn nth<T>(all: &[T], place: usize) -> &T {
+    all.get(place).or(all.last()).expect("an option with a default has a value")
 }
 
 fn announcement(remote: &Remote, authority_file: Option<&Path>) -> Value {
@@ -86,5 +156,24 @@ fn line(received: &Received) -> Value {
         "path": received.path,
         "headers": received.headers.iter().map(header).collect::<Map<_, _>>(),
         "body_base64": STANDARD.encode(&received.body),
+    })
+}
+
+fn report(remote: &Remote) -> Value {
+    let (received, cut_short) = (remote.received(), remote.cut_short());
+    let undelivered = received.iter().filter(|it| it.fate == Fate::Undelivered).count();
+    let cut = |it: &CutShort| {
+        let path = it.head.as_ref().map(|head| &head.path);
+        json!({ "connection": it.connection, "path": path, "body_bytes": it.body.len() })
+    };
+    let items: Vec<Item> = received.iter().flat_map(|it| Item::of(&it.body)).collect();
+    let delivery = Delivery::of(&received, &items);
+    let repeated: Vec<String> = delivery.repeated.iter().map(Item::to_string).collect();
+    json!({
+        "requests": received.len(),
+        "undelivered": undelivered,
+        "cut_short": cut_short.iter().map(cut).collect::<Vec<_>>(),
+        "items": delivery.once.len() + repeated.len(),
+        "repeated": repeated,
     })
 }

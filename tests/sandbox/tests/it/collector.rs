@@ -1,8 +1,10 @@
 //! `sandbox remote`, used as a script would use it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
 use serde_json::{Value, json};
@@ -12,6 +14,12 @@ use crate::{A_MOMENT, SANDBOX, SOON, tls};
 
 /// The collector and the line it announces itself with.
 fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
+    let (child, _, announced) = start_reading(home, options);
+    (child, announced)
+}
+
+/// As [`start`], with what the collector prints afterwards.
+fn start_reading(home: &TempDir, options: &[&str]) -> (Child, BufReader<ChildStdout>, Value) {
     let mut child = Command::new(SANDBOX)
         .args(["remote", "--dir"])
         .arg(home.path().join("collector"))
@@ -21,8 +29,9 @@ fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    (child, serde_json::from_str(&line).unwrap())
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    (child, output, serde_json::from_str(&line).unwrap())
 }
 
 fn port(announced: &Value) -> u16 {
@@ -108,6 +117,66 @@ fn an_answer_that_means_nothing_is_refused() {
         let output = Command::new(SANDBOX).args(["remote", "--dir", "x", &told]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{answer}");
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(error.contains("neither a status from 200 to 599 nor `hang`"), "{error}");
+        assert!(error.contains("neither a status from 200 to 599 nor `hang`, `reset`"), "{error}");
     }
+}
+
+/// The status of the answer to a request on a fresh connection, or `None` if none came.
+fn status(announced: &Value, body: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port(announced))).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let length = body.len();
+    let request = format!("POST /v1/x HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    line.strip_suffix("\r\n")?.split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn the_first_requests_and_connections_meet_what_is_said_of_them_and_the_last_word_stays() {
+    let home = TempDir::new().unwrap();
+    let script = ["--answer=503", "--answer=reset@body:1", "--answer=202", "--accept=reset"];
+    let (child, announced) = start(&home, &[script.as_slice(), &["--accept=serve"]].concat());
+    let statuses = [(); 5].map(|()| status(&announced, "[1]"));
+    assert_eq!(statuses, [None, Some(503), None, Some(202), Some(202)]);
+    assert_eq!(requests(&home).len(), 3, "what was cut short is not among the requests");
+    end(child);
+}
+
+#[test]
+fn limits_paces_and_latency_are_those_of_the_command_line() {
+    let home = TempDir::new().unwrap();
+    let script = ["--close-after=1", "--latency=100ms", "--write-pace=8/1ms", "--read-pace=8/1ms"];
+    let (child, announced) = start(&home, &script);
+    let mut connection = Connection::open(port(&announced));
+    let started = Instant::now();
+    connection.send(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(connection.response().status, 200);
+    // The latency, at least four pauses within the request and eight within the answer.
+    assert!(started.elapsed() >= Duration::from_millis(112));
+    assert!(connection.is_closed(SOON));
+    end(child);
+}
+
+#[test]
+fn the_report_tells_what_arrived_how_often_and_what_did_not() {
+    let home = TempDir::new().unwrap();
+    let script = ["--report", "--answer=reset@answer", "--answer=reset@body:1", "--answer=200"];
+    let (mut child, mut output, announced) = start_reading(&home, &script);
+    for body in ["[1,2]", "[3]", "[2,4]"] {
+        status(&announced, body);
+    }
+    drop(child.stdin.take());
+    let mut report = String::new();
+    output.read_line(&mut report).unwrap();
+    let expected = json!({
+        "requests": 2,
+        "undelivered": 0,
+        "cut_short": [{ "connection": 1, "path": "/v1/x", "body_bytes": 1 }],
+        "items": 3,
+        "repeated": ["2"],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&report).unwrap(), expected);
+    end(child);
 }
