@@ -3,12 +3,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use sandbox::agent::Connection;
-use sandbox::{Cause, Cut, CutShort, End, Fate, Moment, Remote};
+use sandbox::{Authority, Cause, Cut, CutShort, End, Fate, Moment, Pace, Remote};
 
 use crate::remote::{GET, check_closed, check_reset, connect, port};
-use crate::{A_MOMENT, SOON};
+use crate::{A_MOMENT, SOON, tls};
 
 const POST: &[u8] = b"POST /v1/x HTTP/1.1\r\nContent-Length: 6\r\n\r\nabcdef";
 
@@ -172,4 +173,25 @@ fn a_request_that_its_client_cuts_short_is_kept_as_far_as_it_came() {
     drop(stream);
     let cause = Cause::Client("closed after 4 of 6 bytes of the body".to_owned());
     check_cut_short(&remote, Some("/v1/x"), b"abcd", &cause);
+}
+
+#[test]
+fn with_tls_moments_count_the_bytes_of_the_request() {
+    let authority = Authority::new();
+    let remote = Remote::start_tls(&authority);
+    remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
+    let client = || tls::connect(authority.pem_file(), "localhost", port(&remote)).unwrap();
+    let refused = client().write_all(POST).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionReset);
+    let (in_body, go_on) = standstill(&remote, Moment::BodyRead(2), 0);
+    remote.cut_with(|_| Some(Cut::at(Moment::BodyRead(3), End::Reset)));
+    remote.read_at(Pace::new(256, Duration::from_millis(1)));
+    let mut stream = client();
+    stream.write_all(POST).unwrap();
+    in_body.recv_timeout(SOON).unwrap();
+    go_on.send(()).unwrap();
+    check_reset(&mut stream);
+    let cut_short = &remote.wait_for_cut_short(1, SOON)[0];
+    assert_eq!((cut_short.connection, cut_short.body.as_slice()), (1, b"abc".as_slice()));
+    assert_eq!(cut_short.cause, Cause::Remote(End::Reset));
 }
