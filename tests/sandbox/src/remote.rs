@@ -100,8 +100,8 @@ impl Remote {
     }
 
     /// Runs the action at this moment of this request, on the thread of its connection, which
-    /// stands still meanwhile. With TLS, bytes count as they were before it, and the whole TLS
-    /// record of a byte was read from the connection.
+    /// stands still meanwhile; a panic in it closes the connection. With TLS, bytes count as they
+    /// are without it, and of the connection the whole TLS record of a byte was read.
     pub fn at(
         &self,
         moment: Moment,

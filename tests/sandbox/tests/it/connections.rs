@@ -1,7 +1,8 @@
 //! The remote's connections: idle ones, limits, outages, slowness.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::panic;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ fn idle(remote: &Remote) -> TcpStream {
 }
 
 /// One request and the answer of [`Answer::ok`].
-fn exchange(stream: &mut (impl std::io::Read + Write)) {
+fn exchange(stream: &mut (impl Read + Write)) {
     stream.write_all(GET).unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"{}") {
@@ -64,7 +65,7 @@ fn a_forgotten_connection_is_silent_until_the_client_sends() {
     let mut idle = idle(&remote);
     remote.forget_idle();
     idle.set_read_timeout(Some(A_MOMENT)).unwrap();
-    let silence = std::io::Read::read(&mut idle, &mut [0]).unwrap_err();
+    let silence = idle.read(&mut [0]).unwrap_err();
     assert_eq!(silence.kind(), ErrorKind::WouldBlock);
     idle.set_read_timeout(Some(SOON)).unwrap();
     idle.write_all(GET).unwrap();
@@ -100,7 +101,7 @@ fn a_request_that_takes_long_is_not_idle() {
     let mut stream = connect(&remote);
     stream.write_all(&GET[..1]).unwrap();
     stream.set_read_timeout(Some(A_MOMENT)).unwrap();
-    let silence = std::io::Read::read(&mut stream, &mut [0]).unwrap_err();
+    let silence = stream.read(&mut [0]).unwrap_err();
     assert_eq!(silence.kind(), ErrorKind::WouldBlock);
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.write_all(&GET[1..]).unwrap();
@@ -182,7 +183,7 @@ fn what_is_read_slowly_arrives_whole() {
 
 #[test]
 fn a_pace_of_nothing_is_refused() {
-    let message = std::panic::catch_unwind(|| Pace::new(0, SOON)).unwrap_err();
+    let message = panic::catch_unwind(|| Pace::new(0, SOON)).unwrap_err();
     assert_eq!(message.downcast_ref::<&str>(), Some(&"a pace of no bytes never ends"));
 }
 

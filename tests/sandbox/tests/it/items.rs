@@ -1,5 +1,8 @@
 //! Which items the remote accepted, and how often.
 
+use std::io::Write;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use sandbox::{Answer, Delivery, End, Item, Moment, Remote, agent};
@@ -35,7 +38,6 @@ fn items_are_told_apart_by_how_often_they_were_accepted() {
     assert!(!delivery.is_exact());
     let counts = "items: 1 once, 1 repeated, 2 missing, 1 unknown, 0 unconfirmed\n  repeated: ";
     assert!(delivery.to_string().starts_with(counts), "{delivery}");
-    assert!(remote.delivery(&[r#"{"id": 1}"#, r#"{"id": 2}"#]).unknown.len() == 1);
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn an_item_that_was_accepted_without_the_client_knowing_is_unconfirmed_until_it_
     let remote = Remote::start_scripted([Answer::ok().cut_after(0, End::Reset)]);
     let request = b"POST /v1/monitoring-data HTTP/1.1\r\nContent-Length: 3\r\n\r\n[7]";
     let mut stream = connect(&remote);
-    std::io::Write::write_all(&mut stream, request).unwrap();
+    stream.write_all(request).unwrap();
     check_reset(&mut stream);
     remote.wait_for_fates(1, SOON);
     let delivery = remote.delivery(&["7"]);
@@ -67,7 +69,7 @@ fn an_item_expected_twice_counts_as_one() {
 fn a_wait_for_items_ends_with_the_last_of_them() {
     let remote = Remote::start();
     post(&remote, "[1]");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waiting = scope.spawn(|| remote.wait_for_items(&["1", "2"], SOON));
         post(&remote, "[2]");
         assert_eq!(waiting.join().unwrap().once, items(&["1", "2"]));
@@ -88,11 +90,11 @@ fn a_wait_for_items_that_were_not_accepted_tells_which() {
 #[test]
 fn an_answer_that_is_on_its_way_does_not_confirm_yet() {
     let remote = Remote::start_scripted([Answer::ok().after(Duration::from_secs(3600))]);
-    let (recorded, is_recorded) = std::sync::mpsc::channel();
+    let (recorded, is_recorded) = mpsc::channel();
     remote.at(Moment::BeforeAnswer, 0, move |_| recorded.send(()).unwrap());
     let mut stream = connect(&remote);
     let request = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n[1]";
-    std::io::Write::write_all(&mut stream, request).unwrap();
+    stream.write_all(request).unwrap();
     is_recorded.recv_timeout(SOON).unwrap();
     assert_eq!(remote.delivery(&["1"]).unconfirmed, items(&["1"]));
 }
