@@ -199,15 +199,15 @@ impl Caged {
 
     fn admit(&self, group: &Arc<Group>) -> Result<(), String> {
         let state = self.state();
+        if *state == State::Ended {
+            // The cage is not dropped, so it was the interrupt.
+            leftovers::wait_for_the_exit();
+        }
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(group));
         for cgroup in &self.cgroups {
             move_in(group.pid(), cgroup)?;
         }
-        match *state {
-            State::Running => Ok(()),
-            State::Frozen => self.freezing.freeze(&self.groups()),
-            State::Ended => Err("the cage is gone".to_owned()),
-        }
+        if *state == State::Frozen { self.freezing.freeze(&self.groups()) } else { Ok(()) }
     }
 
     fn freeze(&self) {

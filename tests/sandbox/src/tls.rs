@@ -10,7 +10,8 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use tempfile::TempDir;
+
+use crate::leftovers::TempDir;
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

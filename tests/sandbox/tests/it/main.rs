@@ -14,6 +14,7 @@ mod function;
 mod connections;
 mod items;
 mod moments;
+mod leftovers;
 mod platform;
 mod process;
 mod proxy;

@@ -1,0 +1,181 @@
+//! A program that is ended by a signal leaves no process, cgroup or file behind.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sandbox::{Cage, FreezeBy, Launch, Limits, Process};
+use tempfile::TempDir;
+
+use crate::{FLOOR, SANDBOX, SOON};
+
+/// In the environment of all processes of one program, with a value of its own.
+const MARK: &str = "SANDBOX_TEST_MARK";
+
+/// Starts this test again as a program that is to be interrupted.
+fn program(test: &str, mark: &Path) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env(MARK, mark).env("TMPDIR", mark).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn is_the_program() -> bool {
+    env::var_os(MARK).is_some()
+}
+
+/// The program's side: all is made, and stays until the signal.
+fn wait_for_the_signal() {
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+fn wait_until_ready(program: &mut Child) {
+    let lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")), "it never was");
+}
+
+fn send(program: &Child, signal: Signal) {
+    kill_process(Pid::from_child(program), signal).unwrap();
+}
+
+#[track_caller]
+fn exit_code(program: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(status) = program.try_wait().unwrap() {
+            return status.code();
+        }
+        if Instant::now() >= deadline {
+            program.kill().unwrap();
+            panic!("the program outlives its signal");
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// The live processes with this mark.
+fn marked(mark: &Path) -> Vec<String> {
+    let expected = format!("{MARK}={}", mark.display());
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|it| it.path());
+    let is_marked = |process: &Path| {
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == expected.as_bytes())
+    };
+    processes.filter(|it| is_marked(it)).map(|it| it.display().to_string()).collect()
+}
+
+fn cgroups(pid: u32) -> String {
+    let name = format!("sandbox-{pid}-*");
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
+    String::from_utf8(found.stdout).unwrap()
+}
+
+fn held(mark: &Path) -> (Process, Process) {
+    let forks = mark.join("forks");
+    fs::write(&forks, "( while :; do :; done ) & echo forked; wait\n").unwrap();
+    let start = || Launch::of("/bin/bash").env("BASH_ENV", &forks).env(MARK, mark).name("forks");
+    let (one, two) = (start().start(), start().start());
+    one.wait_for_log("forked", SOON);
+    two.wait_for_log("forked", SOON);
+    fs::remove_file(forks).unwrap();
+    (one, two)
+}
+
+#[track_caller]
+fn leaves_nothing(test: &str, signal: Signal, by: FreezeBy) {
+    if is_the_program() {
+        sandbox::on_interrupt();
+        let mark = env::var_os(MARK).unwrap();
+        let cage = Cage::freezing_by(by, Limits::of_memory_mb(512));
+        let (frozen, free) = held(Path::new(&mark));
+        cage.admit(&frozen);
+        cage.freeze();
+        wait_for_the_signal();
+        drop((cage, frozen, free));
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let mut program = program(test, home.path());
+    wait_until_ready(&mut program);
+    assert_eq!(marked(home.path()).len(), 5, "the program, and two processes with a child each");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "a link for each");
+    send(&program, signal);
+    assert_eq!(exit_code(&mut program), Some(128 + signal.as_raw()));
+    assert_eq!(marked(home.path()), [""; 0]);
+    assert_eq!(cgroups(program.id()), "");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn sigint_removes_what_cgroup_v2_froze() {
+    let name = "leftovers::sigint_removes_what_cgroup_v2_froze";
+    leaves_nothing(name, Signal::INT, FreezeBy::CgroupV2);
+}
+
+#[test]
+fn sigterm_removes_what_cgroup_v1_froze() {
+    let name = "leftovers::sigterm_removes_what_cgroup_v1_froze";
+    leaves_nothing(name, Signal::TERM, FreezeBy::CgroupV1);
+}
+
+#[test]
+fn sighup_removes_what_signals_stopped() {
+    let name = "leftovers::sighup_removes_what_signals_stopped";
+    leaves_nothing(name, Signal::HUP, FreezeBy::Signals);
+}
+
+#[test]
+fn what_is_made_while_the_signal_comes_is_removed_too() {
+    if is_the_program() {
+        sandbox::on_interrupt();
+        let mark = env::var_os(MARK).unwrap();
+        let make = || {
+            loop {
+                let cage = Cage::new(Limits::of_memory_mb(512));
+                let sleep = Launch::of("/usr/bin/env").env(MARK, &mark).name("env").start();
+                cage.admit(&sleep);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(make);
+            scope.spawn(make);
+            wait_for_the_signal();
+        });
+        return;
+    }
+    let name = "leftovers::what_is_made_while_the_signal_comes_is_removed_too";
+    for _ in 0..10 {
+        let home = TempDir::new().unwrap();
+        let mut program = program(name, home.path());
+        wait_until_ready(&mut program);
+        send(&program, Signal::INT);
+        assert_eq!(exit_code(&mut program), Some(130));
+        assert_eq!(marked(home.path()), [""; 0]);
+        assert_eq!(cgroups(program.id()), "");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn an_interrupted_bench_leaves_no_extension() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = TempDir::new().unwrap();
+        let runner = format!("/usr/bin/env {MARK}={}", home.path().display());
+        let mut command = Command::new(SANDBOX);
+        command.args(["bench", "--runs", "1000000", "--extension", &format!("floor={FLOOR}")]);
+        let mut bench = command.env("SANDBOX_RUNNER", runner).spawn().unwrap();
+        let deadline = Instant::now() + SOON;
+        while marked(home.path()).is_empty() {
+            assert!(Instant::now() < deadline, "no extension started");
+        }
+        send(&bench, signal);
+        assert_eq!(exit_code(&mut bench), Some(128 + signal.as_raw()));
+        assert_eq!(marked(home.path()), [""; 0]);
+    }
+}
