@@ -70,6 +70,16 @@ fn marked(mark: &Path) -> Vec<String> {
     processes.filter(|it| is_marked(it)).map(|it| it.display().to_string()).collect()
 }
 
+/// What was killed with its group may take a moment to end.
+#[track_caller]
+fn wait_for_the_end_of_all(mark: &Path) {
+    let deadline = Instant::now() + SOON;
+    while !marked(mark).is_empty() {
+        assert!(Instant::now() < deadline, "still there: {:?}", marked(mark));
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
 fn cgroups(pid: u32) -> String {
     let name = format!("sandbox-{pid}-*");
     let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
@@ -107,7 +117,7 @@ fn leaves_nothing(test: &str, signal: Signal, by: FreezeBy) {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "a link for each");
     send(&program, signal);
     assert_eq!(exit_code(&mut program), Some(128 + signal.as_raw()));
-    assert_eq!(marked(home.path()), [""; 0]);
+    wait_for_the_end_of_all(home.path());
     assert_eq!(cgroups(program.id()), "");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
@@ -156,7 +166,7 @@ fn what_is_made_while_the_signal_comes_is_removed_too() {
         wait_until_ready(&mut program);
         send(&program, Signal::INT);
         assert_eq!(exit_code(&mut program), Some(130));
-        assert_eq!(marked(home.path()), [""; 0]);
+        wait_for_the_end_of_all(home.path());
         assert_eq!(cgroups(program.id()), "");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
@@ -176,6 +186,6 @@ fn an_interrupted_bench_leaves_no_extension() {
         }
         send(&bench, signal);
         assert_eq!(exit_code(&mut bench), Some(128 + signal.as_raw()));
-        assert_eq!(marked(home.path()), [""; 0]);
+        wait_for_the_end_of_all(home.path());
     }
 }
