@@ -1,5 +1,6 @@
 //! What holds all processes of one sandbox: they are frozen, limited, counted and ended together.
 
+mod caged;
 mod cgroup;
 mod cgroups;
 mod freezing;
@@ -8,18 +9,14 @@ mod limits;
 mod process_table;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-
+pub(crate) use self::caged::Caged;
 pub use self::limits::{CpuShare, Limits};
 
-use self::cgroup::Cgroup;
 use self::cgroups::Cgroups;
-use self::freezing::Freezing;
 use self::hierarchy::Hierarchies;
-use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove};
 use crate::process::Process;
 use crate::watch::Watch;
@@ -78,7 +75,7 @@ impl Cage {
                 accounting: cgroups.accounting(),
                 cgroups: cgroups.made(),
                 groups: Mutex::default(),
-                state: Mutex::new(State::Running),
+                state: Mutex::default(),
             });
             let remove = remove(Arc::downgrade(&caged));
             Ok::<_, Infallible>(((caged, cgroups.notes), remove))
@@ -131,7 +128,7 @@ impl Cage {
 
     #[must_use]
     pub fn is_frozen(&self) -> bool {
-        *self.caged.state() == State::Frozen
+        self.caged.is_frozen()
     }
 
     /// Of all processes since they are held, as the scheduler counts it.
@@ -171,116 +168,7 @@ impl Freezer {
 
     #[must_use]
     pub fn is_frozen(&self) -> bool {
-        *self.caged.state() == State::Frozen
-    }
-}
-
-pub struct Caged {
-    freezing: Freezing,
-    memory: Option<Arc<Cgroup>>,
-    accounting: Option<Arc<Cgroup>>,
-    cgroups: Vec<Arc<Cgroup>>,
-    groups: Mutex<Vec<Weak<Group>>>,
-    state: Mutex<State>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Frozen,
-    Ended,
-}
-
-impl Caged {
-    /// Lets the killed processes of this group end, also within a freeze.
-    pub fn release_killed(&self, group: Pid) {
-        self.freezing.release_killed(group);
-    }
-
-    fn admit(&self, group: &Arc<Group>) -> Result<(), String> {
-        let state = self.state();
-        if *state == State::Ended {
-            // The cage is not dropped, so it was the interrupt.
-            leftovers::wait_for_the_exit();
-        }
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(group));
-        for cgroup in &self.cgroups {
-            move_in(group.pid(), cgroup)?;
-        }
-        if *state == State::Frozen { self.freezing.freeze(&self.groups()) } else { Ok(()) }
-    }
-
-    fn freeze(&self) {
-        let frozen =
-            self.turn(State::Running, State::Frozen, || self.freezing.freeze(&self.groups()));
-        if let Err(why) = frozen {
-            panic!("can't freeze processes by {:?}: {why}", self.freezing.by());
-        }
-    }
-
-    fn thaw(&self) {
-        let thawed =
-            self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.groups()));
-        if let Err(why) = thawed {
-            panic!("can't thaw processes by {:?}: {why}", self.freezing.by());
-        }
-    }
-
-    fn turn(
-        &self,
-        from: State,
-        to: State,
-        act: impl FnOnce() -> Result<(), String>,
-    ) -> Result<(), String> {
-        let mut state = self.state();
-        if *state == from {
-            act()?;
-            *state = to;
-        }
-        Ok(())
-    }
-
-    fn cpu_time(&self) -> Duration {
-        let counted = self.accounting.as_ref().and_then(|cgroup| cgroups::cpu_time(cgroup));
-        counted.unwrap_or_else(|| {
-            let groups: Vec<Pid> = self.groups().iter().map(|group| group.pid()).collect();
-            process_table::members(&groups).into_iter().map(process_table::cpu_time).sum()
-        })
-    }
-
-    /// Killed first and thawed then, so that a frozen process never runs again.
-    fn end(&self) {
-        let mut state = self.state();
-        if *state == State::Ended {
-            return;
-        }
-        *state = State::Ended;
-        let groups = self.groups();
-        let empty = until(SETTLED_WITHIN, || {
-            let none = freezing::kill(&groups);
-            let empty = self.cgroups.iter().fold(none, |empty, cgroup| cgroup.kill() && empty);
-            // Of what stays frozen, the loop's end tells.
-            let _thawed = self.freezing.thaw(&groups);
-            empty
-        });
-        if !empty {
-            eprintln!("processes outlive their SIGKILL by {SETTLED_WITHIN:?}");
-        }
-        for cgroup in &self.cgroups {
-            remove_cgroup(cgroup);
-        }
-    }
-
-    /// Without those that were killed and reaped.
-    fn groups(&self) -> Vec<Arc<Group>> {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.retain(|group| group.upgrade().is_some_and(|group| !group.is_reaped()));
-        groups.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A state is set whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.caged.is_frozen()
     }
 }
 
@@ -290,36 +178,6 @@ fn remove(caged: Weak<Caged>) -> Remove {
             caged.end();
         }
     })
-}
-
-fn remove_cgroup(cgroup: &Cgroup) {
-    let mut removed = cgroup.remove();
-    until(SETTLED_WITHIN, || {
-        if removed.is_err() {
-            removed = cgroup.remove();
-        }
-        removed.is_ok()
-    });
-    if let Err(error) = removed {
-        eprintln!("can't remove a cgroup: {error}");
-    }
-}
-
-/// Repeated until there is none outside: one that is not yet moved may fork meanwhile.
-fn move_in(group: Pid, cgroup: &Cgroup) -> Result<(), String> {
-    let mut obstacle = None;
-    let moved = until(SETTLED_WITHIN, || {
-        let inside = cgroup.pids();
-        let mut outside = process_table::members(&[group]);
-        outside.retain(|pid| !inside.contains(pid));
-        obstacle = outside.iter().find_map(|pid| cgroup.admit(*pid).err());
-        outside.is_empty() || obstacle.is_some()
-    });
-    match obstacle {
-        Some(error) => Err(format!("moving it to its cgroup: {error}")),
-        None if moved => Ok(()),
-        None => Err(format!("it forks faster than it is moved for {SETTLED_WITHIN:?}")),
-    }
 }
 
 /// Gives `false` when the time is over.
