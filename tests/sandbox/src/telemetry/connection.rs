@@ -286,6 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn each_delivery_on_a_connection_has_its_own_time() {
+        let gate = Arc::new(Gate::default());
+        let remote = Remote::start();
+        let within = Duration::from_secs(1);
+        remote.answer_with(move |_| Answer::ok().after(within / 20));
+        let mut connection = connection(&remote, &gate, within);
+        deliver(&mut connection).unwrap();
+        assert!(gate.pause(within));
+        deliver(&mut connection).unwrap();
+        assert_eq!((remote.received().len(), remote.connections()), (2, 1));
+    }
+
+    #[test]
     fn time_spent_frozen_is_not_the_subscribers() {
         let gate = Arc::new(Gate::default());
         let remote = Remote::start();

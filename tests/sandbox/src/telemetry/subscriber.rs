@@ -245,3 +245,23 @@ fn tell(lost: Lost) -> Vec<u8> {
     };
     Event::LogsDropped(dropped).render(SystemTime::now(), Lines::AsStrings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_behind_a_batch_that_is_under_way_settles_with_it() {
+        let now = Instant::now();
+        let timeout = Duration::from_secs(60);
+        let mut queue = Queue::new(Limits { items: 1, bytes: 1, timeout });
+        queue.push(vec![1], now);
+        assert!(matches!(queue.turn(None), Some(Turn::Deliver { .. })));
+        let most_of_a_backlog = vec![2; 7 * 1024 * 1024];
+        queue.push(most_of_a_backlog.clone(), now);
+        queue.push(most_of_a_backlog, now);
+        assert_eq!((queue.recorded, queue.backlog.len(), queue.settled), (3, 1, 0));
+        queue.delivered();
+        assert_eq!(queue.settled, 2);
+    }
+}

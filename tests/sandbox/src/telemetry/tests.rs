@@ -309,6 +309,31 @@ fn what_is_dropped_is_told_and_with_what_is_delivered_adds_up() {
 }
 
 #[test]
+fn who_takes_no_platform_events_is_not_told_what_was_dropped() {
+    let remote = Remote::start();
+    let api = hurried();
+    subscribe(&api, "a", &request(port(&remote), &["function"]));
+    api.hold();
+    (0..12).for_each(|_| api.record(line("x".repeat(1024 * 1024))));
+    api.release();
+    flush(&api);
+    let records = batches(&remote.received()).concat();
+    assert!(records.len() < 12, "something was dropped");
+    assert!(records.iter().all(Value::is_string));
+}
+
+#[test]
+fn of_too_many_early_events_the_oldest_are_forgotten() {
+    let remote = Remote::start();
+    let api = TelemetryApi::new(ON_DEMAND);
+    (0..=EARLY_EVENTS_MAX).for_each(|number| api.record(line(number.to_string())));
+    subscribe(&api, "a", &request(port(&remote), &["function"]));
+    flush(&api);
+    let records = batches(&remote.received()).concat();
+    assert_eq!((records.len(), &records[0]), (EARLY_EVENTS_MAX, &json!("1")));
+}
+
+#[test]
 fn a_json_line_is_an_object_from_the_second_schema_on_if_the_log_format_is_json() {
     for (rules, schema, expected) in [
         (JSON, "2022-07-01", json!("{\"a\":1}")),
