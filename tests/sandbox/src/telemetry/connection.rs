@@ -322,12 +322,13 @@ mod tests {
     fn a_closed_gate_ends_a_delivery_that_is_under_way() {
         let gate = Arc::new(Gate::default());
         let remote = Remote::start_scripted([Answer::Hang]);
-        let mut connection = connection(&remote, &gate, SOON * 100);
+        let mut connection = connection(&remote, &gate, SOON);
         std::thread::scope(|scope| {
             let delivered = scope.spawn(|| deliver(&mut connection));
             remote.wait_for(1, SOON);
             gate.close();
-            assert!(delivered.join().unwrap().is_err());
+            let error = delivered.join().unwrap().unwrap_err().to_string();
+            assert_eq!(error, "closed in the head", "not that it took too long");
         });
         assert_eq!(deliver(&mut connection).unwrap_err().to_string(), "the sandbox is gone");
     }
