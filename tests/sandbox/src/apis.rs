@@ -15,15 +15,21 @@ use crate::reply::Reply;
 use crate::runtime_api::{Answered, RuntimeApi};
 use crate::script::PlatformScript;
 use crate::telemetry_api::TelemetryApi;
+use crate::timeline::{Event, Timeline};
 use crate::wire::Wire;
 
 pub struct Apis {
     pub extensions: ExtensionsApi,
     pub runtime: RuntimeApi,
     telemetry: TelemetryApi,
+    timeline: Timeline,
     calls: Vec<Call>,
+    /// The invocation that is under way.
+    pub serving: Option<String>,
     /// Connections that sent at least one byte.
     pub heard: usize,
+    /// The sandbox is dropped: nothing is waited for any more.
+    pub abandoned: bool,
     /// Processes that ended, of all generations.
     pub exits: Vec<Exit>,
     wire: Wire,
@@ -35,14 +41,18 @@ impl Apis {
         script: PlatformScript,
         externals: Externals,
         telemetry: TelemetryApi,
+        timeline: Timeline,
     ) -> Self {
         let wire = script.wire;
         Self {
             extensions: ExtensionsApi::new(Arc::clone(configuration), script, externals),
             runtime: RuntimeApi::new(Arc::clone(configuration), wire),
             telemetry,
+            timeline,
             calls: Vec::new(),
+            serving: None,
             heard: 0,
+            abandoned: false,
             exits: Vec::new(),
             wire,
         }
@@ -51,7 +61,14 @@ impl Apis {
     /// Takes a call and writes its answer, but for a next, which is answered later. False when the
     /// connection ends with it.
     pub fn call(&mut self, request: Request, at: Instant, from: &Accepted) -> bool {
+        let before = self.polls();
+        let registered = self.extensions.registered().len();
         let reply = self.route(&request, at, from).map(|reply| reply.over(self.wire));
+        for extension in &self.extensions.registered()[registered..] {
+            let (extension, events) = extension.described();
+            self.timeline.add(Event::Registered { extension, events });
+        }
+        self.tell_polls(&before);
         let status = reply.as_ref().map(|reply| reply.status);
         self.calls.push(Call::new(request, at, from.number, status));
         let answered = self.runtime.dispatch();
@@ -71,21 +88,42 @@ impl Apis {
         &self.calls
     }
 
-    /// When the extension made the call that waits for an event.
-    pub fn asked_at(&self, extension: &Extension) -> Instant {
-        extension.pending_call().map_or_else(Instant::now, |call| self.calls[call].at)
-    }
-
     /// All processes are new: what the old ones still send means nothing.
     pub fn reset(&mut self) {
         self.extensions.reset();
         self.runtime.reset();
+        self.serving = None;
     }
 
     /// Notes that calls from before were answered now.
     pub fn mark(&mut self, answered: &Answered) {
         for (call, status) in answered {
             self.calls[*call].status = Some(*status);
+        }
+    }
+
+    /// How often the runtime, and each extension, has asked for an event.
+    fn polls(&self) -> (usize, Vec<usize>) {
+        (self.runtime.nexts(), self.extensions.registered().iter().map(Extension::nexts).collect())
+    }
+
+    /// Tells who has asked for an event since then.
+    fn tell_polls(&self, (runtime, extensions): &(usize, Vec<usize>)) {
+        let done = self.serving.clone();
+        if self.runtime.nexts() > *runtime {
+            self.timeline.add(match &done {
+                Some(request_id) => Event::RuntimeDone { request_id: request_id.clone() },
+                None => Event::RuntimeReady,
+            });
+        }
+        for (extension, before) in self.extensions.registered().iter().zip(extensions) {
+            if extension.nexts() > *before {
+                let (extension, request_id) = (extension.name().to_owned(), done.clone());
+                self.timeline.add(match request_id {
+                    Some(request_id) => Event::ExtensionDone { extension, request_id },
+                    None => Event::ExtensionReady { extension },
+                });
+            }
         }
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::configuration::{Configuration, Initialization};
-use crate::extension::Extension;
 use crate::failure::Failure;
 use crate::generation::Exit;
 use crate::invocation::{Invocation, Reply};
@@ -32,11 +31,17 @@ pub struct Chronicle {
     pub telemetry: TelemetryApi,
     configuration: Arc<Configuration>,
     notes: Arc<Watch<Vec<String>>>,
+    /// Of all processes so far, in the order of their start.
+    pids: Arc<Watch<Vec<(Role, u32)>>>,
 }
 
 impl Chronicle {
-    pub fn start(configuration: Arc<Configuration>, telemetry: TelemetryApi) -> Self {
-        Self { timeline: Timeline::start(), telemetry, configuration, notes: Arc::default() }
+    pub fn new(
+        configuration: Arc<Configuration>,
+        telemetry: TelemetryApi,
+        timeline: Timeline,
+    ) -> Self {
+        Self { timeline, telemetry, configuration, notes: Arc::default(), pids: Arc::default() }
     }
 
     /// Something that was asked for and can't be had; told once.
@@ -50,6 +55,16 @@ impl Chronicle {
 
     pub fn notes(&self) -> Vec<String> {
         self.notes.read(Clone::clone)
+    }
+
+    pub fn executed(&self, process: &Role, pid: u32) {
+        self.pids.update(|pids| pids.push((process.clone(), pid)));
+    }
+
+    /// Of the process of this role that was started last.
+    pub fn pid_of(&self, process: &Role) -> Option<u32> {
+        self.pids
+            .read(|pids| pids.iter().rev().find(|(role, _)| role == process).map(|(_, pid)| *pid))
     }
 
     pub fn add(&self, event: Event) {
@@ -87,17 +102,8 @@ impl Chronicle {
         }));
     }
 
-    pub fn registered(&self, extension: &Extension) {
-        let registration = &extension.registration;
-        let (extension, events) = (registration.name.clone(), registration.events.clone());
-        self.add_at(registration.at, Event::Registered { extension, events });
-    }
-
     /// The runtime has asked for its first event, or never will.
     pub fn runtime_initialised(&self, phase: Phase, done: &Result<(), Failure>) {
-        if done.is_ok() {
-            self.add(Event::RuntimeReady);
-        }
         self.telemetry.record(Telemetry::InitRuntimeDone(InitRuntimeDone {
             initialization_type: self.initialization_type(),
             outcome: outcome_of(done),
@@ -176,7 +182,6 @@ impl Chronicle {
         reply: &Reply,
         duration: Duration,
     ) {
-        self.add(Event::RuntimeDone { request_id: request_id.to_owned() });
         let ago = |time: Duration| SystemTime::now() - time;
         let latency =
             Span { name: SpanName::ResponseLatency, start: ago(duration), duration: reply.latency };

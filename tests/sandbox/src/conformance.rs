@@ -50,6 +50,10 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Plays the scenarios, so many at a time, and returns what they showed in their order. `told` is
 /// called with each as soon as it is known.
+///
+/// # Panics
+///
+/// When `told` does.
 pub fn play(
     subject: &Subject,
     scenarios: &[Scenario],

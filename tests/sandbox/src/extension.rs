@@ -70,6 +70,11 @@ impl Extension {
         &self.registration.name
     }
 
+    /// Its name and the events it registered for.
+    pub fn described(&self) -> (String, Vec<String>) {
+        (self.registration.name.clone(), self.registration.events.clone())
+    }
+
     pub fn wants(&self, event: &str) -> bool {
         self.registration.events.iter().any(|wanted| wanted == event)
     }
@@ -86,14 +91,6 @@ impl Extension {
     /// The type it gave when it reported an error.
     pub fn error_reported(&self) -> Option<&str> {
         self.reported_error.as_deref()
-    }
-
-    /// The number of the call that waits for an event.
-    pub fn pending_call(&self) -> Option<usize> {
-        match self.state {
-            State::Ready(call, Some(_)) => Some(call),
-            _ => None,
-        }
     }
 
     pub fn is_ready(&self) -> bool {

@@ -23,6 +23,8 @@ pub enum Failure {
     /// The runtime reported that its init failed.
     Init(Outcome),
     TooManyExtensions,
+    /// The sandbox was dropped in the middle.
+    Abandoned,
 }
 
 impl Failure {
@@ -36,6 +38,7 @@ impl Failure {
             Self::Launch { process: Role::Runtime, .. } => "Runtime.InvalidEntrypoint",
             Self::Launch { .. } | Self::TooManyExtensions => "Extension.LaunchError",
             Self::Init(outcome) => outcome.error_type.as_deref().unwrap_or("Runtime.Unknown"),
+            Self::Abandoned => "Sandbox.Failure",
         };
         name.to_owned()
     }
@@ -75,6 +78,7 @@ impl Failure {
             Self::Launch { process, why } => {
                 format!("RequestId: {request_id} Error: can't start {process}: {why}")
             }
+            Self::Abandoned => "the sandbox was dropped".to_owned(),
             Self::TooManyExtensions => {
                 format!("RequestId: {request_id} Error: too many extensions")
             }

@@ -122,11 +122,12 @@ impl Generation {
         user: User,
     ) -> Result<(), Failure> {
         let (logging, whose) = (ground.chronicle.clone(), role.clone());
+        ground.chronicle.add(Event::Started { process: role.clone() });
         let process = launch
             .spawn(user, move |line| logging.line(&whose, line))
             .map_err(|error| launch_failure(&role, &error))?;
         ground.cage.admit(&process);
-        ground.chronicle.add(Event::Started { process: role.clone(), pid: process.pid() });
+        ground.chronicle.executed(&role, process.pid());
         let (apis, generation, whose) = (Arc::clone(&ground.apis), self.number, role.clone());
         process.on_exit(move |status| {
             let exit = Exit { generation, process: whose, status, at: Instant::now() };

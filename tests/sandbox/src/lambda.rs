@@ -1,6 +1,7 @@
 //! A local Lambda: one execution environment of one function, from init to shutdown.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ use crate::platform::Platform;
 use crate::runtime_event::CallerContext;
 use crate::setup::{Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
-use crate::timeline::{Entry, Event, Role};
+use crate::timeline::{Entry, Event, Role, Timeline};
 
 /// Far beyond any phase that the function's timeout and the platform's limits allow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,15 +47,16 @@ impl Lambda {
         let configuration = Arc::new(setup.configuration.clone());
         let telemetry = TelemetryApi::new(rules_of(&setup));
         let names = setup.extensions.iter().map(|file| file.name.clone()).collect();
+        let timeline = Timeline::start();
         let platform = Platform::serve(
-            setup.address,
+            TcpListener::bind(setup.address)?,
             &configuration,
             setup.script.clone(),
             Externals::Named(names),
-            telemetry.clone(),
-        )?;
+            (telemetry.clone(), timeline.clone()),
+        );
         let cage = Arc::new(cage_for(&setup));
-        let chronicle = Chronicle::start(configuration, telemetry);
+        let chronicle = Chronicle::new(configuration, telemetry, timeline);
         let mut notes = cage.notes().iter();
         notes.by_ref().for_each(|note| chronicle.note(note.clone()));
         let ground = Arc::new(Ground {
@@ -69,7 +71,10 @@ impl Lambda {
         let phases = Phases::new(Arc::clone(&ground));
         let thread =
             thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
-        Ok(Self { inbox: Some(inbox), thread: Some(thread), platform, ground })
+        let lambda = Self { inbox: Some(inbox), thread: Some(thread), platform, ground };
+        // Whatever the caller does next, it does in init.
+        lambda.wait_for("init", |event| matches!(event, Event::InitStarted { .. }).then_some(()));
+        Ok(lambda)
     }
 
     /// Invokes the function and waits until the invocation is over, for extensions too.
@@ -151,6 +156,12 @@ impl Lambda {
         self.platform.violations()
     }
 
+    /// Waits for the first of them, for tests that provoke one.
+    #[must_use]
+    pub fn wait_for_violation(&self) -> String {
+        self.platform.wait_for_violation(PATIENCE)
+    }
+
     /// What of the setup could not be had, and what is done instead.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -166,11 +177,13 @@ impl Lambda {
     /// The pid of the extension's process that was started last.
     #[must_use]
     pub fn pid_of(&self, extension: &str) -> Option<u32> {
-        let wanted = Role::Extension(extension.to_owned());
-        self.timeline().iter().rev().find_map(|entry| match &entry.event {
-            Event::Started { process, pid } if *process == wanted => Some(*pid),
-            _ => None,
-        })
+        self.ground.chronicle.pid_of(&Role::Extension(extension.to_owned()))
+    }
+
+    /// The same of the runtime, if it is a process.
+    #[must_use]
+    pub fn runtime_pid(&self) -> Option<u32> {
+        self.ground.chronicle.pid_of(&Role::Runtime)
     }
 
     /// CPU time that all processes have used so far, from the scheduler.
@@ -201,6 +214,7 @@ impl Lambda {
 
 impl Drop for Lambda {
     fn drop(&mut self) {
+        self.ground.apis.update(|apis| apis.abandoned = true);
         self.end();
         if thread::panicking() {
             eprintln!("the sandbox; {}", self.seen());

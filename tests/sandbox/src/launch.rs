@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -133,6 +133,7 @@ impl Launch {
         user: User,
         on_line: impl Fn(&str) + Send + Sync + 'static,
     ) -> io::Result<Process> {
+        check_format(&self.binary)?;
         let mut command = self.command(&self.binary);
         if user == User::Lambda {
             command.uid(LAMBDA_UID).gid(LAMBDA_GID);
@@ -148,6 +149,18 @@ impl Launch {
         }
         command
     }
+}
+
+/// Lambda executes the file itself, where the C library would hand one of no known format to a shell.
+fn check_format(path: &Path) -> io::Result<()> {
+    let mut start = Vec::new();
+    match fs::File::open(path) {
+        Ok(file) => file.take(4).read_to_end(&mut start)?,
+        // Whether it can be executed is for the system to say.
+        Err(_) => return Ok(()),
+    };
+    let known = start == b"\x7fELF" || start.starts_with(b"#!");
+    if known { Ok(()) } else { Err(rustix::io::Errno::NOEXEC.into()) }
 }
 
 fn command(path: &Path, runner: Option<&str>) -> Command {

@@ -50,8 +50,12 @@ Examples:
     AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001 sandbox function --agent node";
 
 fn main() -> ExitCode {
-    sandbox::on_interrupt();
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // A function dies of a signal as functions do, and has nothing to leave behind.
+    if !matches!(command, Command::Function(_)) {
+        sandbox::on_interrupt();
+    }
+    let done = match command {
         Command::Remote(arguments) => remote::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Function(arguments) => function::run(arguments),

@@ -95,6 +95,7 @@ impl Phases {
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.ground.apis.wait(left, |apis| match done(apis) {
             Some(found) => Some(Ok(found)),
+            None if apis.abandoned => Some(Err(Failure::Abandoned)),
             None => crash(apis, generation).map(Err),
         });
         waited.unwrap_or(Err(Failure::TimedOut(self.ground.setup.configuration.timeout)))

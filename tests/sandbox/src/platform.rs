@@ -1,8 +1,7 @@
 //! Lambda's side of the APIs, driven by the test, event by event and without any process of its
 //! own. What drives it as Lambda does is `Lambda`.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +17,7 @@ use crate::messages::Messages;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
 use crate::telemetry_api::TelemetryApi;
+use crate::timeline::Timeline;
 use crate::watch::Watch;
 
 /// How long an extension may take to ask for its next event; far beyond what any needs.
@@ -50,25 +50,24 @@ impl Platform {
             Some(name) => Externals::Named(vec![name.clone()]),
             None => Externals::Anyone,
         };
-        let telemetry = TelemetryApi::unsupported();
-        Self::serve(ANY_PORT, &Arc::new(configuration), script, externals, telemetry)
-            .unwrap_or_else(|error| panic!("can't listen on {ANY_PORT}: {error}"))
+        let socket = TcpListener::bind(ANY_PORT).expect("a free port on loopback");
+        let told = (TelemetryApi::unsupported(), Timeline::start());
+        Self::serve(socket, &Arc::new(configuration), script, externals, told)
     }
 
     pub(crate) fn serve(
-        address: SocketAddr,
+        socket: TcpListener,
         configuration: &Arc<Configuration>,
         script: PlatformScript,
         externals: Externals,
-        telemetry: TelemetryApi,
-    ) -> io::Result<Self> {
-        let apis = Apis::new(configuration, script.clone(), externals, telemetry);
+        (telemetry, timeline): (TelemetryApi, Timeline),
+    ) -> Self {
+        let apis = Apis::new(configuration, script.clone(), externals, telemetry, timeline);
         let apis = Arc::new(Watch::new(apis));
         let serving = Arc::clone(&apis);
-        let socket = TcpListener::bind(address)?;
         let listener =
             Listener::start_on(socket, "platform", move |accepted| serve(&accepted, &serving));
-        Ok(Self { listener, configuration: Arc::clone(configuration), script, apis })
+        Self { listener, configuration: Arc::clone(configuration), script, apis }
     }
 
     pub(crate) fn apis(&self) -> &Arc<Watch<Apis>> {

@@ -20,6 +20,7 @@ pub struct RuntimeApi {
     configuration: Arc<Configuration>,
     wire: Wire,
     state: State,
+    nexts: usize,
     /// Nexts that wait for an event: the calls' numbers, and where to answer.
     polls: VecDeque<(usize, Accepted)>,
     restore_poll: Option<(usize, Accepted)>,
@@ -64,6 +65,7 @@ impl RuntimeApi {
             configuration,
             wire,
             state: State::Started,
+            nexts: 0,
             polls: VecDeque::new(),
             restore_poll: None,
             queued: VecDeque::new(),
@@ -102,6 +104,11 @@ impl RuntimeApi {
     pub fn hang_up(&mut self, connection: usize) {
         self.polls.retain(|(_, poll)| poll.number != connection);
         self.restore_poll.take_if(|(_, poll)| poll.number == connection);
+    }
+
+    /// How often it has asked for an event, or to be restored.
+    pub fn nexts(&self) -> usize {
+        self.nexts
     }
 
     /// Whether the runtime waits for an event.
@@ -167,6 +174,7 @@ impl RuntimeApi {
             return Err(self.refuse_transition("Ready"));
         }
         self.polls.push_back((number, from.clone()));
+        self.nexts += 1;
         self.state = State::Ready;
         Ok(())
     }
@@ -176,6 +184,7 @@ impl RuntimeApi {
             return Err(self.refuse_transition("RestoreReady"));
         }
         self.restore_poll = Some((number, from.clone()));
+        self.nexts += 1;
         self.state = State::RestoreReady;
         Ok(())
     }

@@ -32,9 +32,9 @@ pub enum Event {
     InitStarted {
         phase: &'static str,
     },
+    /// Executed, or about to be.
     Started {
         process: Role,
-        pid: u32,
     },
     Registered {
         extension: String,
@@ -171,7 +171,7 @@ impl Display for Event {
                 f.write_str("INIT again, within the invocation")
             }
             Self::InitStarted { phase } => write!(f, "INIT (phase {phase})"),
-            Self::Started { process, pid } => write!(f, "  {process} started, pid {pid}"),
+            Self::Started { process } => write!(f, "  {process} started"),
             Self::Registered { extension, events } if events.is_empty() => {
                 write!(f, "  {extension} registered for no event")
             }

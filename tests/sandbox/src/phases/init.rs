@@ -4,16 +4,15 @@
 use std::time::Instant;
 
 use super::Phases;
-use crate::apis::Apis;
 use crate::configuration::Initialization;
-use crate::extension::Kind;
+use crate::extension::{Extension, Kind};
 use crate::extensions_api::EXTENSIONS_MAX;
 use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::setup::ExtensionFile;
 use crate::telemetry::record;
 use crate::telemetry::term::{ErrorType, ExtensionState, Phase};
-use crate::timeline::{Event, Role};
+use crate::timeline::Role;
 
 impl Phases {
     /// The init that nobody waits for yet. When it fails it is repeated with the first invocation.
@@ -34,7 +33,6 @@ impl Phases {
     pub(super) fn init(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
         self.generations += 1;
-        self.ground.apis.update(Apis::reset);
         self.ground.chronicle.init_started(phase);
         let mut generation = Generation::new(self.generations);
         let launched = generation.start_extensions(&self.ground);
@@ -69,16 +67,10 @@ impl Phases {
     }
 
     fn await_registrations(&self, deadline: Instant) -> Result<(), Failure> {
-        let mut told = 0;
         self.wait(deadline, |apis| {
-            let registered = apis.extensions.registered();
-            for extension in &registered[told..] {
-                self.ground.chronicle.registered(extension);
-            }
-            told = registered.len();
-            let externals =
-                registered.iter().filter(|extension| extension.kind == Kind::External).count();
-            (externals == self.ground.setup.extensions.len()).then_some(())
+            let registered = apis.extensions.registered().iter();
+            let externals = registered.filter(|extension| extension.kind == Kind::External);
+            (externals.count() == self.ground.setup.extensions.len()).then_some(())
         })
     }
 
@@ -92,18 +84,8 @@ impl Phases {
     }
 
     fn await_first_nexts(&self, deadline: Instant) -> Result<(), Failure> {
-        let mut told: Vec<String> = Vec::new();
         self.wait(deadline, |apis| {
-            let extensions = apis.extensions.registered();
-            for extension in extensions.iter().filter(|extension| extension.is_ready()) {
-                let name = extension.name().to_owned();
-                if !told.contains(&name) {
-                    told.push(name.clone());
-                    let at = apis.asked_at(extension);
-                    self.ground.chronicle.add_at(at, Event::ExtensionReady { extension: name });
-                }
-            }
-            (told.len() == extensions.len()).then_some(())
+            apis.extensions.registered().iter().all(Extension::is_ready).then_some(())
         })
     }
 

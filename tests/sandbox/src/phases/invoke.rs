@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Order, Phases};
+use crate::extension::Extension;
 use crate::failure::Failure;
 use crate::invocation::{Invocation, Reply};
 use crate::reply;
@@ -95,6 +96,7 @@ impl Phases {
             context: order.context.clone(),
         };
         self.ground.apis.update(|apis| {
+            apis.serving = Some(order.request_id.clone());
             let trace = event.context.trace_id.clone();
             let invoke = || {
                 let id = &event.request_id;
@@ -131,7 +133,6 @@ impl Phases {
     fn await_ends(&self, run: &mut Run<'_>) -> Result<(), Failure> {
         let Order { request_id, context, .. } = run.order;
         let (started, reply, runtime_done) = (run.started, &run.reply, &mut run.runtime_done);
-        let mut done: Vec<String> = Vec::new();
         self.wait(run.deadline, |apis| {
             if runtime_done.is_none() && apis.runtime.is_ready() {
                 let at = Instant::now();
@@ -140,19 +141,9 @@ impl Phases {
                     self.ground.chronicle.runtime_done(request_id, context, reply, at - started);
                 }
             }
-            let mut all = runtime_done.is_some();
-            for extension in apis.extensions.registered().iter().filter(|it| it.wants("INVOKE")) {
-                all &= extension.is_ready();
-                let name = extension.name().to_owned();
-                if extension.is_ready() && !done.contains(&name) {
-                    done.push(name.clone());
-                    let at = apis.asked_at(extension);
-                    let request_id = request_id.clone();
-                    let event = Event::ExtensionDone { extension: name, request_id };
-                    self.ground.chronicle.add_at(at, event);
-                }
-            }
-            all.then_some(())
+            let waited_for = |extension: &&Extension| extension.wants("INVOKE");
+            let mut waited_for = apis.extensions.registered().iter().filter(waited_for);
+            (runtime_done.is_some() && waited_for.all(Extension::is_ready)).then_some(())
         })
     }
 

@@ -39,6 +39,9 @@ fn invoke(ground: &Ground, generation: Option<usize>, order: &Order) {
         apis.mark(&answered);
     });
     let outcome = ground.apis.wait(timeout, |apis| {
+        if apis.abandoned {
+            return Some(Err(Failure::Abandoned));
+        }
         let posted = apis.runtime.outcome(&order.request_id).cloned().map(Ok);
         posted.or_else(|| generation.and_then(|it| crash(apis, it)).map(Err))
     });

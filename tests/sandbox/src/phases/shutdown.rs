@@ -55,6 +55,9 @@ impl Phases {
     pub(super) fn shut_down(&mut self, reason: &str) -> ShutdownReport {
         self.ground.thaw();
         let started = Instant::now();
+        if self.ground.apis.read(|apis| apis.abandoned) {
+            self.kill();
+        }
         let Some(mut generation) = self.generation.take() else {
             let reason = reason.to_owned();
             return ShutdownReport { reason, duration: Duration::ZERO, processes: Vec::new() };
@@ -64,9 +67,14 @@ impl Phases {
         let deadline = started + budget;
         let mut fates = vec![self.end_runtime(&generation, started, budget)];
         generation.stop_function();
-        self.ground.chronicle.telemetry.flush(deadline.saturating_duration_since(Instant::now()));
+        // A subscriber that takes nothing any more must not eat the others' time.
+        let share = started + self.ground.setup.limits.runtime_shutdown.min(budget);
+        let left = share.saturating_duration_since(Instant::now());
+        self.ground.chronicle.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
         let processes = self.reap(&generation, fates);
+        // Here and not at the next init, whose first calls may come before its thread has a turn.
+        self.ground.apis.update(Apis::reset);
         let duration = started.elapsed();
         self.ground.chronicle.add(Event::ShutdownEnded { duration });
         ShutdownReport { reason: reason.to_owned(), duration, processes }
@@ -145,7 +153,7 @@ impl Phases {
                     || self.tell(apis, fate, reason, ends_at) == Told::Never;
                 all &= over;
             }
-            all.then_some(())
+            (all || apis.abandoned).then_some(())
         });
         for fate in &mut fates {
             self.kill_if_left(generation, fate);

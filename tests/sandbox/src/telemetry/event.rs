@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::telemetry::record::{
-    Dropped, End, Extension, InitReport, InitRuntimeDone, InitStart, Report, RestoreReport,
+    Dropped, Extension, InitReport, InitRuntimeDone, InitStart, Report, RestoreReport,
     RestoreRuntimeDone, RestoreStart, RuntimeDone, Start, TelemetrySubscription,
 };
 
@@ -38,12 +38,6 @@ pub enum Event {
     RestoreReport(RestoreReport),
     #[serde(rename = "platform.logsDropped")]
     LogsDropped(Dropped),
-    /// Of the Logs API only: `RequestId: … Process exited before completing request`.
-    #[serde(rename = "platform.fault")]
-    Fault(String),
-    /// Of the Logs API only.
-    #[serde(rename = "platform.end")]
-    End(End),
     /// A line that the runtime wrote, without its line feed.
     #[serde(rename = "function")]
     FunctionLine(String),
@@ -84,13 +78,11 @@ enum ObjectLine<'a> {
 }
 
 impl Event {
-    /// `None` for what the Telemetry API does not know.
-    pub fn category(&self) -> Option<Category> {
+    pub fn category(&self) -> Category {
         match self {
-            Self::FunctionLine(_) => Some(Category::Function),
-            Self::ExtensionLine(_) => Some(Category::Extension),
-            Self::Fault(_) | Self::End(_) => None,
-            _ => Some(Category::Platform),
+            Self::FunctionLine(_) => Category::Function,
+            Self::ExtensionLine(_) => Category::Extension,
+            _ => Category::Platform,
         }
     }
 
@@ -167,13 +159,5 @@ mod tests {
     fn an_object_over_many_lines_is_shown_on_one() {
         let event = Event::FunctionLine("{\n\"a\":\r\n1}".to_owned());
         check(&event, Lines::AsObjects, r#""type":"function","record":{ "a":  1}"#);
-    }
-
-    #[test]
-    fn a_fault_is_a_string_and_of_no_category_of_this_api() {
-        let fault = Event::Fault("RequestId: 1 Process exited".to_owned());
-        let expected = r#""type":"platform.fault","record":"RequestId: 1 Process exited""#;
-        check(&fault, Lines::AsObjects, expected);
-        assert_eq!(fault.category(), None);
     }
 }

@@ -208,12 +208,6 @@ pub struct Dropped {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct End {
-    pub request_id: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_and_what_ended_are_counted_and_named() {
+    fn what_was_lost_is_counted() {
         check(
             &Event::LogsDropped(Dropped {
                 dropped_bytes: 549,
@@ -406,10 +400,6 @@ mod tests {
                 reason: "why".to_owned(),
             }),
             r#""type":"platform.logsDropped","record":{"droppedBytes":549,"droppedRecords":3,"reason":"why"}"#,
-        );
-        check(
-            &Event::End(End { request_id: "1".to_owned() }),
-            r#""type":"platform.end","record":{"requestId":"1"}"#,
         );
     }
 }

@@ -100,7 +100,7 @@ impl Subscriber {
 
     /// Ignores what it did not ask for. Never waits for the wire.
     pub fn take(&self, at: SystemTime, event: &Event) {
-        if event.category().is_some_and(|category| self.types.contains(&category)) {
+        if self.types.contains(&event.category()) {
             let entry = event.render(at, self.lines);
             self.queue.update(|queue| queue.push(entry, Instant::now()));
         }

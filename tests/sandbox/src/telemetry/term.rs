@@ -82,7 +82,6 @@ pub enum ExtensionState {
     Running,
     InitError(ErrorType),
     ExitError(ErrorType),
-    ShutdownFailed,
     Exited,
     LaunchError(ErrorType),
 }
@@ -155,13 +154,12 @@ mod tests {
     #[test]
     fn every_state_of_an_extension_is_written_as_aws_does() {
         use ExtensionState::{
-            ExitError, Exited, InitError, LaunchError, Ready, Registered, Running, ShutdownFailed,
-            Started,
+            ExitError, Exited, InitError, LaunchError, Ready, Registered, Running, Started,
         };
-        let states = [Started, Registered, Ready, Running, ShutdownFailed, Exited];
+        let states = [Started, Registered, Ready, Running, Exited];
         check(
             &states,
-            &["Started", "Registered", "Ready", "Running", "ShutdownFailed", "Exited"]
+            &["Started", "Registered", "Ready", "Running", "Exited"]
                 .map(|state| format!(r#"{{"state":"{state}"}}"#))
                 .each_ref()
                 .map(String::as_str),

@@ -1,36 +1,80 @@
-//! The phases of an environment, with real extensions and a function.
+//! The phases of an environment, with real processes and, where a test says each word itself, with
+//! raw calls.
+
+mod environments;
+mod failures;
+mod freezing;
+mod init;
+mod invocations;
+mod processes;
+mod puppet;
+mod runtime_calls;
+mod shutdown;
+mod telemetry;
 
 use std::time::Duration;
 
 use sandbox::agent::{Agent, Endpoint, Family};
 use sandbox::function::Function;
-use sandbox::{Event, Remote, Role, Runtime, Setup, Status};
+use sandbox::{Entry, Event, Lambda, Remote, Role, Runtime, Setup, TimeLimits};
 
-use crate::{FLOOR, SOON};
+use crate::{FLOOR, SANDBOX};
 
-/// A runtime in threads of this test, whose agent reports to this remote.
-fn function(remote: &Remote) -> Runtime {
-    let to = Endpoint::remote(&remote.base_url()).unwrap();
-    Runtime::function(move || Function::of(Agent::to(Family::ThundraPython, to.clone())))
+/// The function's timeout, where a test lets it pass.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// An event whose handler does nothing and reports nothing.
+const NOTHING: &str = r#"{"reports":0}"#;
+
+/// A runtime in threads of this test, whose agent reports nowhere unless an event says so.
+fn in_threads() -> Runtime {
+    Runtime::function(|| Function::of(agent(&nowhere())))
 }
 
-fn with_floor(remote: &Remote) -> Setup {
-    Setup::new().extension(FLOOR).runtime(function(remote))
+/// The same as a process.
+fn in_a_process(arguments: &[&str]) -> Runtime {
+    let report_to = nowhere();
+    let always = ["function", "--agent", "go", "--report-to", report_to.as_str()];
+    Runtime::command(SANDBOX, &[&always, arguments].concat())
 }
 
-#[test]
-fn an_invocation_ends_when_runtime_and_extension_ask_for_the_next() {
+fn agent(url: &str) -> Agent {
+    Agent::to(Family::Go, Endpoint::remote(url).unwrap())
+}
+
+fn nowhere() -> String {
+    "http://127.0.0.1:9/v1".to_owned()
+}
+
+/// An extension that does what it should, and a runtime in threads.
+fn healthy() -> Setup {
+    Setup::new().extension(FLOOR).runtime(in_threads())
+}
+
+/// The limits of Lambda, a tenth as long.
+fn tenth() -> TimeLimits {
+    TimeLimits::LAMBDA.scaled(0.1)
+}
+
+fn start(setup: Setup) -> Lambda {
+    setup.start().unwrap()
+}
+
+/// The index of the first entry that this finds.
+#[track_caller]
+fn index_of(timeline: &[Entry], what: &str, is: impl Fn(&Event) -> bool) -> usize {
+    timeline.iter().position(|entry| is(&entry.event)).unwrap_or_else(|| {
+        let lines: Vec<String> = timeline.iter().map(ToString::to_string).collect();
+        panic!("no {what} in\n{}", lines.join("\n"))
+    })
+}
+
+fn extension(name: &str) -> Role {
+    Role::Extension(name.to_owned())
+}
+
+fn remote_with_agent() -> (Remote, Runtime) {
     let remote = Remote::start();
-    let lambda = with_floor(&remote).start().unwrap();
-    for _ in 0..3 {
-        let invocation = lambda.invoke(r#"{"items":1}"#);
-        assert_eq!(invocation.status, Status::Success, "{invocation:?}");
-        assert!(invocation.reply.latency <= invocation.duration);
-    }
-    let (report, timeline) = lambda.shut_down("spindown");
-    assert!(!timeline.is_empty());
-    let floor = report.extension("floor").unwrap();
-    assert!(floor.told && !floor.killed, "{report:?}");
-    assert_eq!(floor.status, "exit status: 0");
-    let _ = (SOON, Role::Runtime, Duration::ZERO, Event::Frozen);
+    let url = remote.base_url();
+    (remote, Runtime::function(move || Function::of(agent(&url))))
 }

@@ -1,0 +1,84 @@
+//! Who the processes are: their user, their group, their share of the machine.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use sandbox::{Setup, Status, User};
+
+use super::puppet::{Puppet, script};
+use super::{NOTHING, healthy, in_a_process, in_threads, start};
+use crate::FLOOR;
+
+const LAMBDA_UID: u32 = 993;
+
+#[test]
+fn extensions_run_as_lambdas_user_where_root_allows() {
+    let own = fs::metadata("/proc/self").unwrap().uid();
+    let lambda = start(healthy());
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
+    let pid = lambda.pid_of("floor").unwrap();
+    let user = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+    assert_eq!(user, if own == 0 { LAMBDA_UID } else { own });
+
+    let lambda = start(healthy().user(User::Own));
+    assert!(lambda.wait_for_init());
+    let pid = lambda.pid_of("floor").unwrap();
+    assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), own);
+}
+
+#[test]
+fn when_the_sandbox_is_dropped_no_process_stays() {
+    let (_home, path) = script("#!/bin/sh\nsleep 1000 &\necho $!\nexec sleep 1000\n");
+    let lambda = start(Setup::new().extension_named(&path, "parent").runtime(in_a_process(&[])));
+    let mut parent = Puppet::registered(&lambda, "parent", &["INVOKE"]);
+    parent.poll();
+    assert!(lambda.wait_for_init());
+    let child: u32 = lambda.wait_for("pid of the child", |event| match event {
+        sandbox::Event::Log { line, .. } => line.parse().ok(),
+        _ => None,
+    });
+    let pids = [child, lambda.pid_of("parent").unwrap()];
+    drop(lambda);
+    for pid in pids {
+        assert!(is_gone(pid), "process {pid} is still there");
+    }
+}
+
+/// A zombie that its new parent has not reaped yet is gone too.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+#[test]
+fn a_confined_function_gets_the_share_of_the_cpu_that_its_memory_buys() {
+    let work = r#"{"reports":0,"cpu_ms":30}"#;
+    let setup = || Setup::new().extension(FLOOR).runtime(in_a_process(&[])).memory_mb(128);
+    let free = start(setup());
+    free.invoke(NOTHING);
+    let confined = start(setup().confined().timeout(Duration::from_secs(30)));
+    if confined.notes().iter().any(|note| note.contains("cpu")) {
+        eprintln!("left out, as this machine gives no cgroup: {:?}", confined.notes());
+        return;
+    }
+    confined.invoke(NOTHING);
+    let (free, confined) = (free.invoke(work), confined.invoke(work));
+    assert_eq!((&free.status, &confined.status), (&Status::Success, &Status::Success));
+    let ratio = confined.duration.as_secs_f64() / free.duration.as_secs_f64();
+    // 1,769 MB is one CPU, so 128 MB makes fourteen of one millisecond; a busy machine slows the
+    // free one down.
+    assert!(ratio > 2.0, "{ratio}: {confined:?} {free:?}");
+    let least = Duration::from_millis(30) * 1769 / 128 / 2;
+    assert!(confined.duration > least, "{confined:?}");
+}
+
+#[test]
+fn what_can_not_be_had_is_told_once_and_the_sandbox_works() {
+    let lambda = start(healthy().confined().runtime(in_threads()));
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
+    let notes = lambda.notes();
+    let mut told = notes.clone();
+    told.dedup();
+    assert_eq!(notes, told);
+}

@@ -1,0 +1,171 @@
+//! The Runtime API, call by call.
+
+use sandbox::agent::{Connection, Response};
+use sandbox::{Lambda, Setup, Status};
+use serde_json::Value;
+
+use super::start;
+use crate::SOON;
+
+/// A runtime that says what a test says.
+struct Client(Connection);
+
+impl Client {
+    fn of(lambda: &Lambda) -> Self {
+        Self(Connection::open_at(lambda.runtime_api().parse().unwrap()))
+    }
+
+    fn poll(&mut self) {
+        self.send("GET", "/runtime/invocation/next", "", b"");
+    }
+
+    fn call(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
+        self.send(method, path, headers, body);
+        self.0.response()
+    }
+
+    fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) {
+        let head = format!(
+            "{method} /2018-06-01{path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.0.send(&[head.as_bytes(), body].concat());
+    }
+}
+
+#[track_caller]
+fn check(response: &Response, status: u16, error_type: &str, message: &str) {
+    let body: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(response.status, status, "{body}");
+    assert_eq!((&body["errorType"], &body["errorMessage"]), (&error_type.into(), &message.into()));
+}
+
+fn polling(setup: Setup) -> (Lambda, Client) {
+    let lambda = start(setup);
+    let mut client = Client::of(&lambda);
+    client.poll();
+    assert!(lambda.wait_for_init());
+    (lambda, client)
+}
+
+#[test]
+fn an_event_comes_with_the_headers_of_awss_daemon() {
+    let (lambda, mut client) = polling(Setup::new());
+    let in_flight = lambda.begin(r#"{"a":1}"#);
+    let event = client.0.response();
+    assert_eq!(event.body, br#"{"a":1}"#);
+    assert_eq!(event.header("Lambda-Runtime-Aws-Request-Id"), Some(in_flight.request_id()));
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:sandbox-function";
+    assert_eq!(event.header("Lambda-Runtime-Invoked-Function-Arn"), Some(arn));
+    assert!(event.header("Lambda-Runtime-Deadline-Ms").unwrap().parse::<u64>().is_ok());
+    assert_eq!(event.header("Content-Length"), Some("7"));
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    let answer = client.call("POST", &path, "", b"done");
+    assert_eq!((answer.status, answer.body.as_slice()), (202, b"{\"status\":\"OK\"}\n".as_slice()));
+    client.poll();
+    assert_eq!(in_flight.end(SOON).reply.payload, b"done");
+}
+
+#[test]
+fn an_event_above_two_kilobytes_comes_in_chunks() {
+    let (lambda, mut client) = polling(Setup::new());
+    let payload = vec![b'1'; 5000];
+    let _in_flight = lambda.begin(payload.clone());
+    let event = client.0.response();
+    assert_eq!(event.header("Transfer-Encoding"), Some("chunked"));
+    assert_eq!(event.header("Content-Length"), None);
+    assert_eq!(event.body, payload);
+}
+
+#[test]
+fn an_answer_needs_the_id_of_the_invocation_and_comes_once() {
+    let (lambda, mut client) = polling(Setup::new());
+    let in_flight = lambda.begin("{}");
+    client.0.response();
+    let wrong = client.call("POST", "/runtime/invocation/7/response", "", b"");
+    check(&wrong, 400, "InvalidRequestID", "Invalid request ID");
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    assert_eq!(client.call("POST", &path, "", b"1").status, 202);
+    let again = client.call("POST", &path, "", b"2");
+    let message = "State transition from RuntimeResponseSentState to InvocationResponse failed \
+                   for runtime. Error: State transition is not allowed";
+    check(&again, 403, "InvalidStateTransition", message);
+    assert_eq!(in_flight.reply(SOON).payload, b"1");
+}
+
+#[test]
+fn a_next_before_the_answer_is_refused() {
+    let (lambda, mut client) = polling(Setup::new());
+    let _in_flight = lambda.begin("{}");
+    client.0.response();
+    client.poll();
+    let message = "State transition from Running to Ready failed for runtime. \
+                   Error: State transition is not allowed";
+    check(&client.0.response(), 403, "InvalidStateTransition", message);
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_an_error_of_the_function() {
+    let (lambda, mut client) = polling(Setup::new());
+    let in_flight = lambda.begin("{}");
+    client.0.response();
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    let body = vec![b'x'; 6 * 1024 * 1024 + 101];
+    let answer = client.call("POST", &path, "", &body);
+    let message = "Exceeded maximum allowed payload size (6291556 bytes).";
+    check(&answer, 413, "RequestEntityTooLarge", message);
+    let reply = in_flight.reply(SOON);
+    assert_eq!(reply.status, Status::Error("Function.ResponseSizeTooLarge".to_owned()));
+}
+
+#[test]
+fn a_streamed_answer_may_be_larger_and_another_mode_is_refused() {
+    let (lambda, mut client) = polling(Setup::new());
+    let in_flight = lambda.begin("{}");
+    client.0.response();
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    let mode = "Lambda-Runtime-Function-Response-Mode: streaming\r\n";
+    let body = vec![b'x'; 7 * 1024 * 1024];
+    assert_eq!(client.call("POST", &path, mode, &body).status, 202);
+    client.poll();
+    assert_eq!(in_flight.end(SOON).reply.payload.len(), body.len());
+
+    let in_flight = lambda.begin("{}");
+    client.0.response();
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    let mode = "Lambda-Runtime-Function-Response-Mode: odd\r\n";
+    let refused = client.call("POST", &path, mode, b"");
+    check(&refused, 400, "InvalidFunctionResponseMode", "Invalid function response mode");
+    let status = in_flight.reply(SOON).status;
+    assert_eq!(status, Status::Error("Runtime.InvalidResponseModeHeader".to_owned()));
+}
+
+#[test]
+fn an_error_has_the_type_that_the_runtime_gave_if_it_is_one() {
+    let (lambda, mut client) = polling(Setup::new());
+    for (given, expected) in [
+        ("Function.Boom", "Function.Boom"),
+        ("Runtime.Odd", "Runtime.Odd"),
+        ("odd", "Function.Unknown"),
+    ] {
+        let in_flight = lambda.begin("{}");
+        client.0.response();
+        let path = format!("/runtime/invocation/{}/error", in_flight.request_id());
+        let header = format!("Lambda-Runtime-Function-Error-Type: {given}\r\n");
+        assert_eq!(client.call("POST", &path, &header, b"why").status, 202);
+        client.poll();
+        let ended = in_flight.end(SOON);
+        assert_eq!(ended.status, Status::Error(expected.to_owned()));
+        assert_eq!(ended.reply.payload, b"why");
+    }
+}
+
+#[test]
+fn wrong_paths_and_methods_are_told_apart() {
+    let lambda = start(Setup::new());
+    let mut client = Client::of(&lambda);
+    assert_eq!(client.call("GET", "/ping", "", b"").body, b"pong");
+    assert_eq!(client.call("GET", "/runtime/odd", "", b"").status, 404);
+    assert_eq!(client.call("POST", "/runtime/invocation/next", "", b"").status, 405);
+    assert_eq!(client.call("GET", "/runtime/init/error", "", b"").status, 405);
+}

@@ -1,0 +1,131 @@
+//! What a subscriber to the Telemetry API learns of a sandbox.
+
+use sandbox::agent::Response;
+use sandbox::{Lambda, Remote, Setup};
+use serde_json::{Value, json};
+
+use super::puppet::{Puppet, script, with_puppet};
+use super::{NOTHING, extension, in_a_process, in_threads, start};
+use crate::{FLOOR, SOON};
+
+fn subscribe(puppet: &mut Puppet, listener: &Remote, types: &[&str]) -> Response {
+    let port = listener.origin().rsplit_once(':').unwrap().1.to_owned();
+    let body = json!({
+        "schemaVersion": "2025-01-29",
+        "types": types,
+        "buffering": { "timeoutMs": 25, "maxItems": 1000, "maxBytes": 262_144 },
+        "destination": { "protocol": "HTTP", "URI": format!("http://sandbox.localdomain:{port}") },
+    });
+    puppet.call("PUT", "/2022-07-01/telemetry", &body.to_string())
+}
+
+/// Waits until the listener has had an event that this finds, and returns all up to then.
+fn events_until(listener: &Remote, what: &str, is: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut count = 1;
+    loop {
+        let batches = listener.wait_for(count, SOON);
+        let parse = |body: &[u8]| serde_json::from_slice::<Vec<Value>>(body).unwrap();
+        let events: Vec<Value> = batches.iter().flat_map(|it| parse(&it.body)).collect();
+        if events.iter().any(&is) {
+            return events;
+        }
+        count = batches.len() + 1;
+        assert!(count < 100, "no {what} in {events:?}");
+    }
+}
+
+fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["type"].as_str()).collect()
+}
+
+fn subscribed(setup: Setup, types: &[&str]) -> (Lambda, Puppet, Remote) {
+    let listener = Remote::start();
+    let lambda = start(with_puppet(setup, "listener"));
+    let mut puppet = Puppet::registered(&lambda, "listener", &["INVOKE"]);
+    let answer = subscribe(&mut puppet, &listener, types);
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"\"OK\"".as_slice()));
+    puppet.poll();
+    (lambda, puppet, listener)
+}
+
+#[test]
+fn a_subscriber_learns_of_init_and_invocation_in_their_order() {
+    let setup = Setup::new().extension(FLOOR).runtime(in_threads());
+    let (lambda, mut puppet, listener) = subscribed(setup, &["platform"]);
+    let in_flight = lambda.begin(NOTHING);
+    puppet.event();
+    // The end of the runtime arrives while the extension still owns the invocation.
+    let is_done = |event: &Value| event["type"] == "platform.runtimeDone";
+    let events = events_until(&listener, "runtimeDone", is_done);
+    let mut told = types(&events);
+    let extensions = told.iter().filter(|it| **it == "platform.extension").count();
+    assert_eq!(extensions, 2);
+    told.dedup();
+    let expected = [
+        "platform.initStart",
+        "platform.telemetrySubscription",
+        "platform.initRuntimeDone",
+        "platform.extension",
+        "platform.initReport",
+        "platform.start",
+        "platform.runtimeDone",
+    ];
+    assert_eq!(told, expected);
+    let done = events.iter().find(|event| is_done(event)).unwrap();
+    assert_eq!(done["record"]["requestId"], in_flight.request_id());
+    assert_eq!(done["record"]["status"], "success");
+
+    puppet.poll();
+    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+    let again = lambda.begin(NOTHING);
+    puppet.event();
+    let is_report = |event: &Value| event["type"] == "platform.report";
+    let events = events_until(&listener, "report in the next invocation", is_report);
+    let report = &events.iter().find(|event| is_report(event)).unwrap()["record"];
+    assert_ne!(report["requestId"], again.request_id());
+    assert_eq!(report["metrics"]["memorySizeMB"], 128);
+    assert!(report["metrics"]["initDurationMs"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["spans"][0]["name"], "extensionOverhead");
+}
+
+#[test]
+fn lines_of_the_function_and_of_extensions_are_told_to_who_wants_them() {
+    let (_home, path) = script("#!/bin/sh\necho from the extension\nexec sleep 1000\n");
+    let setup =
+        Setup::new().extension_named(&path, "speaker").runtime(in_a_process(&["--verbose"]));
+    let (lambda, mut puppet, listener) = subscribed(setup, &["function", "extension"]);
+    let mut speaker = Puppet::registered(&lambda, "speaker", &[]);
+    speaker.poll();
+    let _in_flight = lambda.begin(NOTHING);
+    puppet.event();
+    let events = events_until(&listener, "line of the function", |it| it["type"] == "function");
+    let line = events.iter().find(|event| event["type"] == "extension").unwrap();
+    assert_eq!(line["record"], "from the extension");
+    assert!(!types(&events).iter().any(|kind| kind.starts_with("platform.")));
+    let _ = extension("speaker");
+}
+
+#[test]
+fn only_registered_extensions_subscribe_and_only_during_init() {
+    let (lambda, mut puppet, listener) =
+        subscribed(Setup::new().runtime(in_threads()), &["platform"]);
+    let mut stranger = Puppet::of(&lambda, "stranger");
+    assert_eq!(subscribe(&mut stranger, &listener, &["platform"]).status, 403);
+    assert!(lambda.wait_for_init());
+    let in_flight = lambda.begin(NOTHING);
+    puppet.event();
+    let closed = subscribe(&mut puppet, &listener, &["platform"]);
+    let body = String::from_utf8_lossy(&closed.body).into_owned();
+    assert!(closed.status == 403 && body.contains("Telemetry.SubscriptionClosed"), "{body}");
+    puppet.poll();
+    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+}
+
+#[test]
+fn without_telemetry_a_subscription_is_answered_as_by_the_emulator() {
+    let lambda = start(with_puppet(Setup::new().without_telemetry(), "hopeful"));
+    let mut hopeful = Puppet::registered(&lambda, "hopeful", &[]);
+    let answer = subscribe(&mut hopeful, &Remote::start(), &["platform"]);
+    assert_eq!(answer.status, 202);
+    assert!(String::from_utf8_lossy(&answer.body).contains("Telemetry.NotSupported"));
+}
