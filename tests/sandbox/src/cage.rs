@@ -6,7 +6,7 @@ mod cgroups;
 mod freezing;
 mod hierarchy;
 mod limits;
-mod process_table;
+pub(crate) mod process_table;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, Weak};
@@ -181,7 +181,7 @@ fn remove(caged: Weak<Caged>) -> Remove {
 }
 
 /// Gives `false` when the time is over.
-fn until(within: Duration, mut settled: impl FnMut() -> bool) -> bool {
+pub(crate) fn until(within: Duration, mut settled: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     let clock = Watch::<()>::default();
     while !settled() {

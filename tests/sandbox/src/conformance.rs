@@ -2,6 +2,18 @@
 //! against. Each proves one sentence and names the source it stands on.
 
 mod catalogue;
+mod environments;
+mod footprint;
+mod frugality;
+mod kinds;
+mod neighbours;
+mod oddities;
+mod polling;
+mod registration;
+mod relay;
+mod resets;
+mod shutdown;
+mod stage;
 mod subject;
 mod verdict;
 
@@ -48,36 +60,55 @@ pub fn scenarios() -> Vec<Scenario> {
     catalogue::all()
 }
 
-/// Plays the scenarios, so many at a time, and returns what they showed in their order. `told` is
+/// Plays the scenarios, so many at a time beside one that mostly waits, and returns what they
+/// showed in their order. `told` is
 /// called with each as soon as it is known.
 ///
 /// # Panics
 ///
-/// When `told` does.
+/// When the system gives no thread.
 pub fn play(
     subject: &Subject,
     scenarios: &[Scenario],
     at_once: NonZeroUsize,
     told: impl Fn(&Finding) + Sync,
 ) -> Vec<Finding> {
+    let (asleep, awake): (Vec<_>, Vec<_>) =
+        scenarios.iter().enumerate().partition(|(_, scenario)| catalogue::sleeps(scenario));
     let next = AtomicUsize::new(0);
     let findings = Mutex::new(Vec::new());
+    let play = |(index, scenario): &(usize, &Scenario)| {
+        let finding = scenario.play(subject);
+        told(&finding);
+        findings.lock().expect("pushing never panics").push((*index, finding));
+    };
     thread::scope(|scope| {
-        for _ in 0..at_once.get().min(scenarios.len()) {
-            scope.spawn(|| {
-                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let finding = scenario.play(subject);
-                    told(&finding);
-                    let index = scenarios.iter().position(|it| it.name == scenario.name);
-                    findings.lock().expect("pushing never panics").push((index, finding));
+        let thread = || thread::Builder::new().name(PLAYING.to_owned());
+        for scenario in &asleep {
+            thread().spawn_scoped(scope, || play(scenario)).expect(A_THREAD);
+        }
+        for _ in 0..at_once.get().min(awake.len()) {
+            let play_all = || {
+                while let Some(scenario) = awake.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    play(scenario);
                 }
-            });
+            };
+            thread().spawn_scoped(scope, play_all).expect(A_THREAD);
         }
     });
     let mut findings = findings.into_inner().expect("pushing never panics");
     findings.sort_by_key(|(index, _)| *index);
     findings.into_iter().map(|(_, finding)| finding).collect()
 }
+
+/// Whether this thread plays scenarios: a panic there is a verdict, and told as one.
+#[must_use]
+pub fn is_playing() -> bool {
+    thread::current().name() == Some(PLAYING)
+}
+
+const PLAYING: &str = "conformance";
+const A_THREAD: &str = "a thread to play scenarios";
 
 impl Scenario {
     /// Plays it once. A wait that runs out is a breach: the extension did not do its part.

@@ -78,8 +78,12 @@ impl ExtensionsApi {
 
     /// A connection was closed by the other side.
     pub fn hang_up(&mut self, connection: usize) {
-        if self.registered.iter_mut().any(|extension| extension.hang_up(connection)) {
-            self.violate(format!("connection {connection} was closed while its next was pending"));
+        let hung_up = self.registered.iter_mut().find_map(|extension| {
+            extension.hang_up(connection).then(|| extension.name().to_owned())
+        });
+        if let Some(name) = hung_up {
+            let closed = format!("connection {connection} was closed while its next was pending");
+            self.violate(format!("{name}: {closed}"));
         }
     }
 
@@ -138,7 +142,7 @@ impl ExtensionsApi {
     }
 
     fn caller(&self, request: &Request) -> Option<&Extension> {
-        let id = request.header("Lambda-Extension-Identifier")?.parse::<Uuid>().ok()?;
+        let id = identifier(request)?;
         self.registered.iter().find(|extension| extension.identifier == id)
     }
 
@@ -179,19 +183,18 @@ impl ExtensionsApi {
         if let Some(message) = events.iter().find_map(|event| self.objection(kind, event)) {
             return Err(Reply::refusal("Extension.InvalidEventType", &message));
         }
+        let known = self.registered.iter().position(|it| it.name() == name);
+        if let (Kind::External, Some(index)) = (kind, known) {
+            return Err(self.refuse_transition(index, "Registered", &name));
+        }
         if !self.registration_is_open {
             let message = "Extension registration closed already";
             self.violate(format!("{name} registered after init"));
             return Err(Reply::refusal("Extension.RegistrationClosed", message));
         }
-        if let Some(index) = self.registered.iter().position(|it| it.name() == name) {
-            return Err(match kind {
-                Kind::External => self.refuse_transition(index, "Registered", &name),
-                Kind::Internal => {
-                    let message = "Extension with this name already registered";
-                    Reply::refusal("Extension.InvalidExtensionState", message)
-                }
-            });
+        if known.is_some() {
+            let message = "Extension with this name already registered";
+            return Err(Reply::refusal("Extension.InvalidExtensionState", message));
         }
         if self.registered.len() >= EXTENSIONS_MAX {
             let message = format!("Extension limit ({EXTENSIONS_MAX}) reached");
@@ -246,7 +249,12 @@ impl ExtensionsApi {
         to: &str,
         report: fn(&mut Extension, &str) -> bool,
     ) -> Result<Reply, Reply> {
-        let index = self.identify(request)?;
+        let known = self.identify(request);
+        // An identifier that is none is complained of first, one that nobody has last.
+        if identifier(request).is_some() {
+            error_type(request)?;
+        }
+        let index = known?;
         let extension = &mut self.registered[index];
         if report(extension, error_type(request)?) {
             return Ok(Reply::accepted());
@@ -279,6 +287,9 @@ fn asked_events(body: &[u8]) -> Result<Vec<String>, String> {
         events: Option<Vec<String>>,
         configuration_keys: Option<Vec<String>>,
     }
+    if body.is_empty() {
+        return Err("unexpected end of JSON input".to_owned());
+    }
     let asked: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if asked.configuration_keys.is_some_and(|keys| !keys.is_empty()) {
         return Err(
@@ -291,6 +302,10 @@ fn asked_events(body: &[u8]) -> Result<Vec<String>, String> {
 fn asks_for_account(request: &Request) -> bool {
     let features = request.header("Lambda-Extension-Accept-Feature").unwrap_or_default();
     features.split(',').any(|feature| feature.trim() == "accountId")
+}
+
+fn identifier(request: &Request) -> Option<Uuid> {
+    request.header("Lambda-Extension-Identifier")?.parse().ok()
 }
 
 fn error_type(request: &Request) -> Result<&str, Reply> {

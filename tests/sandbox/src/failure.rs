@@ -3,6 +3,8 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::runtime_api::Outcome;
 use crate::timeline::{Role, Status};
 
@@ -69,12 +71,17 @@ impl Failure {
                 )
             }
             Self::Exited { process: Role::Runtime, status, .. } if !status.success() => {
-                format!("RequestId: {request_id} Error: Runtime exited with error: {status}")
+                format!(
+                    "RequestId: {request_id} Error: Runtime exited with error: {}",
+                    in_words(*status)
+                )
             }
             Self::Exited { process: Role::Runtime, .. } => {
                 format!("RequestId: {request_id} Error: Runtime exited without providing a reason")
             }
-            Self::Exited { status, .. } => format!("RequestId: {request_id} Error: {status}"),
+            Self::Exited { status, .. } => {
+                format!("RequestId: {request_id} Error: {}", in_words(*status))
+            }
             Self::Launch { process, why } => {
                 format!("RequestId: {request_id} Error: can't start {process}: {why}")
             }
@@ -83,9 +90,25 @@ impl Failure {
                 format!("RequestId: {request_id} Error: too many extensions")
             }
         };
-        let error_type = self.error_type();
-        serde_json::json!({ "errorType": error_type, "errorMessage": message })
-            .to_string()
-            .into_bytes()
+        ErrorBody { error_type: &self.error_type(), error_message: &message }.rendered()
     }
+}
+
+/// What a caller gets that the platform, not the function, has an error for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody<'a> {
+    pub error_type: &'a str,
+    pub error_message: &'a str,
+}
+
+impl ErrorBody<'_> {
+    pub fn rendered(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings are JSON")
+    }
+}
+
+/// As Go, in which AWS's daemon is written, says it.
+fn in_words(status: ExitStatus) -> String {
+    status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }

@@ -99,13 +99,7 @@ impl Function {
     /// Runs until it ends. A process that stands for the function then ends as [`End`] says.
     pub fn run(self, runtime_api: &str) -> End {
         let running = RunningFunction::start(self, runtime_api, None);
-        let watch = &running.shared.record;
-        loop {
-            // Lambda's runtimes wait for events without a limit; so this wait starts over.
-            if let Some(end) = watch.wait(Duration::from_secs(3600), |it| it.end.clone()) {
-                return end;
-            }
-        }
+        running.shared.wait_to_the_end()
     }
 }
 
@@ -127,6 +121,14 @@ impl RunningFunction {
             .spawn(move || living.live())
             .expect("a thread for the function");
         Self { shared, thread: Some(thread) }
+    }
+
+    /// Calls this once with the end, on a thread of its own.
+    pub(crate) fn on_end(&self, then: impl FnOnce(End) + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        let wait = move || then(shared.wait_to_the_end());
+        let name = "end of the function".to_owned();
+        thread::Builder::new().name(name).spawn(wait).expect("a thread to wait for the end");
     }
 
     /// Every report so far. Each is in here before its invocation's response is sent.

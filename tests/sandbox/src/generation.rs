@@ -1,6 +1,7 @@
 //! The processes of one init: after a reset, all of them are new.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::apis::Apis;
 use crate::cage::Cage;
 use crate::chronicle::Chronicle;
 use crate::failure::Failure;
-use crate::function::RunningFunction;
+use crate::function::{End, RunningFunction};
 use crate::launch::Launch;
 use crate::opt::{self, Opt};
 use crate::process::Process;
@@ -78,6 +79,11 @@ impl Generation {
             let variables =
                 variables::of_extension(&ground.setup.configuration, &ground.runtime_api);
             let launch = Launch::extension(ground.opt.file(&file.name), variables);
+            let launch =
+                file.environment.iter().fold(launch, |launch, (name, value)| match value {
+                    Some(value) => launch.env(name, value),
+                    None => launch.without(name),
+                });
             self.launch(ground, Role::Extension(file.name.clone()), launch, ground.setup.user)?;
         }
         Ok(())
@@ -88,7 +94,15 @@ impl Generation {
         match &ground.setup.runtime {
             Runtime::Outside => Ok(()),
             Runtime::Function(function) => {
-                self.function = Some(function().start(&ground.runtime_api));
+                let function = function().start(&ground.runtime_api);
+                let (apis, generation) = (Arc::clone(&ground.apis), self.number);
+                function.on_end(move |end| {
+                    let Some(status) = status_of(&end) else { return };
+                    let (process, at) = (Role::Runtime, Instant::now());
+                    let exit = Exit { generation, process, status, at };
+                    apis.update(|apis| apis.exits.push(exit));
+                });
+                self.function = Some(function);
                 Ok(())
             }
             Runtime::Command { program, arguments, directory } => {
@@ -129,8 +143,11 @@ impl Generation {
         ground.cage.admit(&process);
         ground.chronicle.executed(&role, process.pid());
         let (apis, generation, whose) = (Arc::clone(&ground.apis), self.number, role.clone());
+        let chronicle = ground.chronicle.clone();
         process.on_exit(move |status| {
             let exit = Exit { generation, process: whose, status, at: Instant::now() };
+            // First, so that who waits for the exit finds it in the timeline.
+            chronicle.exited(&exit);
             apis.update(|apis| apis.exits.push(exit));
         });
         self.processes.push((role, process));
@@ -138,21 +155,39 @@ impl Generation {
     }
 }
 
+/// How the process would have ended of which this function's threads are the stand-in; one that
+/// was stopped has its end from the platform.
+fn status_of(end: &End) -> Option<ExitStatus> {
+    const ABORT: i32 = 6;
+    const EXIT_1: i32 = 1 << 8;
+    match end {
+        End::Stopped => None,
+        End::Crashed => Some(ExitStatus::from_raw(ABORT)),
+        End::Exited => Some(ExitStatus::from_raw(0)),
+        End::InitFailed | End::Disconnected(_) | End::Unreachable(_) | End::Refused(_) => {
+            Some(ExitStatus::from_raw(EXIT_1))
+        }
+    }
+}
+
 fn launch_failure(role: &Role, error: &io::Error) -> Failure {
     Failure::Launch { process: role.clone(), why: error.to_string() }
 }
 
-/// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's.
+/// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's. Links
+/// are not followed: a Python knows by the path it was called by which virtual environment it is.
 fn found(program: &Path) -> io::Result<PathBuf> {
+    let shown = program.display();
     if program.components().count() > 1 {
-        return std::fs::canonicalize(program);
+        return std::path::absolute(program)
+            .map_err(|error| io::Error::new(error.kind(), format!("{shown}: {error}")));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = std::env::split_paths(&path).map(|directory| directory.join(program));
     candidates
         .into_iter()
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such program in PATH"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {shown} in PATH")))
 }
 
 /// A function's files lie where their author keeps them, which Lambda's user may not read.

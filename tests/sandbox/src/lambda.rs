@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::cage::{Cage, Limits};
 use crate::call::Call;
 use crate::chronicle::Chronicle;
+use crate::conformance;
 use crate::extensions_api::Externals;
 use crate::freezer::Freezer;
 use crate::generation::Ground;
@@ -24,7 +25,7 @@ use crate::setup::{Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
 use crate::timeline::{Entry, Event, Role, Timeline};
 
-/// Far beyond any phase that the function's timeout and the platform's limits allow.
+/// On top of what the function's timeout and the platform's limits allow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dropping it kills all processes without a shutdown.
@@ -79,7 +80,13 @@ impl Lambda {
 
     /// Invokes the function and waits until the invocation is over, for extensions too.
     pub fn invoke(&self, payload: impl Into<Vec<u8>>) -> Invocation {
-        self.begin(payload).end(self.ground.setup.configuration.timeout + PATIENCE)
+        self.invoke_with(payload, CallerContext::default())
+    }
+
+    /// Invokes the function with what its caller tells beside the payload.
+    pub fn invoke_with(&self, payload: impl Into<Vec<u8>>, context: CallerContext) -> Invocation {
+        let within = self.ground.setup.configuration.timeout + self.patience();
+        self.begin_with(payload, context).end(within)
     }
 
     /// Invokes the function and returns at once.
@@ -99,13 +106,18 @@ impl Lambda {
     /// Ends the environment. Lambda's reasons are `spindown`, `timeout` and `failure`.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the end")]
     pub fn shut_down(mut self, reason: &str) -> (ShutdownReport, Vec<Entry>) {
-        let (done, report) = mpsc::channel();
-        self.order(Command::Shutdown { reason: reason.to_owned(), done });
-        let report = report
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|error| panic!("no end of the shutdown: {error}; {}", self.seen()));
+        let report = self.take_down(reason);
         self.end();
         (report, self.timeline())
+    }
+
+    /// Ends the environment and leaves all that is known of it to be asked for.
+    pub(crate) fn take_down(&self, reason: &str) -> ShutdownReport {
+        let (done, report) = mpsc::channel();
+        self.order(Command::Shutdown { reason: reason.to_owned(), done });
+        report
+            .recv_timeout(self.patience())
+            .unwrap_or_else(|error| panic!("no end of the shutdown: {error}; {}", self.seen()))
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -120,10 +132,21 @@ impl Lambda {
         self.ground.chronicle.timeline.entries()
     }
 
+    /// For who watches while the shutdown goes on, which takes the rest.
+    pub(crate) fn watched(&self) -> Timeline {
+        self.ground.chronicle.timeline.clone()
+    }
+
     /// What has happened from this index on; waits for the first of it.
     #[must_use]
     pub fn timeline_from(&self, index: usize, within: Duration) -> Vec<Entry> {
         self.ground.chronicle.timeline.entries_from(index, within)
+    }
+
+    /// For who follows it from another thread, or to the end of the shutdown.
+    #[must_use]
+    pub fn live_timeline(&self) -> Timeline {
+        self.ground.chronicle.timeline.clone()
     }
 
     /// Waits for something to happen.
@@ -131,8 +154,8 @@ impl Lambda {
         self.ground
             .chronicle
             .timeline
-            .wait_for(PATIENCE, find)
-            .unwrap_or_else(|| panic!("no {what} within {PATIENCE:?}; {}", self.seen()))
+            .wait_for(self.patience(), find)
+            .unwrap_or_else(|| panic!("no {what} within {:?}; {}", self.patience(), self.seen()))
     }
 
     /// Waits until init is over, and says whether it went well.
@@ -192,6 +215,12 @@ impl Lambda {
         self.ground.cage.cpu_time()
     }
 
+    /// The first init may still be on its way, whatever is waited for.
+    fn patience(&self) -> Duration {
+        let Setup { limits, configuration, .. } = &self.ground.setup;
+        PATIENCE + limits.of_init(configuration)
+    }
+
     fn order(&self, command: Command) {
         let inbox = self.inbox.as_ref().expect("the inbox is there until the end");
         let ordered = inbox.send(command);
@@ -214,9 +243,10 @@ impl Lambda {
 
 impl Drop for Lambda {
     fn drop(&mut self) {
+        // Else an invocation that hangs would go on to its timeout.
         self.ground.apis.update(|apis| apis.abandoned = true);
         self.end();
-        if thread::panicking() {
+        if thread::panicking() && !conformance::is_playing() {
             eprintln!("the sandbox; {}", self.seen());
         }
     }

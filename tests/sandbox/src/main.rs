@@ -6,13 +6,19 @@ use clap::{Parser, Subcommand};
 
 mod command {
     pub mod bench;
-    pub mod function;
+    pub mod code;
+    pub mod conformance;
     pub mod course;
+    pub mod demo;
+    pub mod environment;
+    pub mod function;
+    pub mod pause;
     pub mod quartiles;
     pub mod remote;
+    pub mod run;
 }
 
-use command::{bench, function, remote};
+use command::{bench, conformance, demo, function, remote, run};
 
 /// A local Lambda for extensions: stand-ins for what an extension talks to, without an AWS account.
 #[derive(Parser)]
@@ -24,13 +30,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
+    Run(run::Arguments),
     Remote(remote::Arguments),
     Bench(bench::Arguments),
+    Conformance(conformance::Arguments),
     Function(function::Arguments),
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  What the extension of this repository is for, in numbers:
+    sandbox demo
+
+  An extension beside a function, from init to shutdown, step by step:
+    sandbox run --extension ./my-extension -- python3 -m awslambdaric app.handler
+
   A collector with TLS that writes down each report it gets:
     sandbox remote --tls --dir /tmp/collector
 
@@ -46,6 +61,9 @@ Examples:
     sandbox bench --extension floor=target/release/floor \\
                   --extension mine=target/release/my-extension
 
+  What Lambda asks of any extension, tried on one:
+    sandbox conformance --extension target/release/my-extension
+
   A function that reports as Thundra's agent for Node.js does, at a Runtime API:
     AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001 sandbox function --agent node";
 
@@ -56,15 +74,15 @@ fn main() -> ExitCode {
         sandbox::on_interrupt();
     }
     let done = match command {
-        Command::Remote(arguments) => remote::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Function(arguments) => function::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Conformance(arguments) => Ok(conformance::run(&arguments)),
+        Command::Remote(arguments) => remote::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("sandbox: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("sandbox: {error}");
+        ExitCode::FAILURE
+    })
 }

@@ -19,7 +19,7 @@ impl Opt {
         let opt = Self { home: TempDir::new()? };
         let directory = opt.directory();
         fs::create_dir(&directory)?;
-        for ExtensionFile { name, path } in files {
+        for ExtensionFile { name, path, .. } in files {
             let place = directory.join(name);
             match fs::canonicalize(path) {
                 Ok(path) if open_to_all => drop(fs::copy(path, place)?),

@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 
+use crate::cage;
 use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
 use crate::watch::Watch;
+
+/// How long after its leader's end a process may take to end for the same reason.
+const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
 
 /// The leader of a process group of its own, as each process that Lambda starts; what it forks is
 /// stopped and killed along with it.
@@ -146,6 +150,16 @@ impl Process {
         // Not even root may raise the hard limit everywhere, so it stays what is inherited.
         let limit = Rlimit { current: Some(count), ..getrlimit(Resource::Nofile) };
         prlimit(Some(self.group.pid()), Resource::Nofile, limit).expect("limiting an own child");
+    }
+
+    /// How many processes of its group outlive the leader, which has ended.
+    pub(crate) fn left_behind(&self) -> usize {
+        let mut left = 0;
+        cage::until(FOLLOWS_WITHIN, || {
+            left = cage::process_table::of_group(self.group.pid()).count();
+            left == 0
+        });
+        left
     }
 
     /// Ends its group with SIGKILL, frozen or not, as Lambda does after the shutdown phase.

@@ -13,8 +13,10 @@ use crate::http::{self, Headers};
 use crate::runtime_event::RuntimeEvent;
 use crate::wire::Wire;
 
-/// Go's server says the length of what fits into its first buffer, and cuts the rest into chunks.
+/// Go's server says the length of what fits into its first buffer, and sends more than that as a
+/// chunk.
 const LENGTH_TOLD_MAX: usize = 2048;
+const TEXT: &str = "text/plain; charset=utf-8";
 
 pub struct Reply {
     pub status: u16,
@@ -123,7 +125,9 @@ impl Reply {
     }
 
     pub fn not_found() -> Self {
-        Self::plain(404, "404 page not found\n").with("X-Content-Type-Options", "nosniff")
+        Self::plain(404, "404 page not found\n")
+            .with("Content-Type", TEXT)
+            .with("X-Content-Type-Options", "nosniff")
     }
 
     pub fn method_not_allowed(allow: &str) -> Self {
@@ -146,23 +150,32 @@ impl Reply {
 
     /// In one write, so that no reader sees half an answer, unless the wire is told otherwise.
     pub fn write(mut self, stream: &TcpStream) -> io::Result<()> {
+        if self.wire.additions {
+            self = self.with_additions();
+        }
         let typed = http::header(&self.headers, "Content-Type").is_some();
         self = self.with("Date", &httpdate::fmt_http_date(SystemTime::now()));
-        if self.body.len() > LENGTH_TOLD_MAX {
-            self.wire.chunked = true;
-        } else {
+        if self.body.len() <= LENGTH_TOLD_MAX {
             let length = self.body.len().to_string();
             self = self.with("Content-Length", &length);
         }
         if !typed && !self.body.is_empty() {
             // Go guesses a type where the daemon named none, and puts it last.
-            self = self.with("Content-Type", "text/plain; charset=utf-8");
+            self = self.with("Content-Type", TEXT);
         }
         self.wire.write(self.status, self.headers, &self.body, stream)
     }
 
     pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), wire: Wire::default() }
+    }
+
+    fn with_additions(mut self) -> Self {
+        if let Some(rest) = self.body.strip_prefix(b"{") {
+            let field: &[u8] = br#"{"sandboxAddition":{"of":["a later version",null,1.5]},"#;
+            self.body = [field, rest].concat();
+        }
+        self.with("Sandbox-Addition", "of a later version")
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {

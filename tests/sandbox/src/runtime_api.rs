@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Initialization};
+use crate::failure::ErrorBody;
 use crate::http::Request;
 use crate::listener::Accepted;
 use crate::reply::Reply;
@@ -38,12 +39,14 @@ enum State {
     Restoring,
     Ready,
     Running,
+    /// Its response has begun.
+    Responding,
     ResponseSent,
     InitError,
 }
 
 struct HandedOut {
-    request_id: String,
+    event: RuntimeEvent,
     outcome: Option<Outcome>,
 }
 
@@ -81,9 +84,12 @@ impl RuntimeApi {
         path: &str,
         (number, at, from): (usize, Instant, &Accepted),
     ) -> Option<Reply> {
+        if path.starts_with("/runtime/restore/") && !self.is_from_snapshot() {
+            return Some(Reply::not_found());
+        }
         let about = path.strip_prefix("/runtime/invocation/").and_then(|it| it.split_once('/'));
         let reply = match (request.method.as_str(), path, about) {
-            ("GET", "/runtime/invocation/next", _) => return self.next(number, from).err(),
+            ("GET", "/runtime/invocation/next", _) => return self.next(number, from),
             ("GET", "/runtime/restore/next", _) => return self.restore_next(number, from).err(),
             ("POST", _, Some((id, "response"))) => self.response(request, id, at),
             ("POST", _, Some((id, "error"))) => self.error(request, id, at),
@@ -149,14 +155,14 @@ impl RuntimeApi {
             if !self.is_concurrent() {
                 self.handed_out.clear();
             }
-            self.handed_out.push(HandedOut { request_id: event.request_id, outcome: None });
+            self.handed_out.push(HandedOut { event, outcome: None });
             answered.push((call, 200));
         }
         answered
     }
 
     pub fn outcome(&self, request_id: &str) -> Option<&Outcome> {
-        let found = self.handed_out.iter().find(|it| it.request_id == request_id);
+        let found = self.handed_out.iter().find(|it| it.event.request_id == request_id);
         found.and_then(|it| it.outcome.as_ref())
     }
 
@@ -169,14 +175,24 @@ impl RuntimeApi {
         *self = Self::new(Arc::clone(&self.configuration), self.wire);
     }
 
-    fn next(&mut self, number: usize, from: &Accepted) -> Result<(), Reply> {
-        if matches!(self.state, State::Running | State::InitError) && !self.is_concurrent() {
-            return Err(self.refuse_transition("Ready"));
+    /// A runtime that asks again before it has answered gets the same event again.
+    fn next(&mut self, number: usize, from: &Accepted) -> Option<Reply> {
+        if !self.is_concurrent() {
+            match self.state {
+                State::Responding | State::InitError => {
+                    return Some(self.refuse_transition("Ready"));
+                }
+                State::Running => {
+                    let handed_out = self.handed_out.last()?;
+                    return Some(Reply::runtime_event(&self.configuration, &handed_out.event));
+                }
+                _ => {}
+            }
         }
         self.polls.push_back((number, from.clone()));
         self.nexts += 1;
         self.state = State::Ready;
-        Ok(())
+        None
     }
 
     fn restore_next(&mut self, number: usize, from: &Accepted) -> Result<(), Reply> {
@@ -192,11 +208,15 @@ impl RuntimeApi {
     fn response(&mut self, request: &Request, id: &str, at: Instant) -> Result<Reply, Reply> {
         let index = self.answerable(id, "InvocationResponse")?;
         let (outcome, reply) = match request.header("Lambda-Runtime-Function-Response-Mode") {
-            Some(mode) if !mode.is_empty() && mode != "streaming" => (
-                Outcome::error("Runtime.InvalidResponseModeHeader", Vec::new(), at),
-                Reply::error(400, "InvalidFunctionResponseMode", "Invalid function response mode"),
-            ),
-            None if request.body.len() > PAYLOAD_BYTES_MAX => too_large(request.body.len(), at),
+            Some(mode) if !mode.is_empty() && mode != "streaming" => {
+                let error_type = "Runtime.InvalidResponseModeHeader";
+                self.settle(index, Outcome::error(error_type, Vec::new(), at));
+                // Nothing leads out of here: such a runtime is of no use any more.
+                self.state = State::Responding;
+                let message = "Invalid function response mode";
+                return Err(Reply::error(400, "InvalidFunctionResponseMode", message));
+            }
+            None if request.body.len() > PAYLOAD_BYTES_MAX => too_large(at),
             _ => {
                 let payload = request.body.clone();
                 (Outcome { payload, error_type: None, at }, Reply::accepted())
@@ -223,7 +243,7 @@ impl RuntimeApi {
 
     /// The invocation that can be answered under this id.
     fn answerable(&mut self, id: &str, to: &str) -> Result<usize, Reply> {
-        let index = self.handed_out.iter().position(|it| it.request_id == id);
+        let index = self.handed_out.iter().position(|it| it.event.request_id == id);
         let index =
             index.ok_or_else(|| Reply::error(400, "InvalidRequestID", "Invalid request ID"))?;
         match self.handed_out[index].outcome {
@@ -235,6 +255,10 @@ impl RuntimeApi {
     fn settle(&mut self, index: usize, outcome: Outcome) {
         self.handed_out[index].outcome = Some(outcome);
         self.state = State::ResponseSent;
+    }
+
+    fn is_from_snapshot(&self) -> bool {
+        self.configuration.initialization == Initialization::SnapStart
     }
 
     fn is_concurrent(&self) -> bool {
@@ -264,18 +288,14 @@ impl Outcome {
     }
 }
 
-fn too_large(bytes: usize, at: Instant) -> (Outcome, Reply) {
+fn too_large(at: Instant) -> (Outcome, Reply) {
     let error_type = "Function.ResponseSizeTooLarge";
     let message = format!(
-        "Response payload size ({bytes} bytes) exceeded maximum allowed payload size \
-         ({PAYLOAD_BYTES_MAX} bytes)."
+        "Response payload size exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes)."
     );
-    let body = serde_json::json!({ "errorMessage": message, "errorType": error_type });
+    let body = ErrorBody { error_type, error_message: &message }.rendered();
     let told = format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes).");
-    (
-        Outcome::error(error_type, body.to_string().into_bytes(), at),
-        Reply::error(413, "RequestEntityTooLarge", &told),
-    )
+    (Outcome::error(error_type, body, at), Reply::error(413, "RequestEntityTooLarge", &told))
 }
 
 impl State {
@@ -286,6 +306,7 @@ impl State {
             Self::Restoring => "Restoring",
             Self::Ready => "Ready",
             Self::Running => "Running",
+            Self::Responding => "InvocationResponse",
             Self::ResponseSent => "RuntimeResponseSentState",
             Self::InitError => "InitError",
         }

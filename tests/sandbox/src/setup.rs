@@ -38,6 +38,8 @@ pub struct Setup {
 pub(crate) struct ExtensionFile {
     pub name: String,
     pub path: PathBuf,
+    /// Changes to its variables; without a value one is taken away.
+    pub environment: Vec<(OsString, Option<OsString>)>,
 }
 
 /// Who runs the function's code.
@@ -103,7 +105,20 @@ impl Setup {
     /// Adds the file to `/opt/extensions` under another name.
     pub fn extension_named(mut self, path: impl AsRef<Path>, name: &str) -> Self {
         let path = path.as_ref().to_owned();
-        self.extensions.push(ExtensionFile { name: name.to_owned(), path });
+        let environment = Vec::new();
+        self.extensions.push(ExtensionFile { name: name.to_owned(), path, environment });
+        self
+    }
+
+    /// Sets a variable of the extension that was added last, or takes it away, whatever Lambda
+    /// would give it.
+    ///
+    /// # Panics
+    ///
+    /// When there is no extension yet.
+    pub fn extension_env(mut self, name: impl Into<OsString>, value: Option<OsString>) -> Self {
+        let last = self.extensions.last_mut().expect("the extension comes before its variables");
+        last.environment.push((name.into(), value));
         self
     }
 

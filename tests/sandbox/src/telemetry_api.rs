@@ -69,13 +69,18 @@ impl TelemetryApi {
         Self { rules, shared: Arc::new(Watch::new(shared)) }
     }
 
+    /// The answer to everybody, known or not, where telemetry is not supported.
+    pub fn stub(&self) -> Option<Reply> {
+        (self.rules.support == Support::Unsupported).then(|| not_supported("Telemetry"))
+    }
+
     /// Answers `PUT /2022-07-01/telemetry` of an extension that is known by its identifier.
     ///
     /// A second subscription of the same extension is a 500, as in the code for Managed Instances,
     /// and changes nothing; what Lambda does on demand is not documented.
     pub fn subscribe(&self, extension: &str, body: &[u8]) -> Reply {
-        if self.rules.support == Support::Unsupported {
-            return not_supported("Telemetry");
+        if let Some(stub) = self.stub() {
+            return stub;
         }
         match Subscription::of(body, self.rules.managed_instances) {
             Ok(subscription) => {

@@ -114,6 +114,7 @@ pub enum Status {
     Timeout,
 }
 
+/// Grows with the sandbox, and can still be read when that is gone.
 #[derive(Clone)]
 pub struct Timeline {
     started: Instant,
@@ -121,25 +122,27 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { started: Instant::now(), entries: Arc::default() }
     }
 
-    pub fn add(&self, event: Event) {
+    pub(crate) fn add(&self, event: Event) {
         self.add_at(Instant::now(), event);
     }
 
     /// Adds what is noticed only now.
-    pub fn add_at(&self, at: Instant, event: Event) {
+    pub(crate) fn add_at(&self, at: Instant, event: Event) {
         let at = at.saturating_duration_since(self.started);
         self.entries.update(|entries| entries.push(Entry { at, event }));
     }
 
+    #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.entries.read(Clone::clone)
     }
 
-    /// Those from this index on; waits for the first of them.
+    /// Those from this index on; waits for the first of them. None when the time is over.
+    #[must_use]
     pub fn entries_from(&self, index: usize, within: Duration) -> Vec<Entry> {
         let new = |entries: &mut Vec<Entry>| {
             entries.get(index..).filter(|new| !new.is_empty()).map(<[_]>::to_vec)
@@ -148,7 +151,7 @@ impl Timeline {
     }
 
     /// Waits for an entry that this finds.
-    pub fn wait_for<R>(
+    pub(crate) fn wait_for<R>(
         &self,
         within: Duration,
         mut find: impl FnMut(&Event) -> Option<R>,
@@ -170,7 +173,8 @@ impl Display for Event {
             Self::InitStarted { phase: "invoke" } => {
                 f.write_str("INIT again, within the invocation")
             }
-            Self::InitStarted { phase } => write!(f, "INIT (phase {phase})"),
+            Self::InitStarted { phase: "init" } => f.write_str("INIT"),
+            Self::InitStarted { phase } => write!(f, "INIT ({phase})"),
             Self::Started { process } => write!(f, "  {process} started"),
             Self::Registered { extension, events } if events.is_empty() => {
                 write!(f, "  {extension} registered for no event")
@@ -192,7 +196,8 @@ impl Display for Event {
                 write!(f, "  {extension} asked for the next event")
             }
             Self::InvokeEnded { status, duration, billed, .. } => {
-                write!(f, "  invocation: {status} after {}, billed {}", ms(duration), ms(billed))
+                let billed = billed.as_millis();
+                write!(f, "  invocation: {status} after {}, billed {billed} ms", ms(duration))
             }
             Self::Frozen => f.write_str("FREEZE"),
             Self::Thawed => f.write_str("THAW"),

@@ -13,6 +13,9 @@ pub struct Wire {
     pub header_case: HeaderCase,
     /// Each byte in a write, and so mostly in a segment, of its own.
     pub bytewise: bool,
+    /// A header and, in an object, a field that no client knows, as a later version of the API may
+    /// add them. Events of the runtime stay as they are: they are the caller's.
+    pub additions: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,12 +36,13 @@ impl Wire {
         body: &[u8],
         mut stream: &TcpStream,
     ) -> io::Result<()> {
-        let body = if self.chunked {
+        let length_is_told = http::header(&headers, "Content-Length").is_some();
+        let body = if length_is_told && !self.chunked {
+            body.to_vec()
+        } else {
             headers.retain(|(name, _)| name != "Content-Length");
             headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
-            chunks(body)
-        } else {
-            body.to_vec()
+            chunks(body, if self.chunked { CHUNK_BYTES } else { body.len() })
         };
         for (name, _) in &mut headers {
             match self.header_case {
@@ -57,9 +61,9 @@ impl Wire {
     }
 }
 
-fn chunks(body: &[u8]) -> Vec<u8> {
+fn chunks(body: &[u8], of_bytes: usize) -> Vec<u8> {
     let mut chunked = Vec::with_capacity(body.len() * 2);
-    for chunk in body.chunks(CHUNK_BYTES) {
+    for chunk in body.chunks(of_bytes.max(1)) {
         chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
         chunked.extend_from_slice(chunk);
         chunked.extend_from_slice(b"\r\n");

@@ -47,18 +47,26 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> io::Result<
     if status.split(' ').nth(1) != Some("200") {
         return Err(io::Error::other(status));
     }
-    let (mut identifier, mut length) = (String::new(), 0);
+    let (mut identifier, mut length, mut chunked) = (String::new(), 0, false);
     loop {
         let header = line(connection)?;
         let Some((name, value)) = header.split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "lambda-extension-identifier" => value.trim().clone_into(&mut identifier),
-            // AWS's daemon chunks only what is longer than any answer here.
             "content-length" => length = value.trim().parse().map_err(io::Error::other)?,
+            "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
             _ => {}
         }
     }
     let mut body = String::new();
+    // AWS's daemon chunks only what is longer than any answer here; but it may.
+    while chunked {
+        length = u64::from_str_radix(&line(connection)?, 16).map_err(io::Error::other)?;
+        connection.take(length).read_to_string(&mut body)?;
+        line(connection)?;
+        chunked = length > 0;
+        length = 0;
+    }
     connection.take(length).read_to_string(&mut body)?;
     Ok(Answer { identifier, body })
 }

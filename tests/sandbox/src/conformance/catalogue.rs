@@ -1,7 +1,27 @@
 //! All scenarios, in the order of an extension's life.
 
-use super::Scenario;
+use super::{
+    Scenario, environments, frugality, kinds, neighbours, oddities, polling, registration, relay,
+    resets, shutdown,
+};
 
 pub fn all() -> Vec<Scenario> {
-    Vec::new()
+    let of_any = [
+        registration::SCENARIOS,
+        environments::SCENARIOS,
+        kinds::SCENARIOS,
+        polling::SCENARIOS,
+        oddities::SCENARIOS,
+        resets::SCENARIOS,
+        neighbours::SCENARIOS,
+        frugality::SCENARIOS,
+        shutdown::SCENARIOS,
+    ]
+    .concat();
+    [of_any, relay::all()].concat()
+}
+
+/// Whether it waits so much longer than it works that it takes no place from others.
+pub fn sleeps(scenario: &Scenario) -> bool {
+    scenario.name == polling::NEXT_HELD
 }

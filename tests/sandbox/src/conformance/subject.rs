@@ -1,6 +1,7 @@
 //! The extension under test, and what has to be known to put it into a situation.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::port::free_port;
 use crate::remote::Remote;
@@ -19,7 +20,12 @@ pub struct Subject {
     pub variables: Vec<(String, String)>,
     /// Where agents report to it, when that can't be chosen by a variable.
     pub fixed_port: Option<u16>,
+    /// How long the scenario about it keeps a next waiting.
+    pub next_held: Duration,
 }
+
+/// Just above the minute that HTTP clients like for a limit.
+pub const NEXT_HELD: Duration = Duration::from_secs(61);
 
 /// One copy of the subject, with a port and a remote of its own.
 pub struct Cast {
@@ -30,6 +36,12 @@ pub struct Cast {
 }
 
 impl Subject {
+    /// Without variables and a port of its own.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        let (variables, fixed_port) = (Vec::new(), None);
+        Self { binary: binary.into(), variables, fixed_port, next_held: NEXT_HELD }
+    }
+
     /// Whether it takes reports from agents and delivers them to a remote that can be chosen.
     #[must_use]
     pub fn relays(&self) -> bool {
@@ -45,13 +57,25 @@ impl Subject {
 
     pub(crate) fn cast(&self, remote: Remote) -> Cast {
         let port = self.fixed_port.unwrap_or_else(free_port);
-        let setup = self.variables.iter().fold(
-            Setup::new().extension(&self.binary),
-            |setup, (name, value)| {
-                let value = value.replace(PORT, &port.to_string());
-                setup.env(name, &value.replace(REMOTE, &remote.origin()))
-            },
-        );
+        let setup = Setup::new().extension(&self.binary);
+        let setup = self
+            .filled_in(port, &remote)
+            .fold(setup, |setup, (name, value)| setup.env(name, &value));
         Cast { setup, port: self.relays().then_some(port), remote }
+    }
+
+    /// Adds another copy under this name, with a port of its own; variables are those of the copy.
+    pub(crate) fn copied(&self, setup: Setup, name: &str, remote: &Remote) -> Setup {
+        let setup = setup.extension_named(&self.binary, name);
+        let variables = self.filled_in(free_port(), remote);
+        variables.fold(setup, |setup, (name, value)| setup.extension_env(name, Some(value.into())))
+    }
+
+    fn filled_in(&self, port: u16, remote: &Remote) -> impl Iterator<Item = (&str, String)> {
+        let origin = remote.origin();
+        self.variables.iter().map(move |(name, value)| {
+            let value = value.replace(PORT, &port.to_string());
+            (name.as_str(), value.replace(REMOTE, &origin))
+        })
     }
 }

@@ -24,6 +24,15 @@ impl Verdict {
         Self::DoesNotApply(why.into())
     }
 
+    /// Broke by what the error says.
+    #[must_use]
+    pub fn judged(seen: Result<String, String>) -> Self {
+        match seen {
+            Ok(seen) => Self::Held(seen),
+            Err(seen) => Self::Broke(seen),
+        }
+    }
+
     /// Held if `kept`, else broken by what was seen instead.
     pub fn of(kept: bool, seen: impl Into<String>) -> Self {
         if kept { Self::held(seen) } else { Self::broke(seen) }

@@ -146,6 +146,9 @@ impl<'a> Serving<'a> {
     fn report(&mut self, moment: Moment, items: &[String]) -> Reported {
         let reported = self.agent().report(items);
         self.agent_took += reported.took;
+        if let Some(failure) = reported.failure().filter(|_| self.shared.function.verbose) {
+            eprintln!("function: the report of {} failed: {failure}", self.event.request_id);
+        }
         self.shared.keep(&self.event.request_id, moment, &reported);
         reported
     }

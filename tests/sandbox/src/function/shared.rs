@@ -86,6 +86,15 @@ impl Shared {
         self.stop();
     }
 
+    /// Lambda's runtimes wait for events without a limit; so this wait starts over.
+    pub fn wait_to_the_end(&self) -> End {
+        loop {
+            if let Some(end) = self.record.wait(LONG, |record| record.end.clone()) {
+                return end;
+            }
+        }
+    }
+
     pub fn stop(&self) {
         self.record.update(|record| record.stopping = true);
         self.sockets.close();

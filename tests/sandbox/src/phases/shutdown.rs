@@ -9,6 +9,7 @@ use super::Phases;
 use crate::apis::Apis;
 use crate::extension::{Extension, Kind, Obstacle};
 use crate::generation::Generation;
+use crate::process::Process;
 use crate::reply::Reply;
 use crate::timeline::{Event, Role, as_ms};
 
@@ -33,6 +34,8 @@ pub struct Ended {
     pub killed: bool,
     /// It was told, by SHUTDOWN or SIGTERM.
     pub told: bool,
+    /// Processes of its group that outlived its own end.
+    pub left_behind: usize,
 }
 
 impl ShutdownReport {
@@ -211,11 +214,11 @@ impl Phases {
                 };
                 apis.exits.iter().find(ours).cloned()
             });
-            let status = exit.as_ref().map_or("still there".to_owned(), |it| it.status.to_string());
-            if let Some(exit) = exit {
-                self.ground.chronicle.exited(&exit);
-            }
-            Ended { process: fate.role, status, killed: fate.killed, told: fate.told }
+            let status = exit.map_or("still there".to_owned(), |it| it.status.to_string());
+            let process = generation.process(&fate.role).filter(|_| !fate.killed);
+            let left_behind = process.map_or(0, Process::left_behind);
+            let Fate { role: process, killed, told } = fate;
+            Ended { process, status, killed, told, left_behind }
         };
         started.map(ended).collect()
     }

@@ -1,16 +1,25 @@
 //! The port of the remote, which can be closed for a while.
 
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::listener::Listener;
+use crate::port::free_port;
+use crate::watch::Watch;
 
 /// For connections that are read slowly. Linux doubles it.
 const SLOW_RECEIVE_BUFFER_BYTES: usize = 4096;
 /// Connections that wait to be accepted, as std has it; further ones wait at the client.
 const BACKLOG: i32 = 128;
+
+/// A process that is just being started by another thread holds all descriptors, this port too,
+/// until it executes its program.
+const FREED_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(1);
 
 pub struct Entrance {
     port: u16,
@@ -39,7 +48,10 @@ impl Entrance {
     /// of its own.
     pub fn open(serve: impl Fn(usize, Arc<TcpStream>) + Send + Sync + 'static) -> Self {
         let serve: Arc<Serve> = Arc::new(serve);
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+        // No port that the kernel might give to an outgoing connection while this one is closed.
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).ok();
+        let socket =
+            iter::repeat_with(bind).flatten().next().expect("it goes on until there is one");
         let port = socket.local_addr().expect("a bound socket has an address").port();
         let state = Some(State::Open(listen(socket, 0, &serve)));
         let door = Door { state, accepted_before: 0, reads_slowly: false };
@@ -100,7 +112,12 @@ impl Entrance {
         // As std does: connections of before may still be closing.
         socket.set_reuse_address(true).expect("an option of every TCP socket");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        socket.bind(&SockAddr::from(address)).expect("the port was ours a moment ago");
+        let address = SockAddr::from(address);
+        let deadline = Instant::now() + FREED_WITHIN;
+        while let Err(error) = socket.bind(&address) {
+            assert!(Instant::now() < deadline, "port {} is not free again: {error}", self.port);
+            Watch::<()>::default().wait(LOOKS_EVERY, |()| None::<()>);
+        }
         socket
     }
 

@@ -40,12 +40,12 @@ fn wait_until_ready(program: &mut Child) {
     assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")), "it never was");
 }
 
-fn send(program: &Child, signal: Signal) {
+pub fn send(program: &Child, signal: Signal) {
     kill_process(Pid::from_child(program), signal).unwrap();
 }
 
 #[track_caller]
-fn exit_code(program: &mut Child) -> Option<i32> {
+pub fn exit_code(program: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + SOON;
     loop {
         if let Some(status) = program.try_wait().unwrap() {
@@ -80,7 +80,7 @@ fn wait_for_the_end_of_all(mark: &Path) {
     }
 }
 
-fn cgroups(pid: u32) -> String {
+pub fn cgroups(pid: u32) -> String {
     let name = format!("sandbox-{pid}-*");
     let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
     String::from_utf8(found.stdout).unwrap()

@@ -176,7 +176,7 @@ fn an_abandoned_next_is_recorded_and_can_not_be_replaced() {
         second.identifier.clone_from(&first.identifier);
         abandon(first);
 
-        let violation = "connection 0 was closed while its next was pending";
+        let violation = "raw: connection 0 was closed while its next was pending";
         assert_eq!(platform.wait_for_violation(SOON), violation);
         assert!(!platform.next_is_pending());
         let message = panic_of(|| platform.invoke(MINUTE));

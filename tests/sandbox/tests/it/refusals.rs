@@ -125,6 +125,18 @@ fn a_next_needs_the_identifier_of_the_register() {
 }
 
 #[test]
+fn a_report_without_a_type_is_refused_before_it_is_asked_whose_it_is() {
+    let report = |header: &str| {
+        format!("POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: x\r\n{header}\r\n")
+    };
+    let message = "Lambda-Extension-Function-Error-Type not found";
+    let header = "Lambda-Extension-Identifier: 11111111-2222-3333-4444-555555555555\r\n";
+    check(plain(), &report(header), &refusal("Extension.MissingHeader", message));
+    let message = "Missing Lambda-Extension-Identifier header";
+    check(plain(), &report(""), &refusal("Extension.MissingExtensionIdentifier", message));
+}
+
+#[test]
 fn a_reported_error_ends_the_extensions_calls() {
     for (report, state) in [("init/error", "InitError"), ("exit/error", "ExitError")] {
         let platform = Platform::start();

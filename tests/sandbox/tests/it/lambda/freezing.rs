@@ -73,8 +73,8 @@ fn burn(time: Duration) {
         let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
         Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
     };
-    let start = own();
-    while own() - start < time {}
+    let end = own() + time;
+    while own() < end {}
 }
 
 #[test]

@@ -67,10 +67,6 @@ impl Puppet {
         serde_json::from_slice(&response.body).unwrap()
     }
 
-    pub fn response(&mut self) -> Response {
-        self.connection.response()
-    }
-
     pub fn call(&mut self, method: &str, path: &str, body: &str) -> Response {
         self.send(method, path, body);
         self.connection.response()

@@ -81,7 +81,7 @@ fn an_event_above_two_kilobytes_comes_in_chunks() {
 fn an_answer_needs_the_id_of_the_invocation_and_comes_once() {
     let (lambda, mut client) = polling(Setup::new());
     let in_flight = lambda.begin("{}");
-    client.0.response();
+    drop(client.0.response());
     let wrong = client.call("POST", "/runtime/invocation/7/response", "", b"");
     check(&wrong, 400, "InvalidRequestID", "Invalid request ID");
     let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
@@ -94,21 +94,25 @@ fn an_answer_needs_the_id_of_the_invocation_and_comes_once() {
 }
 
 #[test]
-fn a_next_before_the_answer_is_refused() {
+fn a_next_before_the_answer_gets_the_same_event_again() {
     let (lambda, mut client) = polling(Setup::new());
-    let _in_flight = lambda.begin("{}");
-    client.0.response();
+    let in_flight = lambda.begin(r#"{"a":1}"#);
+    drop(client.0.response());
     client.poll();
-    let message = "State transition from Running to Ready failed for runtime. \
-                   Error: State transition is not allowed";
-    check(&client.0.response(), 403, "InvalidStateTransition", message);
+    let again = client.0.response();
+    assert_eq!((again.status, again.body.as_slice()), (200, br#"{"a":1}"#.as_slice()));
+    assert_eq!(again.header("Lambda-Runtime-Aws-Request-Id"), Some(in_flight.request_id()));
+    let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
+    assert_eq!(client.call("POST", &path, "", b"1").status, 202);
+    client.poll();
+    assert_eq!(in_flight.end(SOON).reply.payload, b"1");
 }
 
 #[test]
 fn an_answer_that_is_too_large_is_an_error_of_the_function() {
     let (lambda, mut client) = polling(Setup::new());
     let in_flight = lambda.begin("{}");
-    client.0.response();
+    drop(client.0.response());
     let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
     let body = vec![b'x'; 6 * 1024 * 1024 + 101];
     let answer = client.call("POST", &path, "", &body);
@@ -122,7 +126,7 @@ fn an_answer_that_is_too_large_is_an_error_of_the_function() {
 fn a_streamed_answer_may_be_larger_and_another_mode_is_refused() {
     let (lambda, mut client) = polling(Setup::new());
     let in_flight = lambda.begin("{}");
-    client.0.response();
+    drop(client.0.response());
     let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
     let mode = "Lambda-Runtime-Function-Response-Mode: streaming\r\n";
     let body = vec![b'x'; 7 * 1024 * 1024];
@@ -131,13 +135,17 @@ fn a_streamed_answer_may_be_larger_and_another_mode_is_refused() {
     assert_eq!(in_flight.end(SOON).reply.payload.len(), body.len());
 
     let in_flight = lambda.begin("{}");
-    client.0.response();
+    drop(client.0.response());
     let path = format!("/runtime/invocation/{}/response", in_flight.request_id());
     let mode = "Lambda-Runtime-Function-Response-Mode: odd\r\n";
     let refused = client.call("POST", &path, mode, b"");
     check(&refused, 400, "InvalidFunctionResponseMode", "Invalid function response mode");
     let status = in_flight.reply(SOON).status;
     assert_eq!(status, Status::Error("Runtime.InvalidResponseModeHeader".to_owned()));
+    client.poll();
+    let message = "State transition from InvocationResponse to Ready failed for runtime. \
+                   Error: State transition is not allowed";
+    check(&client.0.response(), 403, "InvalidStateTransition", message);
 }
 
 #[test]
@@ -149,7 +157,7 @@ fn an_error_has_the_type_that_the_runtime_gave_if_it_is_one() {
         ("odd", "Function.Unknown"),
     ] {
         let in_flight = lambda.begin("{}");
-        client.0.response();
+        drop(client.0.response());
         let path = format!("/runtime/invocation/{}/error", in_flight.request_id());
         let header = format!("Lambda-Runtime-Function-Error-Type: {given}\r\n");
         assert_eq!(client.call("POST", &path, &header, b"why").status, 202);
@@ -168,4 +176,5 @@ fn wrong_paths_and_methods_are_told_apart() {
     assert_eq!(client.call("GET", "/runtime/odd", "", b"").status, 404);
     assert_eq!(client.call("POST", "/runtime/invocation/next", "", b"").status, 405);
     assert_eq!(client.call("GET", "/runtime/init/error", "", b"").status, 405);
+    assert_eq!(client.call("POST", "/runtime/restore/error", "", b"").status, 404, "no snapshot");
 }

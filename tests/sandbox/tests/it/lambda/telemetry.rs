@@ -128,4 +128,7 @@ fn without_telemetry_a_subscription_is_answered_as_by_the_emulator() {
     let answer = subscribe(&mut hopeful, &Remote::start(), &["platform"]);
     assert_eq!(answer.status, 202);
     assert!(String::from_utf8_lossy(&answer.body).contains("Telemetry.NotSupported"));
+    let mut stranger = Puppet::of(&lambda, "stranger");
+    let answer = subscribe(&mut stranger, &Remote::start(), &["platform"]);
+    assert_eq!(answer.status, 202, "nobody is asked who they are");
 }

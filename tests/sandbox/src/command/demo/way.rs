@@ -1,0 +1,164 @@
+//! One of the two ways: a function, an environment and a collector of its own.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use sandbox::agent::Family;
+use sandbox::{Answer, Event, Invocation, Item, Lambda, Remote, Setup, Status, free_port};
+use serde::{Serialize, Serializer};
+
+use crate::command::code::built_in;
+use crate::command::quartiles::Quartiles;
+
+pub struct Way {
+    remote: Remote,
+    lambda: Lambda,
+    init: Duration,
+    invocations: Vec<Invocation>,
+}
+
+#[derive(Serialize)]
+pub struct Outcome {
+    pub cold_start: ColdStart,
+    /// What the callers of the warm function waited.
+    pub latency: Quartiles,
+    /// Of the warm function, all together.
+    pub billed_ms: u128,
+    pub reports: Reports,
+    /// How those ended that did not succeed.
+    pub failures: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct ColdStart {
+    #[serde(rename = "init_ms", serialize_with = "as_ms")]
+    pub init: Duration,
+    #[serde(rename = "latency_ms", serialize_with = "as_ms")]
+    pub latency: Duration,
+    pub billed_ms: u128,
+}
+
+/// One for each invocation, the cold one too.
+#[derive(Default, Serialize)]
+pub struct Reports {
+    pub sent: usize,
+    pub once: usize,
+    pub repeated: usize,
+    pub missing: usize,
+}
+
+impl Way {
+    pub fn direct(setup: Setup, agent: Family, latency: Duration) -> io::Result<Self> {
+        let remote = collector(latency);
+        let report_to = vec!["--report-to".to_owned(), remote.base_url()];
+        let setup = setup.runtime(built_in(agent, report_to)?);
+        Self::start(setup, remote)
+    }
+
+    pub fn through(
+        extension: &Path,
+        setup: Setup,
+        agent: Family,
+        latency: Duration,
+    ) -> io::Result<Self> {
+        let (remote, port) = (collector(latency), free_port().to_string());
+        let setup = setup
+            .extension(extension)
+            .env("THUNDRA_EXTENSION_PORT", &port)
+            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
+            .runtime(built_in(agent, vec!["--port".to_owned(), port])?);
+        Self::start(setup, remote)
+    }
+
+    /// Starts cold, so that nothing else runs meanwhile.
+    fn start(setup: Setup, remote: Remote) -> io::Result<Self> {
+        let lambda = setup.start()?;
+        let init = lambda.wait_for("end of init", |event| match event {
+            Event::InitEnded { duration, .. } => Some(*duration),
+            _ => None,
+        });
+        let mut way = Self { remote, lambda, init, invocations: Vec::new() };
+        way.invoke();
+        Ok(way)
+    }
+
+    pub fn invoke(&mut self) {
+        self.invocations.push(self.lambda.invoke("{}"));
+    }
+
+    /// Shuts the environment down, which delivers the rest.
+    pub fn end(self) -> Outcome {
+        let Self { remote, lambda, init, invocations } = self;
+        drop(lambda.shut_down("spindown"));
+        let (cold, warm) = invocations.split_first().expect("it was invoked when it started");
+        let latencies: Vec<Duration> = warm.iter().map(|it| it.reply.latency).collect();
+        Outcome {
+            cold_start: ColdStart {
+                init,
+                latency: cold.reply.latency,
+                billed_ms: cold.billed.as_millis(),
+            },
+            latency: Quartiles::of(&latencies),
+            billed_ms: warm.iter().map(|it| it.billed.as_millis()).sum(),
+            reports: Reports::of(&invocations, &remote),
+            failures: invocations.iter().filter_map(failure).collect(),
+        }
+    }
+}
+
+impl Reports {
+    fn of(invocations: &[Invocation], remote: &Remote) -> Self {
+        let received = remote.received();
+        let accepted = received.iter().filter(|request| request.is_accepted());
+        let items: Vec<String> =
+            accepted.flat_map(|it| Item::of(&it.body)).map(|item| item.to_string()).collect();
+        let mut reports = Self { sent: invocations.len(), ..Self::default() };
+        for Invocation { request_id, .. } in invocations {
+            // The one item that every family's report has once for each invocation.
+            let is_it =
+                |it: &&String| it.contains(r#""type":"Invocation""#) && it.contains(request_id);
+            match items.iter().filter(is_it).count() {
+                0 => reports.missing += 1,
+                1 => reports.once += 1,
+                _ => reports.repeated += 1,
+            }
+        }
+        reports
+    }
+
+    pub fn is_exact(&self) -> bool {
+        self.once == self.sent
+    }
+}
+
+/// What of both could not be had here; a line each.
+pub fn notes(ways: [&Way; 2]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for note in ways.iter().flat_map(|way| way.lambda.notes()) {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+fn collector(latency: Duration) -> Remote {
+    let remote = Remote::start();
+    remote.answer_with(move |_| Answer::ok().after(latency));
+    remote
+}
+
+fn failure(invocation: &Invocation) -> Option<String> {
+    let Invocation { status, reply, .. } = invocation;
+    let why = || format!("{status}: {}", String::from_utf8_lossy(&reply.payload));
+    (*status != Status::Success).then(why)
+}
+
+pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(ms(*time))
+}
+
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

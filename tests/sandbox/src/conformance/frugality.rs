@@ -1,0 +1,103 @@
+//! What it uses of the function's CPU, memory, descriptors and log.
+
+use std::time::Duration;
+
+use super::footprint::Footprint;
+use super::stage::{Stage, ms, pass};
+use super::{Scenario, Subject, Verdict};
+use crate::timeline::{Event, Role};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "sleeps-while-idle",
+        proves: "While it waits for its first event it does nothing: no busy loop, no timer that \
+                 wakes it up again and again.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: sleeps_while_idle,
+    },
+    Scenario {
+        name: "steady-footprint",
+        proves: "200 invocations leave it with the descriptors and the memory that it had.",
+        source: "DataDog/datadog-lambda-extension#1049, axiomhq/axiom-lambda-extension#48",
+        play: steady_footprint,
+    },
+    Scenario {
+        name: "quiet-log",
+        proves: "It does not flood the log: what it writes there the customer pays for.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: quiet_log,
+    },
+];
+
+fn sleeps_while_idle(subject: &Subject) -> Verdict {
+    const SETTLED: Duration = Duration::from_millis(500);
+    const IDLE: Duration = Duration::from_secs(2);
+    const CPU_MAX: Duration = Duration::from_millis(20);
+    /// Ten a second: below what the coarsest of busy loops needs.
+    const WAKES_MAX: u64 = 20;
+    // On demand nothing is frozen before the first invocation.
+    let stage = subject.ready(|setup, _| setup);
+    pass(SETTLED);
+    let (cpu, wakes) = (stage.lambda.cpu_time(), Footprint::of(stage.pid()).wakes);
+    pass(IDLE);
+    let cpu = stage.lambda.cpu_time().saturating_sub(cpu);
+    let wakes = Footprint::of(stage.pid()).wakes.saturating_sub(wakes);
+    let seen = format!(
+        "{} of CPU time and {wakes} waits in {IDLE:?}, limits {CPU_MAX:?} and {WAKES_MAX}",
+        ms(cpu)
+    );
+    if cpu > CPU_MAX || wakes > WAKES_MAX {
+        return Verdict::broke(seen);
+    }
+    Verdict::judged(stage.finish().map(|_| seen))
+}
+
+fn steady_footprint(subject: &Subject) -> Verdict {
+    const WARM_UP: usize = 20;
+    const INVOCATIONS: usize = 200;
+    const MORE_DESCRIPTORS_MAX: usize = 2;
+    /// An allocator takes memory in steps; a leak of 20 kB an invocation is twice this.
+    const MORE_MEMORY_KB_MAX: u64 = 2048;
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let after = |invocations| -> Result<Footprint, String> {
+            for _ in 0..invocations {
+                stage.invoke()?;
+            }
+            Ok(Footprint::of(stage.pid()))
+        };
+        let (before, after) = (after(WARM_UP)?, after(INVOCATIONS)?);
+        let end = stage.finish()?;
+        let seen = format!(
+            "{} descriptors before, {} after {INVOCATIONS} invocations; {} kB of memory before, {} \
+             kB after; {end}",
+            before.descriptors, after.descriptors, before.resident_kb, after.resident_kb
+        );
+        let steady = after.descriptors <= before.descriptors + MORE_DESCRIPTORS_MAX
+            && after.resident_kb <= before.resident_kb + MORE_MEMORY_KB_MAX;
+        if steady { Ok(seen) } else { Err(seen) }
+    })())
+}
+
+fn quiet_log(subject: &Subject) -> Verdict {
+    const INVOCATIONS: usize = 20;
+    /// Of one invocation, on average.
+    const LINES_MAX: usize = 100;
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let at_start = lines(&stage);
+        for _ in 0..INVOCATIONS {
+            stage.invoke()?;
+        }
+        let later = lines(&stage) - at_start;
+        stage.finish()?;
+        let seen = format!("{at_start} lines at its start, {later} in {INVOCATIONS} invocations");
+        if later > LINES_MAX * INVOCATIONS { Err(seen) } else { Ok(seen) }
+    })())
+}
+
+fn lines(stage: &Stage) -> usize {
+    let ours = Role::Extension(stage.name().to_owned());
+    let is_line = |event: &Event| matches!(event, Event::Log { process, .. } if *process == ours);
+    stage.lambda.timeline().iter().filter(|entry| is_line(&entry.event)).count()
+}

@@ -1,0 +1,142 @@
+//! The kinds of environments, and the user that Lambda runs processes as.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
+use super::{Scenario, Subject, Verdict};
+use crate::configuration::Initialization;
+use crate::function::Environment;
+use crate::limits::TimeLimits;
+use crate::setup::Runtime;
+use crate::timeline::{Event, Role};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "lambdas-user",
+        proves: "It lives as uid 993, in a directory that it can't write to.",
+        source: "aws/aws-lambda-runtime-interface-emulator: internal/lambda-managed-instances, \
+                 process.go",
+        play: lambdas_user,
+    },
+    Scenario {
+        name: "provisioned-concurrency",
+        proves: "A freeze between init and the first invocation is like any other.",
+        source: "AWS docs \"Lambda execution environment lifecycle\"",
+        play: provisioned_concurrency,
+    },
+    Scenario {
+        name: "snap-start",
+        proves: "The process of the snapshot goes on after the restore, and does not register again.",
+        source: "AWS docs \"Improving startup performance with Lambda SnapStart\", \
+                 hashicorp/vault-lambda-extension#113\"",
+        play: snap_start,
+    },
+    Scenario {
+        name: "managed-instances",
+        proves: "On Lambda Managed Instances, where INVOKE is refused, it registers for SHUTDOWN \
+                 only, at once or after the refusal, and gets it.",
+        source: "honeycombio/honeycomb-lambda-extension#170",
+        play: managed_instances,
+    },
+];
+
+fn lambdas_user(subject: &Subject) -> Verdict {
+    const LAMBDA_UID: &str = "993";
+    if !rustix::process::geteuid().is_root() {
+        return Verdict::does_not_apply("only root can start processes as another user");
+    }
+    let stage = subject.ready(|setup, _| setup);
+    let status = fs::read_to_string(format!("/proc/{}/status", stage.pid())).unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+    if uid != Some(LAMBDA_UID) {
+        return Verdict::broke(format!("it runs as uid {uid:?}: it changes its own user"));
+    }
+    Verdict::judged(stage.live().map(|seen| format!("uid 993; {seen}")))
+}
+
+/// An init that nobody waits for may take 13 times as long.
+const LIMITS: TimeLimits = TimeLimits { init: Duration::from_secs(1), ..TimeLimits::LAMBDA };
+
+fn provisioned_concurrency(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| {
+        setup.initialization(Initialization::ProvisionedConcurrency).limits(LIMITS)
+    });
+    pass(Duration::from_millis(500));
+    Verdict::judged(stage.live())
+}
+
+fn snap_start(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| {
+        let function = || silent().environment(Environment::SnapStart);
+        setup
+            .initialization(Initialization::SnapStart)
+            .limits(LIMITS)
+            .runtime(Runtime::function(function))
+    });
+    pass(Duration::from_millis(500));
+    let registers = stage.calls("/register");
+    Verdict::judged((|| {
+        stage.invoke()?;
+        if stage.calls("/register") != registers {
+            return Err(format!("it registers again after the restore: {}", stage.story()));
+        }
+        let lived = stage.live()?;
+        Ok(format!("registered once, restored after a freeze of 0.5 s; {lived}"))
+    })())
+}
+
+fn managed_instances(subject: &Subject) -> Verdict {
+    const AT_ONCE: usize = 2;
+    let at_once = NonZeroUsize::new(AT_ONCE).expect("two is not zero");
+    let stage = subject.staged(|setup, _| {
+        let environment = Environment::ManagedInstances(at_once);
+        setup
+            .initialization(Initialization::ManagedInstances { max_concurrency: AT_ONCE })
+            .limits(LIMITS)
+            .runtime(Runtime::function(move || silent().environment(environment)))
+    });
+    let registered = stage.lambda.wait_for("register, or the end of init", |event| match event {
+        Event::Registered { .. } => Some(true),
+        Event::InitEnded { .. } => Some(false),
+        _ => None,
+    });
+    if !registered {
+        return unregistered(&stage);
+    }
+    if !stage.lambda.wait_for_init() {
+        return Verdict::broke(format!("init failed: {}", stage.story()));
+    }
+    let invoked = (|| {
+        let running = [(); AT_ONCE].map(|()| stage.lambda.begin(QUIET));
+        for invocation in running {
+            stage.succeeded(invocation.end(TIMEOUT * 2))?;
+        }
+        match stage.calls("/event/next") {
+            1 => Ok(stage.calls("/register") - 1),
+            nexts => Err(format!("{nexts} nexts where there is no event: {}", stage.story())),
+        }
+    })();
+    Verdict::judged(invoked.and_then(|refused| {
+        let end = stage.shut_down("spindown")?;
+        Ok(format!("registered after {refused} refusals, {AT_ONCE} invocations at once; {end}"))
+    }))
+}
+
+/// One made for functions on demand can do no more than to end.
+fn unregistered(stage: &Stage) -> Verdict {
+    let role = Role::Extension(stage.name().to_owned());
+    let ended = stage.lambda.wait_for("end of the extension", |event| match event {
+        Event::Exited { process, status } if *process == role => Some(status.clone()),
+        _ => None,
+    });
+    let killed = |event: &Event| matches!(event, Event::Killed { process } if *process == role);
+    let killed = stage.lambda.timeline().iter().any(|entry| killed(&entry.event));
+    if killed || ended == "exit status: 0" {
+        return Verdict::broke(format!("it neither registers nor fails: {}", stage.story()));
+    }
+    Verdict::does_not_apply(format!(
+        "it is made for functions on demand: refused for INVOKE, it ends with {ended}"
+    ))
+}

@@ -1,0 +1,105 @@
+//! Other extensions in the same environment: copies of this one, under other names.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::Duration;
+
+use super::stage::{NEIGHBOUR, QUIET, Stage, TIMEOUT, ms, pass};
+use super::{Scenario, Subject, Verdict};
+use crate::extensions_api::EXTENSIONS_MAX;
+use crate::timeline::{Event, Status};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "crash-beside-it",
+        proves: "When another extension crashes it leaves by SHUTDOWN (failure), and a new process \
+                 serves the next invocation.",
+        source: "AWS docs \"Lambda execution environment lifecycle\"",
+        play: crash_beside_it,
+    },
+    Scenario {
+        name: "ten-at-once",
+        proves: "Ten extensions, as many as Lambda allows, live side by side.",
+        source: "AWS docs \"Using the Lambda Extensions API\", elastic/apm-aws-lambda#105",
+        play: ten_at_once,
+    },
+    Scenario {
+        name: "slow-one-beside-it",
+        proves: "While another extension holds an invocation it waits, and makes no call.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Invoke phase",
+        play: slow_one_beside_it,
+    },
+];
+
+const FIXED_PORT: &str = "its port is fixed: a copy would take it away";
+
+/// With so many copies; `None` where they would fight for a port.
+fn among(subject: &Subject, copies: usize) -> Option<Stage> {
+    if subject.fixed_port.is_some() {
+        return None;
+    }
+    Some(subject.ready(|setup, remote| {
+        (0..copies).fold(setup, |setup, number| {
+            subject.copied(setup, &format!("{NEIGHBOUR}{number}"), remote)
+        })
+    }))
+}
+
+fn signal(stage: &Stage, name: &str, signal: Signal) -> Result<(), String> {
+    let pid = stage.lambda.pid_of(name).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let pid = pid.ok_or("the copy has no process")?;
+    kill_process(pid, signal).map_err(|error| format!("can't signal the copy: {error}"))
+}
+
+fn crash_beside_it(subject: &Subject) -> Verdict {
+    let Some(stage) = among(subject, 1) else { return Verdict::does_not_apply(FIXED_PORT) };
+    Verdict::judged((|| {
+        stage.invoke()?;
+        signal(&stage, &format!("{NEIGHBOUR}0"), Signal::KILL)?;
+        let failed = stage.lambda.invoke(QUIET);
+        if !matches!(failed.status, Status::Failure(_)) {
+            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
+        }
+        let name = stage.name().to_owned();
+        let clean = stage.lambda.timeline().iter().any(|entry| {
+            matches!(&entry.event, Event::Exited { process, status }
+                if process.to_string() == name && status == "exit status: 0")
+        });
+        if stage.asks_for("SHUTDOWN") && !clean {
+            return Err(format!("it does not leave by SHUTDOWN: {}", stage.story()));
+        }
+        let invocation = stage.invoke()?;
+        let end = stage.finish()?;
+        let took = ms(invocation.duration);
+        Ok(format!("{}; the next invocation succeeds in {took}; {end}", failed.status))
+    })())
+}
+
+fn ten_at_once(subject: &Subject) -> Verdict {
+    match among(subject, EXTENSIONS_MAX - 1) {
+        Some(stage) => Verdict::judged(stage.goes_on()),
+        None => Verdict::does_not_apply(FIXED_PORT),
+    }
+}
+
+fn slow_one_beside_it(subject: &Subject) -> Verdict {
+    const HELD: Duration = Duration::from_secs(1);
+    let Some(stage) = among(subject, 1) else { return Verdict::does_not_apply(FIXED_PORT) };
+    if !stage.asks_for("INVOKE") {
+        return Verdict::does_not_apply("it does not ask for INVOKE, and so holds no invocation");
+    }
+    Verdict::judged((|| {
+        let copy = format!("{NEIGHBOUR}0");
+        signal(&stage, &copy, Signal::STOP)?;
+        let running = stage.lambda.begin(QUIET);
+        pass(HELD);
+        signal(&stage, &copy, Signal::CONT)?;
+        let invocation = stage.succeeded(running.end(TIMEOUT * 2))?;
+        // Two each: the first, and the one after the invocation.
+        let nexts = stage.calls("/event/next");
+        if nexts != 4 {
+            return Err(format!("{nexts} nexts of two extensions after one invocation, not 4"));
+        }
+        let lived = stage.goes_on()?;
+        Ok(format!("held {} by the other; {lived}", ms(invocation.extension_overhead)))
+    })())
+}

@@ -1,0 +1,133 @@
+//! Answers as HTTP and the API allow them, though AWS's daemon writes them otherwise today.
+
+use std::time::Duration;
+
+use super::stage::{QUIET, TIMEOUT};
+use super::{Scenario, Subject, Verdict};
+use crate::runtime_event::CallerContext;
+use crate::script::PlatformScript;
+use crate::timeline::{Event, Status};
+use crate::wire::{HeaderCase, Wire};
+
+const HTTP: &str = "RFC 9112, sections 5 and 7.1";
+const NEXT: &str = "AWS docs \"Using the Lambda Extensions API\", Next";
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "chunked-answers",
+        proves: "It reads bodies in chunks, as Go's server sends those above 2 kB.",
+        source: HTTP,
+        play: |subject| over(subject, Wire { chunked: true, ..Wire::default() }),
+    },
+    Scenario {
+        name: "headers-in-lower-case",
+        proves: "It finds its identifier in a header of any case.",
+        source: HTTP,
+        play: |subject| over(subject, Wire { header_case: HeaderCase::Lower, ..Wire::default() }),
+    },
+    Scenario {
+        name: "headers-in-upper-case",
+        proves: "It finds its identifier in a header of any case.",
+        source: HTTP,
+        play: |subject| over(subject, Wire { header_case: HeaderCase::Upper, ..Wire::default() }),
+    },
+    Scenario {
+        name: "answers-byte-by-byte",
+        proves: "It reads an answer to its end, in however many segments it comes.",
+        source: HTTP,
+        play: |subject| over(subject, Wire { bytewise: true, ..Wire::default() }),
+    },
+    Scenario {
+        name: "additions-to-answers",
+        proves: "Headers and fields that it does not know do not disturb it.",
+        source: NEXT,
+        play: |subject| over(subject, Wire { additions: true, ..Wire::default() }),
+    },
+    Scenario {
+        name: "traced-invocation",
+        proves: "INVOKE may come with a trace identifier, and without.",
+        source: NEXT,
+        play: traced_invocation,
+    },
+    Scenario {
+        name: "unknown-event",
+        proves: "After an event of a type that it does not know it asks for the next one.",
+        source: NEXT,
+        play: unknown_event,
+    },
+    Scenario {
+        name: "next-answered-500",
+        proves: "When the API fails it ends with an error, or asks again with pauses: no busy loop.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Next; \
+                 DataDog/datadog-lambda-extension#954",
+        play: next_answered_500,
+    },
+];
+
+/// In the second that is looked at; one that pauses 50 ms stays below.
+const NEXTS_MAX: usize = 20;
+
+fn over(subject: &Subject, wire: Wire) -> Verdict {
+    let stage = subject.ready(|setup, _| setup.script(PlatformScript::default().wire(wire)));
+    Verdict::judged(stage.live())
+}
+
+fn traced_invocation(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    let trace_id = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let context = CallerContext { trace_id: Some(trace_id.to_owned()), ..CallerContext::default() };
+    Verdict::judged((|| {
+        stage.succeeded(stage.lambda.begin_with(QUIET, context).end(TIMEOUT * 2))?;
+        let lived = stage.live()?;
+        Ok(format!("one invocation with a trace succeeds; without, {lived}"))
+    })())
+}
+
+fn unknown_event(subject: &Subject) -> Verdict {
+    let event = r#"{"eventType":"SANDBOX","deadlineMs":4102444800000,"sandbox":{"a":[null]}}"#;
+    let script = PlatformScript::default().next_answer(2, 200, event);
+    let stage = subject.ready(|setup, _| setup.script(script));
+    if !stage.asks_for("INVOKE") {
+        return Verdict::does_not_apply(
+            "it does not ask for INVOKE, so its second next is its last",
+        );
+    }
+    Verdict::judged((|| {
+        stage.invoke()?;
+        let nexts = stage.calls("/event/next");
+        if nexts != 3 {
+            return Err(format!("{nexts} nexts, not 3, after INVOKE and SANDBOX"));
+        }
+        let lived = stage.live()?;
+        Ok(format!("3 nexts for INVOKE and SANDBOX; {lived}"))
+    })())
+}
+
+fn next_answered_500(subject: &Subject) -> Verdict {
+    /// Enough for a loop without a pause to show itself within the second.
+    const FAILURES: usize = 1000;
+    const LOOKED_AT: Duration = Duration::from_secs(1);
+    let body = r#"{"errorMessage":"of the platform","errorType":"InternalServerError"}"#;
+    let script = (2..FAILURES)
+        .fold(PlatformScript::default(), |script, nth| script.next_answer(nth, 500, body));
+    let stage = subject.ready(|setup, _| setup.script(script).timeout(LOOKED_AT));
+    if !stage.asks_for("INVOKE") {
+        return Verdict::does_not_apply(
+            "it does not ask for INVOKE, so its first next is its last",
+        );
+    }
+    let invocation = stage.lambda.invoke(QUIET);
+    let nexts = stage.calls("/event/next");
+    let seen = format!("{nexts} nexts, and the invocation ends in {}", invocation.status);
+    let clean = stage.lambda.timeline().iter().any(
+        |entry| matches!(&entry.event, Event::Exited { status, .. } if status == "exit status: 0"),
+    );
+    let crashed = matches!(invocation.status, Status::Failure(_));
+    if nexts > NEXTS_MAX {
+        Verdict::broke(format!("it spins: {seen}"))
+    } else if crashed && clean {
+        Verdict::broke(format!("it says that all is well, and ends: {seen}"))
+    } else {
+        Verdict::held(seen)
+    }
+}

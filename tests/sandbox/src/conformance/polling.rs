@@ -1,0 +1,157 @@
+//! One next after the other, and nothing in between.
+
+use std::time::Duration;
+
+use super::stage::{QUIET, TIMEOUT, ms, pass, silent};
+use super::{Scenario, Subject, Verdict};
+use crate::setup::{Runtime, Setup};
+use crate::timeline::Event;
+
+pub const NEXT_HELD: &str = "next-held-open";
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "next-after-each-invocation",
+        proves: "After each of 30 invocations it asks for the next event, once, and makes no call \
+                 that Lambda refuses.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Next",
+        play: next_after_each_invocation,
+    },
+    Scenario {
+        name: "invocations-not-held",
+        proves: "It does not hold an invocation of a function from whose agent it hears nothing.",
+        source: "DataDog/datadog-lambda-extension#64, newrelic/newrelic-lambda-extension#341",
+        play: invocations_not_held,
+    },
+    Scenario {
+        name: NEXT_HELD,
+        proves: "One next stays open for longer than a minute: no time limit ends it, no second \
+                 one is begun.",
+        source: "getsentry/sentry-javascript#24218, Nike-Inc/hal#54",
+        play: next_held_open,
+    },
+    Scenario {
+        name: "frozen-between-invocations",
+        proves: "The same process goes on after freezes, short ones and one of 4 s, as if no time \
+                 had passed.",
+        source: "AWS docs \"Lambda execution environment lifecycle\", Nike-Inc/hal#54",
+        play: frozen_between_invocations,
+    },
+    Scenario {
+        name: "frozen-with-an-event",
+        proves: "A freeze between an event and the next one's request changes nothing but the time.",
+        source: "DataDog/datadog-lambda-extension#195",
+        play: frozen_with_an_event,
+    },
+];
+
+const INVOCATIONS: usize = 30;
+/// Twice the shortest time in which the Telemetry API tells that a function is done, for those who
+/// wait for it.
+const HELD_MAX: Duration = Duration::from_millis(50);
+/// So many that are held, of so many, need no more of them.
+const HELD_ENOUGH: usize = 4;
+
+fn next_after_each_invocation(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let pid = stage.pid();
+        for _ in 0..INVOCATIONS {
+            stage.invoke()?;
+        }
+        let nexts = stage.calls("/event/next");
+        let due = if stage.asks_for("INVOKE") { INVOCATIONS + 1 } else { 1 };
+        if stage.pid() != pid || nexts != due {
+            let starts = stage.starts();
+            return Err(format!("{nexts} nexts instead of {due}, from {starts} processes"));
+        }
+        let end = stage.finish()?;
+        Ok(format!("{nexts} nexts for {INVOCATIONS} invocations; {end}"))
+    })())
+}
+
+fn invocations_not_held(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let alone = Setup::new().runtime(Runtime::function(silent)).timeout(TIMEOUT).start();
+        let alone = alone.map_err(|error| format!("no sandbox for the function: {error}"))?;
+        let mut alone: Vec<_> = (0..INVOCATIONS).map(|_| alone.invoke(QUIET).duration).collect();
+        let mut overheads = Vec::new();
+        let mut durations = Vec::new();
+        for _ in 0..INVOCATIONS {
+            let invocation = stage.invoke()?;
+            overheads.push(invocation.extension_overhead);
+            durations.push(invocation.duration);
+            if overheads.len() >= HELD_ENOUGH && overheads.iter().all(|held| *held >= HELD_MAX) {
+                break;
+            }
+        }
+        stage.finish()?;
+        // The lower quartile: a busy machine holds up some of them, an extension that waits all.
+        let held = quartile(&mut overheads);
+        let seen = format!(
+            "a quarter of {} invocations is held {} or less, limit {HELD_MAX:?}, \
+             and takes {}, without it {}",
+            overheads.len(),
+            ms(held),
+            ms(quartile(&mut durations)),
+            ms(quartile(&mut alone))
+        );
+        if held < HELD_MAX { Ok(seen) } else { Err(seen) }
+    })())
+}
+
+fn next_held_open(subject: &Subject) -> Verdict {
+    // Before the first invocation nothing is frozen: a timer in the extension runs.
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        pass(subject.next_held);
+        stage.is_blameless()?;
+        let (nexts, starts) = (stage.calls("/event/next"), stage.starts());
+        if nexts != 1 || starts != 1 {
+            return Err(format!("{nexts} nexts of {starts} processes for one event"));
+        }
+        let lived = stage.goes_on()?;
+        Ok(format!("one next waits {:?}; then {lived}", subject.next_held))
+    })())
+}
+
+fn frozen_between_invocations(subject: &Subject) -> Verdict {
+    const SHORT: [u64; 5] = [50, 200, 400, 800, 1200];
+    const LONG: Duration = Duration::from_secs(4);
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let pid = stage.pid();
+        for freeze in SHORT.map(Duration::from_millis).into_iter().chain([LONG]) {
+            stage.invoke()?;
+            pass(freeze);
+        }
+        stage.invoke()?;
+        if stage.pid() != pid {
+            return Err(format!("it was started {} times: {}", stage.starts(), stage.story()));
+        }
+        let end = stage.finish()?;
+        Ok(format!("process {pid} serves 7 invocations with 6 freezes between them; {end}"))
+    })())
+}
+
+fn frozen_with_an_event(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let running = stage.lambda.begin(r#"{"reports":0,"work_ms":300}"#);
+        stage.lambda.wait_for("invocation", |event| {
+            matches!(event, Event::InvokeStarted { .. }).then_some(())
+        });
+        stage.lambda.freezer().freeze();
+        pass(Duration::from_secs(1));
+        stage.lambda.freezer().thaw();
+        let invocation = stage.succeeded(running.end(TIMEOUT * 2))?;
+        let lived = stage.goes_on()?;
+        Ok(format!("an invocation with a freeze of 1 s takes {}; {lived}", ms(invocation.duration)))
+    })())
+}
+
+fn quartile(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 4]
+}

@@ -1,0 +1,33 @@
+//! Extensions that take agents' reports on loopback, answer at once, and deliver them to a remote.
+
+mod aftermath;
+mod delivery;
+mod freezing;
+mod idle;
+mod limits;
+mod local;
+mod malformed;
+mod outages;
+mod shutdown;
+mod stage;
+mod statuses;
+mod waiting;
+
+use super::Scenario;
+
+/// From a healthy remote to the worst.
+pub fn all() -> Vec<Scenario> {
+    [
+        delivery::ALL,
+        local::ALL,
+        &malformed::all(),
+        &waiting::all(),
+        outages::ALL,
+        statuses::ALL,
+        freezing::ALL,
+        idle::ALL,
+        shutdown::ALL,
+        limits::ALL,
+    ]
+    .concat()
+}

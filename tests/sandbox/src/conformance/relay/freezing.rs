@@ -1,0 +1,248 @@
+//! The sandbox is frozen in the middle of something.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use super::stage::{ARRAYS, Stage, items, pass, play};
+use crate::agent::Connection;
+use crate::answer::Answer;
+use crate::conformance::{Scenario, Subject, Verdict};
+use crate::invocation::InFlight;
+use crate::moment::{End, Moment};
+use crate::remote::Received;
+
+/// Longer than an attempt to send usually may take: 3 s in the extensions that set a limit of
+/// their own. Its clock goes on in a freeze.
+const BEYOND_A_SEND: Duration = Duration::from_secs(4);
+const SHORT: Duration = Duration::from_millis(200);
+/// How long an extension that sends within the invocation has to begin with it.
+const SENDS_WITHIN: Duration = Duration::from_millis(700);
+/// Whole invocations that it has to begin in.
+const INVOCATIONS_MAX: usize = 3;
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "freeze-after-post",
+        proves: "A report is not lost when the sandbox is frozen as soon as its agent is \
+                     answered.",
+        source: "open-telemetry/opentelemetry-lambda#224",
+        play: after_post,
+    },
+    Scenario {
+        name: "freeze-within-request",
+        proves: "A report that the remote has read in part at the freeze arrives once.",
+        source: "DataDog/datadog-lambda-extension#1000",
+        play: |subject| {
+            across(subject, Freeze { at: Moment::BodyRead(1000), ..Freeze::default() }, once)
+        },
+    },
+    Scenario {
+        name: "freeze-before-answer",
+        proves: "A report whose answer comes during a short freeze is not sent again.",
+        source: "honeycombio/honeycomb-lambda-extension#140",
+        play: |subject| across(subject, Freeze::default(), once),
+    },
+    Scenario {
+        name: "freeze-long-before-answer",
+        proves: "A report whose answer waits in the socket when a freeze ends, of 4 s, is not \
+                     sent again.",
+        source: "honeycombio/honeycomb-lambda-extension#140",
+        play: |subject| across(subject, Freeze { lasts: BEYOND_A_SEND, ..Freeze::default() }, once),
+    },
+    Scenario {
+        name: "freeze-then-close",
+        proves: "A report is sent again when its connection is closed during the freeze, before \
+                     the answer.",
+        source: "aws-observability/aws-otel-lambda#229",
+        play: |subject| {
+            across(subject, Freeze { end: Some(End::Close), ..Freeze::default() }, once)
+        },
+    },
+    Scenario {
+        name: "freeze-then-reset",
+        proves: "A report is sent again when its connection is reset during the freeze, before \
+                     the answer.",
+        source: "DataDog/datadog-lambda-extension#195",
+        play: |subject| {
+            across(subject, Freeze { end: Some(End::Reset), ..Freeze::default() }, once)
+        },
+    },
+    Scenario {
+        name: "freeze-then-reset-within-request",
+        proves: "A report is sent again when its connection is reset during the freeze, in the \
+                     middle of the request.",
+        source: "DataDog/datadog-lambda-extension#195",
+        play: |subject| {
+            let at = Moment::BodyRead(1000);
+            across(subject, Freeze { at, end: Some(End::Reset), lasts: SHORT }, once)
+        },
+    },
+    Scenario {
+        name: "freeze-half-sent-post",
+        proves: "An agent's request that is cut off by a freeze does no harm to those after it.",
+        source: "DataDog/datadog-lambda-go#128",
+        play: half_sent_post,
+    },
+    Scenario {
+        name: "freeze-post-in-two-halves",
+        proves: "An agent's request with a freeze in its middle is answered and delivered.",
+        source: "DataDog/datadog-lambda-go#128",
+        play: post_in_two_halves,
+    },
+];
+
+/// A freeze at a moment of the first request to the remote.
+#[derive(Clone, Copy)]
+struct Freeze {
+    at: Moment,
+    /// How the remote leaves the connection meanwhile, if it does.
+    end: Option<End>,
+    lasts: Duration,
+}
+
+impl Default for Freeze {
+    fn default() -> Self {
+        Self { at: Moment::BeforeAnswer, end: None, lasts: SHORT }
+    }
+}
+
+fn once(stage: Stage) -> Verdict {
+    stage.shut_down().each_once()
+}
+
+/// Large enough for bytes to be missing at any moment of its request.
+const RESPONSE_BYTES: usize = 5000;
+
+fn across(subject: &Subject, freeze: Freeze, judge: fn(Stage) -> Verdict) -> Verdict {
+    play(subject, |mut stage| {
+        if freeze.end.is_some() {
+            // It never arrives, and says that the remote has not taken the report.
+            let first =
+                |it: &Received| if it.number == 0 { Answer::status(500) } else { Answer::ok() };
+            stage.remote.answer_with(first);
+        }
+        let (told, frozen) = mpsc::channel();
+        let (reported, answered) = mpsc::channel();
+        let (freezer, end) = (stage.freezer(), freeze.end);
+        stage.remote.at(freeze.at, 0, move |interruption| {
+            // The agent has its answer first, unless it is to wait for the remote's.
+            let _ = answered.recv_timeout(SENDS_WITHIN);
+            freezer.freeze();
+            if let Some(end) = end {
+                interruption.end(end);
+            }
+            // Nobody waits any more when it comes too late.
+            let _ = told.send(());
+        });
+        if !thaws_after(&mut stage, &reported, &frozen, freeze.lasts) {
+            return Verdict::does_not_apply("it sends nothing within its first invocations");
+        }
+        stage.invoke(|stage| drop(stage.report(1)));
+        judge(stage)
+    })
+}
+
+/// Reports, and invokes until the freeze has come; then lets it last. False if it never came.
+fn thaws_after(
+    stage: &mut Stage,
+    reported: &Sender<()>,
+    frozen: &Receiver<()>,
+    lasts: Duration,
+) -> bool {
+    for nth in 0..INVOCATIONS_MAX {
+        let in_flight = stage.begin();
+        if nth == 0 {
+            stage.report_as(&stage.agent, 2, RESPONSE_BYTES);
+            // Nobody waits for it any more when it comes too late.
+            let _ = reported.send(());
+        }
+        let within = thaws(stage, frozen, lasts);
+        stage.reply(&in_flight);
+        let has_thawed = within || thaws(stage, frozen, lasts);
+        stage.end(in_flight);
+        if has_thawed {
+            return true;
+        }
+    }
+    false
+}
+
+fn thaws(stage: &Stage, frozen: &Receiver<()>, lasts: Duration) -> bool {
+    let is_frozen = frozen.recv_timeout(SENDS_WITHIN).is_ok();
+    if is_frozen {
+        pass(lasts);
+        stage.freezer().thaw();
+    }
+    is_frozen
+}
+
+fn after_post(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        for _ in 0..5 {
+            let in_flight = stage.begin();
+            stage.report(2);
+            frozen_for(&mut stage, in_flight, SHORT / 4);
+        }
+        stage.shut_down().each_once()
+    })
+}
+
+fn frozen_for(stage: &mut Stage, in_flight: InFlight, time: Duration) {
+    let freezer = stage.freezer();
+    freezer.freeze();
+    pass(time);
+    freezer.thaw();
+    stage.reply(&in_flight);
+    stage.end(in_flight);
+}
+
+/// Head and body of a report.
+fn request(stage: &Stage) -> (Vec<u8>, Vec<String>) {
+    let items = items(&stage.agent, 2, 2);
+    let body = format!("[{}]", items.join(","));
+    let head = format!(
+        "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Authorization: ApiKey some-key\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    (format!("{head}{body}").into_bytes(), items)
+}
+
+fn half_sent_post(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let (bytes, _) = request(&stage);
+        let in_flight = stage.begin();
+        let mut connection = Connection::open(stage.port);
+        connection.send(&bytes[..bytes.len() / 2]);
+        stage.freezer().freeze();
+        connection.reset();
+        stage.freezer().thaw();
+        stage.report(1);
+        stage.reply(&in_flight);
+        stage.end(in_flight);
+        stage.invoke(|stage| drop(stage.report(1)));
+        stage.shut_down().each_once()
+    })
+}
+
+fn post_in_two_halves(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let (bytes, items) = request(&stage);
+        let in_flight = stage.begin();
+        let mut connection = Connection::open(stage.port);
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        connection.send(first);
+        stage.freezer().freeze();
+        pass(SHORT);
+        connection.send(second);
+        stage.freezer().thaw();
+        let status = connection.response().status;
+        if status != 200 {
+            return Verdict::broke(format!("the agent was answered {status}"));
+        }
+        stage.accept(items);
+        stage.reply(&in_flight);
+        stage.end(in_flight);
+        stage.shut_down().each_once()
+    })
+}

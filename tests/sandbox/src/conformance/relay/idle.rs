@@ -1,0 +1,85 @@
+//! Connections that end while the sandbox is frozen between two invocations, as after minutes
+//! without one.
+
+use std::time::Duration;
+
+use super::stage::{POLL, Stage, pass, play};
+use crate::conformance::{Scenario, Subject, Verdict};
+use crate::remote::Remote;
+
+/// How long an extension that sends within the invocation has for it.
+const DELIVERS_WITHIN: Duration = Duration::from_secs(1);
+
+const PROVES: &str = "A connection that has ended in this way during a freeze costs no report, \
+                      repeats none, and is no error in the log.";
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "idle-closed",
+        proves: PROVES,
+        source: "DataDog/datadog-lambda-extension#1092",
+        play: |subject| is_no_error(subject, Remote::close_idle),
+    },
+    Scenario {
+        name: "idle-reset",
+        proves: PROVES,
+        source: "DataDog/datadog-lambda-extension#1007",
+        play: |subject| is_no_error(subject, Remote::reset_idle),
+    },
+    Scenario {
+        name: "idle-forgotten",
+        proves: PROVES,
+        source: "DataDog/datadog-lambda-extension#195",
+        play: |subject| is_no_error(subject, Remote::forget_idle),
+    },
+    Scenario {
+        name: "idle-agent-connection",
+        proves: "An agent's own connection, kept from one invocation to the next, still serves \
+                     after the freeze.",
+        source: "DataDog/datadog-lambda-go#128",
+        play: agent_connection,
+    },
+];
+
+/// The remote ends idle connections in each of three freezes.
+fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
+    play(subject, |mut stage| {
+        for _ in 0..3 {
+            stage.invoke(report_and_await);
+            // Between two invocations all is frozen.
+            leave(&stage.remote);
+        }
+        stage.invoke(report_and_await);
+        let end = stage.shut_down();
+        let connections = end.remote.connections();
+        match (end.each_once(), end.complaints().first()) {
+            (Verdict::Held(_), Some(line)) => Verdict::broke(format!("it logged {line:?}")),
+            (Verdict::Held(seen), None) => {
+                Verdict::held(format!("{seen}, on {connections} connections"))
+            }
+            (other, _) => other,
+        }
+    })
+}
+
+/// Gives it time to send, so that there is an idle connection to be ended.
+fn report_and_await(stage: &Stage) {
+    stage.report(2);
+    drop(stage.await_delivery(DELIVERS_WITHIN));
+    // The client reads its answer, and has the connection back.
+    pass(POLL);
+}
+
+fn agent_connection(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let mut reused = 0;
+        for _ in 0..5 {
+            let (reported, _) = stage.invoke(|stage| stage.report(1));
+            reused += reported.attempts.iter().filter(|attempt| attempt.reused).count();
+        }
+        match stage.shut_down().each_once() {
+            Verdict::Held(seen) => Verdict::held(format!("{seen}; reused {reused} of 4 times")),
+            other => other,
+        }
+    })
+}

@@ -1,0 +1,123 @@
+//! What it costs, and what it writes.
+
+use std::fs;
+use std::time::Duration;
+
+use super::stage::{items, pass, play};
+use crate::agent::{Agent, Family};
+use crate::answer::Answer;
+use crate::conformance::{Scenario, Subject, Verdict};
+
+const REPORTS: usize = 2000;
+/// Altogether 120 MB, which the smallest function has no room for.
+const REPORT_BYTES: usize = 60_000;
+/// Three quarters of the smallest function, 128 MB; beyond that the function has none left.
+const PEAK_KIB_MAX: u64 = 96 * 1024;
+/// Of a sandbox in which all is well, from its start to its end.
+const LINES_MAX: usize = 5;
+/// Per invocation, while the remote is down.
+const OUTAGE_LINES_MAX: usize = 3;
+const SECRET: &str = "5ecret-5ecret-5ecret";
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "memory-dead-remote",
+        proves: "2,000 reports of 60 kB for a dead remote take no more than 96 MiB in a \
+                     function of 128 MB.",
+        source: "open-telemetry/opentelemetry-lambda#1496",
+        play: memory,
+    },
+    Scenario {
+        name: "log-quiet",
+        proves: "Twenty invocations in which all is well are no more than five lines of log.",
+        source: "DataDog/datadog-lambda-extension#612",
+        play: quiet,
+    },
+    Scenario {
+        name: "log-outage",
+        proves: "A remote that is down for twenty invocations is no flood of lines: at most \
+                     three for each.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: outage,
+    },
+    Scenario {
+        name: "log-no-key",
+        proves: "The key of the agent's Authorization is in no line of the log, in sunshine and \
+                     in outages.",
+        source: "newrelic/newrelic-lambda-extension-rust 88df8f7 (#54)",
+        play: no_key,
+    },
+];
+
+/// Not confined: a fraction of a CPU would make this a test of speed, and who stays below the limit
+/// is not killed for its memory either.
+fn memory(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        stage.remote.go_down();
+        let patience = Duration::from_secs(30);
+        let agent = Agent::local(Family::CatchpointPython, stage.port).patience(patience);
+        let report = items(&agent, 2, REPORT_BYTES);
+        let post =
+            |_: &_| (0..REPORTS / 20).filter(|_| !agent.report(&report).is_success()).count();
+        let failed: usize = (0..20).map(|_| stage.invoke(post).0).sum();
+        stage.invoke_silently();
+        let Some(peak_kib) = stage.pid().and_then(peak_kib) else {
+            return Verdict::broke("the process is gone");
+        };
+        let seen = format!("peak {peak_kib} KiB, {failed} of {REPORTS} reports failed");
+        Verdict::of(peak_kib <= PEAK_KIB_MAX && failed == 0, seen)
+    })
+}
+
+/// `VmHWM` of `/proc/PID/status`: the largest resident set so far (proc(5)).
+fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn quiet(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        for _ in 0..20 {
+            stage.invoke(|stage| drop(stage.report(2)));
+        }
+        let log = stage.shut_down().log();
+        let first = log.first().map_or("", String::as_str);
+        Verdict::of(log.len() <= LINES_MAX, format!("{} lines, the first {first:?}", log.len()))
+    })
+}
+
+fn outage(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        stage.remote.go_down();
+        for _ in 0..20 {
+            stage.invoke(|stage| drop(stage.report(1)));
+        }
+        let log = stage.shut_down().log();
+        let first = log.first().map_or("", String::as_str);
+        Verdict::of(
+            log.len() <= 20 * OUTAGE_LINES_MAX,
+            format!("{} lines, the first {first:?}", log.len()),
+        )
+    })
+}
+
+fn no_key(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let agent = Agent::local(Family::CatchpointPython, stage.port).key(SECRET);
+        let trouble = [200, 401, 403, 400, 500];
+        for status in trouble {
+            stage.remote.answer_with(move |_| Answer::status(status));
+            stage.invoke(|stage| {
+                drop(stage.report_as(&agent, 1, 2));
+                pass(Duration::from_millis(100));
+            });
+        }
+        stage.remote.go_down();
+        stage.invoke(|stage| drop(stage.report_as(&agent, 1, 2)));
+        let end = stage.shut_down();
+        let log = end.log();
+        let leaks = log.iter().filter(|line| line.contains(SECRET)).count();
+        Verdict::of(leaks == 0, format!("in {leaks} of {} lines", log.len()))
+    })
+}

@@ -1,0 +1,153 @@
+//! What no agent should send: the process lives on and takes the next proper report.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::aftermath::counts;
+use super::stage::{ARRAYS, play};
+use crate::conformance::{Scenario, Subject, Verdict};
+
+/// How long an answer is waited for before the connection is given up.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+/// More than any pool of threads a small function has room for.
+const STALLED: usize = 30;
+
+pub fn all() -> Vec<Scenario> {
+    let proves = "A malformed request does not end it, and does not keep it from the next proper \
+                  report.";
+    let scenario =
+        |name, play| Scenario { name, proves, source: "DataDog/datadog-lambda-extension#39", play };
+    vec![
+        scenario("malformed-length", |it| survives(it, &head("Content-Length: ten"), Then::Wait)),
+        scenario("malformed-negative-length", |it| {
+            survives(it, &head("Content-Length: -1"), Then::Wait)
+        }),
+        scenario("malformed-huge-length", |it| {
+            survives(it, &head("Content-Length: 18446744073709551615"), Then::Wait)
+        }),
+        scenario("malformed-large-length", |it| {
+            survives(it, &head("Content-Length: 9223372036854775807"), Then::Close)
+        }),
+        scenario("malformed-chunk", |it| {
+            survives(it, &chunked("zz\r\n[1]\r\n0\r\n\r\n"), Then::Wait)
+        }),
+        scenario("malformed-huge-chunk", |it| {
+            survives(it, &chunked("ffffffffffffffff\r\n[1"), Then::Close)
+        }),
+        scenario("malformed-garbage", |it| {
+            let garbage: Vec<u8> = (0..4096_u32).map(|it| (it * 31 % 251) as u8).collect();
+            survives(it, &garbage, Then::Wait)
+        }),
+        scenario("malformed-tls-hello", |it| {
+            survives(it, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Then::Wait)
+        }),
+        scenario("malformed-http2-preface", |it| {
+            survives(it, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", Then::Wait)
+        }),
+        scenario("malformed-endless-head", |it| {
+            let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
+            survives(
+                it,
+                format!("POST {ARRAYS} HTTP/1.1\r\n{}", line.repeat(200)).as_bytes(),
+                Then::Wait,
+            )
+        }),
+        scenario("malformed-half-a-request", |it| {
+            survives(it, &[&head("Content-Length: 500")[..], b"[{\"a\""].concat(), Then::Close)
+        }),
+        scenario("malformed-reset-after-sending", |it| {
+            survives(it, &[&head("Content-Length: 2")[..], b"[]"].concat(), Then::Reset)
+        }),
+        scenario("malformed-reset-at-once", |it| survives(it, b"", Then::Reset)),
+        Scenario {
+            name: "malformed-stalled-connections",
+            proves: "Thirty connections that stopped in the middle of a request do not keep an \
+                     agent waiting.",
+            source: "elastic/apm-agent-nodejs#2994",
+            play: stalled,
+        },
+    ]
+}
+
+/// What the client does once it has sent its bytes.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Reads what is answered, for a short while, and closes.
+    Wait,
+    Close,
+    Reset,
+}
+
+fn head(framing: &str) -> Vec<u8> {
+    let head = format!(
+        "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Authorization: ApiKey some-key\r\n{framing}\r\n\r\n"
+    );
+    head.into_bytes()
+}
+
+fn chunked(body: &str) -> Vec<u8> {
+    [&head("Transfer-Encoding: chunked")[..], body.as_bytes()].concat()
+}
+
+/// Often enough to use up threads that are not given back, and each worker once.
+const TIMES: usize = 20;
+
+fn survives(subject: &Subject, bytes: &[u8], then: Then) -> Verdict {
+    play(subject, |mut stage| {
+        stage.invoke(|stage| {
+            throw_all(stage.port, bytes, then);
+            drop(stage.report(1));
+        });
+        stage.invoke(|stage| drop(stage.report(1)));
+        let end = stage.shut_down();
+        let delivery = end.delivery();
+        // What was cut short or made no sense is not handed on either.
+        Verdict::of(delivery.is_exact(), format!("after {TIMES} such: {}", counts(&delivery)))
+    })
+}
+
+/// All at once, so that the waits for answers pass together.
+fn throw_all(port: u16, bytes: &[u8], then: Then) {
+    let thrown: Vec<TcpStream> = (0..TIMES).filter_map(|_| throw(port, bytes)).collect();
+    for mut stream in thrown {
+        match then {
+            Then::Wait => {
+                let patience = stream.set_read_timeout(Some(ANSWER_WITHIN / 10));
+                patience.expect("a timeout above zero");
+                // Whatever comes, or does not, is the server's choice.
+                let _ = stream.read(&mut [0; 1024]);
+            }
+            Then::Close => {}
+            Then::Reset => {
+                let lingers = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                lingers.expect("an option of every TCP socket");
+            }
+        }
+    }
+}
+
+/// A server may end the connection before it has all; `None` if it takes no connection.
+fn throw(port: u16, bytes: &[u8]) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN)).ok()?;
+    let _ = stream.write_all(bytes);
+    Some(stream)
+}
+
+fn stalled(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let halves = [head("Content-Length: 5000"), head("X: y")[..60].to_vec()];
+        let stalled: Vec<_> =
+            (0..STALLED).filter_map(|nth| throw(stage.port, &halves[nth % 2])).collect();
+        let took = [(); 3].map(|()| stage.invoke(|stage| stage.report(1)).0.took);
+        drop(stalled);
+        match stage.shut_down().each_once() {
+            Verdict::Held(seen) => Verdict::held(format!("{seen}; reports took {took:.1?}")),
+            other => other,
+        }
+    })
+}

@@ -1,0 +1,222 @@
+//! The environment ends: what was accepted before is delivered.
+
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::stage::{Stage, items, pass, play, play_in};
+use crate::agent::{Agent, Family};
+use crate::answer::Answer;
+use crate::conformance::{Scenario, Subject, Verdict};
+use crate::remote::{Received, Remote};
+use crate::setup::Runtime;
+use crate::timeline::Event;
+
+/// For what follows at once.
+const SOON: Duration = Duration::from_secs(20);
+/// The shortest timeout that a function can have.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "shutdown-after-one-invocation",
+        proves: "After a single invocation everything arrives by the end of SHUTDOWN.",
+        source: "open-telemetry/opentelemetry-collector#8509",
+        play: after_one_invocation,
+    },
+    Scenario {
+        name: "shutdown-slow-remote",
+        proves: "Five pending reports arrive within SHUTDOWN at a remote that takes 300 ms for \
+                     each answer.",
+        source: "AWS docs \"Lambda execution environment lifecycle\" (2 s)",
+        play: slow_remote,
+    },
+    Scenario {
+        name: "shutdown-after-outage",
+        proves: "What waits since an outage arrives at SHUTDOWN if the remote is back.",
+        source: "getsentry/sentry-python#1510",
+        play: after_outage,
+    },
+    Scenario {
+        name: "shutdown-hanging-remote",
+        proves: "With a remote that never answers it ends by itself within the 2 s of \
+                     SHUTDOWN.",
+        source: "AWS docs \"Lambda execution environment lifecycle\"",
+        play: hanging_remote,
+    },
+    Scenario {
+        name: "shutdown-behind-a-hang",
+        proves: "What waits behind a request that is never answered arrives within SHUTDOWN.",
+        source: "newrelic/newrelic-lambda-extension#90",
+        play: behind_a_hang,
+    },
+    Scenario {
+        name: "shutdown-late-report",
+        proves: "What the function reports in its own last moments, when it got SIGTERM and the \
+                     extension not yet SHUTDOWN, arrives.",
+        source: "honeycombio/honeycomb-lambda-extension#162",
+        play: late_report,
+    },
+    Scenario {
+        name: "shutdown-after-timeout",
+        proves: "What was accepted before the function timed out arrives.",
+        source: "newrelic/newrelic-lambda-extension#91",
+        play: after_timeout,
+    },
+    Scenario {
+        name: "shutdown-after-crash",
+        proves: "What was accepted before the function's process crashed arrives.",
+        source: "elastic/apm-aws-lambda#352",
+        play: after_crash,
+    },
+];
+
+fn after_one_invocation(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        is_slow(&stage.remote);
+        stage.invoke(report_three);
+        stage.shut_down().each_once()
+    })
+}
+
+/// So slow that something is left to be sent when the environment ends.
+fn is_slow(remote: &Remote) {
+    remote.answer_with(|_| Answer::ok().after(Duration::from_millis(300)));
+}
+
+fn report_three(stage: &Stage) {
+    for _ in 0..3 {
+        stage.report(1);
+    }
+}
+
+fn slow_remote(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        stage.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(300)));
+        stage.invoke(|stage| {
+            for _ in 0..5 {
+                stage.report(1);
+            }
+        });
+        stage.shut_down().each_once()
+    })
+}
+
+fn after_outage(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        stage.remote.go_down();
+        for _ in 0..3 {
+            stage.invoke(|stage| drop(stage.report(1)));
+        }
+        stage.remote.come_back();
+        stage.shut_down().each_once()
+    })
+}
+
+fn behind_a_hang(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let first = |it: &Received| if it.number == 0 { Answer::Hang } else { Answer::ok() };
+        stage.remote.answer_with(first);
+        for _ in 0..3 {
+            stage.invoke(|stage| drop(stage.report(1)));
+        }
+        stage.shut_down().each_once()
+    })
+}
+
+fn hanging_remote(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        stage.remote.answer_with(|_| Answer::Hang);
+        stage.invoke(|stage| drop(stage.report(1)));
+        let end = stage.shut_down();
+        let took = end.shutdown.duration;
+        match end.shutdown.extension(&end.extension) {
+            Some(ended) => {
+                let seen = format!("{} after {took:.0?}, killed: {}", ended.status, ended.killed);
+                Verdict::of(!ended.killed && ended.status == "exit status: 0", seen)
+            }
+            None => Verdict::broke("it was not there any more"),
+        }
+    })
+}
+
+/// A runtime's process that outlives SIGTERM, until it is killed.
+fn stubborn() -> Runtime {
+    Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
+}
+
+fn late_report(subject: &Subject) -> Verdict {
+    play_in(
+        subject,
+        |setup, _| setup.runtime(stubborn()),
+        |mut stage| {
+            is_slow(&stage.remote);
+            stage.invoke(report_three);
+            let agent = Agent::local(Family::CatchpointPython, stage.port);
+            let items = items(&agent, 1, 2);
+            let timeline = stage.timeline();
+            thread::scope(|scope| {
+                let late = scope.spawn(|| {
+                    let told =
+                        |event: &Event| matches!(event, Event::Terminated { .. }).then_some(());
+                    timeline.wait_for(SOON, told)?;
+                    Some(agent.report(&items))
+                });
+                let mut end = stage.shut_down();
+                let reported = late.join().expect("reporting does not panic");
+                match reported.as_ref().map(crate::agent::Reported::failure) {
+                    Some(None) => end.accepted.extend(items.iter().cloned()),
+                    Some(Some(failure)) => {
+                        return Verdict::broke(format!("the agent saw: {failure}"));
+                    }
+                    None => return Verdict::broke("the runtime got no SIGTERM"),
+                }
+                end.each_once()
+            })
+        },
+    )
+}
+
+fn after_timeout(subject: &Subject) -> Verdict {
+    play_in(
+        subject,
+        |setup, _| setup.timeout(TIMEOUT),
+        |mut stage| {
+            is_slow(&stage.remote);
+            let in_flight = stage.begin();
+            pass(TIMEOUT / 2);
+            report_three(&stage);
+            let invocation = in_flight.end(SOON);
+            let verdict = stage.shut_down().each_once();
+            say_after(&invocation.status, verdict)
+        },
+    )
+}
+
+fn after_crash(subject: &Subject) -> Verdict {
+    play_in(
+        subject,
+        |setup, _| setup.runtime(stubborn()),
+        |mut stage| {
+            let pid = stage.runtime_pid().expect("init is over");
+            is_slow(&stage.remote);
+            let in_flight = stage.begin();
+            report_three(&stage);
+            let pid =
+                i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel's own number");
+            kill_process(pid, Signal::KILL).expect("an own child");
+            let invocation = in_flight.end(SOON);
+            let verdict = stage.shut_down().each_once();
+            say_after(&invocation.status, verdict)
+        },
+    )
+}
+
+fn say_after(status: &crate::timeline::Status, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Held(seen) => Verdict::held(format!("{seen}; the invocation: {status}")),
+        Verdict::Broke(seen) => Verdict::broke(format!("{seen}; the invocation: {status}")),
+        other @ Verdict::DoesNotApply(_) => other,
+    }
+}

@@ -1,0 +1,218 @@
+//! An environment with the extension in it, a runtime played by the scenario, an agent in the
+//! function, and a ledger of what the extension has accepted.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::aftermath::{Aftermath, lines_of};
+use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
+use crate::conformance::{Subject, Verdict};
+use crate::freezer::Freezer;
+use crate::invocation::{InFlight, Invocation};
+use crate::items::Delivery;
+use crate::lambda::Lambda;
+use crate::remote::Remote;
+use crate::setup::Setup;
+use crate::timeline::{Event, Status, Timeline};
+use crate::watch::Watch;
+
+pub const ARRAYS: &str = "/v1/monitoring-data";
+pub const COMPOSITES: &str = "/v1/composite-monitoring-data";
+
+/// Between two looks at what nobody tells of.
+pub const POLL: Duration = Duration::from_millis(20);
+/// Of the function; far beyond what a scenario takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// For a phase to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Stage {
+    pub remote: Arc<Remote>,
+    pub agent: Agent,
+    pub port: u16,
+    extension: String,
+    lambda: Lambda,
+    /// With a next on its way whenever the function waits.
+    runtime: Connection,
+    accepted: RefCell<Vec<String>>,
+}
+
+/// Plays the scene with a healthy remote.
+pub fn play(subject: &Subject, scene: impl FnOnce(Stage) -> Verdict) -> Verdict {
+    play_in(subject, |setup, _| setup, scene)
+}
+
+/// As [`play`], in a sandbox that is changed first; `change` is given the agents' port too.
+pub fn play_in(
+    subject: &Subject,
+    change: impl FnOnce(Setup, u16) -> Setup,
+    scene: impl FnOnce(Stage) -> Verdict,
+) -> Verdict {
+    let cast = subject.cast(Remote::start());
+    let Some(port) = cast.port else {
+        return Verdict::does_not_apply("it relays no reports of agents");
+    };
+    let setup = change(cast.setup.timeout(TIMEOUT), port);
+    let lambda = match setup.start() {
+        Ok(lambda) => lambda,
+        Err(error) => return Verdict::broke(format!("the sandbox does not start: {error}")),
+    };
+    let name = subject.name();
+    lambda.wait_for("registration of the extension", |event| match event {
+        Event::Registered { extension, .. } if *extension == name => Some(()),
+        Event::InitEnded { .. } => Some(()),
+        _ => None,
+    });
+    let runtime = Stage::connect(&lambda);
+    if !lambda.wait_for_init() {
+        let log = lines_of(&lambda.timeline(), &name);
+        return Verdict::broke(format!("init fails; the extension's log: {log:?}"));
+    }
+    scene(Stage {
+        remote: Arc::new(cast.remote),
+        agent: Agent::local(Family::CatchpointPython, port),
+        port,
+        extension: name,
+        lambda,
+        runtime,
+        accepted: RefCell::default(),
+    })
+}
+
+/// Lets this time pass.
+pub fn pass(time: Duration) {
+    Watch::<()>::default().wait(time, |()| None::<()>);
+}
+
+/// The texts of this many items of one invocation, with a response of so many bytes in it.
+pub fn items(agent: &Agent, count: usize, response_bytes: usize) -> Vec<String> {
+    let told = Told::of(&Uuid::new_v4().to_string()).response(&"x".repeat(response_bytes));
+    told.items(agent, &Ending::Success, count)
+}
+
+impl Stage {
+    /// An invocation during which this happens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not succeed: the extension has failed it.
+    pub fn invoke<R>(&mut self, during: impl FnOnce(&Self) -> R) -> (R, Invocation) {
+        let in_flight = self.begin();
+        let happened = during(self);
+        self.reply(&in_flight);
+        (happened, self.end(in_flight))
+    }
+
+    /// An invocation without a word of the agent.
+    pub fn invoke_silently(&mut self) -> Invocation {
+        self.invoke(|_| ()).1
+    }
+
+    /// The function has the event.
+    pub fn begin(&mut self) -> InFlight {
+        let in_flight = self.lambda.begin("{}");
+        let event = self.runtime.response();
+        assert_eq!(event.status, 200, "the runtime got no event");
+        in_flight
+    }
+
+    /// The function's response, and the runtime's next.
+    pub fn reply(&mut self, in_flight: &InFlight) {
+        let path = format!("/2018-06-01/runtime/invocation/{}/response", in_flight.request_id());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: lambda\r\nContent-Length: 2\r\n\r\n{{}}");
+        self.runtime.send(head.as_bytes());
+        let _ = self.runtime.response();
+        self.runtime.send(NEXT);
+    }
+
+    /// Waits until the extension is done too.
+    pub fn end(&self, in_flight: InFlight) -> Invocation {
+        let invocation = in_flight.end(PATIENCE);
+        let Invocation { status, duration, .. } = &invocation;
+        assert!(
+            *status == Status::Success,
+            "the invocation ended in {status} after {duration:.0?}; the extension's log: {:?}",
+            self.log()
+        );
+        invocation
+    }
+
+    /// Has the agent report this many items.
+    pub fn report(&self, count: usize) -> Reported {
+        self.report_as(&self.agent, count, 2)
+    }
+
+    /// As [`Self::report`], with another agent, and a response of so many bytes in the root span.
+    ///
+    /// # Panics
+    ///
+    /// When the agent is not told that its report was accepted.
+    pub fn report_as(&self, agent: &Agent, count: usize, response_bytes: usize) -> Reported {
+        let items = items(agent, count, response_bytes);
+        let reported = agent.report(&items);
+        if let Some(failure) = reported.failure() {
+            let (family, took) = (agent.family(), reported.took);
+            panic!("a report of the agent {family:?} failed after {took:?}: {failure}");
+        }
+        self.accept(items);
+        reported
+    }
+
+    /// Lets an invocation go on until all is delivered, or this time is over.
+    pub fn await_delivery(&self, within: Duration) -> Delivery {
+        let deadline = Instant::now() + within;
+        loop {
+            let delivery = self.remote.delivery(&self.accepted.borrow());
+            if delivery.missing.is_empty() || Instant::now() >= deadline {
+                return delivery;
+            }
+            pass(POLL);
+        }
+    }
+
+    /// Counts items that the extension has accepted otherwise.
+    pub fn accept(&self, items: Vec<String>) {
+        self.accepted.borrow_mut().extend(items);
+    }
+
+    pub fn freezer(&self) -> Freezer {
+        self.lambda.freezer()
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.lambda.pid_of(&self.extension)
+    }
+
+    /// Of the runtime's process.
+    pub fn runtime_pid(&self) -> Option<u32> {
+        self.lambda.runtime_pid()
+    }
+
+    pub fn timeline(&self) -> Timeline {
+        self.lambda.watched()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        lines_of(&self.lambda.timeline(), &self.extension)
+    }
+
+    /// Ends the environment.
+    pub fn shut_down(self) -> Aftermath {
+        let (shutdown, timeline) = self.lambda.shut_down("spindown");
+        let (remote, extension) = (self.remote, self.extension);
+        Aftermath { remote, shutdown, extension, accepted: self.accepted.into_inner(), timeline }
+    }
+
+    fn connect(lambda: &Lambda) -> Connection {
+        let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
+        let mut runtime = Connection::open_at(address);
+        runtime.send(NEXT);
+        runtime
+    }
+}
+
+const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: lambda\r\n\r\n";

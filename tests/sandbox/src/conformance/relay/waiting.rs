@@ -1,0 +1,123 @@
+//! Whatever the remote does, the agent is answered at once, and no invocation is held.
+
+use std::time::Duration;
+
+use super::stage::{Stage, play, play_in};
+use crate::answer::Answer;
+use crate::conformance::{Scenario, Subject, Verdict};
+use crate::moment::End;
+use crate::remote::Remote;
+use crate::setup::Setup;
+
+/// What a slow remote takes for each answer.
+const SLOW: Duration = Duration::from_secs(2);
+/// Of the function: who waits for ever has an end, and a remote that is slow is no timeout.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What may be added to a report or to an invocation on a busy machine: half of what waiting for
+/// the remote once would add.
+const ADDED_MAX: Duration = Duration::from_secs(1);
+/// Invocations with the healthy remote, and again with the other; their medians are compared.
+const INVOCATIONS: usize = 5;
+
+const PROVES: [&str; 7] = [
+    "A remote that takes 2 s for each answer delays neither the agent nor an invocation.",
+    "A remote that never answers delays neither the agent nor an invocation.",
+    "A remote that takes connections and reads nothing delays neither the agent nor an invocation.",
+    "A remote that refuses connections delays neither the agent nor an invocation.",
+    "A remote that resets each connection delays neither the agent nor an invocation.",
+    "A remote that answers 500 delays neither the agent nor an invocation.",
+    "A remote that answers 429 delays neither the agent nor an invocation.",
+];
+
+pub fn all() -> Vec<Scenario> {
+    let scenario =
+        |nth: usize, name, source, play| Scenario { name, proves: PROVES[nth], source, play };
+    vec![
+        Scenario {
+            name: "relay-no-report",
+            proves: "An invocation in which no agent reports is not held.",
+            source: "newrelic/newrelic-lambda-extension#341",
+            play: no_report,
+        },
+        scenario(0, "relay-slow-remote", "DataDog/datadog-lambda-extension#131", |subject| {
+            delays_nobody(subject, |remote| remote.answer_with(|_| Answer::ok().after(SLOW)))
+        }),
+        scenario(1, "relay-hanging-remote", "newrelic/newrelic-lambda-layers#202", |subject| {
+            delays_nobody(subject, |remote| remote.answer_with(|_| Answer::Hang))
+        }),
+        scenario(2, "relay-black-hole", "DataDog/datadog-lambda-extension#60", |subject| {
+            delays_nobody(subject, |remote| {
+                remote.refuse_with(|_| Some(End::Hang));
+                remote.close_idle();
+            })
+        }),
+        scenario(3, "relay-dead-remote", "newrelic/newrelic-lambda-extension#65", |subject| {
+            delays_nobody(subject, Remote::go_down)
+        }),
+        scenario(
+            4,
+            "relay-resetting-remote",
+            "open-telemetry/opentelemetry-lambda#888",
+            |subject| delays_nobody(subject, |remote| remote.answer_with(|_| Answer::Reset)),
+        ),
+        scenario(5, "relay-failing-remote", "newrelic/newrelic-lambda-extension#90", |subject| {
+            delays_nobody(subject, |remote| remote.answer_with(|_| Answer::status(500)))
+        }),
+        scenario(6, "relay-refusing-remote", "newrelic/newrelic-lambda-layers#202", |subject| {
+            delays_nobody(subject, |remote| remote.answer_with(|_| Answer::status(429)))
+        }),
+    ]
+}
+
+fn no_report(subject: &Subject) -> Verdict {
+    play(subject, |mut stage| {
+        let with = Pair::of(&mut stage).invocation;
+        let without = median((0..INVOCATIONS).map(|_| stage.invoke_silently().duration).collect());
+        let seen = format!("medians with a report: {with:.1?}; without: {without:.1?}");
+        Verdict::of(without < with + ADDED_MAX, seen)
+    })
+}
+
+fn delays_nobody(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
+    let short = |setup: Setup, _| setup.timeout(TIMEOUT);
+    play_in(subject, short, |mut stage| {
+        let healthy = Pair::of(&mut stage);
+        trouble(&stage.remote);
+        let troubled = Pair::of(&mut stage);
+        let is_near = |it: Duration, reference: Duration| it < reference + ADDED_MAX;
+        let kept = is_near(troubled.report, healthy.report)
+            && is_near(troubled.invocation, healthy.invocation);
+        Verdict::of(kept, format!("medians with a healthy remote: {healthy}; then: {troubled}"))
+    })
+}
+
+/// Medians of what an agent and an invocation took.
+struct Pair {
+    report: Duration,
+    invocation: Duration,
+}
+
+impl Pair {
+    fn of(stage: &mut Stage) -> Self {
+        let mut reports = Vec::new();
+        let mut invocations = Vec::new();
+        for _ in 0..INVOCATIONS {
+            let (reported, invocation) = stage.invoke(|stage| stage.report(1));
+            reports.push(reported.took);
+            invocations.push(invocation.duration);
+        }
+        Self { report: median(reports), invocation: median(invocations) }
+    }
+}
+
+impl std::fmt::Display for Pair {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { report, invocation } = self;
+        write!(out, "a report {report:.1?}, an invocation {invocation:.1?}")
+    }
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
+}

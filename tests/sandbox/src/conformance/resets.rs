@@ -1,0 +1,133 @@
+//! What fails is not the extension: it gets SHUTDOWN, and a new process of it starts over.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::stage::{QUIET, Stage, ms, silent};
+use super::{Scenario, Subject, Verdict};
+use crate::function::{Function, Init};
+use crate::invocation::Invocation;
+use crate::limits::TimeLimits;
+use crate::setup::Runtime;
+use crate::timeline::{Event, Role, Status};
+
+const LIFECYCLE: &str = "AWS docs \"Lambda execution environment lifecycle\"";
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "function-timeout",
+        proves: "When the function times out it leaves by SHUTDOWN (timeout), and a new process \
+                 serves the next invocation.",
+        source: "DataDog/datadog-lambda-extension#191, newrelic/newrelic-lambda-extension#91",
+        play: |subject| after(subject, r#"{"reports":0,"outcome":"hang"}"#, "timeout"),
+    },
+    Scenario {
+        name: "runtime-crash",
+        proves: "When the runtime dies it leaves by SHUTDOWN (failure), and a new process serves \
+                 the next invocation.",
+        source: LIFECYCLE,
+        play: |subject| after(subject, r#"{"reports":0,"outcome":"crash"}"#, "failure"),
+    },
+    Scenario {
+        name: "runtime-exit",
+        proves: "A runtime that ends with code 0 is one that failed.",
+        source: LIFECYCLE,
+        play: |subject| after(subject, r#"{"reports":0,"outcome":"exit-0"}"#, "failure"),
+    },
+    Scenario {
+        name: "function-error",
+        proves: "An error of the function resets nothing: the process goes on.",
+        source: LIFECYCLE,
+        play: function_error,
+    },
+    Scenario {
+        name: "failed-init",
+        proves: "When the function's init fails, a new process takes part in the next one.",
+        source: LIFECYCLE,
+        play: |subject| after_init(subject, Init::Fails),
+    },
+    Scenario {
+        name: "slow-init",
+        proves: "When init takes too long, a new process takes part in the one that is repeated \
+                 within the first invocation.",
+        source: "DataDog/datadog-lambda-extension#191, open-telemetry/opentelemetry-lambda#986",
+        play: |subject| after_init(subject, Init::Hangs),
+    },
+];
+
+/// Of the function: long enough for the init that is repeated within an invocation.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of the init, instead of 10 s.
+const INIT_LIMIT: Duration = Duration::from_secs(4);
+
+fn after(subject: &Subject, event: &str, reason: &str) -> Verdict {
+    let stage = subject.ready(|setup, _| setup.timeout(TIMEOUT));
+    Verdict::judged((|| {
+        stage.invoke()?;
+        let failed = stage.lambda.invoke(event);
+        if !matches!(failed.status, Status::Timeout | Status::Failure(_)) {
+            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
+        }
+        left_by(&stage, reason)?;
+        let left = format!("{}; SHUTDOWN ({reason}), exit status: 0", failed.status);
+        started_over(stage).map(|lived| format!("{left}; {lived}"))
+    })())
+}
+
+fn function_error(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    let failed: Invocation = stage.lambda.invoke(r#"{"reports":0,"outcome":"error"}"#);
+    if !matches!(failed.status, Status::Error(_)) {
+        return Verdict::broke(format!("the invocation ends in {}", failed.status));
+    }
+    Verdict::judged(stage.goes_on().map(|seen| format!("{}; then {seen}", failed.status)))
+}
+
+/// Only the first of the function's inits goes this way.
+fn after_init(subject: &Subject, first: Init) -> Verdict {
+    let stage = subject.staged(|setup, _| {
+        let limits = TimeLimits { init: INIT_LIMIT, ..TimeLimits::LAMBDA };
+        let inits = AtomicUsize::new(0);
+        let function = move || -> Function {
+            match inits.fetch_add(1, Ordering::Relaxed) {
+                0 => silent().init(first),
+                _ => silent(),
+            }
+        };
+        setup.limits(limits).runtime(Runtime::function(function))
+    });
+    if stage.lambda.wait_for_init() {
+        return Verdict::broke(format!("the first init does not fail: {}", stage.story()));
+    }
+    Verdict::judged(started_over(stage).map(|lived| format!("the first init fails; {lived}")))
+}
+
+/// A second process has registered, and serves.
+fn started_over(stage: Stage) -> Result<String, String> {
+    let invocation = stage.invoke()?;
+    if stage.starts() != 2 {
+        return Err(format!("{} processes for two inits: {}", stage.starts(), stage.story()));
+    }
+    stage.succeeded(stage.lambda.invoke(QUIET))?;
+    let end = stage.finish()?;
+    let took = ms(invocation.duration);
+    Ok(format!("with a new process the next invocation succeeds in {took}; {end}"))
+}
+
+fn left_by(stage: &Stage, reason: &str) -> Result<(), String> {
+    if !stage.asks_for("SHUTDOWN") {
+        return Ok(());
+    }
+    let timeline = stage.lambda.timeline();
+    let has = |wanted: &dyn Fn(&Event) -> bool| timeline.iter().any(|entry| wanted(&entry.event));
+    let ours = Role::Extension(stage.name().to_owned());
+    let began = has(&|it| matches!(it, Event::ShutdownStarted { reason: why } if why == reason));
+    let killed = has(&|it| matches!(it, Event::Killed { process } if *process == ours));
+    let clean = has(
+        &|it| matches!(it, Event::Exited { process, status } if *process == ours && status == "exit status: 0"),
+    );
+    if began && clean && !killed {
+        return Ok(());
+    }
+    Err(format!("it does not leave by SHUTDOWN ({reason}) with code 0: {}", stage.story()))
+}

@@ -1,0 +1,92 @@
+//! The end of the environment: SHUTDOWN is the only notice, and SIGKILL the only signal.
+
+use std::time::Duration;
+
+use super::stage::Stage;
+use super::{Scenario, Subject, Verdict};
+use crate::limits::TimeLimits;
+
+const SHUTDOWN: &str = "AWS docs \"Using the Lambda Extensions API\", Shutdown phase";
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "spindown",
+        proves: "After SHUTDOWN (spindown) it ends by itself with code 0 within 2 s, and makes no \
+                 call.",
+        source: SHUTDOWN,
+        play: |subject| ended(subject, Stage::live),
+    },
+    Scenario {
+        name: "spindown-unused",
+        proves: "It leaves as well where SHUTDOWN is its first event.",
+        source: SHUTDOWN,
+        play: |subject| ended(subject, |stage| stage.shut_down("spindown")),
+    },
+    Scenario {
+        name: "timeout-and-failure",
+        proves: "It leaves as well for the reasons timeout and failure.",
+        source: "elastic/apm-aws-lambda#411",
+        play: |subject| for_reasons(subject, &["timeout", "failure"]),
+    },
+    Scenario {
+        name: "unknown-reason",
+        proves: "It leaves for reasons that it does not know, such as those of AWS's emulator.",
+        source: "aws/aws-lambda-runtime-interface-emulator: SandboxTerminated",
+        play: |subject| for_reasons(subject, &["SandboxTerminated", ""]),
+    },
+    Scenario {
+        name: "runtime-ignores-sigterm",
+        proves: "It is done in what a runtime that ignores SIGTERM leaves of the 2 s, that is 1.4 s.",
+        source: "aws/aws-lambda-runtime-interface-emulator: runtimeDeadlineShare",
+        play: |subject| within(subject, Duration::from_millis(1400)),
+    },
+    Scenario {
+        name: "short-shutdown",
+        proves: "It takes its time from the deadline in SHUTDOWN, not from a constant: 400 ms are \
+                 enough.",
+        source: "DataDog/datadog-agent#19124",
+        play: |subject| within(subject, Duration::from_millis(400)),
+    },
+];
+
+/// One end in time tells that it can be; a busy machine holds up some.
+const ATTEMPTS: usize = 3;
+
+fn ended(subject: &Subject, end: fn(Stage) -> Result<String, String>) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    if !stage.asks_for("SHUTDOWN") {
+        return Verdict::does_not_apply("it does not ask for SHUTDOWN");
+    }
+    Verdict::judged(end(stage))
+}
+
+fn for_reasons(subject: &Subject, reasons: &[&str]) -> Verdict {
+    let mut seen = Vec::new();
+    for reason in reasons {
+        let stage = subject.ready(|setup, _| setup);
+        if !stage.asks_for("SHUTDOWN") {
+            return Verdict::does_not_apply("it does not ask for SHUTDOWN");
+        }
+        match stage.invoke().and_then(|_| stage.shut_down(reason)) {
+            Ok(end) => seen.push(format!("{reason:?}: {end}")),
+            Err(why) => return Verdict::broke(why),
+        }
+    }
+    Verdict::held(seen.join("; "))
+}
+
+fn within(subject: &Subject, shutdown: Duration) -> Verdict {
+    let mut last = Verdict::does_not_apply("never tried");
+    for _ in 0..ATTEMPTS {
+        let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+        let stage = subject.ready(|setup, _| setup.limits(limits));
+        if !stage.asks_for("SHUTDOWN") {
+            return Verdict::does_not_apply("it does not ask for SHUTDOWN");
+        }
+        last = Verdict::judged(stage.live());
+        if matches!(last, Verdict::Held(_)) {
+            break;
+        }
+    }
+    last
+}

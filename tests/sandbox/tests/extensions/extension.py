@@ -1,0 +1,57 @@
+"""An extension that does nothing, with the moments of its life as methods to replace."""
+
+import http.client
+import json
+import os
+import sys
+
+
+class Extension:
+    def __init__(self):
+        # No timeout: Lambda may freeze the process while it waits for an answer.
+        self.api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        self.identity = {}
+
+    def run(self):
+        self.register(["INVOKE", "SHUTDOWN"])
+        self.registered()
+        while True:
+            event = self.next()
+            if event.get("eventType") == "SHUTDOWN":
+                self.shut_down(event)
+                return
+            self.invoked(event)
+
+    def register(self, events):
+        name = os.path.basename(sys.argv[0])
+        status, headers, body = self.ask(
+            "POST", "register", json.dumps({"events": events}), {"Lambda-Extension-Name": name}
+        )
+        if status == 403 and "INVOKE" in events and b"Extension.InvalidEventType" in body:
+            # Managed Instances give no INVOKE.
+            self.register(["SHUTDOWN"])
+        elif status != 200:
+            sys.exit(f"cannot register: {status} {body.decode()}")
+        else:
+            identifier = headers["Lambda-Extension-Identifier"]
+            self.identity = {"Lambda-Extension-Identifier": identifier}
+
+    def next(self):
+        status, _, body = self.ask("GET", "event/next", None, self.identity)
+        if status != 200:
+            sys.exit(f"cannot get the next event: {status} {body.decode()}")
+        return json.loads(body)
+
+    def ask(self, method, path, body, headers):
+        self.api.request(method, f"/2020-01-01/extension/{path}", body, headers)
+        response = self.api.getresponse()
+        return response.status, response.headers, response.read()
+
+    def registered(self):
+        """Called once, before the first event is asked for."""
+
+    def invoked(self, event):
+        """Called for each event but SHUTDOWN, before the next is asked for."""
+
+    def shut_down(self, event):
+        """Called at SHUTDOWN, with 2 s at most; `deadlineMs` tells."""

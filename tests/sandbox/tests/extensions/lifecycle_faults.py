@@ -1,0 +1,480 @@
+"""What extensions do wrong in their lifecycle: each class is `extension.py` with one fault.
+
+The variable FAULT names the class.
+"""
+
+import http.client
+import ipaddress
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from extension import Extension
+
+# Longer than any phase.
+FOR_EVER_SECONDS = 600
+
+
+class ExitsEarly(Extension):
+    """Takes the first invocation for the last one, and ends with 0."""
+
+    def invoked(self, event):
+        sys.exit(0)
+
+
+class ExitsWithoutConfiguration(Extension):
+    """Takes a missing variable of its own for a reason to leave."""
+
+    def registered(self):
+        sys.exit(0 if "BROKEN_API_KEY" not in os.environ else None)
+
+
+class CrashesInInit(Extension):
+    """Fails between register and the first next."""
+
+    def registered(self):
+        sys.exit(1)
+
+
+class NeverRegisters(Extension):
+    """Starts, and does nothing."""
+
+    def register(self, events):
+        time.sleep(FOR_EVER_SECONDS)
+
+
+class RegistersSlowly(Extension):
+    """Does its own work before it registers, while the runtime has to wait."""
+
+    def register(self, events):
+        time.sleep(1)
+        super().register(events)
+
+
+class RegistersLate(Extension):
+    """Registers when init is over."""
+
+    def register(self, events):
+        time.sleep(11)
+        super().register(events)
+
+
+class NeverPolls(Extension):
+    """Registers, and never asks for an event."""
+
+    def registered(self):
+        time.sleep(FOR_EVER_SECONDS)
+
+
+class ConstantName(Extension):
+    """Registers under the name that its file had once."""
+
+    def register(self, events):
+        sys.argv[0] = "my-extension"
+        super().register(events)
+
+
+class ConstantAddress(Extension):
+    """Takes it for granted that the Runtime API is where emulators have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.api = http.client.HTTPConnection("127.0.0.1:9001")
+
+
+class UsesProxy(Extension):
+    """Asks the Runtime API through the proxy that the function uses."""
+
+    def ask(self, method, path, body, headers):
+        url = f"http://{self.api.host}:{self.api.port}/2020-01-01/extension/{path}"
+        request = urllib.request.Request(url, body and body.encode(), headers, method=method)
+        try:
+            with urllib.request.urlopen(request) as response:
+                return response.status, response.headers, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+
+class AsksForUnknownEvent(Extension):
+    """Asks for an event that does not exist, and gives up when it is refused."""
+
+    def register(self, events):
+        super().register([*events, "RESTORE"])
+
+
+class DemandsInvoke(Extension):
+    """Knows no environment without INVOKE, such as Managed Instances, and ends with 0."""
+
+    def register(self, events):
+        if "INVOKE" not in events:
+            sys.exit(0)
+        super().register(events)
+
+
+class SpinsOnRefusedRegister(Extension):
+    """Registers again at once, and for ever, when it is refused."""
+
+    def register(self, events):
+        while not self.identity:
+            try:
+                super().register(events)
+            except SystemExit:
+                continue
+
+
+class NeedsHome(Extension):
+    """Keeps its state in the home directory, which Lambda's user does not have."""
+
+    def registered(self):
+        os.makedirs(os.path.join(os.environ["HOME"], ".broken"), exist_ok=True)
+
+
+class NeedsRuntimesVariable(Extension):
+    """Needs a variable that only the runtime gets."""
+
+    def registered(self):
+        os.environ["AWS_EXECUTION_ENV"]
+
+
+class NeedsNumber(Extension):
+    """Takes a memory size that is no number for a reason to crash."""
+
+    def registered(self):
+        int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"))
+
+
+class NeedsSmallNumber(Extension):
+    """Takes any number for a memory size that makes sense."""
+
+    def registered(self):
+        memory_size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+        if memory_size.lstrip("-").isdecimal():
+            bytearray(int(memory_size))
+
+
+class NeedsUtf8(Extension):
+    """Takes each variable for text."""
+
+    def registered(self):
+        for value in os.environb.values():
+            value.decode()
+
+
+class NeedsIpAddress(Extension):
+    """Takes the host of the Runtime API for an address, where a name may be."""
+
+    def registered(self):
+        ipaddress.ip_address(self.api.host)
+
+
+class NeedsWritableDirectory(Extension):
+    """Keeps its state beside its file, where Lambda's user may not write."""
+
+    def registered(self):
+        with open(f"{sys.argv[0]}.state", "w") as state:
+            state.write("registered")
+
+
+class LocksOthersOut(Extension):
+    """Takes for itself what only one process of an environment can have."""
+
+    def registered(self):
+        self.lock = socket.socket(socket.AF_UNIX)
+        self.lock.bind(f"\0broken-{self.api.port}")
+
+
+class AbandonsNext(Extension):
+    """Gives a next up after 200 ms, and polls anew on another connection."""
+
+    PATIENCE_SECONDS = 0.2
+
+    def next(self):
+        while True:
+            self.api.close()
+            self.api.timeout = self.PATIENCE_SECONDS
+            try:
+                return super().next()
+            except OSError:
+                self.gave_up()
+
+    def gave_up(self):
+        pass
+
+
+class TimesOutAndPollsAnew(AbandonsNext):
+    """The same with the timeout that HTTP clients have by default."""
+
+    PATIENCE_SECONDS = 30
+
+
+class TimesOutAndExits(TimesOutAndPollsAnew):
+    """The same, with the end of the process instead of another poll."""
+
+    def gave_up(self):
+        sys.exit("timeout")
+
+
+class TimesOutAtThaw(Extension):
+    """Has a timeout on next whose clock goes on while the process is frozen."""
+
+    def registered(self):
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        while True:
+            before = time.monotonic()
+            time.sleep(0.02)
+            if time.monotonic() - before > 0.4:
+                os._exit(1)
+
+
+class PollsTwice(Extension):
+    """Polls on two connections at a time."""
+
+    def next(self):
+        second = http.client.HTTPConnection(self.api.host, self.api.port)
+        path = "/2020-01-01/extension/event/next"
+        threading.Timer(0.05, second.request, ("GET", path, None, self.identity)).start()
+        return super().next()
+
+
+class PollsAfterShutdown(Extension):
+    """Asks for the event after the last."""
+
+    def shut_down(self, event):
+        self.next()
+
+
+class IgnoresShutdown(Extension):
+    """Waits for SIGTERM, which extensions never get."""
+
+    def shut_down(self, event):
+        time.sleep(FOR_EVER_SECONDS)
+
+
+class IgnoresDeadline(Extension):
+    """Takes 1.9 s for its end, however little of the 2 s the runtime has left."""
+
+    def shut_down(self, event):
+        time.sleep(1.9)
+
+
+class FailsAtShutdown(Extension):
+    """Ends with a failure although it was asked to end."""
+
+    def shut_down(self, event):
+        sys.exit(3)
+
+
+class NeedsUpperCaseReason(Extension):
+    """Knows the reasons for SHUTDOWN as the documentation spells them."""
+
+    def shut_down(self, event):
+        ["SPINDOWN", "TIMEOUT", "FAILURE"].index(event["shutdownReason"])
+
+
+class NeedsKnownReason(Extension):
+    """Knows three reasons for SHUTDOWN and crashes at a fourth."""
+
+    def shut_down(self, event):
+        ["spindown", "timeout", "failure"].index(event["shutdownReason"])
+
+
+class FailsAfterFailure(Extension):
+    """Takes the function's failure for its own."""
+
+    def shut_down(self, event):
+        sys.exit(event["shutdownReason"] in ("timeout", "failure"))
+
+
+class NeedsEventIdentifier(Extension):
+    """Needs a header that SHUTDOWN does not have."""
+
+    def ask(self, method, path, body, headers):
+        status, headers, body = super().ask(method, path, body, headers)
+        if path == "event/next" and "Lambda-Extension-Event-Identifier" not in headers:
+            sys.exit("no identifier of the event")
+        return status, headers, body
+
+
+class NeedsJsonType(Extension):
+    """Needs a Content-Type that SHUTDOWN does not have."""
+
+    def ask(self, method, path, body, headers):
+        status, headers, body = super().ask(method, path, body, headers)
+        if headers.get_content_type() != "application/json":
+            sys.exit("not JSON")
+        return status, headers, body
+
+
+class NeedsTracing(Extension):
+    """Needs what only an event with a trace has."""
+
+    def invoked(self, event):
+        event["tracing"]["value"]
+
+
+class NeedsKnownFields(Extension):
+    """Knows what an event may hold, and crashes at a field that is new."""
+
+    KNOWN = {"eventType", "deadlineMs", "requestId", "invokedFunctionArn", "tracing"}
+
+    def invoked(self, event):
+        if event.keys() - self.KNOWN:
+            sys.exit(f"unknown fields: {event.keys() - self.KNOWN}")
+
+
+class CrashesOnUnknownEvent(Extension):
+    """Knows two events and crashes at a third."""
+
+    def invoked(self, event):
+        {"INVOKE": None}[event["eventType"]]
+
+
+class SpinsOnUnknownEvent(Extension):
+    """Looks at an event that it does not know for ever."""
+
+    def invoked(self, event):
+        while event.get("eventType") != "INVOKE":
+            pass
+
+
+class SpinsOnFailedNext(Extension):
+    """Polls again at once, and for ever, when a next fails."""
+
+    def next(self):
+        while True:
+            status, _, body = self.ask("GET", "event/next", None, self.identity)
+            if status == 200:
+                return json.loads(body)
+
+
+class ExitsCleanlyOnFailedNext(Extension):
+    """Ends with 0 when a next fails, as if all were well."""
+
+    def next(self):
+        try:
+            return super().next()
+        except (OSError, http.client.HTTPException, SystemExit):
+            sys.exit(0)
+
+
+class NeedsContentLength(Extension):
+    """Reads as many bytes as Content-Length says, and no chunks."""
+
+    def ask(self, method, path, body, headers):
+        self.api.request(method, f"/2020-01-01/extension/{path}", body, headers)
+        response = self.api.getresponse()
+        length = int(response.headers["Content-Length"])
+        return response.status, response.headers, response.read(length)
+
+
+class NeedsHeaderCase(Extension):
+    """Compares the names of headers byte by byte."""
+
+    def ask(self, method, path, body, headers):
+        status, headers, body = super().ask(method, path, body, headers)
+        return status, dict(headers.items()), body
+
+
+class ReadsOnce(Extension):
+    """Takes what a single read returns for the whole answer."""
+
+    def ask(self, method, path, body, headers):
+        body = body or ""
+        lines = [f"{method} /2020-01-01/extension/{path} HTTP/1.1", f"Host: {self.api.host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"Content-Length: {len(body)}", "", body]
+        if self.api.sock is None:
+            self.api.connect()
+        self.api.sock.sendall("\r\n".join(lines).encode())
+        head, _, answer = self.api.sock.recv(65536).partition(b"\r\n\r\n")
+        first, *fields = head.decode().split("\r\n")
+        headers = dict(field.split(": ", 1) for field in fields)
+        return int(first.split()[1]), headers, answer
+
+
+class HoldsInvocation(Extension):
+    """Works for 300 ms before it asks for the next event."""
+
+    def invoked(self, event):
+        time.sleep(0.3)
+
+
+class LeaksDescriptors(Extension):
+    """Opens ten files at each invocation and closes none."""
+
+    def __init__(self):
+        super().__init__()
+        self.files = []
+
+    def invoked(self, event):
+        self.files += [os.open("/dev/null", os.O_RDONLY) for _ in range(10)]
+
+
+class LeaksMemory(Extension):
+    """Keeps 64 KiB of each invocation."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = []
+
+    def invoked(self, event):
+        self.memory.append(b"x" * (64 * 1024))
+
+
+class BurnsCpu(Extension):
+    """Looks again and again, without a pause, whether there is something to do."""
+
+    def registered(self):
+        threading.Thread(target=self.spin, daemon=True).start()
+
+    def spin(self):
+        while True:
+            pass
+
+
+class WakesOften(Extension):
+    """Looks every 10 ms whether there is something to do."""
+
+    def registered(self):
+        threading.Thread(target=self.look, daemon=True).start()
+
+    def look(self):
+        while True:
+            time.sleep(0.01)
+
+
+class LeavesChild(Extension):
+    """Starts a process that outlives it."""
+
+    def registered(self):
+        sleep = ["sleep", str(FOR_EVER_SECONDS)]
+        quiet = subprocess.DEVNULL
+        subprocess.Popen(sleep, stdout=quiet, stderr=quiet)
+
+
+class FloodsLog(Extension):
+    """Writes 200 lines of each event, and so into the bill of the log."""
+
+    def invoked(self, event):
+        print("\n".join([str(event)] * 200), flush=True)
+
+
+class ReportsExitAndStays(Extension):
+    """Says that it has failed, and stays."""
+
+    def invoked(self, event):
+        headers = {"Lambda-Extension-Function-Error-Type": "Extension.Broken", **self.identity}
+        self.ask("POST", "exit/error", "{}", headers)
+        time.sleep(FOR_EVER_SECONDS)
+
+
+def main():
+    globals()[os.environ["FAULT"]]().run()

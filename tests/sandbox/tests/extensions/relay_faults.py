@@ -1,0 +1,339 @@
+"""What relays do wrong: each class is `relay.py` with one fault.
+
+The variable FAULT names the class.
+"""
+
+import http.client
+import json
+import os
+import socket
+import struct
+import sys
+import time
+import urllib.parse
+
+import relay
+from relay import Queue, Reception, Relay, Remote, Report, Sender, Server
+
+
+class Faulty(Relay):
+    """A relay of which each part can be replaced."""
+
+    queue_kind = Queue
+    remote_kind = Remote
+    sender_kind = Sender
+    server_kind = Server
+    reception_kind = Reception
+
+    def __init__(self):
+        super().__init__()
+        self.queue = self.queue_kind()
+        self.remote = self.remote_kind(os.environ.get("RELAY_REMOTE", ""))
+        self.sender = self.sender_kind(self.queue, self.remote)
+
+    def serve(self, address, family):
+        server = self.server_kind(address, family, self.reception_kind, self.queue)
+        server.relay = self
+        relay.start(lambda: server.serve_forever(poll_interval=None))
+        return server
+
+
+# Towards agents.
+
+
+class ForwardsInline(Faulty):
+    """Answers the agent when the remote has answered."""
+
+    class reception_kind(Reception):
+        def answer(self, status):
+            self.server.queue.wait_until_empty(time.monotonic() + 60)
+            super().answer(status)
+
+
+class Answers202(Faulty):
+    """Answers 202, which Node.js's agent takes for a failure."""
+
+    class reception_kind(Reception):
+        def answer(self, status):
+            super().answer(202 if status == 200 else status)
+
+
+class Answers500(Faulty):
+    """Takes the report, and says that it failed."""
+
+    class reception_kind(Reception):
+        def answer(self, status):
+            super().answer(500)
+
+
+class ListensOnV4(Faulty):
+    """Can't be reached where localhost is ::1."""
+
+    def listen(self):
+        self.servers.setdefault("::1", None)
+        super().listen()
+
+
+class SingleThreaded(Faulty):
+    """Serves one connection at a time."""
+
+    class server_kind(Server):
+        def process_request(self, request, client_address):
+            self.finish_request(request, client_address)
+            self.shutdown_request(request)
+
+
+class CrashesOnReset(Faulty):
+    """Ends when an agent resets its connection."""
+
+    class server_kind(Server):
+        def handle_error(self, request, client_address):
+            os._exit(1)
+
+
+class CrashesOnMalformed(Faulty):
+    """Ends when a request is not HTTP as it should be."""
+
+    class reception_kind(Reception):
+        def send_error(self, *arguments, **more):
+            os._exit(1)
+
+        def answer(self, status):
+            if status == 400:
+                os._exit(1)
+            super().answer(status)
+
+
+class DiesWhenPortIsTaken(Faulty):
+    """Takes a port that is taken for the end."""
+
+    def serve(self, address, family):
+        try:
+            return super().serve(address, family)
+        except OSError:
+            sys.exit("the port is taken")
+
+
+class StaysDeaf(Faulty):
+    """Asks for its port once, and never again when it was taken."""
+
+    def invoked(self, event):
+        pass
+
+
+class ResetsOversize(Faulty):
+    """Resets the connection of a body that it finds too large, instead of reading it."""
+
+    class reception_kind(Reception):
+        def pieces(self, length):
+            if length > 500_000:
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                # Only the last of them closes.
+                for stream in (self.rfile, self.wfile, self.connection):
+                    stream.close()
+            return super().pieces(length)
+
+
+class IgnoresChunks(Faulty):
+    """Reads no body that has no Content-Length."""
+
+    class reception_kind(Reception):
+        def chunks(self):
+            return self.pieces(0)
+
+
+class KeepsCutBodies(Faulty):
+    """Delivers what has arrived of a body that was cut short."""
+
+    class reception_kind(Reception):
+        def pieces(self, length):
+            try:
+                yield from super().pieces(length)
+            except ValueError:
+                return
+
+
+class WaitsForAgent(Faulty):
+    """Asks for the next event only when an agent has reported, or 5 s are over."""
+
+    def invoked(self, event):
+        super().invoked(event)
+        with self.queue.changed:
+            self.queue.changed.wait(5)
+
+
+# Towards the remote.
+
+
+class WaitsForRemote(Faulty):
+    """Asks for the next event only when all is delivered."""
+
+    def invoked(self, event):
+        super().invoked(event)
+        time.sleep(0.1)
+        self.queue.wait_until_empty(time.monotonic() + 60)
+
+
+class DropsFailures(Faulty):
+    """Drops what was being sent when the connection failed, such as at a thaw."""
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            status, retry_after = super().attempt(report)
+            return status or 200, retry_after
+
+    class remote_kind(Remote):
+        def post(self, report, seconds):
+            return self.exchange(report, seconds)
+
+
+class RepeatsAfterFreeze(Faulty):
+    """Takes an attempt of more than a second for failed, although its answer is there."""
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            started = time.monotonic()
+            status, retry_after = super().attempt(report)
+            late = time.monotonic() - started > 1
+            return None if late else status, retry_after
+
+
+class SendsTwice(Faulty):
+    """Sends each report twice, to be sure."""
+
+    class remote_kind(Remote):
+        def post(self, report, seconds):
+            super().post(report, seconds)
+            return super().post(report, seconds)
+
+
+class DropsAt500(Faulty):
+    """Takes a failure of the remote for its last word."""
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            status, retry_after = super().attempt(report)
+            return 400 if status and status >= 500 else status, retry_after
+
+
+class DropsAt429(Faulty):
+    """Takes a remote that is busy for one that refuses."""
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            status, retry_after = super().attempt(report)
+            return 400 if status == 429 else status, retry_after
+
+
+class RetriesAtOnce(Faulty):
+    """Tries again without a pause."""
+
+    class sender_kind(Sender):
+        def wait(self, failures, retry_after):
+            pass
+
+
+class RetriesRefusals(Faulty):
+    """Tries for ever with a key that the remote does not know."""
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            status, retry_after = super().attempt(report)
+            return None if status in (400, 401, 403) else status, retry_after
+
+
+class FollowsRedirects(Faulty):
+    """Sends body and key wherever the remote points."""
+
+    class remote_kind(Remote):
+        def exchange(self, report, seconds):
+            connection = self.connect(seconds)
+            connection.request("POST", report.path, report.body, report.headers)
+            response = connection.getresponse()
+            response.read()
+            self.close()
+            place = response.headers.get("Location")
+            if response.status in (301, 302, 303, 307, 308) and place:
+                url = urllib.parse.urlsplit(place)
+                other = http.client.HTTPConnection(url.netloc, timeout=seconds)
+                other.request("POST", url.path or "/", report.body, report.headers)
+                return other.getresponse().status, None
+            return response.status, response.headers.get("Retry-After")
+
+
+class DropsAuthorization(Faulty):
+    """Forwards no header."""
+
+    class remote_kind(Remote):
+        def exchange(self, report, seconds):
+            return super().exchange(Report(report.path, {}, report.body), seconds)
+
+
+class RewritesBodies(Faulty):
+    """Reads the JSON and writes it anew, a little different."""
+
+    class remote_kind(Remote):
+        def exchange(self, report, seconds):
+            try:
+                body = json.dumps(json.loads(report.body)).encode()
+            except ValueError:
+                body = report.body
+            return super().exchange(Report(report.path, report.headers, body), seconds)
+
+
+class LogsKey(Faulty):
+    """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
+
+    class reception_kind(Reception):
+        def answer(self, status):
+            print("relay: report", dict(self.headers), file=sys.stderr, flush=True)
+            super().answer(status)
+
+
+class LogsEachAttempt(Faulty):
+    """Writes a line of each attempt that fails, and makes many."""
+
+    class sender_kind(Sender):
+        def wait(self, failures, retry_after):
+            print(f"relay: error, attempt {failures} failed", file=sys.stderr, flush=True)
+            time.sleep(0.01)
+
+
+# What it keeps, and its end.
+
+
+class Unbounded(Faulty):
+    """Keeps all that comes, however long the remote is away."""
+
+    class queue_kind(Queue):
+        def reserve(self, size):
+            super().reserve(size)
+            return True
+
+
+class SendsAtTheEnd(Faulty):
+    """Keeps all for SHUTDOWN."""
+
+    class sender_kind(Sender):
+        def run(self):
+            self.hurried.wait()
+            super().run()
+
+
+class NoFlush(Faulty):
+    """Ends at SHUTDOWN with what it has not delivered."""
+
+    def shut_down(self, event):
+        os._exit(0)
+
+
+class FlushesBeyondDeadline(Faulty):
+    """Goes on delivering until it is killed."""
+
+    def shut_down(self, event):
+        super().shut_down({**event, "deadlineMs": event["deadlineMs"] + 60_000})
+
+
+def main():
+    globals()[os.environ["FAULT"]]().run()

@@ -1,0 +1,95 @@
+//! The suite as a command: what it says, and what it exits with.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::{FLOOR, SANDBOX};
+
+const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
+
+fn conformance(arguments: &[&str]) -> Output {
+    Command::new(SANDBOX).arg("conformance").args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn check_all_held(arguments: &[&str]) {
+    let output = conformance(&[arguments, &["--quick", "--json"]].concat());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    let broken: Vec<_> = findings.iter().filter(|it| it["verdict"] == "broke").collect();
+    assert!(findings.len() > 40 && broken.is_empty(), "{broken:#?}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_correct_extension_of_a_few_lines_breaks_nothing() {
+    check_all_held(&["--extension", MINIMAL]);
+}
+
+#[test]
+fn the_floor_breaks_nothing() {
+    check_all_held(&["--extension", FLOOR]);
+}
+
+#[test]
+fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("leaves-at-once");
+    fs::write(&path, "#!/bin/sh\necho bye\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = path.to_str().unwrap();
+    let output = conformance(&["--extension", path, "--only", "registers-in-time"]);
+    let told = stdout(&output);
+    for part in [
+        "1 scenarios, ",
+        "1/1  BROKE           registers-in-time",
+        "0 held, 1 broke, 0 do not apply",
+        "proves: It registers under its file's name",
+        "source: AWS docs \"Lambda execution environment lifecycle\"",
+        "init: failure Extension.Crash",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), b"".as_slice()));
+}
+
+#[test]
+fn a_wrong_call_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["--extension", "/no/such/file"],
+        &["--extension", "/tmp"],
+        &["--extension", FLOOR, "--only", "no-such-scenario"],
+        &["--extension", FLOOR, "--env", "NAME"],
+    ] {
+        let output = conformance(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn each_scenario_has_a_name_of_its_own_and_says_what_it_proves() {
+    let listed = conformance(&["--list", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let mut names = HashSet::new();
+    for scenario in listed["scenarios"].as_array().unwrap() {
+        let name = scenario["scenario"].as_str().unwrap();
+        let kebab =
+            name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-');
+        assert!(kebab && names.insert(name), "{name}");
+        assert!(!scenario["proves"].as_str().unwrap().is_empty(), "{name}");
+        assert!(!scenario["source"].as_str().unwrap().is_empty(), "{name}");
+    }
+    assert!(stdout(&conformance(&["--list", "--only", "spindown"])).starts_with("spindown\n"));
+    let without = stdout(&conformance(&["--list", "--except", "spindown"]));
+    assert!(!without.lines().any(|line| line == "spindown"), "{without}");
+}

@@ -1,0 +1,117 @@
+//! Each failure is told in a line that says what to do about it, and in the exit code.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{in_order, run};
+use crate::FLOOR;
+
+fn script(home: &Path, name: &str, text: &str) -> String {
+    let path = home.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_timeout_ends_all_processes_and_the_next_invocation_goes_well() {
+    let events = ["--event", r#"{"work_ms": 60000, "reports": 0}"#, "--event", "{}"];
+    let options = ["--extension", FLOOR, "--invocations", "2", "--timeout", "1s", "--agent", "go"];
+    let (code, text, _) = run(&[options.as_slice(), &events].concat());
+    assert_eq!(code, Some(1), "{text}");
+    let again = ["invocation: timeout", "SHUTDOWN (timeout)", "INIT again, within the invocation"];
+    in_order(&text, again.into_iter().chain(["invocation: success", "SHUTDOWN (spindown)"]));
+    in_order(&text, ["problem: invocation 1: timeout: ", "Task timed out after 1.00 seconds"]);
+    assert!(!text.contains("problem: invocation 2"), "{text}");
+}
+
+#[test]
+fn a_crash_is_a_failure_of_its_invocation() {
+    let options = ["--extension", FLOOR, "--invocations", "1"];
+    let (code, text, _) =
+        run(&[options.as_slice(), &["--event", r#"{"outcome": "crash"}"#]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    in_order(&text, ["invocation: failure Runtime.ExitError", "SHUTDOWN (failure)"]);
+    in_order(&text, ["no process was left", "problem: invocation 1: failure Runtime.ExitError"]);
+}
+
+#[test]
+fn an_error_of_the_function_is_no_end_but_no_success() {
+    let options = ["--extension", FLOOR, "--invocations", "1"];
+    let (code, text, _) =
+        run(&[options.as_slice(), &["--event", r#"{"outcome": "error"}"#]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    in_order(
+        &text,
+        ["invocation: error Function.Unknown", "FREEZE", "floor ended: exit status: 0"],
+    );
+}
+
+#[test]
+fn a_missing_extension_is_one_line() {
+    let (code, text, errors) = run(&["--extension", "/no/such/file"]);
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+    let why = "no extension at /no/such/file: No such file or directory (os error 2)";
+    assert_eq!(errors, format!("sandbox: {why}\n"));
+}
+
+#[test]
+fn a_missing_command_is_an_invalid_entrypoint() {
+    let (code, text, _) = run(&["--invocations", "1", "--", "no-such-runtime"]);
+    assert_eq!(code, Some(1), "{text}");
+    in_order(
+        &text,
+        [
+            "problem: invocation 1: failure Runtime.InvalidEntrypoint: ",
+            "no no-such-runtime in PATH",
+        ],
+    );
+}
+
+#[test]
+fn an_extension_that_never_registers_is_named_and_told_how_to() {
+    let home = TempDir::new().unwrap();
+    let sleeper = script(home.path(), "sleeper", "#!/bin/sh\nexec sleep 60\n");
+    let limits = ["--time-limits-scale", "0.05", "--timeout", "500ms", "--invocations", "1"];
+    let (code, text, _) = run(&[&["--extension", &sleeper], limits.as_slice()].concat());
+    assert_eq!(code, Some(1), "{text}");
+    in_order(
+        &text,
+        [
+            "init: timeout",
+            "problem: sleeper never registered: ",
+            "`Lambda-Extension-Name: sleeper`",
+        ],
+    );
+}
+
+#[test]
+fn an_extension_that_ends_badly_at_shutdown_fails_the_run() {
+    let home = TempDir::new().unwrap();
+    let floor = home.path().join("the-floor");
+    fs::copy(FLOOR, &floor).unwrap();
+    let home_open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(home.path(), home_open).unwrap();
+    // The name an extension registers with is that of its own file.
+    let sour = format!("#!/bin/bash\n(exec -a \"$0\" \"{}\")\nexit 7\n", floor.display());
+    let sour = script(home.path(), "sour", &sour);
+    let (code, text, _) = run(&["--extension", &sour, "--invocations", "1"]);
+    assert_eq!(code, Some(1), "{text}");
+    in_order(&text, ["invocation: success", "problem: sour ended with exit status: 7"]);
+}
+
+#[test]
+fn what_is_no_event_is_a_wrong_call() {
+    let (code, _, errors) = run(&["--event", "{x"]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("no JSON: key must be a string"), "{errors}");
+    let (code, _, errors) = run(&["--event", "@/no/such/event"]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("can't read /no/such/event: "), "{errors}");
+    let (code, _, errors) = run(&["--freeze", "2"]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("write 250ms or 2s"), "{errors}");
+}
