@@ -12,8 +12,10 @@ mod trial;
 
 mod captures;
 mod configuration;
+mod conformance;
 mod crowds;
 mod delivery;
+mod freezing;
 mod lifecycle;
 mod local_collector;
 mod quiet;
