@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import pins
 from node_client import NodeClient
 from python_client import PythonClient
+from script_client import ScriptClient
 
 KEY = "k3y-0f-the-real-agents-test"
 
 
 @dataclass(frozen=True)
 class Function:
-    client: PythonClient | NodeClient
+    client: PythonClient | NodeClient | ScriptClient
     handler: str
     environment: Mapping[str, str]
     agent: str = "no agent"
@@ -48,3 +49,6 @@ NODE = Function(
 )
 # Shares the composite function's environment: the handler decides whether the agent is loaded.
 WITHOUT_AGENT = Function(PythonClient(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)
+NODE_WITHOUT_AGENT = Function(NodeClient(), "untraced.handler", {})
+# Not a function at all, but a runtime that makes mistakes.
+CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

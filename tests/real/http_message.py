@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Malformed(Exception):
@@ -15,6 +15,10 @@ class Message:
     start: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    # The sizes of what the body was cut into, when it was.
+    chunks: tuple[int, ...] = ()
+    # Where in its stream it begins.
+    at: int = 0
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name), None)
@@ -23,11 +27,17 @@ class Message:
 def messages(stream: bytes) -> Iterator[Message]:
     at = 0
     while at < len(stream):
+        begins = at
         head, at = _until(stream, at, b"\r\n\r\n")
         start, *lines = head.decode("latin-1").split("\r\n")
         headers = tuple(_header(line) for line in lines)
-        body, at = _body(stream, at, Message(start, headers, b""))
-        yield Message(start, headers, body)
+        message = Message(start, headers, b"", at=begins)
+        if (message.header("transfer-encoding") or "").lower() == "chunked":
+            parts, at = _chunks(stream, at)
+            yield replace(message, body=b"".join(parts), chunks=tuple(map(len, parts)))
+        else:
+            body, at = _exactly(stream, at, int(message.header("content-length") or 0))
+            yield replace(message, body=body)
 
 
 def _header(line: str) -> tuple[str, str]:
@@ -37,22 +47,16 @@ def _header(line: str) -> tuple[str, str]:
     return name, value.strip()
 
 
-def _body(stream: bytes, at: int, head: Message) -> tuple[bytes, int]:
-    if (head.header("transfer-encoding") or "").lower() == "chunked":
-        return _chunks(stream, at)
-    return _exactly(stream, at, int(head.header("content-length") or 0))
-
-
-def _chunks(stream: bytes, at: int) -> tuple[bytes, int]:
-    body = b""
+def _chunks(stream: bytes, at: int) -> tuple[list[bytes], int]:
+    parts = []
     while True:
         size_line, at = _until(stream, at, b"\r\n")
         chunk, at = _exactly(stream, at, int(size_line.split(b";")[0], 16))
         # After the last chunk the same line end closes an empty trailer.
         _, at = _until(stream, at, b"\r\n")
-        body += chunk
         if not chunk:
-            return body, at
+            return parts, at
+        parts.append(chunk)
 
 
 def _until(stream: bytes, at: int, mark: bytes) -> tuple[bytes, int]:

@@ -27,7 +27,9 @@ POLL_SECONDS = 0.01
 
 
 class Rie:
-    def __init__(self, program: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, program: str, environment: Mapping[str, str], caller: Mapping[str, str], log: Path) -> None:
+        """`caller` is what each invocation's request has for headers."""
+        self._caller = caller
         command = [program, "--log-level", "info", "--runtime-interface-emulator-address", f"{ADDRESS[0]}:{ADDRESS[1]}"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -56,11 +58,20 @@ class Rie:
     def _invoke(self, event: dict) -> dict:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            result = _post(event)
+            result = self._post(event)
             # Only in Managed-Instances mode: all workers are busy, or not up yet. Nothing was invoked.
             if "Runtime.Unavailable" not in result["body"] or time.monotonic() > deadline:
                 return result
             _pause()
+
+    def _post(self, event: dict) -> dict:
+        connection = http.client.HTTPConnection(*ADDRESS, timeout=PATIENCE_SECONDS)
+        began = time.perf_counter()
+        connection.request("POST", INVOCATIONS, json.dumps(event), self._caller)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+        return {"status": answer.status, "body": body, "milliseconds": (time.perf_counter() - began) * 1000}
 
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -72,16 +83,6 @@ class Rie:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"the emulator does not listen, exit status {self._process.returncode}")
                 _pause()
-
-
-def _post(event: dict) -> dict:
-    connection = http.client.HTTPConnection(*ADDRESS, timeout=PATIENCE_SECONDS)
-    began = time.perf_counter()
-    connection.request("POST", INVOCATIONS, json.dumps(event))
-    answer = connection.getresponse()
-    body = answer.read().decode()
-    connection.close()
-    return {"status": answer.status, "body": body, "milliseconds": (time.perf_counter() - began) * 1000}
 
 
 def _pause() -> None:

@@ -16,6 +16,11 @@ from adversity import (
     rubbish_in_every_variable_is_a_line_each,
     without_configuration_the_loss_is_counted,
 )
+from alike import (
+    calls_and_answers_are_the_emulators,
+    mistakes_are_refused_as_by_the_emulator,
+    on_the_sandbox_too_every_report_arrives_once,
+)
 from bench import Bench
 from events import EVENTS, TABLE_FOR_TWO
 from findings import (
@@ -30,7 +35,7 @@ from findings import (
     several_connections,
     silent,
 )
-from functions import NODE, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
+from functions import CONTRARY, NODE, NODE_WITHOUT_AGENT, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
 from trial import Trial
 
 
@@ -109,4 +114,9 @@ SCENARIOS = (
     Scenario("remote-hangs", PYTHON_COMPOSITE, a_remote_that_never_answers_delays_nobody),
     Scenario("remote-fails", PYTHON_COMPOSITE, a_remote_that_answers_500_delays_nobody),
     Scenario("renamed", PYTHON_COMPOSITE, a_file_of_another_name_delivers_as_usual),
+    Scenario("alike-python", WITHOUT_AGENT, calls_and_answers_are_the_emulators),
+    Scenario("alike-node", NODE_WITHOUT_AGENT, calls_and_answers_are_the_emulators),
+    Scenario("alike-mistakes", CONTRARY, mistakes_are_refused_as_by_the_emulator),
+    Scenario("sandbox-python", PYTHON_COMPOSITE, on_the_sandbox_too_every_report_arrives_once),
+    Scenario("sandbox-node", NODE, on_the_sandbox_too_every_report_arrives_once),
 )

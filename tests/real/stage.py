@@ -13,16 +13,22 @@ from itertools import zip_longest
 from pathlib import Path
 
 import namespaces
+from conversation import conversations
 from http_message import messages
 from remote import Remote
 from rie import BOOTSTRAP, TASK, Rie
+from sandbox import Sandbox
 from sniffer import Sniffer
 from stranger import Stranger
-from streams import connections
+from streams import Connection, connections
 
 COLLECTOR_PORT = 3333
 RUNTIME_API_PORT = 9001
 REGISTER = "POST /2020-01-01/extension/register "
+FUNCTION_NAME = "orders"
+MEMORY_MB = "128"
+# No function here takes longer unless it is told to time out.
+LONG_SECONDS = 60
 EXTENSIONS = Path("/opt/extensions")
 UNDER_TEST = Path("/opt/under-test")
 HOSTS = Path("/opt/hosts")
@@ -37,19 +43,20 @@ def main() -> None:
     sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API_PORT)
     remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote", plan["answer"])
     _emit("listening", remote.url)
-    rie = Rie(plan["rie"], _environment(plan, remote), Path(plan["directory"]) / "emulator.log")
-    for result in rie.invoke_all(plan["events"], plan["lanes"]):
+    platform = _sandbox(plan, remote) if plan["on_sandbox"] else _emulator(plan, remote)
+    for result in platform.invoke_all(plan["events"], plan["lanes"]):
         _emit("invocation", result)
-    _emit("shutdown", rie.terminate())
+    _emit("shutdown", platform.terminate())
     _emit("arrived", remote.finish())
     segments = sniffer.finish()
     _emit("registered", _registrations(connections(segments, RUNTIME_API_PORT)))
+    _emit("called", conversations(connections(segments, RUNTIME_API_PORT)))
     _emit("posted", _posts(connections(segments, COLLECTOR_PORT)))
 
 
 def _furnish(plan: dict) -> None:
     """A sandbox as Lambda's: code in /var/task, the extension in /opt/extensions."""
-    binary = plan["extension"] and Path(plan["extension"]).read_bytes()
+    binary = _executable(plan["extension"]) if plan["extension"] else None
     namespaces.raise_loopback()
     namespaces.empty_directories([Path(path) for path in plan["keep"]])
     HOSTS.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
@@ -64,6 +71,48 @@ def _furnish(plan: dict) -> None:
     if binary:
         _program(UNDER_TEST / plan["installed_as"], binary)
         _program(EXTENSIONS / plan["installed_as"], _witness(plan, UNDER_TEST / plan["installed_as"]))
+
+
+def _emulator(plan: dict, remote: Remote) -> Rie:
+    lambdas = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "en_US.UTF-8",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "example",
+        "AWS_SECRET_ACCESS_KEY": "example",
+        "AWS_SESSION_TOKEN": "example",
+        "AWS_LAMBDA_FUNCTION_NAME": FUNCTION_NAME,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": MEMORY_MB,
+        "_HANDLER": plan["handler"],
+    }
+    if plan["managed_instances"]:
+        lambdas["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan["lanes"])
+    if plan["timeout_seconds"]:
+        lambdas["AWS_LAMBDA_FUNCTION_TIMEOUT"] = str(plan["timeout_seconds"])
+    context = plan["context"]
+    caller = {}
+    if context:
+        caller["X-Amzn-Trace-Id"] = context["trace_id"]
+        caller["X-Amz-Client-Context"] = base64.b64encode(context["client_context"].encode()).decode()
+    environment = {**lambdas, **_environment(plan, remote)}
+    log = Path(plan["directory"]) / "emulator.log"
+    return Rie(plan["rie"], environment, caller, log)
+
+
+def _sandbox(plan: dict, remote: Remote) -> Sandbox:
+    options = ["--user", "own", "--no-telemetry", "--runtime-api", f"127.0.0.1:{RUNTIME_API_PORT}"]
+    options += ["--function-name", FUNCTION_NAME, "--memory", MEMORY_MB, "--handler", plan["handler"]]
+    options += ["--directory", str(TASK), "--timeout", f"{plan['timeout_seconds'] or LONG_SECONDS}s"]
+    if plan["context"]:
+        options += ["--trace-id", plan["context"]["trace_id"], "--client-context", plan["context"]["client_context"]]
+    if plan["extension"]:
+        options += ["--extension", str(EXTENSIONS / plan["installed_as"])]
+    for name, value in _environment(plan, remote).items():
+        options += ["--env", f"{name}={value}"]
+    # Not the bootstrap: runtimes have to run as they are.
+    return Sandbox(
+        plan["sandbox"], options, plan["command"], plan["events"], Path(plan["directory"]) / "emulator.log"
+    )
 
 
 def _bootstrap(plan: dict) -> bytes:
@@ -95,35 +144,24 @@ exit $status
 
 
 def _environment(plan: dict, remote: Remote) -> dict:
-    lambdas = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "en_US.UTF-8",
-        "AWS_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "example",
-        "AWS_SECRET_ACCESS_KEY": "example",
-        "AWS_SESSION_TOKEN": "example",
-        "AWS_LAMBDA_FUNCTION_NAME": "orders",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-    }
-    if plan["managed_instances"]:
-        lambdas["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan["lanes"])
+    """The function's own variables."""
     extensions = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
-    told = {**lambdas, **extensions, **plan["environment"]}
+    told = {**extensions, **plan["environment"]}
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _registrations(runtime_api: Sequence[tuple[bytes, bytes]]) -> list[list[str]]:
+def _registrations(runtime_api: Sequence[Connection]) -> list[list[str]]:
     """The events that the extension asked for, once for each time it asked."""
-    extensions = [sent for sent, _ in runtime_api if sent.startswith(REGISTER.encode())]
+    extensions = [it.sent for it in runtime_api if it.sent.startswith(REGISTER.encode())]
     requests = [request for sent in extensions for request in messages(sent)]
     return [json.loads(request.body)["events"] for request in requests if request.start.startswith(REGISTER)]
 
 
-def _posts(collector: Sequence[tuple[bytes, bytes]]) -> list[dict]:
+def _posts(collector: Sequence[Connection]) -> list[dict]:
     """The agent's requests in the form of the remote's record, each with its connection and its answer."""
     posts = []
-    for number, (sent, answered) in enumerate(collector):
-        for request, answer in zip_longest(messages(sent), messages(answered)):
+    for number, connection in enumerate(collector):
+        for request, answer in zip_longest(messages(connection.sent), messages(connection.answered)):
             if request is None:
                 raise RuntimeError(f"the extension answered without being asked: {answer}")
             post = {"connection": number, "path": request.start.split(" ")[1], "headers": dict(request.headers)}
@@ -131,6 +169,11 @@ def _posts(collector: Sequence[tuple[bytes, bytes]]) -> list[dict]:
             post["answer"] = [answer.start, answer.body.decode()] if answer else None
             posts.append(post)
     return posts
+
+
+def _executable(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    return f"#!{sys.executable}\n".encode() + content if path.endswith(".py") else content
 
 
 def _program(path: Path, content: bytes) -> None:

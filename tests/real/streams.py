@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from packet import Segment
 
@@ -11,11 +13,25 @@ class Gap(Exception):
     """A stream lacks bytes: the capture can't be trusted."""
 
 
-def connections(segments: Iterable[Segment], port: int) -> list[tuple[bytes, bytes]]:
-    """Of each connection to `port`: what the client sent, and what it was answered."""
+@dataclass(frozen=True)
+class Connection:
+    # What the client sent.
+    sent: bytes
+    # What it was answered.
+    answered: bytes
+    # Offsets of segments in what was sent, and at which place each segment was captured.
+    captured: Sequence[tuple[int, int]]
+
+    def place(self, offset: int) -> int:
+        """Tells the order of what was sent over several connections."""
+        return self.captured[bisect_right(self.captured, (offset, float("inf"))) - 1][1]
+
+
+def connections(segments: Iterable[Segment], port: int) -> list[Connection]:
+    """All connections to `port`, in the order in which they were made."""
     found: list[tuple[_Stream, _Stream]] = []
     current: dict = {}
-    for segment in segments:
+    for place, segment in enumerate(segments):
         to_port = segment.destination[1] == port
         ends = (segment.source, segment.destination)
         key = ends if to_port else ends[::-1]
@@ -24,22 +40,27 @@ def connections(segments: Iterable[Segment], port: int) -> list[tuple[bytes, byt
             current[key] = (_Stream(), _Stream())
             found.append(current[key])
         if key in current:
-            current[key][0 if to_port else 1].add(segment)
-    return [(sent.bytes(), answered.bytes()) for sent, answered in found]
+            current[key][0 if to_port else 1].add(segment, place)
+    return [Connection(sent.bytes(), answered.bytes(), sent.captured()) for sent, answered in found]
 
 
 class _Stream:
     def __init__(self) -> None:
         self._first = 0
         self._parts: dict[int, bytes] = {}
+        self._places: dict[int, int] = {}
 
-    def add(self, segment: Segment) -> None:
+    def add(self, segment: Segment, place: int) -> None:
         if segment.syn:
             self._first = segment.sequence + 1
         offset = (segment.sequence - self._first) % 2**32
         # A retransmission may be longer than what it repeats.
         if len(segment.payload) > len(self._parts.get(offset, b"")):
             self._parts[offset] = segment.payload
+            self._places.setdefault(offset, place)
+
+    def captured(self) -> Sequence[tuple[int, int]]:
+        return sorted(self._places.items())
 
     def bytes(self) -> bytes:
         whole = b""

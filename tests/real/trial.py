@@ -1,4 +1,4 @@
-"""One run of a function and an extension under the emulator: what is tried, and the record of what happened."""
+"""One run of a function and an extension, under the emulator or on the sandbox: what is tried, and the record of what happened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import namespaces
@@ -26,11 +26,25 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True)
+class Context:
+    """What a caller can tell the function beside the event."""
+
+    trace_id: str
+    client_context: str
+
+
+@dataclass(frozen=True)
 class Trial:
     function: Function
     events: Sequence[dict]
     extension: Path | None
     managed_instances: bool = False
+    # Whether the sandbox plays Lambda, instead of AWS's emulator.
+    on_sandbox: bool = False
+    # The function's timeout; without one, the emulator's own, which is long.
+    timeout_seconds: int | None = None
+    # What the caller tells beside the event.
+    context: Context | None = None
     # Beside what function and extension are told anyway, or instead; None leaves a variable out.
     environment: Mapping[str, str | None] = field(default_factory=dict)
     # What the remote does with each request: a status, or "hang".
@@ -74,6 +88,9 @@ class Trial:
             "environment": {**self.function.environment, **self.environment},
             "events": list(self.events),
             "managed_instances": self.managed_instances,
+            "on_sandbox": self.on_sandbox,
+            "timeout_seconds": self.timeout_seconds,
+            "context": asdict(self.context) if self.context else None,
             "lanes": 2 if self.managed_instances else 1,
             "keep": [str(path) for path in keep],
         }
@@ -89,6 +106,7 @@ class Record:
         self.invocations: list[dict] = happened["invocation"]
         self.shutdown: dict = happened["shutdown"][0]
         self.registrations: list[list[str]] = happened["registered"][0]
+        self.calls: dict[str, list[list[str]]] = happened["called"][0]
         self.posts: list[dict] = happened["posted"][0]
         self.requests: list[dict] = happened["arrived"][0]
         self.posted = [Report.of(post) for post in self.posts]

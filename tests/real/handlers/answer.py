@@ -1,5 +1,6 @@
 """What the test's function does, the same under every agent."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,9 +9,13 @@ PATIENCE_SECONDS = 10
 
 
 def answer(event, context):
-    """Takes an order, or refuses it. Names its request, so that a report can be tied to it."""
+    """Takes an order, or refuses it, or never comes back. Names its request, so that a report can be tied to it."""
     if event.get("refuse"):
         raise ValueError(f"order {event['order']} refused, request {context.aws_request_id}")
+    if event.get("crash"):
+        os._exit(1)
+    if event.get("dawdle"):
+        time.sleep(event["dawdle"])
     if event.get("guests"):
         sit_down(event["order"], event["guests"])
     return {

@@ -1,0 +1,100 @@
+"""Scenarios with AWS's emulator on one side and the sandbox on the other: who talks to them notices nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench import Bench
+from events import EVENTS
+from findings import Findings, all_delivered, all_reported, ended_well, registered_for, results_unchanged, silent, unless
+from functions import Function
+from likeness import NO_LINE, Difference, unlike
+from trial import Context, Record, Trial
+
+EXTENSIONS = Path(__file__).resolve().parent / "extensions"
+LEAST = EXTENSIONS / "least.py"
+CONTRARY = EXTENSIONS / "contrary.py"
+
+CALLS = (
+    {"order": 1},
+    # More than the 2 kB up to which the daemon tells a length.
+    {"order": 2, "note": "n" * 5_000},
+    # More than a buffer of Go's holds.
+    {"order": 3, "note": "n" * 50_000},
+    {"order": 4, "note": "Zoë, 東京 🚀"},
+    {"order": 5, "refuse": True},
+    {"order": 6},
+)
+RESETS = ({"order": 1}, {"order": 2, "dawdle": 30}, {"order": 3}, {"order": 4, "crash": True}, {"order": 5})
+MISTAKES = tuple({"mistake": mistake} for mistake in ("twice", "error twice", "odd mode", "in chunks", "too large"))
+
+CONTEXT = Context("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", '{"custom":{"table":"7"}}')
+# The Python client reports the files of a traceback in the order of a set.
+SETTLED = {"PYTHONHASHSEED": "0"}
+
+# How the emulator differs from Lambda is listed in section 9 of the Lambda contract that the sandbox follows; nothing
+# but these may differ, and each of them has to where it is expected.
+SPINDOWN = Difference("section 9, shutdown reasons: end of the sandbox", '(?<=")SandboxTerminated(?=")', '(?<=")spindown(?=")')
+TIMEOUT = Difference("section 9, shutdown reasons: timeout", '(?<=")Timeout(?=")', '(?<=")timeout(?=")')
+FAILURE = Difference("section 9, shutdown reasons: exit of the runtime", '(?<=")ReleaseFail(?=")', '(?<=")failure(?=")')
+TIMED_OUT = Difference(
+    "section 9, function status: of a timeout the emulator tells its caller in plain words",
+    r"^Task timed out after 1\.00 seconds$",
+    r'^\{"errorType":"Sandbox\.Timedout","errorMessage":"RequestId: <id> Error: Task timed out after 1\.00 seconds"\}$',
+)
+# Section 1.2 leaves the words to the parser.
+PARSER = Difference(
+    "section 1.2, the parser's text",
+    '(?<="errorMessage":").*(?=","errorType":"InvalidRequestFormat")',
+    '(?<="errorMessage":").*(?=","errorType":"InvalidRequestFormat")',
+)
+# Section 5 has the header; the emulator gives the trace id to extensions only.
+TRACE = Difference(
+    "section 5, the trace id for the runtime", f"^{NO_LINE}$", f"^Lambda-Runtime-Trace-Id: {CONTEXT.trace_id}$"
+)
+
+
+def calls_and_answers_are_the_emulators(bench: Bench, function: Function, logs: Path) -> Findings:
+    ordinary = Trial(function, CALLS, LEAST, installed_as="least", environment=SETTLED, context=CONTEXT)
+    resets = Trial(function, RESETS, LEAST, installed_as="least", timeout_seconds=1)
+    return [
+        *_alike(bench, ordinary, logs / "calls", SPINDOWN, TRACE),
+        *_alike(bench, resets, logs / "resets", SPINDOWN, TIMEOUT, FAILURE, TIMED_OUT),
+    ]
+
+
+def mistakes_are_refused_as_by_the_emulator(bench: Bench, function: Function, logs: Path) -> Findings:
+    trial = Trial(function, MISTAKES, CONTRARY, installed_as="contrary")
+    return _alike(bench, trial, logs / "mistakes", SPINDOWN, FAILURE, PARSER)
+
+
+def on_the_sandbox_too_every_report_arrives_once(bench: Bench, function: Function, logs: Path) -> Findings:
+    alone = bench.conduct(Trial(function, EVENTS, None, on_sandbox=True), logs / "alone")
+    record = bench.conduct(Trial(function, EVENTS, bench.extension, on_sandbox=True), logs / "extended")
+    return [
+        *registered_for(["INVOKE", "SHUTDOWN"], record),
+        *results_unchanged(alone, record),
+        *all_reported(record, function),
+        *all_delivered(record),
+        *silent(record),
+        *ended_well(record),
+        *_asked_to_end(record),
+    ]
+
+
+def _alike(bench: Bench, trial: Trial, logs: Path, *allowed: Difference) -> Findings:
+    emulator = bench.conduct(trial, Path(f"{logs}-emulator"))
+    sandbox = bench.conduct(replace(trial, on_sandbox=True), Path(f"{logs}-sandbox"))
+    exits, sandbox_exits = emulator.extension_exits(), sandbox.extension_exits()
+    return [
+        *(f"{logs.name}: {finding}" for finding in unlike(emulator, sandbox, allowed)),
+        *unless(exits == sandbox_exits, f"extensions ended with {exits} under the emulator, with {sandbox_exits} here"),
+    ]
+
+
+def _asked_to_end(record: Record) -> Findings:
+    """The runtime got SIGTERM, and went by itself."""
+    fates = [it for it in record.shutdown["processes"] if it["process"] == "runtime"]
+    good = [it for it in fates if it["told"] and not it["killed"]]
+    return unless(good, f"the runtime did not end by SIGTERM: {fates}")

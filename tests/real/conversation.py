@@ -1,0 +1,69 @@
+"""What an extension or a runtime and the platform said to each other, in a form in which two runs can be compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+from http_message import Message, messages
+from streams import Connection
+
+EXTENSIONS_APIS = ("/2020-01-01/", "/2022-07-01/")
+
+UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# What is the platform's own and no two runs have in common; each must look as it should.
+EPHEMERAL = (
+    (re.compile(r"(?<=Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "<date>"),
+    (re.compile(r"(?<=Lambda-Runtime-Deadline-Ms: )\d{13}\b|(?<=\"deadlineMs\":)\d{13}\b"), "<milliseconds>"),
+    (re.compile(r"(?<=arn:aws:lambda:)([a-z0-9-]+):\d{12}(?=:function:)"), r"\1:<account>"),
+    # It says what the framing says already, once the parts above are of another length.
+    (re.compile(r"(?<=Content-Length: )[1-9]\d*"), "<length of the body>"),
+)
+
+# A request and its answer, as lines.
+Call = Sequence[str]
+
+
+def conversations(connections: Iterable[Connection]) -> dict[str, list[Call]]:
+    """The calls of the extension and of the runtime, in order, whatever connections they came over."""
+    found: dict[str, list[tuple[int, Call]]] = {"extension": [], "runtime": []}
+    for connection in connections:
+        pairs = list(zip_longest(messages(connection.sent), messages(connection.answered)))
+        if pairs:
+            found[_who(pairs[0][0])].extend((connection.place(pair[0].at), _lines(*pair)) for pair in pairs)
+    return {who: _named(call for _, call in sorted(calls)) for who, calls in found.items()}
+
+
+def _who(request: Message) -> str:
+    """Whose connection it is that begins with this request."""
+    return "extension" if request.start.split(" ")[1].startswith(EXTENSIONS_APIS) else "runtime"
+
+
+def _lines(request: Message, answer: Message | None) -> Call:
+    return [*_said(request), *(_said(answer) if answer else ["never answered"])]
+
+
+def _said(message: Message) -> Iterable[str]:
+    yield message.start
+    yield from (f"{name}: {value}" for name, value in message.headers)
+    if message.chunks:
+        yield f"chunks of {message.chunks} bytes"
+    if message.body:
+        yield message.body.decode("utf-8", "backslashreplace")
+
+
+def _named(calls: Iterable[Call]) -> list[Call]:
+    """Ids are numbered in the order in which they appear: the same one is the same in all calls."""
+    names: dict[str, str] = {}
+
+    def number(found: re.Match) -> str:
+        return names.setdefault(found.group().lower(), f"<id {len(names) + 1}>")
+
+    def named(line: str) -> str:
+        line = UUID.sub(number, line)
+        for pattern, replacement in EPHEMERAL:
+            line = pattern.sub(replacement, line)
+        return line
+
+    return [[named(line) for line in call] for call in calls]

@@ -1,0 +1,2 @@
+// The function without any agent.
+exports.handler = require('./answer.js');

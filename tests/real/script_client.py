@@ -1,0 +1,28 @@
+"""A runtime in one file of Python, beside the real ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from workshop import Workshop
+
+RUNTIMES = Path(__file__).resolve().parent / "runtimes"
+
+
+class ScriptClient:
+    def __init__(self, name: str) -> None:
+        self._script = RUNTIMES / name
+
+    def install(self, workshop: Workshop) -> None:
+        """There is nothing to fetch."""
+
+    def command(self, handler: str) -> list[str]:
+        return [sys.executable, str(self._script), handler]
+
+    def reads(self) -> list[Path]:
+        """What must stay readable for the function."""
+        return []
+
+    def modules(self) -> Path | None:
+        return None
