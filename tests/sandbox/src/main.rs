@@ -1,5 +1,6 @@
 //! The sandbox as a command: its help is the manual.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,7 @@ mod command {
     pub mod quartiles;
     pub mod remote;
     pub mod run;
+    pub mod span;
 }
 
 use command::{bench, conformance, demo, function, remote, run};
@@ -82,6 +84,10 @@ fn main() -> ExitCode {
         Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
+        // Whoever read the output has enough of it.
+        if error.kind() == ErrorKind::BrokenPipe {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("sandbox: {error}");
         ExitCode::FAILURE
     })

@@ -45,7 +45,7 @@ pub struct Arguments {
     jobs: Option<NonZeroUsize>,
 
     /// How long the scenario next-held-open keeps a next waiting, such as 310s
-    #[arg(long, value_name = "TIME", default_value = "61s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "61s", value_parser = super::span::positive)]
     next_held: Duration,
 
     /// Keep it waiting for 5 s only, which proves less

@@ -1,8 +1,8 @@
 //! The words in which the command line says what connections and requests meet.
 
-use std::time::Duration;
-
 use sandbox::{Answer, Cut, End, Moment, Pace};
+
+use super::span::positive;
 
 /// What a request meets: an answer, or an end of its connection before.
 #[derive(Clone)]
@@ -49,26 +49,10 @@ pub fn parse_admission(text: &str) -> Result<Admission, String> {
 pub fn parse_pace(text: &str) -> Result<Pace, String> {
     let (bytes, pause) = text.split_once('/').ok_or("not BYTES/PAUSE, such as 64/10ms")?;
     match bytes.parse() {
-        Ok(bytes) if bytes > 0 => Ok(Pace::new(bytes, parse_duration(pause)?)),
+        Ok(bytes) if bytes > 0 => Ok(Pace::new(bytes, positive(pause)?)),
         _ => Err(format!("{bytes:?} is not a number of bytes above 0")),
     }
 }
-
-/// `200ms` or `2s`; above zero.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let milliseconds = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(count), _) => count.parse().ok(),
-        (None, Some(count)) => count.parse::<u64>().ok().and_then(|count| count.checked_mul(1000)),
-        (None, None) => None,
-    };
-    match milliseconds {
-        Some(count @ 1..=DURATION_MS_MAX) => Ok(Duration::from_millis(count)),
-        _ => Err("not a time from 1ms to 86400s, with its unit".to_owned()),
-    }
-}
-
-/// A day; what is meant to be longer is `hang`.
-const DURATION_MS_MAX: u64 = 86_400_000;
 
 const ANSWERS: &str = "`hang`, `reset`, `half`, `half-reset` or END@MOMENT";
 const ENDS: &str = "`close`, `reset` or `hang`";
@@ -101,6 +85,7 @@ fn moment_of(text: &str) -> Option<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[track_caller]
     fn check(text: &str, cut: Option<Cut>, answer: &Answer) {
@@ -137,9 +122,6 @@ mod tests {
         for text in ["reset@head:1", "reset@body", "reset@body:x", "200@head", "close"] {
             assert!(parse_course(text).is_err(), "{text}");
         }
-        for text in ["", "1", "ms", "0ms", "-1s", "1.5s", "1m", "86401s", "99999999999999999999s"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
         for text in ["", "64", "0/1ms", "x/1ms", "64/", "64/1"] {
             assert!(parse_pace(text).is_err(), "{text}");
         }
@@ -147,9 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_paces_have_units() {
-        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(parse_duration("150ms"), Ok(Duration::from_millis(150)));
+    fn a_pace_has_a_unit() {
         assert_eq!(parse_pace("64/10ms"), Ok(Pace::new(64, Duration::from_millis(10))));
     }
 }

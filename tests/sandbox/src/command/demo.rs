@@ -9,8 +9,9 @@ use std::time::Duration;
 use sandbox::agent::Family;
 use sandbox::{CpuShare, Setup, User};
 
-use super::environment::{duration, existing};
+use super::environment::{MEMORY_MB, existing};
 use super::pause::pause;
+use super::span::duration;
 use comparison::Comparison;
 use way::Way;
 
@@ -53,7 +54,7 @@ pub struct Arguments {
     latency: Duration,
 
     /// The function's memory size, in MB, to which and whose CPU share each environment is held
-    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(MEMORY_MB))]
     memory: u32,
 
     /// Print one JSON object instead of the table

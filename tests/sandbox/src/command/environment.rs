@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use sandbox::{FreezeBy, Initialization, LogFormat, Setup, TimeLimits, User};
+
+use super::span::positive;
+
+/// What Lambda sells (AWS docs "Configure Lambda function memory").
+pub const MEMORY_MB: RangeInclusive<i64> = 128..=10_240;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Environment")]
@@ -20,7 +26,7 @@ pub struct Environment {
     timeout: Duration,
 
     /// The function's memory size, in MB
-    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(MEMORY_MB))]
     memory: u32,
 
     /// One of the function's own variables; give it once for each
@@ -176,22 +182,6 @@ impl From<FreezeWay> for Option<FreezeBy> {
             FreezeWay::CgroupV1 => Some(FreezeBy::CgroupV1),
             FreezeWay::Signals => Some(FreezeBy::Signals),
         }
-    }
-}
-
-/// Such as `250ms`, `2s` or `1m 30s`.
-///
-/// # Errors
-///
-/// When it is none, with what is wrong.
-pub fn duration(argument: &str) -> Result<Duration, String> {
-    humantime::parse_duration(argument).map_err(|error| format!("{error}; write 250ms or 2s"))
-}
-
-fn positive(argument: &str) -> Result<Duration, String> {
-    match duration(argument)? {
-        Duration::ZERO => Err("it must be longer than nothing".to_owned()),
-        duration => Ok(duration),
     }
 }
 

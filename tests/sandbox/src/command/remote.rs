@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{Authority, CutShort, Delivery, Fate, Item, KeepAlive, Pace, Received, Remote};
 use serde_json::{Map, Value, json};
 
-use super::course::{Admission, Course, parse_admission, parse_course, parse_duration, parse_pace};
+use super::course::{Admission, Course, parse_admission, parse_course, parse_pace};
+use super::span::positive;
 
 /// Runs a remote collector that records every request, and fails as it is told to
 ///
@@ -49,7 +50,7 @@ pub struct Arguments {
 
     /// How long each answer waits, such as 200ms or 2s; a client that does not wait so long is not
     /// answered, but its request is taken all the same
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
     latency: Option<Duration>,
 
     /// How fast requests are read: so many bytes and then a pause, such as 1024/100ms
@@ -65,7 +66,7 @@ pub struct Arguments {
     close_after: Option<u32>,
 
     /// Close each connection that was idle for so long
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
     close_idle_after: Option<Duration>,
 
     /// When standard input closes, print one more line of JSON

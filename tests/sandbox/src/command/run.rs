@@ -10,8 +10,9 @@ use sandbox::CallerContext;
 use serde_json::value::RawValue;
 
 use super::code::Code;
-use super::environment::{Environment, duration};
+use super::environment::Environment;
 use super::pause::pause;
+use super::span::duration;
 use screen::Screen;
 use verdict::Verdict;
 

@@ -115,3 +115,19 @@ fn what_is_no_event_is_a_wrong_call() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("write 250ms or 2s"), "{errors}");
 }
+
+#[test]
+fn what_lambda_does_not_sell_and_what_never_ends_is_refused_before_anything_starts() {
+    for options in [
+        ["--memory", "64"],
+        ["--memory", "20480"],
+        ["--timeout", "500000years"],
+        ["--timeout", "0s"],
+        ["--freeze", "2days"],
+        ["--env", "NAME"],
+    ] {
+        let (code, text, errors) = run(&options);
+        assert_eq!((code, text.as_str()), (Some(2), ""), "{options:?}");
+        assert!(errors.contains(options[0]), "{errors}");
+    }
+}
