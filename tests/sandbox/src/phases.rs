@@ -44,6 +44,9 @@ pub struct Phases {
     generations: usize,
     /// What the last init took, until an invocation is billed for it.
     unbilled_init: Duration,
+    /// Why the init that nobody waited for failed. On demand it is repeated; on Managed Instances
+    /// nothing is.
+    failed_init: Option<Failure>,
     /// Whether a snapshot is yet to be restored.
     is_snapshot: bool,
 }
@@ -56,6 +59,7 @@ impl Phases {
             generation: None,
             generations: 0,
             unbilled_init: Duration::ZERO,
+            failed_init: None,
             is_snapshot,
         }
     }

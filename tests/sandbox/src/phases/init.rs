@@ -25,7 +25,8 @@ impl Phases {
             _ => (Phase::Init, true),
         };
         let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
-        if self.init(phase, deadline).is_ok() && freezes {
+        self.failed_init = self.init(phase, deadline).err();
+        if self.failed_init.is_none() && freezes {
             self.ground.freeze();
         }
     }

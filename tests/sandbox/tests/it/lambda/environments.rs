@@ -6,7 +6,7 @@ use std::time::Duration;
 use sandbox::function::{self, Function};
 use sandbox::{Event, Initialization, Runtime, Setup, Status};
 
-use super::puppet::{Puppet, with_puppet};
+use super::puppet::{Puppet, script, with_puppet};
 use super::{NOTHING, agent, index_of, nowhere, start};
 use crate::{FLOOR, SOON};
 
@@ -46,6 +46,39 @@ fn on_managed_instances_an_invocation_still_has_the_functions_timeout() {
     assert!(lambda.wait_for_init());
     let hung = lambda.invoke(r#"{"reports":0,"outcome":"hang"}"#);
     assert_eq!(hung.status, Status::Timeout);
+}
+
+#[test]
+fn on_managed_instances_the_end_of_a_process_is_the_end_of_all() {
+    let (_home, path) = script("#!/bin/sh\nexec sleep 1000\n");
+    let lambda = start(managed(1).extension_named(&path, "mortal").extension(FLOOR));
+    let mut mortal = Puppet::of(&lambda, "mortal");
+    assert_eq!(mortal.register(&["SHUTDOWN"]).status, 200);
+    mortal.poll();
+    // The floor asks for INVOKE and leaves when it is refused.
+    let status = lambda.wait_for("end of init", |event| match event {
+        Event::InitEnded { status, .. } => Some(status.clone()),
+        _ => None,
+    });
+    let crash = Status::Failure("Extension.Crash".to_owned());
+    assert_eq!(status, crash);
+    assert_eq!(lambda.invoke(NOTHING).status, crash);
+    let inits = |entry: &&sandbox::Entry| matches!(entry.event, Event::InitStarted { .. });
+    assert_eq!(lambda.timeline().iter().filter(inits).count(), 1, "nothing is repaired");
+}
+
+#[test]
+fn on_managed_instances_a_crash_in_an_invocation_ends_the_environment() {
+    let process = super::in_a_process(&[]);
+    let lambda = start(with_puppet(managed(1), "beside").runtime(process));
+    let mut beside = Puppet::registered(&lambda, "beside", &["SHUTDOWN"]);
+    beside.poll();
+    let crash = Status::Failure("Runtime.ExitError".to_owned());
+    assert_eq!(lambda.invoke(r#"{"reports":0,"outcome":"crash"}"#).status, crash);
+    let after = lambda.begin(NOTHING);
+    assert_eq!(beside.event()["shutdownReason"], "failure");
+    drop(beside);
+    assert_eq!(after.end(SOON).status, crash);
 }
 
 #[test]
