@@ -1,4 +1,4 @@
-//! What an extension asked of the Extensions API.
+//! What was asked of the platform's APIs.
 
 use std::time::Instant;
 

@@ -11,6 +11,8 @@ use crate::timeline::{Role, Status};
 #[derive(Debug, Clone)]
 pub enum Failure {
     TimedOut(Duration),
+    /// The init that nobody waits for took longer than the platform allows.
+    InitTimedOut(Duration),
     /// A process ended although it should go on; an extension may have said why before.
     Exited {
         process: Role,
@@ -33,7 +35,7 @@ impl Failure {
     /// Lambda's name for it.
     pub fn error_type(&self) -> String {
         let name = match self {
-            Self::TimedOut(_) => "Sandbox.Timedout",
+            Self::TimedOut(_) | Self::InitTimedOut(_) => "Sandbox.Timedout",
             Self::Exited { process: Role::Runtime, .. } => "Runtime.ExitError",
             Self::Exited { reported: Some(kind), .. } => kind,
             Self::Exited { .. } => "Extension.Crash",
@@ -47,7 +49,7 @@ impl Failure {
 
     pub fn status(&self) -> Status {
         match self {
-            Self::TimedOut(_) => Status::Timeout,
+            Self::TimedOut(_) | Self::InitTimedOut(_) => Status::Timeout,
             _ => Status::Failure(self.error_type()),
         }
     }
@@ -64,6 +66,10 @@ impl Failure {
     pub fn payload(&self, request_id: &str) -> Vec<u8> {
         let message = match self {
             Self::Init(outcome) => return outcome.payload.clone(),
+            Self::InitTimedOut(limit) => {
+                let limit = limit.as_secs_f64();
+                format!("RequestId: {request_id} Error: init timed out after {limit:.2} seconds")
+            }
             Self::TimedOut(limit) => {
                 format!(
                     "RequestId: {request_id} Error: Task timed out after {:.2} seconds",

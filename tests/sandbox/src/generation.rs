@@ -49,7 +49,8 @@ impl Ground {
     /// Nothing runs until the next thaw, and no telemetry is delivered. Managed Instances never
     /// freeze.
     pub fn freeze(&self) {
-        if !self.setup.configuration.initialization.is_managed_instances() {
+        let freezes = !self.setup.configuration.initialization.is_managed_instances();
+        if freezes && !self.cage.is_frozen() {
             self.chronicle.telemetry.hold();
             self.cage.freeze();
             self.chronicle.add(Event::Frozen);

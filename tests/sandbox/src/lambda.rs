@@ -23,7 +23,7 @@ use crate::platform::Platform;
 use crate::runtime_event::CallerContext;
 use crate::setup::{Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
-use crate::timeline::{Entry, Event, Role, Timeline};
+use crate::timeline::{Entry, Event, Role, Status, Timeline};
 
 /// On top of what the function's timeout and the platform's limits allow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +42,8 @@ pub struct Lambda {
 )]
 impl Lambda {
     pub(crate) fn start(mut setup: Setup) -> io::Result<Self> {
-        if !rustix::process::geteuid().is_root() {
+        let no_root = setup.user == User::Lambda && !rustix::process::geteuid().is_root();
+        if no_root {
             setup.user = User::Own;
         }
         let configuration = Arc::new(setup.configuration.clone());
@@ -58,8 +59,12 @@ impl Lambda {
         );
         let cage = Arc::new(cage_for(&setup));
         let chronicle = Chronicle::new(configuration, telemetry, timeline);
-        let mut notes = cage.notes().iter();
-        notes.by_ref().for_each(|note| chronicle.note(note.clone()));
+        cage.notes().iter().for_each(|note| chronicle.note(note.clone()));
+        if no_root {
+            chronicle.note(
+                "processes run as this user: only root can start them as Lambda's".to_owned(),
+            );
+        }
         let ground = Arc::new(Ground {
             runtime_api: platform.runtime_api(),
             opt: Opt::with(&setup.extensions, setup.user == User::Lambda)?,
@@ -132,11 +137,6 @@ impl Lambda {
         self.ground.chronicle.timeline.entries()
     }
 
-    /// For who watches while the shutdown goes on, which takes the rest.
-    pub(crate) fn watched(&self) -> Timeline {
-        self.ground.chronicle.timeline.clone()
-    }
-
     /// What has happened from this index on; waits for the first of it.
     #[must_use]
     pub fn timeline_from(&self, index: usize, within: Duration) -> Vec<Entry> {
@@ -162,7 +162,7 @@ impl Lambda {
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_init(&self) -> bool {
         self.wait_for("end of init", |event| match event {
-            Event::InitEnded { status, .. } => Some(*status == crate::timeline::Status::Success),
+            Event::InitEnded { status, .. } => Some(*status == Status::Success),
             _ => None,
         })
     }

@@ -10,6 +10,8 @@ pub struct TimeLimits {
     /// Of an on-demand init, 10 s. One that takes longer is ended, and repeated within the first
     /// invocation (AWS docs "Lambda execution environment lifecycle").
     pub init: Duration,
+    /// Of the restore from a snapshot, 10 s (AWS docs "Lambda execution environment lifecycle").
+    pub restore: Duration,
     /// Of a shutdown with an external extension, 2 s; the same page.
     pub shutdown: Duration,
     /// Of a shutdown with internal extensions only, 500 ms.
@@ -22,6 +24,7 @@ pub struct TimeLimits {
 impl TimeLimits {
     pub const LAMBDA: Self = Self {
         init: Duration::from_secs(10),
+        restore: Duration::from_secs(10),
         shutdown: Duration::from_secs(2),
         internal_shutdown: Duration::from_millis(500),
         runtime_shutdown: Duration::from_millis(300),
@@ -36,6 +39,7 @@ impl TimeLimits {
     pub fn scaled(self, factor: f64) -> Self {
         Self {
             init: self.init.mul_f64(factor),
+            restore: self.restore.mul_f64(factor),
             shutdown: self.shutdown.mul_f64(factor),
             internal_shutdown: self.internal_shutdown.mul_f64(factor),
             runtime_shutdown: self.runtime_shutdown.mul_f64(factor),

@@ -67,6 +67,9 @@ impl Phases {
     pub fn run(mut self, inbox: &Receiver<Command>) {
         self.first_init();
         for command in inbox {
+            if self.ground.apis.read(|apis| apis.abandoned) {
+                break;
+            }
             match command {
                 Command::Invoke(order) if self.is_concurrent() => self.invoke_beside_others(order),
                 Command::Invoke(order) => self.invoke(&order),

@@ -154,6 +154,8 @@ impl RuntimeApi {
             self.state = State::Running;
             if !self.is_concurrent() {
                 self.handed_out.clear();
+                // Else one that is as good as gone would make the runtime look ready.
+                self.polls.clear();
             }
             self.handed_out.push(HandedOut { event, outcome: None });
             answered.push((call, 200));

@@ -104,6 +104,17 @@ impl TelemetryApi {
         });
     }
 
+    /// A new generation of extensions may subscribe; those of the old one are gone.
+    pub fn reset(&self) {
+        let gone = self.shared.update(|shared| {
+            shared.closed = false;
+            shared.early.clear();
+            std::mem::take(&mut shared.subscribers)
+        });
+        // Their threads are waited for, and may want what is locked above.
+        drop(gone);
+    }
+
     /// Takes the event for whom it concerns. Never waits for a subscriber.
     pub fn record(&self, event: Event) {
         if self.rules.managed_instances && matches!(event, Event::RuntimeDone(_)) {

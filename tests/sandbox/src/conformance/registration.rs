@@ -30,8 +30,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "small-share-of-a-cpu",
-        proves: "With the CPU of a 128 MB function it registers within a second, as it must where \
-                 a repeated init has no boost.",
+        proves: "With the CPU of a 128 MB function it registers within 3 s, the default timeout, into \
+                 which a repeated init has to fit.",
         source: "DataDog/datadog-lambda-extension#191",
         play: small_share_of_a_cpu,
     },
@@ -43,8 +43,9 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// A start with a 128 MB function's CPU.
-const CONFINED_WITHIN: Duration = Duration::from_secs(1);
+/// A start with a 128 MB function's CPU: the default of a function's timeout, which a repeated init
+/// counts against (AWS docs "Lambda execution environment lifecycle").
+const CONFINED_WITHIN: Duration = Duration::from_secs(3);
 /// The least of so many starts counts: the machine is busy with other things as well.
 const CONFINED_STARTS: usize = 3;
 const MEMORY_MB: u32 = 128;

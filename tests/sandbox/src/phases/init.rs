@@ -38,7 +38,13 @@ impl Phases {
         let mut generation = Generation::new(self.generations);
         let launched = generation.start_extensions(&self.ground);
         self.generation = Some(generation);
+        let limit = deadline.saturating_duration_since(started);
         let initialised = launched.and_then(|()| self.initialise(phase, deadline));
+        let initialised = initialised.map_err(|failure| match failure {
+            // Within an invocation it is the function's timeout that is over.
+            Failure::TimedOut(_) if phase != Phase::Invoke => Failure::InitTimedOut(limit),
+            failure => failure,
+        });
         let duration = started.elapsed();
         let standings = self.standings(&initialised);
         self.ground.chronicle.init_ended(phase, &initialised, duration, standings);

@@ -57,7 +57,8 @@ impl Phases {
             self.unbilled_init = Duration::ZERO;
         }
         self.ground.thaw();
-        if self.is_snapshot {
+        // One that was reset asks for it again.
+        if self.is_snapshot || self.ground.apis.read(|apis| apis.runtime.awaits_restore()) {
             self.restore(run.deadline)?;
         }
         self.ground.chronicle.invoke_started(&run.order.request_id, &run.order.context);
@@ -69,6 +70,7 @@ impl Phases {
     /// The snapshot's runtime may have asked to be told; extensions never are.
     fn restore(&mut self, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
+        let deadline = deadline.min(started + self.ground.setup.limits.restore);
         self.is_snapshot = false;
         self.ground.chronicle.restore_started();
         self.ground.apis.update(|apis| {

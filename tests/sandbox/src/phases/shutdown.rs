@@ -78,6 +78,7 @@ impl Phases {
         let processes = self.reap(&generation, fates);
         // Here and not at the next init, whose first calls may come before its thread has a turn.
         self.ground.apis.update(Apis::reset);
+        self.ground.chronicle.telemetry.reset();
         let duration = started.elapsed();
         self.ground.chronicle.add(Event::ShutdownEnded { duration });
         ShutdownReport { reason: reason.to_owned(), duration, processes }
@@ -147,6 +148,10 @@ impl Phases {
             killed: false,
         };
         let mut fates: Vec<Fate> = names.map(fate).collect();
+        // Who did not ask for notice gets none.
+        for fate in fates.iter_mut().filter(|fate| !self.wants_notice(&fate.role)) {
+            self.kill_if_left(generation, fate);
+        }
         let ends_at = SystemTime::now() + deadline.saturating_duration_since(Instant::now());
         let left = deadline.saturating_duration_since(Instant::now());
         self.ground.apis.wait(left, |apis| {
@@ -158,10 +163,18 @@ impl Phases {
             }
             (all || apis.abandoned).then_some(())
         });
-        for fate in &mut fates {
+        for fate in fates.iter_mut().filter(|fate| !fate.killed) {
             self.kill_if_left(generation, fate);
         }
         fates
+    }
+
+    fn wants_notice(&self, role: &Role) -> bool {
+        self.ground.apis.read(|apis| {
+            let mut registered = apis.extensions.registered().iter();
+            registered
+                .any(|it| Role::Extension(it.name().to_owned()) == *role && it.wants("SHUTDOWN"))
+        })
     }
 
     /// Hands SHUTDOWN out to an extension that is ready for it.

@@ -53,7 +53,7 @@ class RegistersSlowly(Extension):
     """Does its own work before it registers, while the runtime has to wait."""
 
     def register(self, events):
-        time.sleep(1)
+        time.sleep(4)
         super().register(events)
 
 

@@ -193,7 +193,7 @@ impl Stage {
     }
 
     pub fn timeline(&self) -> Timeline {
-        self.lambda.watched()
+        self.lambda.live_timeline()
     }
 
     pub fn log(&self) -> Vec<String> {

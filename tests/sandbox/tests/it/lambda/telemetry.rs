@@ -122,6 +122,29 @@ fn only_registered_extensions_subscribe_and_only_during_init() {
 }
 
 #[test]
+fn after_a_reset_the_new_processes_subscribe_anew() {
+    let setup = Setup::new().runtime(in_threads()).timeout(super::SHORT).limits(super::tenth());
+    let (lambda, puppet, _listener) = subscribed(setup, &["platform"]);
+    assert_eq!(lambda.invoke(NOTHING).status, sandbox::Status::Timeout, "nobody polls again");
+    drop(puppet);
+    let in_flight = lambda.begin(NOTHING);
+    let inits = |lambda: &Lambda| {
+        let timeline = lambda.timeline();
+        timeline.iter().filter(|it| matches!(it.event, sandbox::Event::InitStarted { .. })).count()
+    };
+    while inits(&lambda) < 2 {
+        std::thread::yield_now();
+    }
+    let mut second = Puppet::registered(&lambda, "listener", &["INVOKE"]);
+    let listener = Remote::start();
+    assert_eq!(subscribe(&mut second, &listener, &["platform"]).status, 200);
+    second.poll();
+    second.event();
+    second.poll();
+    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+}
+
+#[test]
 fn without_telemetry_a_subscription_is_answered_as_by_the_emulator() {
     let lambda = start(with_puppet(Setup::new().without_telemetry(), "hopeful"));
     let mut hopeful = Puppet::registered(&lambda, "hopeful", &[]);
