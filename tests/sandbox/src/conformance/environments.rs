@@ -42,6 +42,12 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| changed(subject, not_utf_8()),
     },
     Scenario {
+        name: "proxy-variables",
+        proves: "It asks the Runtime API directly, whatever proxy the function uses.",
+        source: "DataDog/datadog-lambda-extension#514, #378",
+        play: |subject| changed(subject, proxies()),
+    },
+    Scenario {
         name: "runtime-api-by-name",
         proves: "The host in AWS_LAMBDA_RUNTIME_API may be a name.",
         source: "AWS docs \"Using Lambda environment variables\"",
@@ -85,6 +91,14 @@ fn not_utf_8() -> Vec<Change> {
     let bytes = || Some(OsString::from_vec(b"caf\xe9\xff".to_vec()));
     let own = ["MINE", "HOME", "TZ", "AWS_REGION", "AWS_LAMBDA_FUNCTION_NAME"];
     own.map(|name| (name, bytes())).into()
+}
+
+/// Nobody listens there: a proxy outside the sandbox does not reach what is inside either.
+fn proxies() -> Vec<Change> {
+    let proxy = format!("http://127.0.0.1:{}", free_port());
+    let names =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    names.map(|name| (name, Some(proxy.clone().into()))).into()
 }
 
 /// Its own variables stay as they are.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A correct extension in a few lines: it asks for events until SHUTDOWN, and relays nothing."""
+
 import http.client
 import json
 import os

@@ -155,12 +155,12 @@ class KeepsCutBodies(Faulty):
 
 
 class WaitsForAgent(Faulty):
-    """Asks for the next event only when an agent has reported, or 5 s are over."""
+    """Asks for the next event only when an agent has reported, or 300 ms are over."""
 
     def invoked(self, event):
         super().invoked(event)
         with self.queue.changed:
-            self.queue.changed.wait(5)
+            self.queue.changed.wait(0.3)
 
 
 # Towards the remote.

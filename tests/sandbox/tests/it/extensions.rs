@@ -20,6 +20,10 @@ const AT_ONCE: usize = 8;
 /// Just above the fault whose next times out last, after 30 s.
 const NEXT_HELD: Duration = Duration::from_secs(32);
 
+/// Python alone, with all that a relay imports, needs about the second that is allowed for; `floor`
+/// holds it in `conformance.rs`.
+const TOO_TIGHT_FOR_PYTHON: &str = "small-share-of-a-cpu";
+
 /// Classes of `lifecycle_faults.py`, where a sentence says what is wrong with each, and the
 /// scenarios that must see it.
 const LIFECYCLE_FAULTS: &[(&str, &[&str])] = &[
@@ -44,6 +48,7 @@ const LIFECYCLE_FAULTS: &[(&str, &[&str])] = &[
     ("NeedsNumber", &["empty-variables", "absurd-variables"]),
     ("NeedsSmallNumber", &["absurd-numbers"]),
     ("NeedsUtf8", &["variables-that-are-not-utf-8"]),
+    ("UsesProxy", &["proxy-variables"]),
     ("NeedsIpAddress", &["runtime-api-by-name"]),
     ("LocksOthersOut", &["ten-at-once", "crash-beside-it"]),
     ("AbandonsNext", &["next-held-open", "slow-one-beside-it"]),
@@ -104,6 +109,8 @@ const RELAY_FAULTS: &[(&str, &[&str])] = &[
     ("LogsKey", &["log-no-key"]),
     ("LogsEachAttempt", &["log-outage"]),
     ("Unbounded", &["memory-dead-remote"]),
+    ("SendsAtTheEnd", &["relay-before-shutdown"]),
+    ("StaysDeaf", &["local-port-freed"]),
     ("NoFlush", &["shutdown-slow-remote", "shutdown-after-outage"]),
     ("FlushesBeyondDeadline", &["shutdown-hanging-remote"]),
 ];
@@ -113,6 +120,14 @@ fn each_fault_in_a_lifecycle_is_seen_by_the_scenario_made_for_it() {
     let packed = Packed::new("lifecycle_faults");
     let findings = played(&packed, LIFECYCLE_FAULTS);
     assert_eq!(those_that(&findings, |it| !matches!(it, Verdict::Broke(_))), "");
+}
+
+#[test]
+fn who_writes_beside_its_file_is_seen_where_it_can_be_started_as_lambdas_user() {
+    let packed = Packed::new("lifecycle_faults");
+    let verdict = scenario("lambdas-user").play(&packed.subject("NeedsWritableDirectory")).verdict;
+    let seen = matches!(verdict, Verdict::Broke(_));
+    assert_eq!(seen, rustix::process::geteuid().is_root(), "{verdict:?}");
 }
 
 #[test]
@@ -129,6 +144,7 @@ fn a_correct_relay_holds_all_of_these_scenarios() {
     let mut seen: Vec<_> = seen.iter().flat_map(|(_, scenarios)| *scenarios).copied().collect();
     seen.sort_unstable();
     seen.dedup();
+    seen.retain(|name| *name != TOO_TIGHT_FOR_PYTHON);
     let none = seen.iter().map(|name| ("none", std::slice::from_ref(name)));
     let findings = played(&packed, &none.collect::<Vec<_>>());
     assert_eq!(those_that(&findings, |it| !matches!(it, Verdict::Held(_))), "");
@@ -188,7 +204,6 @@ fn played(packed: &Packed, faults: &[(&'static str, &[&'static str])]) -> Vec<Pl
     let play_all = || {
         while let Some((fault, scenario)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             let finding = scenario.play(&packed.subject(fault));
-            eprintln!("{fault} in {}: {:.1?}", scenario.name, finding.took);
             let verdict = finding.verdict;
             let seen = Played { fault, scenario: scenario.name, verdict };
             played.lock().unwrap().push(seen);
