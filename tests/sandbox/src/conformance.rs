@@ -61,8 +61,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// Plays the scenarios, so many at a time beside one that mostly waits, and returns what they
-/// showed in their order. `told` is
-/// called with each as soon as it is known.
+/// showed in their order. `told` is called with each as soon as it is known.
 ///
 /// # Panics
 ///

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use sandbox::function::{self, Function};
-use sandbox::{Event, Initialization, Runtime, Setup, Status};
+use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status};
 
 use super::puppet::{Puppet, script, with_puppet};
 use super::{NOTHING, agent, index_of, nowhere, start};
@@ -101,22 +101,16 @@ fn after_a_restore_the_same_processes_go_on_without_a_word_to_extensions() {
     let restored = index_of(&timeline, "restore", |event| matches!(event, Event::Restored));
     let invoked = index_of(&timeline, "invoke", |it| matches!(it, Event::InvokeStarted { .. }));
     assert!(restored < invoked);
-    assert_eq!(lambda.invoke_again(&mut clone), Status::Success);
+    assert_eq!(invoke_again(&lambda, &mut clone), Status::Success);
 }
 
 /// The second invocation restores nothing.
-trait Again {
-    fn invoke_again(&self, puppet: &mut Puppet) -> Status;
-}
-
-impl Again for sandbox::Lambda {
-    fn invoke_again(&self, puppet: &mut Puppet) -> Status {
-        let in_flight = self.begin(NOTHING);
-        puppet.event();
-        puppet.poll();
-        let restores = |entry: &&sandbox::Entry| matches!(entry.event, Event::RestoreStarted);
-        let status = in_flight.end(SOON).status;
-        assert_eq!(self.timeline().iter().filter(restores).count(), 1);
-        status
-    }
+fn invoke_again(lambda: &Lambda, puppet: &mut Puppet) -> Status {
+    let in_flight = lambda.begin(NOTHING);
+    puppet.event();
+    puppet.poll();
+    let restores = |entry: &&sandbox::Entry| matches!(entry.event, Event::RestoreStarted);
+    let status = in_flight.end(SOON).status;
+    assert_eq!(lambda.timeline().iter().filter(restores).count(), 1);
+    status
 }
