@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::arrival::Arrival;
 use crate::call::Call;
 use crate::configuration::Configuration;
+use crate::connection::Connection;
 use crate::extension::Extension;
 use crate::extensions_api::{ExtensionsApi, Externals};
 use crate::generation::Exit;
 use crate::http::Request;
-use crate::listener::Accepted;
 use crate::reply::Reply;
 use crate::runtime_api::{Answered, RuntimeApi};
 use crate::script::PlatformScript;
@@ -59,9 +59,9 @@ impl Apis {
         }
     }
 
-    /// Takes a call and writes its answer, but for a next, which is answered later. False when the
+    /// Takes a call and answers it, but for a next, which is answered later. False when the
     /// connection ends with it.
-    pub fn call(&mut self, request: Request, at: Instant, from: &Accepted) -> bool {
+    pub fn call(&mut self, request: Request, at: Instant, from: &Connection) -> bool {
         let arrival = Arrival { call: self.calls.len(), at, from: from.clone() };
         let before = self.polls();
         let registered = self.extensions.registered().len();
@@ -72,12 +72,13 @@ impl Apis {
         }
         self.tell_polls(&before);
         let status = reply.as_ref().map(|reply| reply.status);
-        self.calls.push(Call::new(request, at, from.number, status));
+        self.calls.push(Call::new(request, at, from.number(), status));
         let answered = self.runtime.dispatch();
         self.mark(&answered);
         reply.is_none_or(|reply| {
             let closes = reply.closes();
-            reply.write(&from.stream).is_ok() && !closes
+            from.send(reply.render());
+            !closes
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::listener::Accepted;
+use crate::connection::Connection;
 use crate::reply::Reply;
 
 /// Where a call came from and when; kept for as long as it waits for its answer.
@@ -12,15 +12,14 @@ pub struct Arrival {
     pub call: usize,
     /// When the whole request had arrived.
     pub at: Instant,
-    pub from: Accepted,
+    pub from: Connection,
 }
 
 impl Arrival {
     /// Answers the call, and says which one, and with which status.
     pub fn answer(&self, reply: Reply) -> (usize, u16) {
         let status = reply.status;
-        // A write that fails is seen by the thread that reads the connection.
-        let _ = reply.write(&self.from.stream);
+        self.from.send(reply.render());
         (self.call, status)
     }
 }

@@ -11,6 +11,7 @@ mod call;
 mod chronicle;
 pub mod conformance;
 mod configuration;
+mod connection;
 mod errand;
 mod extension;
 mod extensions_api;

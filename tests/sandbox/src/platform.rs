@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::apis::Apis;
 use crate::call::{Call, Registration};
 use crate::configuration::{Configuration, Initialization};
+use crate::connection::Connection;
 use crate::extension::{Extension, Obstacle};
 use crate::extensions_api::Externals;
-use crate::listener::{ANY_PORT, Accepted, Listener};
+use crate::listener::{ANY_PORT, Listener};
 use crate::messages::Messages;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
@@ -65,8 +66,9 @@ impl Platform {
         let apis = Apis::new(configuration, script.clone(), externals, telemetry, timeline);
         let apis = Arc::new(Watch::new(apis));
         let serving = Arc::clone(&apis);
-        let listener =
-            Listener::start_on(socket, "platform", move |accepted| serve(&accepted, &serving));
+        let listener = Listener::start_on(socket, "platform", move |accepted| {
+            serve(&Connection::of(accepted), &serving);
+        });
         Self { listener, configuration: Arc::clone(configuration), script, apis }
     }
 
@@ -193,11 +195,11 @@ fn next_is_pending(apis: &Apis) -> bool {
     apis.extensions.registered().iter().any(Extension::is_ready)
 }
 
-fn serve(accepted: &Accepted, apis: &Watch<Apis>) {
-    if accepted.stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
+fn serve(connection: &Connection, apis: &Watch<Apis>) {
+    if connection.stream().peek(&mut [0]).is_ok_and(|count| count > 0) {
         apis.update(|apis| apis.heard += 1);
     }
-    let mut messages = Messages::new(&*accepted.stream);
+    let mut messages = Messages::new(connection.stream());
     let mut open = true;
     while open {
         match messages.request() {
@@ -205,15 +207,15 @@ fn serve(accepted: &Accepted, apis: &Watch<Apis>) {
                 let at = Instant::now();
                 // Answered under the lock: a next is registered before the test can see it, and no
                 // two threads write to one connection.
-                open = apis.update(|apis| apis.call(request, at, accepted));
+                open = apis.update(|apis| apis.call(request, at, connection));
             }
             Ok(None) => open = false,
             Err(error) => {
-                let violation = format!("connection {}: {error}", accepted.number);
+                let violation = format!("connection {}: {error}", connection.number());
                 apis.update(|apis| apis.extensions.violate(violation));
                 open = false;
             }
         }
     }
-    apis.update(|apis| apis.hang_up(accepted.number));
+    apis.update(|apis| apis.hang_up(connection.number()));
 }

@@ -1,14 +1,13 @@
 //! Answers of the Extensions API and the Runtime API, byte for byte as AWS's daemon writes them (seen with the Runtime
 //! Interface Emulator 1.170.0 of aws-sam-cli; its source is the daemon's, in stand-alone form).
 
-use std::io;
-use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::configuration::Configuration;
+use crate::connection::Outgoing;
 use crate::http::{self, Headers};
 use crate::runtime_event::RuntimeEvent;
 use crate::wire::Wire;
@@ -148,8 +147,8 @@ impl Reply {
         Self { wire, ..self }
     }
 
-    /// In one write, so that no reader sees half an answer, unless the wire is told otherwise.
-    pub fn write(mut self, stream: &TcpStream) -> io::Result<()> {
+    /// The whole answer, so that no reader sees half of it, unless the wire is told otherwise.
+    pub fn render(mut self) -> Outgoing {
         if self.wire.additions {
             self = self.with_additions();
         }
@@ -163,7 +162,7 @@ impl Reply {
             // Go guesses a type where the daemon named none, and puts it last.
             self = self.with("Content-Type", TEXT);
         }
-        self.wire.write(self.status, self.headers, &self.body, stream)
+        self.wire.render(self.status, self.headers, &self.body)
     }
 
     pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> Self {

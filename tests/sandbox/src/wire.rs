@@ -1,9 +1,7 @@
 //! How an answer of the platform is put on the wire. Lambda promises HTTP/1.1 and nothing more: a
 //! client that only understands what AWS's daemon happens to write breaks when it changes.
 
-use std::io::{self, Write};
-use std::net::TcpStream;
-
+use crate::connection::Outgoing;
 use crate::http::{self, Headers};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,13 +27,7 @@ pub enum HeaderCase {
 const CHUNK_BYTES: usize = 7;
 
 impl Wire {
-    pub(crate) fn write(
-        self,
-        status: u16,
-        mut headers: Headers,
-        body: &[u8],
-        mut stream: &TcpStream,
-    ) -> io::Result<()> {
+    pub(crate) fn render(self, status: u16, mut headers: Headers, body: &[u8]) -> Outgoing {
         let length_is_told = http::header(&headers, "Content-Length").is_some();
         let body = if length_is_told && !self.chunked {
             body.to_vec()
@@ -52,12 +44,7 @@ impl Wire {
             }
         }
         let bytes = http::render(status, &headers, &body);
-        if self.bytewise {
-            stream.set_nodelay(true)?;
-            bytes.iter().try_for_each(|byte| stream.write_all(&[*byte]))
-        } else {
-            stream.write_all(&bytes)
-        }
+        if self.bytewise { Outgoing::Bytewise(bytes) } else { Outgoing::Whole(bytes) }
     }
 }
 

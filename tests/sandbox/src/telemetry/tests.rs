@@ -59,10 +59,7 @@ fn ask(api: &TelemetryApi, extension: &str, request: &Value) -> Response {
 
 /// The reply as it arrives.
 fn answer(reply: Reply) -> Response {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    reply.write(&listener.accept().unwrap().0).unwrap();
-    Messages::new(client).response().unwrap()
+    Messages::new(reply.render().bytes()).response().unwrap()
 }
 
 #[track_caller]

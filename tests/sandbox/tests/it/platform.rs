@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sandbox::agent::{Connection, Response};
-use sandbox::{Launch, Platform, PlatformScript};
+use sandbox::{Launch, Platform, PlatformScript, Wire};
 use serde_json::Value;
 
 use crate::{A_MOMENT, FLOOR, SOON, panic_of};
@@ -38,12 +38,17 @@ impl Client {
     }
 
     pub fn poll(&mut self) {
+        self.poll_at_once(1);
+    }
+
+    /// So many polls in one write, none of which waits for the answer to the one before.
+    fn poll_at_once(&mut self, times: usize) {
         let identifier = &self.identifier;
         let next = format!(
             "GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: x\r\n\
              Lambda-Extension-Identifier: {identifier}\r\n\r\n"
         );
-        self.connection.send(next.as_bytes());
+        self.connection.send(next.repeat(times).as_bytes());
     }
 
     pub fn response(&mut self) -> Response {
@@ -201,6 +206,48 @@ fn after_shutdown_every_call_is_a_violation_and_next_hangs() {
     assert_eq!(platform.calls().last().unwrap().status, None);
     let violation = "GET /2020-01-01/extension/event/next after SHUTDOWN";
     assert_eq!(platform.violations(), [violation]);
+}
+
+#[test]
+fn an_extension_that_reads_no_answer_holds_up_nobody() {
+    const NEVER_READ: usize = 16 * 1024 * 1024;
+    for bytewise in [false, true] {
+        let script = PlatformScript::default()
+            .next_answer(1, 500, vec![b'x'; NEVER_READ])
+            .wire(Wire { bytewise, ..Wire::default() });
+        let platform = Platform::start_with(script);
+        let mut deaf = Client::registered(&platform);
+        deaf.poll_at_once(2);
+        platform.invoke(MINUTE);
+        assert_eq!(Client::of(&platform).register("{}").status, 403);
+        assert_eq!(platform.calls().len(), 4);
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads_arrive_in_their_order_once_somebody_does() {
+    const MORE_THAN_SOCKETS_TAKE: usize = 16 * 1024 * 1024;
+    let script = PlatformScript::default().next_answer(1, 500, vec![b'x'; MORE_THAN_SOCKETS_TAKE]);
+    let platform = Platform::start_with(script);
+    let mut slow = Client::registered(&platform);
+    slow.poll_at_once(2);
+    let request_id = platform.invoke(MINUTE);
+    slow.poll();
+    platform.shutdown("spindown", Duration::from_secs(2));
+    assert_eq!(slow.response().body.len(), MORE_THAN_SOCKETS_TAKE);
+    assert_eq!(json(&slow.response())["requestId"], request_id);
+    assert_eq!(json(&slow.response())["eventType"], "SHUTDOWN");
+}
+
+#[test]
+fn who_asks_on_and_on_without_reading_is_cut_off() {
+    const TOO_MUCH: usize = 80 * 1024 * 1024;
+    let script = PlatformScript::default().next_answer(1, 500, vec![b'x'; TOO_MUCH]);
+    let platform = Platform::start_with(script);
+    let mut greedy = Client::registered(&platform);
+    greedy.poll_at_once(2);
+    let closed = "raw: connection 0 was closed while its next was pending";
+    assert_eq!(platform.wait_for_violation(SOON), closed);
 }
 
 #[test]

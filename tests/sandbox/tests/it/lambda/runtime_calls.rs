@@ -1,11 +1,16 @@
 //! The Runtime API, call by call.
 
+use std::time::{Duration, Instant};
+
 use sandbox::agent::{Connection, Response};
 use sandbox::{Lambda, Setup, Status};
 use serde_json::Value;
 
-use super::start;
+use super::{SHORT, start};
 use crate::SOON;
+
+/// More than the sockets of both sides take while nobody reads.
+const LARGEST_EVENT: usize = 6 * 1024 * 1024;
 
 /// A runtime that says what a test says.
 struct Client(Connection);
@@ -75,6 +80,25 @@ fn an_event_above_two_kilobytes_comes_in_chunks() {
     assert_eq!(event.header("Transfer-Encoding"), Some("chunked"));
     assert_eq!(event.header("Content-Length"), None);
     assert_eq!(event.body, payload);
+}
+
+#[test]
+fn a_runtime_that_never_reads_its_event_runs_into_the_timeout() {
+    let (lambda, deaf) = polling(Setup::new().timeout(SHORT));
+    let in_flight = lambda.begin(vec![b'1'; LARGEST_EVENT]);
+    assert_eq!(in_flight.end(SOON).status, Status::Timeout);
+    lambda.shut_down("spindown");
+    drop(deaf);
+}
+
+#[test]
+fn a_sandbox_is_gone_at_once_although_a_runtime_never_reads_its_event() {
+    let (lambda, deaf) = polling(Setup::new().timeout(Duration::from_secs(60)));
+    let in_flight = lambda.begin(vec![b'1'; LARGEST_EVENT]);
+    let started = Instant::now();
+    drop(lambda);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    drop((in_flight, deaf));
 }
 
 #[test]
