@@ -10,7 +10,7 @@ use std::thread;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use crate::listener::Accepted;
+use crate::acceptor::Accepted;
 
 /// Of answers that the client has not read and the socket does not take; ten of the largest events.
 /// Whoever asks on and on without reading is cut off above it.

@@ -2,6 +2,7 @@
 //! starts, freezes and ends, agents and functions, and the remote collector, each scripted by the
 //! test.
 
+mod acceptor;
 pub mod agent;
 mod answer;
 mod apis;

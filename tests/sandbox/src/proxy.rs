@@ -8,8 +8,9 @@ use std::thread;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::acceptor::Accepted;
 use crate::http::{self, Request};
-use crate::listener::{Accepted, Listener};
+use crate::listener::Listener;
 use crate::messages::Messages;
 use crate::watch::Watch;
 

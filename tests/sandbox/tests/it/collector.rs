@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{A_MOMENT, SANDBOX, SOON, tls};
 
 /// The collector and the line it announces itself with.
-fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
+pub fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
     let (child, _, announced) = start_reading(home, options);
     (child, announced)
 }
@@ -34,7 +34,7 @@ fn start_reading(home: &TempDir, options: &[&str]) -> (Child, BufReader<ChildStd
     (child, output, serde_json::from_str(&line).unwrap())
 }
 
-fn port(announced: &Value) -> u16 {
+pub fn port(announced: &Value) -> u16 {
     let url = announced["url"].as_str().unwrap();
     url.trim_end_matches("/v1").rsplit(':').next().unwrap().parse().unwrap()
 }
@@ -45,7 +45,7 @@ fn requests(home: &TempDir) -> Vec<Value> {
 }
 
 /// Ends it by closing its standard input.
-fn end(mut child: Child) {
+pub fn end(mut child: Child) {
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
 }

@@ -12,6 +12,7 @@ mod collector;
 mod conformance;
 mod connections;
 mod demo;
+mod exhausted;
 mod extensions;
 mod function;
 mod items;

@@ -1,0 +1,159 @@
+//! Takes connections out of the kernel's queue, one by one, and knows all it took.
+
+use std::io;
+use std::mem;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use socket2::SockRef;
+
+use crate::watch::Watch;
+
+/// How long to wait for a descriptor or memory that somebody gives back; connections wait in the
+/// kernel's queue meanwhile.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Clones are the same acceptor.
+#[derive(Clone)]
+pub struct Acceptor {
+    address: SocketAddr,
+    table: Arc<Watch<Table>>,
+}
+
+/// One accepted connection; the socket closes when the last clone is gone.
+#[derive(Clone)]
+pub struct Accepted {
+    pub stream: Arc<TcpStream>,
+    /// Counts from 0, in the order of acceptance.
+    pub number: usize,
+}
+
+struct Table {
+    /// `None` once it is closed.
+    socket: Option<Arc<TcpListener>>,
+    /// Weak, so that a connection closes, or is reset, when the thread that serves it says so.
+    accepted: Vec<Weak<TcpStream>>,
+}
+
+/// What the head of the kernel's queue turned out to be.
+enum Taken {
+    Connection(TcpStream),
+    /// It had ended before it was accepted.
+    Broken,
+    Nothing,
+    /// No descriptor or memory is left for it.
+    Exhausted,
+    Failed(io::Error),
+}
+
+impl Acceptor {
+    pub fn on(socket: &Arc<TcpListener>) -> Self {
+        let address = socket.local_addr().expect("a bound socket has an address");
+        // Several threads take from it, and none may wait for what another took.
+        socket.set_nonblocking(true).expect("an option of every socket");
+        let table = Table { socket: Some(Arc::clone(socket)), accepted: Vec::new() };
+        Self { address, table: Arc::new(Watch::new(table)) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.table.read(|table| table.accepted.len())
+    }
+
+    /// Waits for the next connection; `None` once this is closed. Survives what is wrong with a
+    /// single connection, and waits when descriptors or memory are exhausted.
+    ///
+    /// # Errors
+    ///
+    /// When the socket can't be used any more.
+    pub fn next(&self) -> io::Result<Option<Accepted>> {
+        while let Some(socket) = self.table.read(|table| table.socket.clone()) {
+            // A close ends it. All else shows in what is taken.
+            let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], None);
+            match self.table.update(Table::take) {
+                Ok(accepted) => return Ok(Some(accepted)),
+                Err(Taken::Failed(error)) => return Err(error),
+                Err(Taken::Exhausted) => {
+                    self.table.wait(EXHAUSTED_PAUSE, |table| table.socket.is_none().then_some(()));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Accepts no more, resets what waits in the kernel's queue, and leaves the accepted
+    /// connections, so many, to those who serve them.
+    pub fn release(&self) -> usize {
+        self.stop().len()
+    }
+
+    /// Accepts no more, and ends all connections.
+    pub fn close(&self) {
+        end_all(&self.stop());
+    }
+
+    fn stop(&self) -> Vec<Weak<TcpStream>> {
+        self.table.update(|table| {
+            if let Some(socket) = table.socket.take() {
+                // Wakes who waits for the next connection, without a descriptor of its own.
+                let _ = SockRef::from(&*socket).shutdown(Shutdown::Read);
+            }
+            mem::take(&mut table.accepted)
+        })
+    }
+}
+
+impl Table {
+    fn take(&mut self) -> Result<Accepted, Taken> {
+        match self.head_of_queue() {
+            Taken::Connection(stream) => {
+                let (stream, number) = (Arc::new(stream), self.accepted.len());
+                self.accepted.push(Arc::downgrade(&stream));
+                Ok(Accepted { stream, number })
+            }
+            none => Err(none),
+        }
+    }
+
+    /// As accept(2) tells errors of the socket from those of a connection.
+    fn head_of_queue(&self) -> Taken {
+        let Some(socket) = &self.socket else { return Taken::Nothing };
+        let error = match socket.accept() {
+            Ok((stream, _)) => return Taken::Connection(stream),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN) => Taken::Nothing,
+            Some(
+                Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET,
+            ) => Taken::Broken,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Taken::Exhausted,
+            _ => Taken::Failed(error),
+        }
+    }
+}
+
+fn end_all(accepted: &[Weak<TcpStream>]) {
+    for stream in accepted.iter().filter_map(Weak::upgrade) {
+        // Fails if the other side closed first, which is what is wanted.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
