@@ -89,6 +89,22 @@ impl Acceptor {
         Ok(None)
     }
 
+    /// Ends all connections that there are, those in the kernel's queue included, and says with
+    /// which number later ones begin.
+    pub fn cut_off(&self) -> usize {
+        self.table.update(|table| {
+            loop {
+                match table.head_of_queue() {
+                    Taken::Connection(stream) => reset(&stream),
+                    Taken::Broken => {}
+                    Taken::Nothing | Taken::Exhausted | Taken::Failed(_) => break,
+                }
+            }
+            end_all(&table.accepted);
+            table.accepted.len()
+        })
+    }
+
     /// Accepts no more, resets what waits in the kernel's queue, and leaves the accepted
     /// connections, so many, to those who serve them.
     pub fn release(&self) -> usize {
@@ -151,9 +167,44 @@ impl Table {
     }
 }
 
+/// As the kernel does with what waits in the queue of a socket that closes.
+fn reset(stream: &TcpStream) {
+    // Fails if the client has gone.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
 fn end_all(accepted: &[Weak<TcpStream>]) {
     for stream in accepted.iter().filter_map(Weak::upgrade) {
         // Fails if the other side closed first, which is what is wanted.
         let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::listener::ANY_PORT;
+
+    fn is_closed(mut client: &TcpStream) -> bool {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        match client.read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[test]
+    fn a_cut_ends_what_was_accepted_and_what_waits_in_the_queue_and_nothing_later() {
+        let socket = Arc::new(TcpListener::bind(ANY_PORT).unwrap());
+        let acceptor = Acceptor::on(&socket);
+        let connect = || TcpStream::connect(acceptor.address()).unwrap();
+        let (first, queued) = (connect(), connect());
+        let _first = acceptor.next().unwrap().unwrap();
+        assert_eq!(acceptor.cut_off(), 1);
+        assert!(is_closed(&first) && is_closed(&queued));
+        let _later = connect();
+        assert_eq!(acceptor.next().unwrap().unwrap().number, 1);
     }
 }

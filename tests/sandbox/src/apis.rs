@@ -1,6 +1,7 @@
 //! The three APIs of the platform behind one address: finds the one a request is for, and keeps
 //! every call.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub struct Apis {
     /// Processes that ended, of all generations.
     pub exits: Vec<Exit>,
     wire: Wire,
+    /// Connections below this number are of processes that are gone.
+    past: usize,
 }
 
 impl Apis {
@@ -56,12 +59,16 @@ impl Apis {
             abandoned: false,
             exits: Vec::new(),
             wire,
+            past: 0,
         }
     }
 
     /// Takes a call and answers it, but for a next, which is answered later. False when the
     /// connection ends with it.
     pub fn call(&mut self, request: Request, at: Instant, from: &Connection) -> bool {
+        if self.is_past(from) {
+            return false;
+        }
         let arrival = Arrival { call: self.calls.len(), at, from: from.clone() };
         let before = self.polls();
         let registered = self.extensions.registered().len();
@@ -82,6 +89,13 @@ impl Apis {
         })
     }
 
+    /// What came on a connection is no request, or half of one.
+    pub fn broken(&mut self, connection: &Connection, error: &io::Error) {
+        if !self.is_past(connection) {
+            self.extensions.violate(format!("connection {}: {error}", connection.number()));
+        }
+    }
+
     pub fn hang_up(&mut self, connection: usize) {
         self.extensions.hang_up(connection);
         self.runtime.hang_up(connection);
@@ -91,8 +105,10 @@ impl Apis {
         &self.calls
     }
 
-    /// All processes are new: what the old ones still send means nothing.
-    pub fn reset(&mut self) {
+    /// All processes are new. What the old ones have sent, on connections below this number, and is
+    /// read only now, means nothing.
+    pub fn reset(&mut self, past: usize) {
+        self.past = past;
         self.extensions.reset();
         self.runtime.reset();
         self.serving = None;
@@ -103,6 +119,10 @@ impl Apis {
         for (call, status) in answered {
             self.calls[*call].status = Some(*status);
         }
+    }
+
+    fn is_past(&self, connection: &Connection) -> bool {
+        connection.number() < self.past
     }
 
     /// How often the runtime, and each extension, has asked for an event.
@@ -161,5 +181,37 @@ impl Apis {
             }
             Err(refusal) => refusal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::acceptor::Acceptor;
+    use crate::listener::ANY_PORT;
+
+    #[test]
+    fn what_is_read_after_the_reset_of_a_connection_from_before_it_is_no_call() {
+        let configuration = Arc::new(Configuration::default());
+        let (script, externals) = (PlatformScript::default(), Externals::Anyone);
+        let (telemetry, timeline) = (TelemetryApi::unsupported(), Timeline::start());
+        let mut apis = Apis::new(&configuration, script, externals, telemetry, timeline);
+        let acceptor = Acceptor::on(&Arc::new(TcpListener::bind(ANY_PORT).unwrap()));
+        let _client = TcpStream::connect(acceptor.address()).unwrap();
+        let old = Connection::of(acceptor.next().unwrap().unwrap());
+        let headers = ["Host", "Lambda-Extension-Name"].map(|it| (it.to_owned(), "x".to_owned()));
+        let register = Request {
+            method: "POST".to_owned(),
+            target: "/2020-01-01/extension/register".to_owned(),
+            headers: headers.to_vec(),
+            body: b"{}".to_vec(),
+        };
+        apis.reset(acceptor.cut_off());
+        assert!(!apis.call(register, Instant::now(), &old));
+        apis.broken(&old, &io::ErrorKind::UnexpectedEof.into());
+        assert!(apis.calls().is_empty() && apis.extensions.registered().is_empty());
+        assert!(apis.extensions.violations().is_empty());
     }
 }

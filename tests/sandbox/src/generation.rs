@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::acceptor::Acceptor;
 use crate::apis::Apis;
 use crate::cage::Cage;
 use crate::chronicle::Chronicle;
@@ -43,6 +44,7 @@ pub struct Ground {
     pub cage: Arc<Cage>,
     pub chronicle: Chronicle,
     pub apis: Arc<Watch<Apis>>,
+    pub acceptor: Acceptor,
 }
 
 impl Ground {

@@ -72,6 +72,7 @@ impl Lambda {
             cage,
             chronicle,
             apis: Arc::clone(platform.apis()),
+            acceptor: platform.acceptor().clone(),
         });
         let (inbox, orders) = mpsc::channel();
         let phases = Phases::new(Arc::clone(&ground));

@@ -48,6 +48,10 @@ impl Listener {
         SockRef::from(&*self.socket)
     }
 
+    pub fn acceptor(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.acceptor.address()
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
+use crate::acceptor::Acceptor;
 use crate::apis::Apis;
 use crate::call::{Call, Registration};
 use crate::configuration::{Configuration, Initialization};
@@ -74,6 +75,10 @@ impl Platform {
 
     pub(crate) fn apis(&self) -> &Arc<Watch<Apis>> {
         &self.apis
+    }
+
+    pub(crate) fn acceptor(&self) -> &Acceptor {
+        self.listener.acceptor()
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -211,8 +216,7 @@ fn serve(connection: &Connection, apis: &Watch<Apis>) {
             }
             Ok(None) => open = false,
             Err(error) => {
-                let violation = format!("connection {}: {error}", connection.number());
-                apis.update(|apis| apis.extensions.violate(violation));
+                apis.update(|apis| apis.broken(connection, &error));
                 open = false;
             }
         }

@@ -76,8 +76,11 @@ impl Phases {
         self.ground.chronicle.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
         let processes = self.reap(&generation, fates);
+        // What they left behind is killed, so that nobody of before makes a call any more.
+        drop(generation);
         // Here and not at the next init, whose first calls may come before its thread has a turn.
-        self.ground.apis.update(Apis::reset);
+        // Under the lock of the APIs, so that each connection is of before or of after it.
+        self.ground.apis.update(|apis| apis.reset(self.ground.acceptor.cut_off()));
         self.ground.chronicle.telemetry.reset();
         let duration = started.elapsed();
         self.ground.chronicle.add(Event::ShutdownEnded { duration });

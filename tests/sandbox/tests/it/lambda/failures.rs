@@ -54,6 +54,23 @@ fn a_function_that_hangs_times_out_and_the_next_invocation_finds_new_processes()
 }
 
 #[test]
+fn a_reset_cuts_off_the_connections_of_the_processes_before_it() {
+    let setup = with_puppet(Setup::new().runtime(in_threads()), "puppet");
+    let lambda = start(setup.timeout(SHORT).limits(tenth()));
+    let mut old = Puppet::registered(&lambda, "puppet", &["INVOKE"]);
+    old.poll();
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Timeout);
+    assert!(old.is_cut_off(SOON));
+    let in_flight = lambda.begin(NOTHING);
+    let mut new = Puppet::registered(&lambda, "puppet", &["INVOKE"]);
+    new.poll();
+    new.event();
+    new.poll();
+    assert_eq!(in_flight.end(SOON).status, Status::Success);
+    assert_eq!(lambda.violations(), Vec::<String>::new());
+}
+
+#[test]
 fn a_runtime_that_ends_fails_the_invocation_whatever_its_code() {
     for outcome in ["crash", "exit-0"] {
         let setup = Setup::new().extension(FLOOR).runtime(in_a_process(&[]));

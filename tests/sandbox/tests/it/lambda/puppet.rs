@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use sandbox::agent::{Connection, Response};
 use sandbox::{Lambda, Setup};
@@ -53,6 +54,11 @@ impl Puppet {
             identifier.clone_into(&mut self.identifier);
         }
         answer
+    }
+
+    /// Whether the platform ends the connection within this time.
+    pub fn is_cut_off(&mut self, within: Duration) -> bool {
+        self.connection.is_closed(within)
     }
 
     /// Asks for the next event without waiting for it.
