@@ -192,26 +192,58 @@ mod tests {
     use crate::acceptor::Acceptor;
     use crate::listener::ANY_PORT;
 
-    #[test]
-    fn what_is_read_after_the_reset_of_a_connection_from_before_it_is_no_call() {
+    fn apis() -> Apis {
         let configuration = Arc::new(Configuration::default());
         let (script, externals) = (PlatformScript::default(), Externals::Anyone);
         let (telemetry, timeline) = (TelemetryApi::unsupported(), Timeline::start());
-        let mut apis = Apis::new(&configuration, script, externals, telemetry, timeline);
-        let acceptor = Acceptor::on(&Arc::new(TcpListener::bind(ANY_PORT).unwrap()));
-        let _client = TcpStream::connect(acceptor.address()).unwrap();
-        let old = Connection::of(acceptor.next().unwrap().unwrap());
-        let headers = ["Host", "Lambda-Extension-Name"].map(|it| (it.to_owned(), "x".to_owned()));
-        let register = Request {
-            method: "POST".to_owned(),
-            target: "/2020-01-01/extension/register".to_owned(),
-            headers: headers.to_vec(),
+        Apis::new(&configuration, script, externals, telemetry, timeline)
+    }
+
+    fn acceptor() -> Acceptor {
+        Acceptor::on(&Arc::new(TcpListener::bind(ANY_PORT).unwrap()))
+    }
+
+    fn connect(acceptor: &Acceptor) -> (TcpStream, Connection) {
+        let client = TcpStream::connect(acceptor.address()).unwrap();
+        (client, Connection::of(acceptor.next().unwrap().unwrap()))
+    }
+
+    fn request(method: &str, path: &str, name: &str, value: &str) -> Request {
+        let headers = [("Host", "x"), (name, value)];
+        Request {
+            method: method.to_owned(),
+            target: format!("/2020-01-01/extension/{path}"),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             body: b"{}".to_vec(),
-        };
+        }
+    }
+
+    fn register() -> Request {
+        request("POST", "register", "Lambda-Extension-Name", "x")
+    }
+
+    #[test]
+    fn what_is_read_after_the_reset_of_a_connection_from_before_it_is_no_call() {
+        let (mut apis, acceptor) = (apis(), acceptor());
+        let (_client, old) = connect(&acceptor);
         apis.reset(acceptor.cut_off());
-        assert!(!apis.call(register, Instant::now(), &old));
+        assert!(!apis.call(register(), Instant::now(), &old));
         apis.broken(&old, &io::ErrorKind::UnexpectedEof.into());
         assert!(apis.calls().is_empty() && apis.extensions.registered().is_empty());
         assert!(apis.extensions.violations().is_empty());
+    }
+
+    #[test]
+    fn what_an_extension_asks_while_it_is_being_killed_is_refused_and_no_violation() {
+        let (mut apis, acceptor) = (apis(), acceptor());
+        let (_client, connection) = connect(&acceptor);
+        apis.call(register(), Instant::now(), &connection);
+        let extension = &mut apis.extensions.registered_mut()[0];
+        extension.exited();
+        let identifier = extension.identifier.to_string();
+        let next = request("GET", "event/next", "Lambda-Extension-Identifier", &identifier);
+        apis.call(next, Instant::now(), &connection);
+        assert_eq!(apis.calls().last().unwrap().status, Some(403));
+        assert_eq!(apis.extensions.violations(), Vec::<String>::new());
     }
 }

@@ -53,7 +53,10 @@ impl ExtensionsApi {
 
     /// Answers the call, but for a next, which is answered with an event later.
     pub fn call(&mut self, request: &Request, path: &str, arrival: &Arrival) -> Option<Reply> {
-        if self.caller(request).is_some_and(|it| matches!(it.state(), State::ShutDown)) {
+        // Why it ends, it may say until it has.
+        let is_farewell = path == "/exit/error";
+        let is_shut_down = |it: &Extension| matches!(it.state(), State::ShutDown);
+        if !is_farewell && self.caller(request).is_some_and(is_shut_down) {
             self.violate(format!("{} {} after SHUTDOWN", request.method, request.target));
         }
         Some(match (request.method.as_str(), path) {
@@ -259,12 +262,17 @@ impl ExtensionsApi {
     }
 
     fn refuse_transition(&mut self, index: usize, to: &str, who: &str) -> Reply {
-        let from = self.registered[index].state().name();
+        let from = self.registered[index].state();
+        let is_being_killed = matches!(from, State::Exited);
         let message = format!(
-            "State transition from {from} to {to} failed for extension {who}. \
-             Error: State transition is not allowed"
+            "State transition from {} to {to} failed for extension {who}. \
+             Error: State transition is not allowed",
+            from.name()
         );
-        self.violate(message.clone());
+        // What it does while the signal is on its way, it can't know of.
+        if !is_being_killed {
+            self.violate(message.clone());
+        }
         Reply::refusal("Extension.InvalidExtensionState", &message)
     }
 }

@@ -195,7 +195,7 @@ fn an_abandoned_next_is_recorded_and_can_not_be_replaced() {
 }
 
 #[test]
-fn after_shutdown_every_call_is_a_violation_and_next_hangs() {
+fn after_shutdown_a_next_is_a_violation_and_hangs() {
     let platform = Platform::start();
     let mut client = Client::registered(&platform);
     client.poll();
@@ -206,6 +206,23 @@ fn after_shutdown_every_call_is_a_violation_and_next_hangs() {
     assert_eq!(platform.calls().last().unwrap().status, None);
     let violation = "GET /2020-01-01/extension/event/next after SHUTDOWN";
     assert_eq!(platform.violations(), [violation]);
+}
+
+#[test]
+fn after_shutdown_an_extension_may_say_why_it_ends() {
+    let platform = Platform::start();
+    let mut client = Client::registered(&platform);
+    client.poll();
+    platform.shutdown("timeout", Duration::from_secs(2));
+    drop(client.response());
+    let report = format!(
+        "POST /2020-01-01/extension/exit/error HTTP/1.1\r\nHost: x\r\n\
+         Lambda-Extension-Identifier: {}\r\n\
+         Lambda-Extension-Function-Error-Type: Extension.Odd\r\n\r\n",
+        client.identifier
+    );
+    assert_eq!(client.ask(&report).status, 202);
+    assert_eq!(platform.violations(), Vec::<String>::new());
 }
 
 #[test]
