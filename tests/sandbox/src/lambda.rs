@@ -1,7 +1,6 @@
 //! A local Lambda: one execution environment of one function, from init to shutdown.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -17,6 +16,7 @@ use crate::extensions_api::Externals;
 use crate::freezer::Freezer;
 use crate::generation::Ground;
 use crate::invocation::{InFlight, Invocation};
+use crate::listener;
 use crate::opt::Opt;
 use crate::phases::{Command, Order, Phases, ShutdownReport};
 use crate::platform::Platform;
@@ -51,7 +51,7 @@ impl Lambda {
         let names = setup.extensions.iter().map(|file| file.name.clone()).collect();
         let timeline = Timeline::start();
         let platform = Platform::serve(
-            TcpListener::bind(setup.address)?,
+            listener::bind(setup.address)?,
             &configuration,
             setup.script.clone(),
             Externals::Named(names),

@@ -1,5 +1,6 @@
 //! Accepts connections on a free port and serves each on its own thread, until it is dropped.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,7 @@ pub struct Listener {
 
 impl Listener {
     pub fn start(name: &str, serve: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
-        let socket = TcpListener::bind(ANY_PORT).expect("a free port on loopback");
+        let socket = bind(ANY_PORT).expect("a free port on loopback");
         Self::start_on(socket, name, serve)
     }
 
@@ -68,6 +69,15 @@ impl Drop for Listener {
         // So that the port is free when this returns. A panic of the thread was printed by itself.
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+/// # Errors
+///
+/// When the address can't be listened on; says which, and why.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
+    })
 }
 
 fn accept<S>(acceptor: &Acceptor, name: &str, serve: &Arc<S>)

@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Initialization};
 use crate::connection::Connection;
 use crate::extension::{Extension, Obstacle};
 use crate::extensions_api::Externals;
-use crate::listener::{ANY_PORT, Listener};
+use crate::listener::{self, ANY_PORT, Listener};
 use crate::messages::Messages;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
@@ -52,7 +52,7 @@ impl Platform {
             Some(name) => Externals::Named(vec![name.clone()]),
             None => Externals::Anyone,
         };
-        let socket = TcpListener::bind(ANY_PORT).expect("a free port on loopback");
+        let socket = listener::bind(ANY_PORT).expect("a free port on loopback");
         let told = (TelemetryApi::unsupported(), Timeline::start());
         Self::serve(socket, &Arc::new(configuration), script, externals, told)
     }

@@ -1,6 +1,7 @@
 //! Each failure is told in a line that says what to do about it, and in the exit code.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -48,6 +49,16 @@ fn an_error_of_the_function_is_no_end_but_no_success() {
         &text,
         ["invocation: error Function.Unknown", "FREEZE", "floor ended: exit status: 0"],
     );
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, text, errors) = run(&["--extension", FLOOR, "--runtime-api", &address]);
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+    let why = format!("can't listen on {address}: Address already in use (os error 98)");
+    assert_eq!(errors, format!("sandbox: can't start the environment: {why}\n"));
 }
 
 #[test]
