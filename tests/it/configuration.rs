@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use sandbox::{Authority, Launch, Platform, Proxy, Remote, agent, free_port};
+use sandbox::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
 
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, report_of};
 
@@ -16,7 +16,11 @@ fn enabled_false_registers_and_polls_and_does_nothing_else() {
         .env("thundra_extension_enabled", "False")
         .env("THUNDRA_EXTENSION_PORT", port.to_string())
         .start();
-    assert_eq!(platform.registration(PATIENCE).events, ["SHUTDOWN"], "no wake-up per invocation");
+    assert_eq!(
+        platform.registration(PATIENCE).events,
+        [EventType::Shutdown],
+        "no wake-up per invocation"
+    );
     platform.wait_for_next(PATIENCE);
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     platform.shutdown("spindown", SHUTDOWN);

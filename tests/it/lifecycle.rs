@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use sandbox::{Authority, Launch, Platform, PlatformScript, Remote, agent, free_port};
+use sandbox::{Authority, EventType, Launch, Platform, PlatformScript, Remote, agent, free_port};
 
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
 
@@ -11,7 +11,7 @@ fn registers_relays_one_report_and_shuts_down() {
     let trial = Trial::start();
     let registration = trial.platform.registration(PATIENCE);
     assert_eq!(registration.name, binary().file_name().unwrap().to_str().unwrap());
-    assert_eq!(registration.events, ["INVOKE", "SHUTDOWN"]);
+    assert_eq!(registration.events, [EventType::Invoke, EventType::Shutdown]);
     trial.platform.invoke(PATIENCE);
     trial.report(ARRAY, r#"[{"a":1}]"#);
     assert_eq!(trial.bodies_received(1), [r#"[{"a":1}]"#]);
@@ -62,7 +62,7 @@ fn managed_instances_are_registered_for_shutdown_only() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
     let environment = [("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances")];
     let trial = Trial::on(platform, Remote::start(), &environment);
-    assert_eq!(trial.platform.registration(PATIENCE).events, ["SHUTDOWN"]);
+    assert_eq!(trial.platform.registration(PATIENCE).events, [EventType::Shutdown]);
     let registrations =
         trial.platform.calls().iter().filter(|call| call.path.ends_with("/register")).count();
     assert_eq!(registrations, 1, "it knew before it asked");
@@ -75,7 +75,7 @@ fn managed_instances_are_registered_for_shutdown_only() {
 fn where_invoke_is_refused_it_registers_for_shutdown_only() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
     let trial = Trial::on(platform, Remote::start(), &[]);
-    assert_eq!(trial.platform.registration(PATIENCE).events, ["SHUTDOWN"]);
+    assert_eq!(trial.platform.registration(PATIENCE).events, [EventType::Shutdown]);
     trial.shut_down();
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::event_type::EventType;
 use crate::http::{self, Headers, Request};
 
 /// One request to the API, refused ones included.
@@ -23,7 +24,7 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub name: String,
-    pub events: Vec<String>,
+    pub events: Vec<EventType>,
     pub at: Instant,
     pub headers: Headers,
 }

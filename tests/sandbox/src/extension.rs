@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::arrival::Arrival;
 use crate::call::Registration;
+use crate::event_type::EventType;
 use crate::http::Headers;
 use crate::reply::Reply;
 use crate::telemetry::term::{ErrorType, ExtensionState};
@@ -52,7 +53,7 @@ impl Extension {
     pub fn register(
         kind: Kind,
         name: String,
-        events: Vec<String>,
+        events: Vec<EventType>,
         at: Instant,
         headers: Headers,
     ) -> Self {
@@ -70,13 +71,8 @@ impl Extension {
         &self.registration.name
     }
 
-    /// Its name and the events it registered for.
-    pub fn described(&self) -> (String, Vec<String>) {
-        (self.registration.name.clone(), self.registration.events.clone())
-    }
-
-    pub fn wants(&self, event: &str) -> bool {
-        self.registration.events.iter().any(|wanted| wanted == event)
+    pub fn wants(&self, event: EventType) -> bool {
+        self.registration.events.contains(&event)
     }
 
     pub fn state(&self) -> &State {
@@ -132,7 +128,7 @@ impl Extension {
     /// because it holds a deadline.
     pub fn hand_out(
         &mut self,
-        event: &str,
+        event: EventType,
         reply: impl FnOnce() -> Reply,
     ) -> Result<(usize, u16), Obstacle> {
         let State::Ready(poll) = &self.state else { return Err(self.obstacle()) };
@@ -141,7 +137,10 @@ impl Extension {
             return Err(Obstacle::Fatal(format!("the extension never asked for {event}")));
         }
         let answered = poll.answer(reply());
-        self.state = if event == "SHUTDOWN" { State::ShutDown } else { State::Running };
+        self.state = match event {
+            EventType::Invoke => State::Running,
+            EventType::Shutdown => State::ShutDown,
+        };
         Ok(answered)
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::arrival::Arrival;
 use crate::configuration::Configuration;
+use crate::event_type::EventType;
 use crate::extension::{Extension, Kind, State};
 use crate::http::Request;
 use crate::reply::Reply;
@@ -178,9 +179,11 @@ impl ExtensionsApi {
         let events = asked_events(&request.body)
             .map_err(|message| Reply::refusal("InvalidRequestFormat", &message))?;
         let kind = self.kind_of(&name);
-        if let Some(message) = events.iter().find_map(|event| self.objection(kind, event)) {
-            return Err(Reply::refusal("Extension.InvalidEventType", &message));
-        }
+        let events = events
+            .iter()
+            .map(|event| self.admitted(kind, event))
+            .collect::<Result<_, _>>()
+            .map_err(|message| Reply::refusal("Extension.InvalidEventType", &message))?;
         let known = self.registered.iter().position(|it| it.name() == name);
         if let (Kind::External, Some(index)) = (kind, known) {
             return Err(self.refuse_transition(index, "Registered", &name));
@@ -208,17 +211,19 @@ impl ExtensionsApi {
         }
     }
 
-    fn objection(&self, kind: Kind, event: &str) -> Option<String> {
+    /// The event of this name, or why it can't be asked for.
+    fn admitted(&self, kind: Kind, event: &str) -> Result<EventType, String> {
         let managed = self.configuration.initialization.is_managed_instances();
-        match (kind, managed, event) {
-            (Kind::External, _, "SHUTDOWN") | (_, false, "INVOKE") => None,
+        match (kind, managed, EventType::of(event)) {
+            (Kind::External, _, Some(shutdown @ EventType::Shutdown)) => Ok(shutdown),
+            (_, false, Some(invoke @ EventType::Invoke)) => Ok(invoke),
             (Kind::Internal, true, _) => {
-                Some("No events allowed for internal extensions".to_owned())
+                Err("No events allowed for internal extensions".to_owned())
             }
-            (Kind::Internal, false, "SHUTDOWN") => {
-                Some("SHUTDOWN: ShutdownEventNotSupportedForInternalExtension".to_owned())
+            (Kind::Internal, false, Some(EventType::Shutdown)) => {
+                Err(format!("{event}: ShutdownEventNotSupportedForInternalExtension"))
             }
-            _ => Some(format!("{event}: ErrorInvalidEventType")),
+            _ => Err(format!("{event}: ErrorInvalidEventType")),
         }
     }
 
@@ -280,7 +285,7 @@ impl ExtensionsApi {
 struct Asked {
     kind: Kind,
     name: String,
-    events: Vec<String>,
+    events: Vec<EventType>,
 }
 
 fn asked_events(body: &[u8]) -> Result<Vec<String>, String> {

@@ -12,6 +12,7 @@ use crate::apis::Apis;
 use crate::call::{Call, Registration};
 use crate::configuration::{Configuration, Initialization};
 use crate::connection::Connection;
+use crate::event_type::EventType;
 use crate::extension::{Extension, Obstacle};
 use crate::extensions_api::Externals;
 use crate::listener::{self, ANY_PORT, Listener};
@@ -102,7 +103,7 @@ impl Platform {
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the invocation")]
     pub fn invoke(&self, timeout: Duration) -> String {
         let request_id = Uuid::new_v4().to_string();
-        self.hand_out("INVOKE", || {
+        self.hand_out(EventType::Invoke, || {
             let deadline = SystemTime::now() + timeout;
             Reply::invoke(&self.configuration, &request_id, deadline, None)
         });
@@ -112,7 +113,7 @@ impl Platform {
     /// Waits for a pending next and answers it with SHUTDOWN, to be done within `budget`. Lambda's
     /// reasons are `spindown`, `timeout` and `failure`.
     pub fn shutdown(&self, reason: &str, budget: Duration) {
-        self.hand_out("SHUTDOWN", || Reply::shutdown(reason, SystemTime::now() + budget));
+        self.hand_out(EventType::Shutdown, || Reply::shutdown(reason, SystemTime::now() + budget));
     }
 
     pub fn wait_for_next(&self, within: Duration) {
@@ -160,7 +161,7 @@ impl Platform {
     }
 
     /// Hands the event to the one extension there is.
-    fn hand_out(&self, event: &str, reply: impl Fn() -> Reply) {
+    fn hand_out(&self, event: EventType, reply: impl Fn() -> Reply) {
         let wire = self.script.wire;
         let handed_out = self.apis.wait(NEXT_WITHIN, |apis| {
             let extension = apis.extensions.registered_mut().first_mut()?;

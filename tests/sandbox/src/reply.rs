@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::configuration::Configuration;
 use crate::connection::Outgoing;
+use crate::event_type::EventType;
 use crate::http::{self, Headers};
 use crate::runtime_event::RuntimeEvent;
 use crate::wire::Wire;
@@ -61,7 +62,7 @@ impl Reply {
         trace_id: Option<&str>,
     ) -> Self {
         let event = Invoke {
-            event_type: "INVOKE",
+            event_type: EventType::Invoke,
             deadline_ms: epoch_ms(deadline),
             request_id,
             invoked_function_arn: configuration.function_arn(),
@@ -74,7 +75,7 @@ impl Reply {
     /// Neither event identifier nor `application/json`: the daemon sets no header here.
     pub fn shutdown(reason: &str, deadline: SystemTime) -> Self {
         let event = Shutdown {
-            event_type: "SHUTDOWN",
+            event_type: EventType::Shutdown,
             deadline_ms: epoch_ms(deadline),
             shutdown_reason: reason,
         };
@@ -204,7 +205,7 @@ struct Function<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Invoke<'a> {
-    event_type: &'static str,
+    event_type: EventType,
     deadline_ms: u128,
     request_id: &'a str,
     invoked_function_arn: String,
@@ -223,7 +224,7 @@ struct Tracing<'a> {
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names are AWS's")]
 struct Shutdown<'a> {
-    event_type: &'static str,
+    event_type: EventType,
     deadline_ms: u128,
     shutdown_reason: &'a str,
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::event_type::EventType;
 use crate::watch::Watch;
 
 /// A process of the sandbox.
@@ -38,7 +39,7 @@ pub enum Event {
     },
     Registered {
         extension: String,
-        events: Vec<String>,
+        events: Vec<EventType>,
     },
     RuntimeReady,
     ExtensionReady {
@@ -180,7 +181,8 @@ impl Display for Event {
                 write!(f, "  {extension} registered for no event")
             }
             Self::Registered { extension, events } => {
-                write!(f, "  {extension} registered for {}", events.join(", "))
+                let names: Vec<&str> = events.iter().map(|event| event.name()).collect();
+                write!(f, "  {extension} registered for {}", names.join(", "))
             }
             Self::RuntimeReady => f.write_str("  runtime is ready"),
             Self::ExtensionReady { extension } => write!(f, "  {extension} is ready"),

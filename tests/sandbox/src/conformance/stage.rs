@@ -98,7 +98,7 @@ impl Stage {
             Event::Registered { extension, events } if *extension == self.name => Some(events),
             _ => None,
         });
-        asked.is_some_and(|events| events.iter().any(|event| event == wanted))
+        asked.is_some_and(|events| events.iter().any(|event| event.name() == wanted))
     }
 
     /// How often a process of it was started.

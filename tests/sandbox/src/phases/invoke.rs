@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Order, Phases};
+use crate::event_type::EventType;
 use crate::extension::Extension;
 use crate::failure::Failure;
 use crate::invocation::{Invocation, Reply};
@@ -107,8 +108,8 @@ impl Phases {
             let listening = apis.extensions.registered_mut().iter_mut();
             // To one whose next was abandoned nothing can be handed: it runs into the timeout.
             let answered = listening
-                .filter(|extension| extension.wants("INVOKE"))
-                .filter_map(|extension| extension.hand_out("INVOKE", invoke).ok())
+                .filter(|extension| extension.wants(EventType::Invoke))
+                .filter_map(|extension| extension.hand_out(EventType::Invoke, invoke).ok())
                 .collect();
             apis.mark(&answered);
             let answered = apis.runtime.deliver(event.clone());
@@ -143,7 +144,7 @@ impl Phases {
                     self.ground.chronicle.runtime_done(request_id, context, reply, at - started);
                 }
             }
-            let waited_for = |extension: &&Extension| extension.wants("INVOKE");
+            let waited_for = |extension: &&Extension| extension.wants(EventType::Invoke);
             let mut waited_for = apis.extensions.registered().iter().filter(waited_for);
             (runtime_done.is_some() && waited_for.all(Extension::is_ready)).then_some(())
         })

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Phases;
 use crate::apis::Apis;
+use crate::event_type::EventType;
 use crate::extension::{Extension, Kind, Obstacle};
 use crate::generation::Generation;
 use crate::process::Process;
@@ -175,8 +176,9 @@ impl Phases {
     fn wants_notice(&self, role: &Role) -> bool {
         self.ground.apis.read(|apis| {
             let mut registered = apis.extensions.registered().iter();
-            registered
-                .any(|it| Role::Extension(it.name().to_owned()) == *role && it.wants("SHUTDOWN"))
+            registered.any(|it| {
+                Role::Extension(it.name().to_owned()) == *role && it.wants(EventType::Shutdown)
+            })
         })
     }
 
@@ -184,14 +186,16 @@ impl Phases {
     fn tell(&self, apis: &mut Apis, fate: &mut Fate, reason: &str, ends_at: SystemTime) -> Told {
         let Role::Extension(name) = &fate.role else { return Told::Never };
         let Some(extension) = apis.extensions.named(name) else { return Told::Never };
-        if !extension.wants("SHUTDOWN") {
+        if !extension.wants(EventType::Shutdown) {
             return Told::Never;
         }
         if fate.told {
             return Told::Yes;
         }
         let wire = self.ground.setup.script.wire;
-        match extension.hand_out("SHUTDOWN", || Reply::shutdown(reason, ends_at).over(wire)) {
+        match extension
+            .hand_out(EventType::Shutdown, || Reply::shutdown(reason, ends_at).over(wire))
+        {
             Ok(answered) => {
                 apis.mark(&vec![answered]);
                 fate.told = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::event_type::EventType;
 use crate::telemetry::event::Category;
 use crate::telemetry::term::{
     ExtensionState, InitializationType, Outcome, Phase, Span, SubscriptionState, Took, Tracing,
@@ -67,7 +68,7 @@ pub struct Extension {
     #[serde(flatten)]
     pub state: ExtensionState,
     /// What it registered for.
-    pub events: Vec<String>,
+    pub events: Vec<EventType>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -369,7 +370,7 @@ mod tests {
             &Event::Extension(Extension {
                 name: "e".to_owned(),
                 state: ExtensionState::Ready,
-                events: vec!["SHUTDOWN".to_owned()],
+                events: vec![EventType::Shutdown],
             }),
             r#""type":"platform.extension","record":{"name":"e","state":"Ready","events":["SHUTDOWN"]}"#,
         );

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sandbox::agent::{Connection, Response};
-use sandbox::{Launch, Platform, PlatformScript, Wire};
+use sandbox::{EventType, Launch, Platform, PlatformScript, Wire};
 use serde_json::Value;
 
 use crate::{A_MOMENT, FLOOR, SOON, panic_of};
@@ -86,7 +86,7 @@ fn an_extension_lives_from_register_to_shutdown() {
     let process = Launch::of(FLOOR).on(&platform).start();
     let registration = platform.registration(SOON);
     assert_eq!(registration.name, "floor");
-    assert_eq!(registration.events, ["INVOKE", "SHUTDOWN"]);
+    assert_eq!(registration.events, [EventType::Invoke, EventType::Shutdown]);
     assert!(registration.at > before && registration.at < Instant::now());
 
     let first = platform.invoke(MINUTE);

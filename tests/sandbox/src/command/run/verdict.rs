@@ -1,6 +1,6 @@
 //! Whether a run went well, and what went wrong in it.
 
-use sandbox::{Ended, Entry, Event, Invocation, Role, ShutdownReport, Status};
+use sandbox::{Ended, Entry, Event, EventType, Invocation, Role, ShutdownReport, Status};
 use serde_json::Value;
 
 pub struct Verdict {
@@ -72,7 +72,7 @@ fn bad_end(ended: &Ended, entries: &[Entry]) -> Option<String> {
     let Role::Extension(name) = &ended.process else { return None };
     let wants_shutdown = |it: &Event| match it {
         Event::Registered { extension, events } => {
-            extension == name && events.iter().any(|event| event == "SHUTDOWN")
+            extension == name && events.contains(&EventType::Shutdown)
         }
         _ => false,
     };
