@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::arrival::Arrival;
 use crate::call::Registration;
 use crate::event_type::EventType;
+use crate::extensions_api::Application;
 use crate::http::Headers;
 use crate::reply::Reply;
 use crate::telemetry::term::{ErrorType, ExtensionState};
@@ -50,13 +51,8 @@ pub enum Obstacle {
 }
 
 impl Extension {
-    pub fn register(
-        kind: Kind,
-        name: String,
-        events: Vec<EventType>,
-        at: Instant,
-        headers: Headers,
-    ) -> Self {
+    pub fn register(application: Application, at: Instant, headers: Headers) -> Self {
+        let Application { name, kind, events, .. } = application;
         Self {
             identifier: Uuid::new_v4(),
             kind,

@@ -2,20 +2,22 @@
 //! docs "Using the Lambda Extensions API"; order of the checks and texts from the emulator's
 //! `internal/lambda/rapi/handler`).
 
+mod application;
+
 use std::convert::identity;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::arrival::Arrival;
 use crate::configuration::Configuration;
-use crate::event_type::EventType;
 use crate::extension::{Extension, Kind, State};
 use crate::http::Request;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
+
+pub use application::{Application, Externals};
 
 /// External and internal ones together (AWS docs "Using the Lambda Extensions API").
 pub const EXTENSIONS_MAX: usize = 10;
@@ -27,13 +29,6 @@ pub struct ExtensionsApi {
     registered: Vec<Extension>,
     registration_is_open: bool,
     violations: Vec<String>,
-}
-
-/// Who is an external extension; all others are internal ones.
-pub enum Externals {
-    Anyone,
-    /// The names of the files in `/opt/extensions`.
-    Named(Vec<String>),
 }
 
 impl ExtensionsApi {
@@ -150,43 +145,30 @@ impl ExtensionsApi {
         if let Some((status, body)) = scripted.clone().filter(|(status, _)| *status != 200) {
             return Reply::json(status, body);
         }
-        let asked = match self.asked(request) {
-            Ok(asked) => asked,
+        let managed_instances = self.configuration.initialization.is_managed_instances();
+        let admitted = Application::of(request, &self.externals, managed_instances)
+            .and_then(|application| self.admit(&application).map(|()| application));
+        let application = match admitted {
+            Ok(application) => application,
             Err(refusal) => return refusal,
         };
-        let extension =
-            Extension::register(asked.kind, asked.name, asked.events, at, request.headers.clone());
+        let with_account = application.with_account;
+        let extension = Extension::register(application, at, request.headers.clone());
         let identifier = extension.identifier;
         self.registered.push(extension);
         match scripted {
             Some((status, body)) => Reply::json(status, body).identified(identifier),
-            None => Reply::registered(identifier, &self.configuration, asks_for_account(request)),
+            None => Reply::registered(identifier, &self.configuration, with_account),
         }
     }
 
-    /// What a register asks for, or why it is refused. Nothing changes before all is checked, so a
-    /// refused register can be followed by one that asks for less.
-    fn asked(&mut self, request: &Request) -> Result<Asked, Reply> {
-        let name = match request.header("Lambda-Extension-Name") {
-            None | Some("") => {
-                return Err(Reply::refusal(
-                    "Extension.InvalidExtensionName",
-                    "Empty extension name",
-                ));
-            }
-            Some(name) => name.to_owned(),
-        };
-        let events = asked_events(&request.body)
-            .map_err(|message| Reply::refusal("InvalidRequestFormat", &message))?;
-        let kind = self.kind_of(&name);
-        let events = events
-            .iter()
-            .map(|event| self.admitted(kind, event))
-            .collect::<Result<_, _>>()
-            .map_err(|message| Reply::refusal("Extension.InvalidEventType", &message))?;
+    /// Nothing changes before all is checked, so a refused register can be followed by one that
+    /// asks for less.
+    fn admit(&mut self, application: &Application) -> Result<(), Reply> {
+        let name = &application.name;
         let known = self.registered.iter().position(|it| it.name() == name);
-        if let (Kind::External, Some(index)) = (kind, known) {
-            return Err(self.refuse_transition(index, "Registered", &name));
+        if let (Kind::External, Some(index)) = (application.kind, known) {
+            return Err(self.refuse_transition(index, "Registered", name));
         }
         if !self.registration_is_open {
             let message = "Extension registration closed already";
@@ -201,30 +183,7 @@ impl ExtensionsApi {
             let message = format!("Extension limit ({EXTENSIONS_MAX}) reached");
             return Err(Reply::refusal("Extension.TooManyExtensions", &message));
         }
-        Ok(Asked { kind, name, events })
-    }
-
-    fn kind_of(&self, name: &str) -> Kind {
-        match &self.externals {
-            Externals::Named(names) if !names.iter().any(|it| it == name) => Kind::Internal,
-            _ => Kind::External,
-        }
-    }
-
-    /// The event of this name, or why it can't be asked for.
-    fn admitted(&self, kind: Kind, event: &str) -> Result<EventType, String> {
-        let managed = self.configuration.initialization.is_managed_instances();
-        match (kind, managed, EventType::of(event)) {
-            (Kind::External, _, Some(shutdown @ EventType::Shutdown)) => Ok(shutdown),
-            (_, false, Some(invoke @ EventType::Invoke)) => Ok(invoke),
-            (Kind::Internal, true, _) => {
-                Err("No events allowed for internal extensions".to_owned())
-            }
-            (Kind::Internal, false, Some(EventType::Shutdown)) => {
-                Err(format!("{event}: ShutdownEventNotSupportedForInternalExtension"))
-            }
-            _ => Err(format!("{event}: ErrorInvalidEventType")),
-        }
+        Ok(())
     }
 
     fn next(&mut self, request: &Request, arrival: &Arrival) -> Option<Reply> {
@@ -280,36 +239,6 @@ impl ExtensionsApi {
         }
         Reply::refusal("Extension.InvalidExtensionState", &message)
     }
-}
-
-struct Asked {
-    kind: Kind,
-    name: String,
-    events: Vec<EventType>,
-}
-
-fn asked_events(body: &[u8]) -> Result<Vec<String>, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body {
-        events: Option<Vec<String>>,
-        configuration_keys: Option<Vec<String>>,
-    }
-    if body.is_empty() {
-        return Err("unexpected end of JSON input".to_owned());
-    }
-    let asked: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if asked.configuration_keys.is_some_and(|keys| !keys.is_empty()) {
-        return Err(
-            "configurationKeys are deprecated; use environment variables instead".to_owned()
-        );
-    }
-    Ok(asked.events.unwrap_or_default())
-}
-
-fn asks_for_account(request: &Request) -> bool {
-    let features = request.header("Lambda-Extension-Accept-Feature").unwrap_or_default();
-    features.split(',').any(|feature| feature.trim() == "accountId")
 }
 
 fn identifier(request: &Request) -> Option<Uuid> {

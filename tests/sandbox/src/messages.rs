@@ -1,13 +1,17 @@
 //! HTTP/1.1 messages read from a byte stream. Framing only: what a message says is the test's
 //! business, and nothing is refused that could be read.
 
+mod head;
+
 use std::io::{self, Read};
 
-use crate::http::{Headers, Request, Response, header, is_bodiless};
+use crate::http::{Request, Response, is_bodiless};
+use head::{Framing, Parsed, broken, parse_response};
+
+pub use head::parse_request;
 
 /// Above the limits of AWS's daemon and of common servers; a larger head is a runaway.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-const HEADERS_MAX: usize = 100;
 /// More than any body a test sends; a length above it is a mistake of the sender.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -156,67 +160,6 @@ impl<S: Read> Messages<S> {
 
 fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof)
-}
-
-enum Framing {
-    Length(usize),
-    Chunked,
-    Unsaid,
-}
-
-impl Framing {
-    fn of(headers: &[(String, String)]) -> io::Result<Self> {
-        let length = header(headers, "Content-Length");
-        let chunked = header(headers, "Transfer-Encoding");
-        match (length, chunked) {
-            (None, None) => Ok(Self::Unsaid),
-            (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => Ok(Self::Chunked),
-            (Some(length), None) => match length.parse() {
-                Ok(length) => Ok(Self::Length(length)),
-                Err(_) => Err(broken(format!("Content-Length: {length}"))),
-            },
-            framing => Err(broken(format!("Content-Length and Transfer-Encoding {framing:?}"))),
-        }
-    }
-}
-
-/// Nothing while the head is incomplete, else its length and what it says.
-pub type Parsed<H> = io::Result<Option<(usize, H)>>;
-
-pub fn parse_request(bytes: &[u8]) -> Parsed<(String, String, Headers)> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = request.parse(bytes).map_err(|e| bad(bytes, e))?
-    else {
-        return Ok(None);
-    };
-    let method = request.method.unwrap_or_default().to_owned();
-    let target = request.path.unwrap_or_default().to_owned();
-    Ok(Some((length, (method, target, owned(request.headers)))))
-}
-
-fn parse_response(bytes: &[u8]) -> Parsed<(u16, Headers)> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = response.parse(bytes).map_err(|e| bad(bytes, e))?
-    else {
-        return Ok(None);
-    };
-    Ok(Some((length, (response.code.unwrap_or_default(), owned(response.headers)))))
-}
-
-fn owned(headers: &[httparse::Header<'_>]) -> Headers {
-    let text = |value| String::from_utf8_lossy(value).into_owned();
-    headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect()
-}
-
-fn bad(bytes: &[u8], error: httparse::Error) -> io::Error {
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
-    broken(format!("not HTTP ({error}): {start:?}"))
-}
-
-fn broken(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 #[cfg(test)]

@@ -2,20 +2,23 @@
 //! (AWS docs "Using the Lambda runtime API for custom runtimes"; texts and order of the checks from
 //! the emulator's `internal/lambda/rapi`).
 
+mod outcome;
+mod state;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::arrival::Arrival;
 use crate::configuration::{Configuration, Initialization};
-use crate::failure::ErrorBody;
 use crate::http::Request;
 use crate::reply::Reply;
 use crate::runtime_event::RuntimeEvent;
 use crate::wire::Wire;
+use outcome::{PAYLOAD_BYTES_MAX, too_large};
+use state::State;
 
-/// 6 MiB and 100 bytes (AWS docs "Lambda quotas"; the emulator's `interop.MaxPayloadSize`).
-const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+pub use outcome::Outcome;
 
 pub struct RuntimeApi {
     configuration: Arc<Configuration>,
@@ -30,33 +33,9 @@ pub struct RuntimeApi {
     init_error: Option<Outcome>,
 }
 
-/// Where the one runtime of an on-demand environment stands. With several invocations at once each
-/// of its workers has a state of its own, and the platform keeps none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Started,
-    RestoreReady,
-    Restoring,
-    Ready,
-    Running,
-    /// Its response has begun.
-    Responding,
-    ResponseSent,
-    InitError,
-}
-
 struct HandedOut {
     event: RuntimeEvent,
     outcome: Option<Outcome>,
-}
-
-/// What the runtime posted.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    pub payload: Vec<u8>,
-    /// The type of the error, when that is what it posted.
-    pub error_type: Option<String>,
-    pub at: Instant,
 }
 
 /// Calls that were answered late: their number and the status.
@@ -178,7 +157,7 @@ impl RuntimeApi {
         if !self.is_concurrent() {
             match self.state {
                 State::Responding | State::InitError => {
-                    return Some(self.refuse_transition("Ready"));
+                    return Some(self.state.refuse("Ready"));
                 }
                 State::Running => {
                     let handed_out = self.handed_out.last()?;
@@ -195,7 +174,7 @@ impl RuntimeApi {
 
     fn restore_next(&mut self, arrival: &Arrival) -> Result<(), Reply> {
         if self.state != State::Started {
-            return Err(self.refuse_transition("RestoreReady"));
+            return Err(self.state.refuse("RestoreReady"));
         }
         self.restore_poll = Some(arrival.clone());
         self.nexts += 1;
@@ -232,7 +211,7 @@ impl RuntimeApi {
 
     fn init_error(&mut self, request: &Request, at: Instant) -> Result<Reply, Reply> {
         if !matches!(self.state, State::Started | State::Restoring) {
-            return Err(self.refuse_transition("InitError"));
+            return Err(self.state.refuse("InitError"));
         }
         self.state = State::InitError;
         self.init_error = Some(Outcome::reported(request, at));
@@ -246,7 +225,7 @@ impl RuntimeApi {
             index.ok_or_else(|| Reply::error(400, "InvalidRequestID", "Invalid request ID"))?;
         match self.handed_out[index].outcome {
             None => Ok(index),
-            Some(_) => Err(self.refuse_transition(to)),
+            Some(_) => Err(self.state.refuse(to)),
         }
     }
 
@@ -261,52 +240,5 @@ impl RuntimeApi {
 
     fn is_concurrent(&self) -> bool {
         self.configuration.initialization.is_managed_instances()
-    }
-
-    fn refuse_transition(&self, to: &str) -> Reply {
-        let from = self.state.name();
-        let message = format!(
-            "State transition from {from} to {to} failed for runtime. \
-             Error: State transition is not allowed"
-        );
-        Reply::refusal("InvalidStateTransition", &message)
-    }
-}
-
-impl Outcome {
-    fn error(error_type: &str, payload: Vec<u8>, at: Instant) -> Self {
-        Self { payload, error_type: Some(error_type.to_owned()), at }
-    }
-
-    fn reported(request: &Request, at: Instant) -> Self {
-        let given = request.header("Lambda-Runtime-Function-Error-Type").unwrap_or_default();
-        let known = given.starts_with("Runtime.") || given.starts_with("Function.");
-        let error_type = if known { given } else { "Function.Unknown" };
-        Self::error(error_type, request.body.clone(), at)
-    }
-}
-
-fn too_large(at: Instant) -> (Outcome, Reply) {
-    let error_type = "Function.ResponseSizeTooLarge";
-    let message = format!(
-        "Response payload size exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes)."
-    );
-    let body = ErrorBody { error_type, error_message: &message }.rendered();
-    let told = format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes).");
-    (Outcome::error(error_type, body, at), Reply::error(413, "RequestEntityTooLarge", &told))
-}
-
-impl State {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Started => "Started",
-            Self::RestoreReady => "RestoreReady",
-            Self::Restoring => "Restoring",
-            Self::Ready => "Ready",
-            Self::Running => "Running",
-            Self::Responding => "InvocationResponse",
-            Self::ResponseSent => "RuntimeResponseSentState",
-            Self::InitError => "InitError",
-        }
     }
 }
