@@ -240,7 +240,8 @@ class PollsTwice(Extension):
     def next(self):
         second = http.client.HTTPConnection(self.api.host, self.api.port)
         path = "/2020-01-01/extension/event/next"
-        threading.Timer(0.05, second.request, ("GET", path, None, self.identity)).start()
+        # Soon: 30 invocations take no longer than 30 ms.
+        threading.Timer(0.001, second.request, ("GET", path, None, self.identity)).start()
         return super().next()
 
 
