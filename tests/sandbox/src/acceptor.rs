@@ -3,10 +3,11 @@
 use std::io;
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::SockRef;
 
@@ -15,6 +16,9 @@ use crate::watch::Watch;
 /// How long to wait for a descriptor or memory that somebody gives back; connections wait in the
 /// kernel's queue meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often it is looked whether a connection was served to its end, which nobody tells.
+const LOOKS_EVERY: Duration = Duration::from_millis(1);
 
 /// Clones are the same acceptor.
 #[derive(Clone)]
@@ -89,6 +93,19 @@ impl Acceptor {
         Ok(None)
     }
 
+    /// Waits until all connections that their clients have ended are served to their end: then
+    /// nothing is left unread of what a process has sent that is gone. False when the time is over.
+    pub fn hear_out(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while !self.table.read(Table::is_heard_out) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            self.table.wait(LOOKS_EVERY, |_| None::<()>);
+        }
+        true
+    }
+
     /// Ends all connections that there are, those in the kernel's queue included, and says with
     /// which number later ones begin.
     pub fn cut_off(&self) -> usize {
@@ -139,6 +156,12 @@ impl Table {
         }
     }
 
+    fn is_heard_out(&self) -> bool {
+        let mut served = self.accepted.iter().filter_map(Weak::upgrade);
+        self.socket.as_ref().is_none_or(|queue| !shows(queue, PollFlags::IN))
+            && !served.any(|stream| shows(&stream, PollFlags::RDHUP))
+    }
+
     /// As accept(2) tells errors of the socket from those of a connection.
     fn head_of_queue(&self) -> Taken {
         let Some(socket) = &self.socket else { return Taken::Nothing };
@@ -167,6 +190,12 @@ impl Table {
     }
 }
 
+/// Whether this is so now, or the socket is broken.
+fn shows(socket: &impl AsFd, what: PollFlags) -> bool {
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(socket, what)], Some(&NOW)).is_ok_and(|count| count > 0)
+}
+
 /// As the kernel does with what waits in the queue of a socket that closes.
 fn reset(stream: &TcpStream) {
     // Fails if the client has gone.
@@ -193,6 +222,22 @@ mod tests {
             Ok(count) => count == 0,
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
         }
+    }
+
+    #[test]
+    fn who_is_gone_is_heard_out_once_its_connection_was_served() {
+        const A_MOMENT: Duration = Duration::from_millis(20);
+        let socket = Arc::new(TcpListener::bind(ANY_PORT).unwrap());
+        let acceptor = Acceptor::on(&socket);
+        let connect = || TcpStream::connect(acceptor.address()).unwrap();
+        drop(connect());
+        assert!(!acceptor.hear_out(A_MOMENT), "in the queue");
+        let gone = acceptor.next().unwrap().unwrap();
+        let _client = connect();
+        let _served = acceptor.next().unwrap().unwrap();
+        assert!(!acceptor.hear_out(A_MOMENT), "not served");
+        drop(gone);
+        assert!(acceptor.hear_out(A_MOMENT));
     }
 
     #[test]

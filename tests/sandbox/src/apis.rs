@@ -190,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::acceptor::Acceptor;
+    use crate::event_type::EventType;
     use crate::listener::ANY_PORT;
 
     fn apis() -> Apis {
@@ -214,7 +215,7 @@ mod tests {
             method: method.to_owned(),
             target: format!("/2020-01-01/extension/{path}"),
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            body: b"{}".to_vec(),
+            body: br#"{"events":["SHUTDOWN"]}"#.to_vec(),
         }
     }
 
@@ -231,6 +232,22 @@ mod tests {
         apis.broken(&old, &io::ErrorKind::UnexpectedEof.into());
         assert!(apis.calls().is_empty() && apis.extensions.registered().is_empty());
         assert!(apis.extensions.violations().is_empty());
+    }
+
+    #[test]
+    fn a_next_after_shutdown_is_a_violation_even_when_it_is_read_after_the_end_of_the_process() {
+        let (mut apis, acceptor) = (apis(), acceptor());
+        let (_client, connection) = connect(&acceptor);
+        apis.call(register(), Instant::now(), &connection);
+        let identifier = apis.extensions.registered()[0].identifier.to_string();
+        let next = request("GET", "event/next", "Lambda-Extension-Identifier", &identifier);
+        apis.call(next.clone(), Instant::now(), &connection);
+        let extension = &mut apis.extensions.registered_mut()[0];
+        extension.hand_out(EventType::Shutdown, Reply::empty).unwrap();
+        extension.exited();
+        apis.call(next, Instant::now(), &connection);
+        let violation = "GET /2020-01-01/extension/event/next after SHUTDOWN";
+        assert_eq!(apis.extensions.violations(), [violation]);
     }
 
     #[test]

@@ -159,9 +159,12 @@ impl Extension {
         true
     }
 
-    /// Its process has ended or is about to be killed: nothing it leaves undone is its fault.
+    /// Its process has ended or is about to be killed: nothing it leaves undone is its fault. After
+    /// SHUTDOWN it has nothing more to ask, alive or not.
     pub fn exited(&mut self) {
-        self.state = State::Exited;
+        if !matches!(self.state, State::ShutDown) {
+            self.state = State::Exited;
+        }
     }
 
     /// The first report counts.

@@ -17,6 +17,10 @@ use crate::timeline::{Event, Role, as_ms};
 /// How long a killed process may take to be gone, which is the kernel's business.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long what they have sent may take to be read once they are gone; it is there already. What is
+/// left then is forgotten.
+const HEARD_OUT_WITHIN: Duration = Duration::from_secs(1);
+
 /// How the processes of an environment ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct ShutdownReport {
@@ -79,6 +83,7 @@ impl Phases {
         let processes = self.reap(&generation, fates);
         // What they left behind is killed, so that nobody of before makes a call any more.
         drop(generation);
+        self.ground.acceptor.hear_out(HEARD_OUT_WITHIN);
         // Here and not at the next init, whose first calls may come before its thread has a turn.
         // Under the lock of the APIs, so that each connection is of before or of after it.
         self.ground.apis.update(|apis| apis.reset(self.ground.acceptor.cut_off()));
