@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::arrival::Arrival;
-use crate::call::{Call, Registration};
+use crate::call::Call;
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::extension::Extension;
@@ -74,8 +74,8 @@ impl Apis {
         let registered = self.extensions.registered().len();
         let reply = self.route(&request, &arrival).map(|reply| reply.over(self.wire));
         for extension in &self.extensions.registered()[registered..] {
-            let Registration { name, events, .. } = extension.registration.clone();
-            self.timeline.add(Event::Registered { extension: name, events });
+            let events = extension.registration.events.clone();
+            self.timeline.add(Event::Registered { extension: extension.name().to_owned(), events });
         }
         self.tell_polls(&before);
         let status = reply.as_ref().map(|reply| reply.status);

@@ -49,7 +49,8 @@ pub enum Runtime {
     Function(Arc<dyn Fn() -> Function + Send + Sync>),
     /// A program that speaks the Runtime API, started in this directory.
     Command { program: PathBuf, arguments: Vec<OsString>, directory: Option<PathBuf> },
-    /// Whoever connects; the test does what a runtime would.
+    /// Whoever connects; the test does what a runtime would. A reset ends its connections, as it
+    /// ends processes.
     Outside,
 }
 
