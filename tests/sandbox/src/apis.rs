@@ -79,7 +79,7 @@ impl Apis {
         }
         self.tell_polls(&before);
         let status = reply.as_ref().map(|reply| reply.status);
-        self.calls.push(Call::new(request, at, from.number(), status));
+        self.calls.push(Call::new(request, at, from.number, status));
         let answered = self.runtime.dispatch();
         self.mark(&answered);
         reply.is_none_or(|reply| {
@@ -92,7 +92,7 @@ impl Apis {
     /// What came on a connection is no request, or half of one.
     pub fn broken(&mut self, connection: &Connection, error: &io::Error) {
         if !self.is_past(connection) {
-            self.extensions.violate(format!("connection {}: {error}", connection.number()));
+            self.extensions.violate(format!("connection {}: {error}", connection.number));
         }
     }
 
@@ -122,7 +122,7 @@ impl Apis {
     }
 
     fn is_past(&self, connection: &Connection) -> bool {
-        connection.number() < self.past
+        connection.number < self.past
     }
 
     /// How often the runtime, and each extension, has asked for an event.

@@ -19,7 +19,9 @@ const UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Clones are the same connection; the socket closes when the last one is gone, and all is sent.
 #[derive(Clone)]
 pub struct Connection {
-    accepted: Accepted,
+    /// Counts from 0, in the order of acceptance.
+    pub number: usize,
+    stream: Arc<TcpStream>,
     unsent: Arc<Mutex<Unsent>>,
 }
 
@@ -41,16 +43,12 @@ struct Unsent {
 
 impl Connection {
     pub fn of(accepted: Accepted) -> Self {
-        Self { accepted, unsent: Arc::default() }
-    }
-
-    /// Counts from 0, in the order of acceptance.
-    pub fn number(&self) -> usize {
-        self.accepted.number
+        let Accepted { stream, number } = accepted;
+        Self { number, stream, unsent: Arc::default() }
     }
 
     pub fn stream(&self) -> &TcpStream {
-        &self.accepted.stream
+        &self.stream
     }
 
     /// Sends what the socket takes at once, which is nearly always all, and leaves the rest to a
@@ -67,10 +65,10 @@ impl Connection {
             unsent.has_writer = true;
             let writing = self.clone();
             let writer = thread::Builder::new()
-                .name(format!("answers {}", self.number()))
+                .name(format!("answers {}", self.number))
                 .spawn(move || writing.write_unsent());
             if let Err(error) = writer {
-                eprintln!("sandbox: connection {} is cut off: {error}", self.number());
+                eprintln!("sandbox: connection {} is cut off: {error}", self.number);
                 self.cut_off();
             }
         }
@@ -83,7 +81,7 @@ impl Connection {
             // Too many writes for who holds the lock.
             bytewise @ Outgoing::Bytewise(_) => return Some(bytewise),
         };
-        match send(self.stream(), &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match send(&self.stream, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) if sent == bytes.len() => None,
             Ok(sent) => Some(Outgoing::Whole(bytes[sent..].to_vec())),
             Err(Errno::AGAIN | Errno::INTR) => Some(Outgoing::Whole(bytes)),
@@ -93,7 +91,7 @@ impl Connection {
 
     fn write_unsent(&self) {
         while let Some(outgoing) = self.next_unsent() {
-            if outgoing.write(self.stream()).is_err() {
+            if outgoing.write(&self.stream).is_err() {
                 // There is nobody to send the others to either: they fail one by one.
                 self.cut_off();
             }
@@ -110,7 +108,7 @@ impl Connection {
 
     /// Ends what reads, and what writes; fails if the client has done so.
     fn cut_off(&self) {
-        let _ = self.stream().shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn unsent(&self) -> MutexGuard<'_, Unsent> {

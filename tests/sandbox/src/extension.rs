@@ -115,7 +115,7 @@ impl Extension {
     /// Its connection was closed; true if a next waited there.
     pub fn hang_up(&mut self, connection: usize) -> bool {
         match &mut self.state {
-            State::Ready(poll) => poll.take_if(|poll| poll.from.number() == connection).is_some(),
+            State::Ready(poll) => poll.take_if(|poll| poll.from.number == connection).is_some(),
             _ => false,
         }
     }

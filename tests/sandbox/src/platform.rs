@@ -222,5 +222,5 @@ fn serve(connection: &Connection, apis: &Watch<Apis>) {
             }
         }
     }
-    apis.update(|apis| apis.hang_up(connection.number()));
+    apis.update(|apis| apis.hang_up(connection.number));
 }

@@ -82,8 +82,8 @@ impl RuntimeApi {
     }
 
     pub fn hang_up(&mut self, connection: usize) {
-        self.polls.retain(|poll| poll.from.number() != connection);
-        self.restore_poll.take_if(|poll| poll.from.number() == connection);
+        self.polls.retain(|poll| poll.from.number != connection);
+        self.restore_poll.take_if(|poll| poll.from.number == connection);
     }
 
     /// How often it has asked for an event, or to be restored.
