@@ -26,11 +26,14 @@ impl Phases {
         };
         let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
         self.failed_init = self.init(phase, deadline).err();
-        if self.failed_init.is_none() && freezes {
-            self.ground.freeze();
+        match &self.failed_init {
+            None if freezes => self.ground.freeze(),
+            None => {}
+            Some(failure) => drop(self.shut_down(failure.shutdown_reason())),
         }
     }
 
+    /// One that failed is still to be shut down: who waits for it is told first.
     pub(super) fn init(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
         self.generations += 1;
@@ -48,9 +51,8 @@ impl Phases {
         let duration = started.elapsed();
         let standings = self.standings(&initialised);
         self.ground.chronicle.init_ended(phase, &initialised, duration, standings);
-        match &initialised {
-            Ok(()) => self.unbilled_init = duration,
-            Err(failure) => drop(self.shut_down(failure.shutdown_reason())),
+        if initialised.is_ok() {
+            self.unbilled_init = duration;
         }
         initialised
     }
