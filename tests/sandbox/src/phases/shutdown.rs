@@ -9,6 +9,7 @@ use super::Phases;
 use crate::apis::Apis;
 use crate::extension::{Extension, Kind, Obstacle};
 use crate::generation::Generation;
+use crate::limits::ShutdownBudget;
 use crate::process::Process;
 use crate::reply::Reply;
 use crate::timeline::{Event, Role, as_ms};
@@ -67,11 +68,10 @@ impl Phases {
         };
         self.ground.chronicle.add(Event::ShutdownStarted { reason: reason.to_owned() });
         let budget = self.budget();
-        let deadline = started + budget;
-        let mut fates = vec![self.end_runtime(&generation, started, budget)];
+        let (deadline, share) = (started + budget.whole, started + budget.runtime);
+        let mut fates = vec![self.end_runtime(&generation, share)];
         generation.stop_function();
         // A subscriber that takes nothing any more must not eat the others' time.
-        let share = started + self.ground.setup.limits.runtime_shutdown.min(budget);
         let left = share.saturating_duration_since(Instant::now());
         self.ground.chronicle.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
@@ -95,35 +95,26 @@ impl Phases {
         }
     }
 
-    fn budget(&self) -> Duration {
-        let limits = &self.ground.setup.limits;
-        let has = |kind| {
-            self.ground
-                .apis
-                .read(|apis| apis.extensions.registered().iter().any(|it| it.kind == kind))
-        };
-        if has(Kind::External) {
-            limits.shutdown
-        } else if has(Kind::Internal) {
-            limits.internal_shutdown
-        } else {
-            Duration::ZERO
-        }
+    fn budget(&self) -> ShutdownBudget {
+        let kinds: Vec<Kind> = self
+            .ground
+            .apis
+            .read(|apis| apis.extensions.registered().iter().map(|it| it.kind).collect());
+        self.ground.setup.limits.of_shutdown(&kinds)
     }
 
-    /// With no extension registered it is killed at once, and learns of nothing.
-    fn end_runtime(&self, generation: &Generation, started: Instant, budget: Duration) -> Fate {
+    /// One that has no time for it is killed at once, and learns of nothing.
+    fn end_runtime(&self, generation: &Generation, deadline: Instant) -> Fate {
         let mut fate = Fate { role: Role::Runtime, told: false, killed: false };
         let Some(process) = generation.process(&Role::Runtime) else { return fate };
         let gone = |apis: &mut Apis| has_exited(apis, generation, &Role::Runtime).then_some(());
         if self.ground.apis.wait(Duration::ZERO, gone).is_some() {
             return fate;
         }
-        if !budget.is_zero() {
+        if deadline > Instant::now() {
             process.terminate();
             fate.told = true;
             self.ground.chronicle.add(Event::Terminated { process: Role::Runtime });
-            let deadline = started + self.ground.setup.limits.runtime_shutdown.min(budget);
             let left = deadline.saturating_duration_since(Instant::now());
             if self.ground.apis.wait(left, gone).is_some() {
                 return fate;
