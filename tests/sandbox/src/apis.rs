@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::arrival::Arrival;
 use crate::call::Call;
 use crate::configuration::Configuration;
 use crate::extension::Extension;
@@ -61,9 +62,10 @@ impl Apis {
     /// Takes a call and writes its answer, but for a next, which is answered later. False when the
     /// connection ends with it.
     pub fn call(&mut self, request: Request, at: Instant, from: &Accepted) -> bool {
+        let arrival = Arrival { call: self.calls.len(), at, from: from.clone() };
         let before = self.polls();
         let registered = self.extensions.registered().len();
-        let reply = self.route(&request, at, from).map(|reply| reply.over(self.wire));
+        let reply = self.route(&request, &arrival).map(|reply| reply.over(self.wire));
         for extension in &self.extensions.registered()[registered..] {
             let (extension, events) = extension.described();
             self.timeline.add(Event::Registered { extension, events });
@@ -127,17 +129,16 @@ impl Apis {
         }
     }
 
-    fn route(&mut self, request: &Request, at: Instant, from: &Accepted) -> Option<Reply> {
+    fn route(&mut self, request: &Request, arrival: &Arrival) -> Option<Reply> {
         if request.header("Host").is_none() {
             return Some(Reply::bad_request("missing required Host header"));
         }
-        let call = (self.calls.len(), at, from);
         let target = request.target.as_str();
         if let Some(path) = target.strip_prefix("/2020-01-01/extension") {
-            return self.extensions.call(request, path, call);
+            return self.extensions.call(request, path, arrival);
         }
         if let Some(path) = target.strip_prefix("/2018-06-01") {
-            return self.runtime.call(request, path, call);
+            return self.runtime.call(request, path, arrival);
         }
         Some(match (request.method.as_str(), target) {
             ("PUT", "/2022-07-01/telemetry") => self.subscribe(request),

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use crate::arrival::Arrival;
 use crate::call::Registration;
 use crate::http::Headers;
-use crate::listener::Accepted;
 use crate::reply::Reply;
 use crate::telemetry::term::{ErrorType, ExtensionState};
 
@@ -30,8 +30,8 @@ pub enum Kind {
 
 pub enum State {
     Registered,
-    /// A next waits for an event: the call's number, and where to answer unless it was abandoned.
-    Ready(usize, Option<Accepted>),
+    /// A next waits for an event, unless it was abandoned.
+    Ready(Option<Arrival>),
     /// Has an event, or a scripted answer.
     Running,
     ShutDown,
@@ -94,15 +94,23 @@ impl Extension {
     }
 
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready(_, Some(_)))
+        self.ready_since().is_some()
+    }
+
+    /// When the next had arrived that waits for an event.
+    pub fn ready_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ready(poll) => poll.as_ref().map(|poll| poll.at),
+            _ => None,
+        }
     }
 
     /// A next has come; false if this state allows none.
-    pub fn poll(&mut self, call: usize, from: &Accepted) -> bool {
+    pub fn poll(&mut self, poll: &Arrival) -> bool {
         let allowed = matches!(self.state, State::Registered | State::Running);
         if allowed {
             self.nexts += 1;
-            self.state = State::Ready(call, Some(from.clone()));
+            self.state = State::Ready(Some(poll.clone()));
         }
         allowed
     }
@@ -115,7 +123,7 @@ impl Extension {
     /// Its connection was closed; true if a next waited there.
     pub fn hang_up(&mut self, connection: usize) -> bool {
         match &mut self.state {
-            State::Ready(_, poll) => poll.take_if(|poll| poll.number == connection).is_some(),
+            State::Ready(poll) => poll.take_if(|poll| poll.from.number == connection).is_some(),
             _ => false,
         }
     }
@@ -127,17 +135,14 @@ impl Extension {
         event: &str,
         reply: impl FnOnce() -> Reply,
     ) -> Result<(usize, u16), Obstacle> {
-        let State::Ready(call, poll) = &self.state else { return Err(self.obstacle()) };
+        let State::Ready(poll) = &self.state else { return Err(self.obstacle()) };
         let Some(poll) = poll else { return Err(Obstacle::Fatal("the next was abandoned".into())) };
         if !self.wants(event) {
             return Err(Obstacle::Fatal(format!("the extension never asked for {event}")));
         }
-        let (call, reply) = (*call, reply());
-        let status = reply.status;
-        // A write that fails is seen by the thread that reads the connection.
-        let _ = reply.write(&poll.stream);
+        let answered = poll.answer(reply());
         self.state = if event == "SHUTDOWN" { State::ShutDown } else { State::Running };
-        Ok((call, status))
+        Ok(answered)
     }
 
     /// It reports that its init failed; false if this state allows no such report.

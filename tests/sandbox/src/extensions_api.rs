@@ -9,10 +9,10 @@ use std::time::Instant;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::arrival::Arrival;
 use crate::configuration::Configuration;
 use crate::extension::{Extension, Kind, State};
 use crate::http::Request;
-use crate::listener::Accepted;
 use crate::reply::Reply;
 use crate::script::PlatformScript;
 
@@ -51,19 +51,14 @@ impl ExtensionsApi {
         }
     }
 
-    /// Answers the call of this number, but for a next, which is answered with an event later.
-    pub fn call(
-        &mut self,
-        request: &Request,
-        path: &str,
-        (number, at, from): (usize, Instant, &Accepted),
-    ) -> Option<Reply> {
+    /// Answers the call, but for a next, which is answered with an event later.
+    pub fn call(&mut self, request: &Request, path: &str, arrival: &Arrival) -> Option<Reply> {
         if self.caller(request).is_some_and(|it| matches!(it.state(), State::ShutDown)) {
             self.violate(format!("{} {} after SHUTDOWN", request.method, request.target));
         }
         Some(match (request.method.as_str(), path) {
-            ("POST", "/register") => self.register(request, at),
-            ("GET", "/event/next") => return self.next(request, number, from),
+            ("POST", "/register") => self.register(request, arrival.at),
+            ("GET", "/event/next") => return self.next(request, arrival),
             ("POST", "/init/error") => {
                 self.error(request, "InitError", Extension::init_error).unwrap_or_else(identity)
             }
@@ -224,7 +219,7 @@ impl ExtensionsApi {
         }
     }
 
-    fn next(&mut self, request: &Request, number: usize, from: &Accepted) -> Option<Reply> {
+    fn next(&mut self, request: &Request, arrival: &Arrival) -> Option<Reply> {
         let index = match self.identify(request) {
             Ok(index) => index,
             Err(refusal) => return Some(refusal),
@@ -234,7 +229,7 @@ impl ExtensionsApi {
         if matches!(extension.state(), State::ShutDown) {
             return None;
         }
-        if !extension.poll(number, from) {
+        if !extension.poll(arrival) {
             let identifier = extension.identifier.to_string();
             return Some(self.refuse_transition(index, "Ready", &identifier));
         }

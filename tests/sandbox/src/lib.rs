@@ -5,6 +5,7 @@
 pub mod agent;
 mod answer;
 mod apis;
+mod arrival;
 mod cage;
 mod call;
 mod chronicle;

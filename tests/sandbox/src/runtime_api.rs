@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::arrival::Arrival;
 use crate::configuration::{Configuration, Initialization};
 use crate::failure::ErrorBody;
 use crate::http::Request;
-use crate::listener::Accepted;
 use crate::reply::Reply;
 use crate::runtime_event::RuntimeEvent;
 use crate::wire::Wire;
@@ -22,9 +22,9 @@ pub struct RuntimeApi {
     wire: Wire,
     state: State,
     nexts: usize,
-    /// Nexts that wait for an event: the calls' numbers, and where to answer.
-    polls: VecDeque<(usize, Accepted)>,
-    restore_poll: Option<(usize, Accepted)>,
+    /// Nexts that wait for an event, in the order of arrival.
+    polls: VecDeque<Arrival>,
+    restore_poll: Option<Arrival>,
     queued: VecDeque<RuntimeEvent>,
     handed_out: Vec<HandedOut>,
     init_error: Option<Outcome>,
@@ -77,24 +77,19 @@ impl RuntimeApi {
         }
     }
 
-    /// Answers the call of this number, but for a next, which is answered with an event later.
-    pub fn call(
-        &mut self,
-        request: &Request,
-        path: &str,
-        (number, at, from): (usize, Instant, &Accepted),
-    ) -> Option<Reply> {
+    /// Answers the call, but for a next, which is answered with an event later.
+    pub fn call(&mut self, request: &Request, path: &str, arrival: &Arrival) -> Option<Reply> {
         if path.starts_with("/runtime/restore/") && !self.is_from_snapshot() {
             return Some(Reply::not_found());
         }
         let about = path.strip_prefix("/runtime/invocation/").and_then(|it| it.split_once('/'));
         let reply = match (request.method.as_str(), path, about) {
-            ("GET", "/runtime/invocation/next", _) => return self.next(number, from),
-            ("GET", "/runtime/restore/next", _) => return self.restore_next(number, from).err(),
-            ("POST", _, Some((id, "response"))) => self.response(request, id, at),
-            ("POST", _, Some((id, "error"))) => self.error(request, id, at),
+            ("GET", "/runtime/invocation/next", _) => return self.next(arrival),
+            ("GET", "/runtime/restore/next", _) => return self.restore_next(arrival).err(),
+            ("POST", _, Some((id, "response"))) => self.response(request, id, arrival.at),
+            ("POST", _, Some((id, "error"))) => self.error(request, id, arrival.at),
             ("POST", "/runtime/init/error" | "/runtime/restore/error", _) => {
-                self.init_error(request, at)
+                self.init_error(request, arrival.at)
             }
             ("GET", "/ping", _) => Ok(Reply::text("pong")),
             (_, "/runtime/invocation/next" | "/runtime/restore/next" | "/ping", _) => {
@@ -108,8 +103,8 @@ impl RuntimeApi {
     }
 
     pub fn hang_up(&mut self, connection: usize) {
-        self.polls.retain(|(_, poll)| poll.number != connection);
-        self.restore_poll.take_if(|(_, poll)| poll.number == connection);
+        self.polls.retain(|poll| poll.from.number != connection);
+        self.restore_poll.take_if(|poll| poll.from.number == connection);
     }
 
     /// How often it has asked for an event, or to be restored.
@@ -119,7 +114,12 @@ impl RuntimeApi {
 
     /// Whether the runtime waits for an event.
     pub fn is_ready(&self) -> bool {
-        !self.polls.is_empty()
+        self.ready_since().is_some()
+    }
+
+    /// When the first next had arrived that waits for an event.
+    pub fn ready_since(&self) -> Option<Instant> {
+        self.polls.front().map(|poll| poll.at)
     }
 
     /// Whether it waits to be restored from a snapshot.
@@ -129,11 +129,9 @@ impl RuntimeApi {
 
     /// Lets a runtime that waits for it know that it runs in a restored environment.
     pub fn restore(&mut self) -> Answered {
-        let Some((call, poll)) = self.restore_poll.take() else { return Vec::new() };
+        let Some(poll) = self.restore_poll.take() else { return Vec::new() };
         self.state = State::Restoring;
-        // A write that fails is seen by the thread that reads the connection.
-        let _ = Reply::empty().over(self.wire).write(&poll.stream);
-        vec![(call, 200)]
+        vec![poll.answer(Reply::empty().over(self.wire))]
     }
 
     /// Hands the event out, now or as soon as the runtime asks for one.
@@ -147,10 +145,9 @@ impl RuntimeApi {
         while !self.polls.is_empty() {
             let Some(event) = self.queued.pop_front() else { break };
             // The poll that came last: one before it may be of a connection that is as good as gone.
-            let Some((call, poll)) = self.polls.pop_back() else { break };
+            let Some(poll) = self.polls.pop_back() else { break };
             let reply = Reply::runtime_event(&self.configuration, &event);
-            // A write that fails is seen by the thread that reads the connection.
-            let _ = reply.over(self.wire).write(&poll.stream);
+            answered.push(poll.answer(reply.over(self.wire)));
             self.state = State::Running;
             if !self.is_concurrent() {
                 self.handed_out.clear();
@@ -158,7 +155,6 @@ impl RuntimeApi {
                 self.polls.clear();
             }
             self.handed_out.push(HandedOut { event, outcome: None });
-            answered.push((call, 200));
         }
         answered
     }
@@ -178,7 +174,7 @@ impl RuntimeApi {
     }
 
     /// A runtime that asks again before it has answered gets the same event again.
-    fn next(&mut self, number: usize, from: &Accepted) -> Option<Reply> {
+    fn next(&mut self, arrival: &Arrival) -> Option<Reply> {
         if !self.is_concurrent() {
             match self.state {
                 State::Responding | State::InitError => {
@@ -191,17 +187,17 @@ impl RuntimeApi {
                 _ => {}
             }
         }
-        self.polls.push_back((number, from.clone()));
+        self.polls.push_back(arrival.clone());
         self.nexts += 1;
         self.state = State::Ready;
         None
     }
 
-    fn restore_next(&mut self, number: usize, from: &Accepted) -> Result<(), Reply> {
+    fn restore_next(&mut self, arrival: &Arrival) -> Result<(), Reply> {
         if self.state != State::Started {
             return Err(self.refuse_transition("RestoreReady"));
         }
-        self.restore_poll = Some((number, from.clone()));
+        self.restore_poll = Some(arrival.clone());
         self.nexts += 1;
         self.state = State::RestoreReady;
         Ok(())
