@@ -31,6 +31,8 @@ pub struct Apis {
     pub heard: usize,
     /// The sandbox is dropped: nothing is waited for any more.
     pub abandoned: bool,
+    /// What is under way ends now, and nothing is begun.
+    pub shutting_down: bool,
     /// Processes that ended, of all generations.
     pub exits: Vec<Exit>,
     wire: Wire,
@@ -54,6 +56,7 @@ impl Apis {
             serving: None,
             heard: 0,
             abandoned: false,
+            shutting_down: false,
             exits: Vec::new(),
             wire,
         }
@@ -95,6 +98,7 @@ impl Apis {
         self.extensions.reset();
         self.runtime.reset();
         self.serving = None;
+        self.shutting_down = false;
     }
 
     /// Notes that calls from before were answered now.

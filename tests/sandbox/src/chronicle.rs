@@ -25,6 +25,15 @@ const UNKNOWN_MEMORY_MB: u32 = 0;
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 
+/// What the report of an invocation tells beside the invocation itself.
+pub struct Usage {
+    /// Of the init or the restore that came before it.
+    pub init: Option<Duration>,
+    pub restore: Option<Duration>,
+    /// Of all processes since the start; none where memory is not limited.
+    pub memory_peak_bytes: Option<u64>,
+}
+
 #[derive(Clone)]
 pub struct Chronicle {
     pub timeline: Timeline,
@@ -207,24 +216,19 @@ impl Chronicle {
         }));
     }
 
-    pub fn invoke_ended(
-        &self,
-        invocation: &Invocation,
-        context: &CallerContext,
-        init: Duration,
-        memory_peak_bytes: Option<u64>,
-    ) {
+    pub fn invoke_ended(&self, invocation: &Invocation, context: &CallerContext, usage: &Usage) {
         let Invocation { request_id, status, duration, billed, .. } = invocation.clone();
         let id = request_id.clone();
         self.add(Event::InvokeEnded { request_id, status: status.clone(), duration, billed });
-        let peak_mb = memory_peak_bytes.and_then(|bytes| u32::try_from(bytes / BYTES_PER_MB).ok());
+        let peak_mb =
+            usage.memory_peak_bytes.and_then(|bytes| u32::try_from(bytes / BYTES_PER_MB).ok());
         let billing = Billing {
             duration,
             billed_duration: billed,
             memory_size_mb: self.configuration.memory_mb,
             max_memory_used_mb: peak_mb.unwrap_or(UNKNOWN_MEMORY_MB),
-            init_duration: Some(init).filter(|init| !init.is_zero()),
-            restore_duration: None,
+            init_duration: usage.init,
+            restore_duration: usage.restore,
         };
         let overhead = invocation.extension_overhead;
         let span = Span {

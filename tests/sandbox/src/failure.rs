@@ -27,6 +27,10 @@ pub enum Failure {
     /// The runtime reported that its init failed.
     Init(Outcome),
     TooManyExtensions,
+    /// No worker of Managed Instances waits for an event.
+    Unavailable,
+    /// Managed Instances were shut down in the middle.
+    ShutDown,
     /// The sandbox was dropped in the middle.
     Abandoned,
 }
@@ -42,6 +46,8 @@ impl Failure {
             Self::Launch { process: Role::Runtime, .. } => "Runtime.InvalidEntrypoint",
             Self::Launch { .. } | Self::TooManyExtensions => "Extension.LaunchError",
             Self::Init(outcome) => outcome.error_type.as_deref().unwrap_or("Runtime.Unknown"),
+            Self::Unavailable => "Runtime.Unavailable",
+            Self::ShutDown => "Client.ExecutionEnvironmentShutDown",
             Self::Abandoned => "Sandbox.Failure",
         };
         name.to_owned()
@@ -66,6 +72,10 @@ impl Failure {
     pub fn payload(&self, request_id: &str) -> Vec<u8> {
         let message = match self {
             Self::Init(outcome) => return outcome.payload.clone(),
+            // The emulator's 400 has no more in it.
+            Self::Unavailable | Self::ShutDown => {
+                return format!(r#"{{"errorType":"{}"}}"#, self.error_type()).into_bytes();
+            }
             Self::InitTimedOut(limit) => {
                 let limit = limit.as_secs_f64();
                 format!("RequestId: {request_id} Error: init timed out after {limit:.2} seconds")

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dropping it kills all processes without a shutdown.
 pub struct Lambda {
-    inbox: Option<Sender<Command>>,
+    inbox: Sender<Command>,
     thread: Option<JoinHandle<()>>,
     platform: Platform,
     ground: Arc<Ground>,
@@ -74,10 +74,10 @@ impl Lambda {
             apis: Arc::clone(platform.apis()),
         });
         let (inbox, orders) = mpsc::channel();
-        let phases = Phases::new(Arc::clone(&ground));
+        let phases = Phases::new(Arc::clone(&ground), inbox.clone());
         let thread =
             thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
-        let lambda = Self { inbox: Some(inbox), thread: Some(thread), platform, ground };
+        let lambda = Self { inbox, thread: Some(thread), platform, ground };
         // Whatever the caller does next, it does in init.
         lambda.wait_for("init", |event| matches!(event, Event::InitStarted { .. }).then_some(()));
         Ok(lambda)
@@ -149,7 +149,7 @@ impl Lambda {
         self.ground.chronicle.timeline.clone()
     }
 
-    /// Waits for something to happen.
+    /// Waits for something to happen, or to have happened; `find` sees each event once.
     pub fn wait_for<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R>) -> R {
         self.ground
             .chronicle
@@ -222,13 +222,13 @@ impl Lambda {
     }
 
     fn order(&self, command: Command) {
-        let inbox = self.inbox.as_ref().expect("the inbox is there until the end");
-        let ordered = inbox.send(command);
+        let ordered = self.inbox.send(command);
         ordered.unwrap_or_else(|_| panic!("the sandbox has ended; {}", self.seen()));
     }
 
     fn end(&mut self) {
-        drop(self.inbox.take());
+        // Fails when it has ended already.
+        let _ = self.inbox.send(Command::Kill);
         if let Some(thread) = self.thread.take() {
             // A panic there has its message in the output already.
             let _ = thread.join();

@@ -25,11 +25,10 @@ impl Phases {
             _ => (Phase::Init, true),
         };
         let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
-        self.failed_init = self.init(phase, deadline).err();
-        match &self.failed_init {
-            None if freezes => self.ground.freeze(),
-            None => {}
-            Some(failure) => drop(self.shut_down(failure.shutdown_reason())),
+        match self.init(phase, deadline) {
+            Ok(()) if freezes => self.ground.freeze(),
+            Ok(()) => {}
+            Err(failure) => self.fail(failure),
         }
     }
 
@@ -38,7 +37,7 @@ impl Phases {
         let started = Instant::now();
         self.generations += 1;
         self.ground.chronicle.init_started(phase);
-        let mut generation = Generation::new(self.generations);
+        let mut generation = Generation::new(self.generations, self.inbox.clone());
         let launched = generation.start_extensions(&self.ground);
         self.generation = Some(generation);
         let limit = deadline.saturating_duration_since(started);

@@ -67,6 +67,7 @@ impl Phases {
             return ShutdownReport { reason, duration: Duration::ZERO, processes: Vec::new() };
         };
         self.ground.chronicle.add(Event::ShutdownStarted { reason: reason.to_owned() });
+        self.abort_invocations();
         let budget = self.budget();
         let (deadline, share) = (started + budget.whole, started + budget.runtime);
         let mut fates = vec![self.end_runtime(&generation, share)];
@@ -86,6 +87,7 @@ impl Phases {
 
     /// Without a phase.
     pub(super) fn kill(&mut self) {
+        self.abort_invocations();
         self.ground.cage.thaw();
         if let Some(mut generation) = self.generation.take() {
             self.ground.apis.update(|apis| {

@@ -6,6 +6,7 @@ mod failures;
 mod freezing;
 mod init;
 mod invocations;
+mod managed;
 mod processes;
 mod puppet;
 mod runtime_calls;
