@@ -10,6 +10,7 @@ mod invoke;
 mod managed;
 mod run;
 mod shutdown;
+mod shutdown_report;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -24,7 +25,7 @@ use crate::invocation::{Invocation, Reply};
 use crate::runtime_event::CallerContext;
 use crate::timeline::Role;
 
-pub use shutdown::{Ended, ShutdownReport};
+pub use shutdown_report::{Ended, ShutdownReport};
 
 pub enum Command {
     Invoke(Order),
