@@ -149,6 +149,7 @@ impl Apis {
             (_, "/2022-07-01/telemetry") => Reply::method_not_allowed("PUT"),
             ("PUT", "/2020-08-15/logs") => self.telemetry.subscribe_logs(),
             ("GET", "/2021-04-23/credentials") => Reply::credentials(),
+            ("GET", "/2026-01-15/metadata/execution-environment") => Reply::metadata(request),
             _ => Reply::not_found(),
         })
     }

@@ -1,5 +1,6 @@
-//! Environments from a snapshot.
+//! Environments from a snapshot, and what an environment tells of itself.
 
+use sandbox::agent::Connection;
 use sandbox::function::{self, Function};
 use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status};
 
@@ -39,4 +40,21 @@ fn invoke_again(lambda: &Lambda, puppet: &mut Puppet) -> Status {
     let status = in_flight.end(SOON).status;
     assert_eq!(lambda.timeline().iter().filter(restores).count(), 1);
     status
+}
+
+#[test]
+fn the_zone_is_told_to_who_has_the_token() {
+    let lambda = start(Setup::new());
+    let mut connection = Connection::open_at(lambda.runtime_api().parse().unwrap());
+    let mut ask = |header: &str| {
+        let path = "/2026-01-15/metadata/execution-environment";
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n").as_bytes());
+        connection.response()
+    };
+    let zone = ask("Authorization: Bearer sandbox\r\n");
+    assert_eq!(zone.status, 200);
+    assert_eq!(zone.body, br#"{"AvailabilityZoneID":"use1-az1"}"#);
+    assert_eq!(zone.header("Cache-Control"), Some("private, max-age=43200, immutable"));
+    assert_eq!(ask("Authorization: Bearer another\r\n").status, 401);
+    assert_eq!(ask("").status, 401);
 }
