@@ -70,6 +70,12 @@ impl Chronicle {
         self.pids.update(|pids| pids.push((process.clone(), pid)));
     }
 
+    pub fn exited(&self, exit: &Exit) {
+        let event =
+            Event::Exited { process: exit.process.clone(), status: exit.status.to_string() };
+        self.add_at(exit.at, event);
+    }
+
     /// Of the process of this role that was started last.
     pub fn pid_of(&self, process: &Role) -> Option<u32> {
         self.pids
@@ -115,7 +121,7 @@ impl Chronicle {
     pub fn runtime_initialised(&self, phase: Phase, done: &Result<(), Failure>) {
         self.telemetry.record(Telemetry::InitRuntimeDone(InitRuntimeDone {
             initialization_type: self.initialization_type(),
-            outcome: outcome_of(done),
+            outcome: self.outcome_of(done),
             phase,
             spans: Vec::new(),
             tracing: None,
@@ -138,7 +144,7 @@ impl Chronicle {
             initialization_type: self.initialization_type(),
             metrics: Took { duration },
             phase,
-            outcome: outcome_of(done),
+            outcome: self.outcome_of(done),
             spans: Vec::new(),
             tracing: None,
         }));
@@ -158,7 +164,7 @@ impl Chronicle {
 
     pub fn restored(&self, done: &Result<(), Failure>, duration: Duration) {
         self.add(Event::Restored);
-        let outcome = outcome_of(done);
+        let outcome = self.outcome_of(done);
         self.telemetry.record(Telemetry::RestoreRuntimeDone(RestoreRuntimeDone {
             outcome: outcome.clone(),
             spans: Vec::new(),
@@ -205,7 +211,7 @@ impl Chronicle {
             Span { name: SpanName::RuntimeOverhead, start: ago(overhead), duration: overhead };
         self.telemetry.record(Telemetry::RuntimeDone(RuntimeDone {
             request_id: request_id.to_owned(),
-            outcome: outcome_of_status(&reply.status),
+            outcome: self.outcome_of_status(&reply.status),
             metrics: Some(RuntimeDoneMetrics {
                 duration,
                 produced_bytes: u64::try_from(reply.payload.len()).ok(),
@@ -243,7 +249,7 @@ impl Chronicle {
         };
         self.telemetry.record(Telemetry::Report(Report {
             request_id: id,
-            outcome: outcome_of_status(&status),
+            outcome: self.outcome_of_status(&status),
             metrics,
             tracing: tracing_of(context),
             spans,
@@ -260,10 +266,24 @@ impl Chronicle {
         }
     }
 
-    pub fn exited(&self, exit: &Exit) {
-        let event =
-            Event::Exited { process: exit.process.clone(), status: exit.status.to_string() };
-        self.add_at(exit.at, event);
+    fn outcome_of(&self, done: &Result<(), Failure>) -> Outcome {
+        match status_of(done) {
+            // An init fails by an error, says the schema.
+            Status::Failure(error_type) => Outcome::Error(ErrorType::new(error_type)),
+            status => self.outcome_of_status(&status),
+        }
+    }
+
+    fn outcome_of_status(&self, status: &Status) -> Outcome {
+        // Each of AWS's two daemons has its own word for it (the emulator's `fatalerror` on demand).
+        let managed = self.configuration.initialization.is_managed_instances();
+        let timeout = if managed { "Sandbox.Timedout" } else { "Sandbox.Timeout" };
+        match status {
+            Status::Success => Outcome::Success,
+            Status::Error(error_type) => Outcome::Error(ErrorType::new(error_type)),
+            Status::Failure(error_type) => Outcome::Failure(ErrorType::new(error_type)),
+            Status::Timeout => Outcome::Timeout(ErrorType::new(timeout)),
+        }
     }
 }
 
@@ -283,22 +303,5 @@ fn status_of(done: &Result<(), Failure>) -> Status {
     match done {
         Ok(()) => Status::Success,
         Err(failure) => failure.status(),
-    }
-}
-
-fn outcome_of(done: &Result<(), Failure>) -> Outcome {
-    match status_of(done) {
-        // An init fails by an error, says the schema.
-        Status::Failure(error_type) => Outcome::Error(ErrorType::new(error_type)),
-        status => outcome_of_status(&status),
-    }
-}
-
-fn outcome_of_status(status: &Status) -> Outcome {
-    match status {
-        Status::Success => Outcome::Success,
-        Status::Error(error_type) => Outcome::Error(ErrorType::new(error_type)),
-        Status::Failure(error_type) => Outcome::Failure(ErrorType::new(error_type)),
-        Status::Timeout => Outcome::Timeout(ErrorType::new("Sandbox.Timeout")),
     }
 }

@@ -36,7 +36,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Lambda's name for it.
+    /// Lambda's name for it, as its caller sees it; telemetry of a function on demand has another
+    /// for a timeout.
     pub fn error_type(&self) -> String {
         let name = match self {
             Self::TimedOut(_) | Self::InitTimedOut(_) => "Sandbox.Timedout",

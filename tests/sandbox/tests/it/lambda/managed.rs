@@ -9,10 +9,8 @@ use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status};
 use super::failures::make_fifo;
 use super::puppet::{Puppet, script, with_puppet};
 use super::runtime_calls::{Client, check, polling};
-use super::{NOTHING, SHORT, agent, nowhere, start};
+use super::{HANG, NOTHING, SHORT, agent, nowhere, start};
 use crate::{FLOOR, SOON};
-
-const HANG: &str = r#"{"reports":0,"outcome":"hang"}"#;
 
 fn managed(workers: usize) -> Setup {
     let count = NonZeroUsize::new(workers).unwrap();
