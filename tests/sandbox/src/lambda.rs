@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::cage::{Cage, Limits};
 use crate::call::Call;
 use crate::chronicle::Chronicle;
-use crate::conformance;
 use crate::extensions_api::Externals;
 use crate::freezer::Freezer;
 use crate::generation::Ground;
@@ -21,7 +20,7 @@ use crate::opt::Opt;
 use crate::phases::{Command, Order, Phases, ShutdownReport};
 use crate::platform::Platform;
 use crate::runtime_event::CallerContext;
-use crate::setup::{Setup, User};
+use crate::setup::{OnPanic, Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
 use crate::timeline::{Entry, Event, Role, Status, Timeline};
 
@@ -246,7 +245,7 @@ impl Drop for Lambda {
         // Else an invocation that hangs would go on to its timeout.
         self.ground.apis.update(|apis| apis.abandoned = true);
         self.end();
-        if thread::panicking() && !conformance::is_playing() {
+        if thread::panicking() && self.ground.setup.on_panic == OnPanic::Print {
             eprintln!("the sandbox; {}", self.seen());
         }
     }

@@ -31,6 +31,15 @@ pub struct Setup {
     pub(crate) telemetry: Support,
     pub(crate) telemetry_pace: Pace,
     pub(crate) address: SocketAddr,
+    pub(crate) on_panic: OnPanic,
+}
+
+/// What a sandbox does that is dropped by a panic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnPanic {
+    /// Prints its timeline, which a test that fails is to be understood by.
+    Print,
+    BeSilent,
 }
 
 /// A file in `/opt/extensions`.
@@ -88,6 +97,7 @@ impl Setup {
             telemetry: Support::Supported,
             telemetry_pace: Pace::REAL,
             address: ANY_PORT,
+            on_panic: OnPanic::Print,
         }
     }
 
@@ -202,6 +212,12 @@ impl Setup {
     /// Where the APIs are served; any free port of loopback unless told.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// Prints nothing when a panic drops the sandbox: who catches it tells what there is to tell.
+    pub fn silent_on_panic(mut self) -> Self {
+        self.on_panic = OnPanic::BeSilent;
         self
     }
 
