@@ -256,7 +256,7 @@ fn rules_of(setup: &Setup) -> Rules {
         managed_instances: setup.configuration.initialization.is_managed_instances(),
         support: setup.telemetry,
         log_format: setup.configuration.log_format,
-        pace: setup.telemetry_pace,
+        time_scale: setup.telemetry_time_scale,
     }
 }
 

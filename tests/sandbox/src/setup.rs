@@ -14,7 +14,7 @@ use crate::lambda::Lambda;
 use crate::limits::TimeLimits;
 use crate::listener::ANY_PORT;
 use crate::script::PlatformScript;
-use crate::telemetry::pace::Pace;
+use crate::telemetry::time_scale::TimeScale;
 use crate::telemetry_api::Support;
 
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub struct Setup {
     pub(crate) confined: bool,
     pub(crate) user: User,
     pub(crate) telemetry: Support,
-    pub(crate) telemetry_pace: Pace,
+    pub(crate) telemetry_time_scale: TimeScale,
     pub(crate) address: SocketAddr,
     pub(crate) on_panic: OnPanic,
 }
@@ -95,7 +95,7 @@ impl Setup {
             confined: false,
             user: User::Lambda,
             telemetry: Support::Supported,
-            telemetry_pace: Pace::REAL,
+            telemetry_time_scale: TimeScale::REAL,
             address: ANY_PORT,
             on_panic: OnPanic::Print,
         }
@@ -205,7 +205,7 @@ impl Setup {
     ///
     /// When `times` is 0.
     pub fn telemetry_faster(mut self, times: u32) -> Self {
-        self.telemetry_pace = Pace::times_faster(times);
+        self.telemetry_time_scale = TimeScale::times_faster(times);
         self
     }
 

@@ -9,9 +9,9 @@ use crate::telemetry::backlog::{Backlog, Limits, Lost, Ripeness};
 use crate::telemetry::connection::Connection;
 use crate::telemetry::event::{Category, Event, Lines};
 use crate::telemetry::gate::Gate;
-use crate::telemetry::pace::Pace;
 use crate::telemetry::record::Dropped;
 use crate::telemetry::subscription::Subscription;
+use crate::telemetry::time_scale::TimeScale;
 use crate::watch::Watch;
 
 /// How long a subscriber may take for one batch, from its first byte to the end of the answer; time
@@ -71,13 +71,13 @@ impl Subscriber {
         name: &str,
         subscription: Subscription,
         lines: Lines,
-        pace: Pace,
+        time_scale: TimeScale,
     ) -> io::Result<Self> {
         let Subscription { types, buffering, destination, .. } = subscription;
         let limits = Limits {
             items: buffering.items,
             bytes: buffering.bytes,
-            timeout: pace.of(buffering.timeout),
+            timeout: time_scale.of(buffering.timeout),
         };
         let queue = Arc::new(Watch::new(Queue::new(limits)));
         let gate = Arc::new(Gate::default());
@@ -86,7 +86,7 @@ impl Subscriber {
             gate: Arc::clone(&gate),
             connection: Connection::new(destination, Arc::clone(&gate), DELIVERY_WITHIN),
             tells_losses: types.contains(&Category::Platform),
-            pace,
+            time_scale,
         };
         let delivering = thread::Builder::new()
             .name(format!("telemetry {name}"))
@@ -196,7 +196,7 @@ struct Courier {
     gate: Arc<Gate>,
     connection: Connection,
     tells_losses: bool,
-    pace: Pace,
+    time_scale: TimeScale,
 }
 
 impl Courier {
@@ -228,7 +228,7 @@ impl Courier {
         let delivery = self.connection.delivery(entries);
         let mut wait = RETRY_WAIT_FIRST;
         while self.connection.deliver(&delivery).is_err() {
-            if !self.gate.pause(self.pace.of(wait)) {
+            if !self.gate.pause(self.time_scale.of(wait)) {
                 return false;
             }
             wait = (wait * 2).min(RETRY_WAIT_LONGEST);

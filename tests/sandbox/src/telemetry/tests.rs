@@ -25,13 +25,13 @@ const ON_DEMAND: Rules = Rules {
     managed_instances: false,
     support: Support::Supported,
     log_format: LogFormat::Text,
-    pace: Pace::REAL,
+    time_scale: TimeScale::REAL,
 };
 const MANAGED: Rules = Rules { managed_instances: true, ..ON_DEMAND };
 const JSON: Rules = Rules { log_format: LogFormat::Json, ..ON_DEMAND };
 
 fn hurried() -> TelemetryApi {
-    TelemetryApi::new(Rules { pace: Pace::times_faster(1_000), ..ON_DEMAND })
+    TelemetryApi::new(Rules { time_scale: TimeScale::times_faster(1_000), ..ON_DEMAND })
 }
 
 fn port(remote: &Remote) -> u16 {
@@ -163,7 +163,7 @@ fn a_batch_goes_out_when_its_time_is_over_and_not_before() {
 }
 
 #[test]
-fn the_pace_shortens_the_timeout() {
+fn the_scale_shortens_the_timeout() {
     let remote = Remote::start();
     let api = hurried();
     subscribe(&api, "a", &request(port(&remote), &["function"]));
