@@ -11,7 +11,7 @@ use crate::http::{self, Response};
 use crate::messages::Messages;
 use crate::port::free_port;
 use crate::remote::{Received, Remote};
-use crate::telemetry::record::RuntimeDone;
+use crate::telemetry::record::{RuntimeDone, RuntimeDoneMetrics};
 use crate::telemetry::term::Outcome;
 
 /// For what must happen: long enough for a loaded machine.
@@ -386,7 +386,7 @@ fn on_managed_instances_no_runtime_is_done() {
         api.record(Event::RuntimeDone(RuntimeDone {
             request_id: "1".to_owned(),
             outcome: Outcome::Success,
-            metrics: None,
+            metrics: RuntimeDoneMetrics { duration: A_MOMENT, produced_bytes: None },
             tracing: None,
             spans: Vec::new(),
             tenant_id: None,
