@@ -2,10 +2,13 @@
 
 pub mod backlog;
 pub mod connection;
+pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod gate;
+pub mod queue;
 pub mod record;
+pub mod stream;
 pub mod subscriber;
 pub mod subscription;
 pub mod term;
