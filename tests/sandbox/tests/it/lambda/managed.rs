@@ -130,7 +130,7 @@ fn on_managed_instances_an_invocation_that_finds_no_idle_worker_is_refused_and_n
 
 #[test]
 fn on_managed_instances_an_answer_after_the_timeout_is_too_late_and_the_worker_goes_on() {
-    let (lambda, mut client) = polling(played().timeout(SHORT));
+    let (lambda, mut client) = polling(played().timeout(SHORT * 3));
     let late = lambda.begin("1");
     assert_eq!(client.event(), b"1");
     let id = late.request_id().to_owned();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox::agent::Response;
 use sandbox::function::{Environment, Function};
-use sandbox::{Initialization, Lambda, Remote, Runtime, Setup, Status};
+use sandbox::{Initialization, Lambda, Remote, Runtime, Setup, Status, TimeLimits};
 use serde_json::{Value, json};
 
 use super::puppet::{Puppet, script, with_puppet};
@@ -105,9 +105,11 @@ fn report_of(listener: &Remote) -> Value {
 fn a_timeout_has_the_name_that_its_kind_of_environment_has_for_it() {
     let managed = Initialization::ManagedInstances { max_concurrency: 1 };
     let kinds = [(Initialization::OnDemand, "Timeout"), (managed, "Timedout")];
+    // The report goes out before the reset, however slow the machine is.
+    let limits = TimeLimits { shutdown: SOON, runtime_shutdown: SOON, ..TimeLimits::LAMBDA };
     for (initialization, name) in kinds {
         let setup = Setup::new().initialization(initialization).runtime(in_threads());
-        let setup = setup.timeout(super::SHORT).limits(super::tenth());
+        let setup = setup.timeout(super::SHORT).limits(limits);
         let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
         let hung = lambda.invoke(HANG);
         let record = report_of(&listener);
