@@ -32,6 +32,8 @@ pub struct Apis {
     pub heard: usize,
     /// The sandbox is dropped: nothing is waited for any more.
     pub abandoned: bool,
+    /// What is under way ends now, and nothing is begun.
+    pub shutting_down: bool,
     /// Processes that ended, of all generations.
     pub exits: Vec<Exit>,
     wire: Wire,
@@ -57,6 +59,7 @@ impl Apis {
             serving: None,
             heard: 0,
             abandoned: false,
+            shutting_down: false,
             exits: Vec::new(),
             wire,
             past: 0,
@@ -112,6 +115,7 @@ impl Apis {
         self.extensions.reset();
         self.runtime.reset();
         self.serving = None;
+        self.shutting_down = false;
     }
 
     /// Notes that calls from before were answered now.
@@ -166,6 +170,7 @@ impl Apis {
             (_, "/2022-07-01/telemetry") => Reply::method_not_allowed("PUT"),
             ("PUT", "/2020-08-15/logs") => self.telemetry.subscribe_logs(),
             ("GET", "/2021-04-23/credentials") => Reply::credentials(),
+            ("GET", "/2026-01-15/metadata/execution-environment") => Reply::metadata(request),
             _ => Reply::not_found(),
         })
     }

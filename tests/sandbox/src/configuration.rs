@@ -37,6 +37,8 @@ pub enum Initialization {
     SnapStart,
     /// Several invocations at once, and never frozen.
     ManagedInstances {
+        /// How many workers may wait for an event. An invocation that finds none waiting fails as
+        /// `Runtime.Unavailable`: it is for the caller to try again.
         max_concurrency: usize,
     },
 }

@@ -27,12 +27,17 @@ pub enum Failure {
     /// The runtime reported that its init failed.
     Init(Outcome),
     TooManyExtensions,
+    /// No worker of Managed Instances waits for an event.
+    Unavailable,
+    /// Managed Instances were shut down in the middle.
+    ShutDown,
     /// The sandbox was dropped in the middle.
     Abandoned,
 }
 
 impl Failure {
-    /// Lambda's name for it.
+    /// Lambda's name for it, as its caller sees it; telemetry of a function on demand has another
+    /// for a timeout.
     pub fn error_type(&self) -> String {
         let name = match self {
             Self::TimedOut(_) | Self::InitTimedOut(_) => "Sandbox.Timedout",
@@ -42,6 +47,8 @@ impl Failure {
             Self::Launch { process: Role::Runtime, .. } => "Runtime.InvalidEntrypoint",
             Self::Launch { .. } | Self::TooManyExtensions => "Extension.LaunchError",
             Self::Init(outcome) => outcome.error_type.as_deref().unwrap_or("Runtime.Unknown"),
+            Self::Unavailable => "Runtime.Unavailable",
+            Self::ShutDown => "Client.ExecutionEnvironmentShutDown",
             Self::Abandoned => "Sandbox.Failure",
         };
         name.to_owned()
@@ -66,6 +73,10 @@ impl Failure {
     pub fn payload(&self, request_id: &str) -> Vec<u8> {
         let message = match self {
             Self::Init(outcome) => return outcome.payload.clone(),
+            // The emulator's 400 has no more in it.
+            Self::Unavailable | Self::ShutDown => {
+                return format!(r#"{{"errorType":"{}"}}"#, self.error_type()).into_bytes();
+            }
             Self::InitTimedOut(limit) => {
                 let limit = limit.as_secs_f64();
                 format!("RequestId: {request_id} Error: init timed out after {limit:.2} seconds")

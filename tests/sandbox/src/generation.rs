@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::acceptor::Acceptor;
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 use crate::function::{End, RunningFunction};
 use crate::launch::Launch;
 use crate::opt::{self, Opt};
+use crate::phases::Command;
 use crate::process::Process;
 use crate::setup::{Runtime, Setup, User};
 use crate::timeline::{Event, Role};
@@ -23,6 +25,8 @@ use crate::watch::Watch;
 
 pub struct Generation {
     number: usize,
+    /// Where the ends of its processes are told.
+    inbox: Sender<Command>,
     processes: Vec<(Role, Process)>,
     function: Option<RunningFunction>,
 }
@@ -69,8 +73,8 @@ impl Ground {
 }
 
 impl Generation {
-    pub fn new(number: usize) -> Self {
-        Self { number, processes: Vec::new(), function: None }
+    pub fn new(number: usize, inbox: Sender<Command>) -> Self {
+        Self { number, inbox, processes: Vec::new(), function: None }
     }
 
     pub fn number(&self) -> usize {
@@ -99,11 +103,14 @@ impl Generation {
             Runtime::Function(function) => {
                 let function = function().start(&ground.runtime_api);
                 let (apis, generation) = (Arc::clone(&ground.apis), self.number);
+                let inbox = self.inbox.clone();
                 function.on_end(move |end| {
                     let Some(status) = status_of(&end) else { return };
                     let (process, at) = (Role::Runtime, Instant::now());
                     let exit = Exit { generation, process, status, at };
                     apis.update(|apis| apis.exits.push(exit));
+                    // Nobody reads it when the environment is gone.
+                    let _ = inbox.send(Command::Exited { generation });
                 });
                 self.function = Some(function);
                 Ok(())
@@ -146,12 +153,14 @@ impl Generation {
         ground.cage.admit(&process);
         ground.chronicle.executed(&role, process.pid());
         let (apis, generation, whose) = (Arc::clone(&ground.apis), self.number, role.clone());
-        let chronicle = ground.chronicle.clone();
+        let (chronicle, inbox) = (ground.chronicle.clone(), self.inbox.clone());
         process.on_exit(move |status| {
             let exit = Exit { generation, process: whose, status, at: Instant::now() };
             // First, so that who waits for the exit finds it in the timeline.
             chronicle.exited(&exit);
             apis.update(|apis| apis.exits.push(exit));
+            // Nobody reads it when the environment is gone.
+            let _ = inbox.send(Command::Exited { generation });
         });
         self.processes.push((role, process));
         Ok(())

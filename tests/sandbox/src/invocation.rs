@@ -24,10 +24,12 @@ pub struct Invocation {
     pub reply: Reply,
     /// Of the whole phase; differs from the reply's when an extension fails it later.
     pub status: Status,
-    /// Until the runtime and all extensions that get INVOKE have asked for the next event.
+    /// Until the runtime and all extensions that get INVOKE have asked for the next event; on
+    /// Managed Instances until the reply.
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub duration: Duration,
-    /// Whole milliseconds of the duration, and of the init if this was the first after it.
+    /// Whole milliseconds of the duration, and of the init if this was the first after it. Nothing
+    /// on Managed Instances, which are billed by their time.
     #[serde(rename = "billed_ms", serialize_with = "as_ms")]
     pub billed: Duration,
     /// From the runtime's next to the last extension's.
@@ -60,7 +62,8 @@ impl InFlight {
             .unwrap_or_else(|error| panic!("no reply within {within:?}: {}", why(error)))
     }
 
-    /// Waits until the invocation is over, for extensions too.
+    /// Waits until the invocation is over, for extensions too, or on Managed Instances until its
+    /// worker can take the next.
     #[must_use]
     pub fn end(self, within: Duration) -> Invocation {
         self.ended

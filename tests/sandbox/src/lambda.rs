@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::cage::{Cage, Limits};
 use crate::call::Call;
 use crate::chronicle::Chronicle;
-use crate::conformance;
 use crate::extensions_api::Externals;
 use crate::freezer::Freezer;
 use crate::generation::Ground;
@@ -21,7 +20,7 @@ use crate::opt::Opt;
 use crate::phases::{Command, Order, Phases, ShutdownReport};
 use crate::platform::Platform;
 use crate::runtime_event::CallerContext;
-use crate::setup::{Setup, User};
+use crate::setup::{OnPanic, Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
 use crate::timeline::{Entry, Event, Role, Status, Timeline};
 
@@ -30,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dropping it kills all processes without a shutdown.
 pub struct Lambda {
-    inbox: Option<Sender<Command>>,
+    inbox: Sender<Command>,
     thread: Option<JoinHandle<()>>,
     platform: Platform,
     ground: Arc<Ground>,
@@ -75,10 +74,10 @@ impl Lambda {
             acceptor: platform.acceptor().clone(),
         });
         let (inbox, orders) = mpsc::channel();
-        let phases = Phases::new(Arc::clone(&ground));
+        let phases = Phases::new(Arc::clone(&ground), inbox.clone());
         let thread =
             thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
-        let lambda = Self { inbox: Some(inbox), thread: Some(thread), platform, ground };
+        let lambda = Self { inbox, thread: Some(thread), platform, ground };
         // Whatever the caller does next, it does in init.
         lambda.wait_for("init", |event| matches!(event, Event::InitStarted { .. }).then_some(()));
         Ok(lambda)
@@ -150,7 +149,7 @@ impl Lambda {
         self.ground.chronicle.timeline.clone()
     }
 
-    /// Waits for something to happen.
+    /// Waits for something to happen, or to have happened; `find` sees each event once.
     pub fn wait_for<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R>) -> R {
         self.ground
             .chronicle
@@ -223,13 +222,13 @@ impl Lambda {
     }
 
     fn order(&self, command: Command) {
-        let inbox = self.inbox.as_ref().expect("the inbox is there until the end");
-        let ordered = inbox.send(command);
+        let ordered = self.inbox.send(command);
         ordered.unwrap_or_else(|_| panic!("the sandbox has ended; {}", self.seen()));
     }
 
     fn end(&mut self) {
-        drop(self.inbox.take());
+        // Fails when it has ended already.
+        let _ = self.inbox.send(Command::Kill);
         if let Some(thread) = self.thread.take() {
             // A panic there has its message in the output already.
             let _ = thread.join();
@@ -247,7 +246,7 @@ impl Drop for Lambda {
         // Else an invocation that hangs would go on to its timeout.
         self.ground.apis.update(|apis| apis.abandoned = true);
         self.end();
-        if thread::panicking() && !conformance::is_playing() {
+        if thread::panicking() && self.ground.setup.on_panic == OnPanic::Print {
             eprintln!("the sandbox; {}", self.seen());
         }
     }
@@ -258,7 +257,7 @@ fn rules_of(setup: &Setup) -> Rules {
         managed_instances: setup.configuration.initialization.is_managed_instances(),
         support: setup.telemetry,
         log_format: setup.configuration.log_format,
-        pace: setup.telemetry_pace,
+        time_scale: setup.telemetry_time_scale,
     }
 }
 

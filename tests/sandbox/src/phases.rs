@@ -3,15 +3,18 @@
 //! the emulator's `internal/lambda/rapid`).
 //!
 //! The thread waits for nothing but its inbox and, with a deadline, for what the processes and
-//! their calls do to [`Apis`]. When the inbox is hung up, all is killed without a phase.
+//! their calls do to [`Apis`].
 
 mod init;
 mod invoke;
 mod managed;
+mod run;
 mod shutdown;
+mod shutdown_report;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::apis::Apis;
@@ -22,11 +25,21 @@ use crate::invocation::{Invocation, Reply};
 use crate::runtime_event::CallerContext;
 use crate::timeline::Role;
 
-pub use shutdown::{Ended, ShutdownReport};
+pub use shutdown_report::{Ended, ShutdownReport};
 
 pub enum Command {
     Invoke(Order),
-    Shutdown { reason: String, done: Sender<ShutdownReport> },
+    Shutdown {
+        reason: String,
+        done: Sender<ShutdownReport>,
+    },
+    /// A process of this generation has ended; [`Apis`] knows which. On demand the invocation that
+    /// it fails finds that itself.
+    Exited {
+        generation: usize,
+    },
+    /// Ends all without a phase: the sandbox is dropped.
+    Kill,
 }
 
 /// An invocation that was asked for.
@@ -40,26 +53,32 @@ pub struct Order {
 
 pub struct Phases {
     ground: Arc<Ground>,
+    /// For the ends of processes.
+    inbox: Sender<Command>,
     generation: Option<Generation>,
     generations: usize,
     /// What the last init took, until an invocation is billed for it.
     unbilled_init: Duration,
-    /// Why the init that nobody waited for failed. On demand it is repeated; on Managed Instances
-    /// nothing is.
-    failed_init: Option<Failure>,
+    /// Why the environment was ended last. On demand the next invocation starts it anew; on Managed
+    /// Instances nothing is repaired.
+    over: Option<Failure>,
+    /// Invocations of Managed Instances that go on, or have gone since the last began.
+    in_flight: Vec<JoinHandle<()>>,
     /// Whether a snapshot is yet to be restored.
     is_snapshot: bool,
 }
 
 impl Phases {
-    pub fn new(ground: Arc<Ground>) -> Self {
+    pub fn new(ground: Arc<Ground>, inbox: Sender<Command>) -> Self {
         let is_snapshot = ground.setup.configuration.initialization == Initialization::SnapStart;
         Self {
             ground,
+            inbox,
             generation: None,
             generations: 0,
             unbilled_init: Duration::ZERO,
-            failed_init: None,
+            over: None,
+            in_flight: Vec::new(),
             is_snapshot,
         }
     }
@@ -72,16 +91,24 @@ impl Phases {
             }
             match command {
                 Command::Invoke(order) if self.is_concurrent() => self.invoke_beside_others(order),
-                Command::Invoke(order) => self.invoke(&order),
+                Command::Invoke(order) => self.invoke(order),
                 Command::Shutdown { reason, done } => {
                     let report = self.shut_down(&reason);
                     // Nobody waits for it when the sandbox is dropped meanwhile.
                     let _ = done.send(report);
                     return;
                 }
+                Command::Exited { generation } => self.lose(generation),
+                Command::Kill => break,
             }
         }
         self.kill();
+    }
+
+    /// Ends the environment for this reason.
+    fn fail(&mut self, failure: Failure) {
+        self.shut_down(failure.shutdown_reason());
+        self.over = Some(failure);
     }
 
     fn is_concurrent(&self) -> bool {
@@ -92,21 +119,31 @@ impl Phases {
         self.generation.as_ref().map_or(self.generations, Generation::number)
     }
 
-    /// Waits until `done` gives something, a process ends, or time is up.
     fn wait<R>(
         &self,
         deadline: Instant,
-        mut done: impl FnMut(&mut Apis) -> Option<R>,
+        done: impl FnMut(&mut Apis) -> Option<R>,
     ) -> Result<R, Failure> {
-        let generation = self.generation_number();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.ground.apis.wait(left, |apis| match done(apis) {
-            Some(found) => Some(Ok(found)),
-            None if apis.abandoned => Some(Err(Failure::Abandoned)),
-            None => crash(apis, generation).map(Err),
-        });
-        waited.unwrap_or(Err(Failure::TimedOut(self.ground.setup.configuration.timeout)))
+        wait(&self.ground, self.generation_number(), deadline, done)
     }
+}
+
+/// Waits until `done` gives something, a process of this generation ends, or time is up.
+fn wait<R>(
+    ground: &Ground,
+    generation: usize,
+    deadline: Instant,
+    mut done: impl FnMut(&mut Apis) -> Option<R>,
+) -> Result<R, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let waited = ground.apis.wait(left, |apis| match done(apis) {
+        Some(found) => Some(Ok(found)),
+        None if apis.abandoned => Some(Err(Failure::Abandoned)),
+        None => {
+            crash(apis, generation).or(apis.shutting_down.then_some(Failure::ShutDown)).map(Err)
+        }
+    });
+    waited.unwrap_or(Err(Failure::TimedOut(ground.setup.configuration.timeout)))
 }
 
 /// A process that ended although it should go on.

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::configuration::Configuration;
 use crate::connection::Outgoing;
 use crate::event_type::EventType;
-use crate::http::{self, Headers};
+use crate::http::{self, Headers, Request};
 use crate::runtime_event::RuntimeEvent;
+use crate::variables::METADATA_TOKEN;
 use crate::wire::Wire;
 
 /// Go's server says the length of what fits into its first buffer, and sends more than that as a
@@ -118,6 +119,16 @@ impl Reply {
             "Expiration": "2100-01-01T00:00:00Z",
         });
         Self::json(200, object(&keys))
+    }
+
+    /// Where the environment runs, for who has the token.
+    pub fn metadata(request: &Request) -> Self {
+        let token = format!("Bearer {METADATA_TOKEN}");
+        if request.header("Authorization") != Some(&token) {
+            return Self::plain(401, "");
+        }
+        let place = serde_json::json!({ "AvailabilityZoneID": "use1-az1" });
+        Self::json(200, object(&place)).with("Cache-Control", "private, max-age=43200, immutable")
     }
 
     pub fn accepted() -> Self {

@@ -36,6 +36,11 @@ pub struct RuntimeApi {
 struct HandedOut {
     event: RuntimeEvent,
     outcome: Option<Outcome>,
+    /// The connection of the worker that has it.
+    worker: usize,
+    /// That worker waits for the next one.
+    is_back: bool,
+    timed_out: bool,
 }
 
 /// Calls that were answered late: their number and the status.
@@ -126,6 +131,7 @@ impl RuntimeApi {
             // The poll that came last: one before it may be of a connection that is as good as gone.
             let Some(poll) = self.polls.pop_back() else { break };
             let reply = Reply::runtime_event(&self.configuration, &event);
+            let worker = poll.from.number;
             answered.push(poll.answer(reply.over(self.wire)));
             self.state = State::Running;
             if !self.is_concurrent() {
@@ -133,7 +139,8 @@ impl RuntimeApi {
                 // Else one that is as good as gone would make the runtime look ready.
                 self.polls.clear();
             }
-            self.handed_out.push(HandedOut { event, outcome: None });
+            let (is_back, timed_out) = (false, false);
+            self.handed_out.push(HandedOut { event, outcome: None, worker, is_back, timed_out });
         }
         answered
     }
@@ -141,6 +148,21 @@ impl RuntimeApi {
     pub fn outcome(&self, request_id: &str) -> Option<&Outcome> {
         let found = self.handed_out.iter().find(|it| it.event.request_id == request_id);
         found.and_then(|it| it.outcome.as_ref())
+    }
+
+    /// Nobody waits for what becomes of it any more.
+    pub fn withdraw(&mut self, request_id: &str) {
+        self.queued.retain(|event| event.request_id != request_id);
+        let mut handed_out = self.handed_out.iter_mut();
+        if let Some(found) = handed_out.find(|it| it.event.request_id == request_id) {
+            found.timed_out = true;
+        }
+    }
+
+    /// Whether the worker that had this event waits for another.
+    pub fn is_back(&self, request_id: &str) -> bool {
+        let found = self.handed_out.iter().find(|it| it.event.request_id == request_id);
+        found.is_none_or(|it| it.is_back)
     }
 
     pub fn reported_init_error(&self) -> Option<&Outcome> {
@@ -154,7 +176,14 @@ impl RuntimeApi {
 
     /// A runtime that asks again before it has answered gets the same event again.
     fn next(&mut self, arrival: &Arrival) -> Option<Reply> {
-        if !self.is_concurrent() {
+        if let Initialization::ManagedInstances { max_concurrency } =
+            self.configuration.initialization
+        {
+            if self.polls.len() >= max_concurrency {
+                return Some(Reply::error(500, "InternalServerError", "Internal Server Error"));
+            }
+            self.take_back(arrival.from.number);
+        } else {
             match self.state {
                 State::Responding | State::InitError => {
                     return Some(self.state.refuse("Ready"));
@@ -170,6 +199,17 @@ impl RuntimeApi {
         self.nexts += 1;
         self.state = State::Ready;
         None
+    }
+
+    /// A worker that was answered may ask for more over another connection.
+    fn take_back(&mut self, worker: usize) {
+        let away = |is: &dyn Fn(&HandedOut) -> bool| {
+            self.handed_out.iter().position(|it| !it.is_back && is(it))
+        };
+        let same = away(&|it| it.worker == worker);
+        if let Some(index) = same.or_else(|| away(&|it| it.outcome.is_some())) {
+            self.handed_out[index].is_back = true;
+        }
     }
 
     fn restore_next(&mut self, arrival: &Arrival) -> Result<(), Reply> {
@@ -223,9 +263,12 @@ impl RuntimeApi {
         let index = self.handed_out.iter().position(|it| it.event.request_id == id);
         let index =
             index.ok_or_else(|| Reply::error(400, "InvalidRequestID", "Invalid request ID"))?;
-        match self.handed_out[index].outcome {
-            None => Ok(index),
-            Some(_) => Err(self.state.refuse(to)),
+        match self.handed_out[index] {
+            HandedOut { timed_out: true, .. } => {
+                Err(Reply::error(410, "InvokeTimeout", "Invoke timeout"))
+            }
+            HandedOut { outcome: None, .. } => Ok(index),
+            _ => Err(self.state.refuse(to)),
         }
     }
 

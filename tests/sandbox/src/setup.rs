@@ -14,7 +14,7 @@ use crate::lambda::Lambda;
 use crate::limits::TimeLimits;
 use crate::listener::ANY_PORT;
 use crate::script::PlatformScript;
-use crate::telemetry::pace::Pace;
+use crate::telemetry::time_scale::TimeScale;
 use crate::telemetry_api::Support;
 
 #[derive(Clone)]
@@ -29,8 +29,17 @@ pub struct Setup {
     pub(crate) confined: bool,
     pub(crate) user: User,
     pub(crate) telemetry: Support,
-    pub(crate) telemetry_pace: Pace,
+    pub(crate) telemetry_time_scale: TimeScale,
     pub(crate) address: SocketAddr,
+    pub(crate) on_panic: OnPanic,
+}
+
+/// What a sandbox does that is dropped by a panic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnPanic {
+    /// Prints its timeline, which a test that fails is to be understood by.
+    Print,
+    BeSilent,
 }
 
 /// A file in `/opt/extensions`.
@@ -87,8 +96,9 @@ impl Setup {
             confined: false,
             user: User::Lambda,
             telemetry: Support::Supported,
-            telemetry_pace: Pace::REAL,
+            telemetry_time_scale: TimeScale::REAL,
             address: ANY_PORT,
+            on_panic: OnPanic::Print,
         }
     }
 
@@ -196,13 +206,19 @@ impl Setup {
     ///
     /// When `times` is 0.
     pub fn telemetry_faster(mut self, times: u32) -> Self {
-        self.telemetry_pace = Pace::times_faster(times);
+        self.telemetry_time_scale = TimeScale::times_faster(times);
         self
     }
 
     /// Where the APIs are served; any free port of loopback unless told.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// Prints nothing when a panic drops the sandbox: who catches it tells what there is to tell.
+    pub fn silent_on_panic(mut self) -> Self {
+        self.on_panic = OnPanic::BeSilent;
         self
     }
 

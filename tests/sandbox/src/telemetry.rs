@@ -2,12 +2,15 @@
 
 pub mod backlog;
 pub mod connection;
+pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod gate;
-pub mod pace;
+pub mod queue;
 pub mod record;
+pub mod stream;
 pub mod subscriber;
 pub mod subscription;
 pub mod term;
+pub mod time_scale;
 pub mod unit;

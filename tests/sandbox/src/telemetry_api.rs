@@ -10,11 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::configuration::LogFormat;
 use crate::reply::Reply;
 use crate::telemetry::event::{Event, Lines};
-use crate::telemetry::pace::Pace;
 use crate::telemetry::record::TelemetrySubscription;
 use crate::telemetry::subscriber::{Flush, Subscriber};
 use crate::telemetry::subscription::{Schema, Subscription};
 use crate::telemetry::term::SubscriptionState;
+use crate::telemetry::time_scale::TimeScale;
 use crate::watch::Watch;
 
 /// Events kept for who subscribes later; above it the oldest are forgotten. An init has a dozen,
@@ -35,7 +35,7 @@ pub struct Rules {
     pub support: Support,
     pub log_format: LogFormat,
     /// Of `timeoutMs`, and of the waits before a delivery is tried again.
-    pub pace: Pace,
+    pub time_scale: TimeScale,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl TelemetryApi {
             managed_instances: false,
             support: Support::Unsupported,
             log_format: LogFormat::Text,
-            pace: Pace::REAL,
+            time_scale: TimeScale::REAL,
         })
     }
 
@@ -173,7 +173,8 @@ impl Shared {
         }
         let types = subscription.types.clone();
         let lines = shown_lines(subscription.schema, rules.log_format);
-        let Ok(subscriber) = Subscriber::start(extension, subscription, lines, rules.pace) else {
+        let Ok(subscriber) = Subscriber::start(extension, subscription, lines, rules.time_scale)
+        else {
             return internal_error();
         };
         if self.held {

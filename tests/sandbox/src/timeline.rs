@@ -151,13 +151,18 @@ impl Timeline {
         self.entries.wait(within, new).unwrap_or_default()
     }
 
-    /// Waits for an entry that this finds.
+    /// Waits for an entry that this finds; it sees each once, in their order.
     pub(crate) fn wait_for<R>(
         &self,
         within: Duration,
         mut find: impl FnMut(&Event) -> Option<R>,
     ) -> Option<R> {
-        self.entries.wait(within, |entries| entries.iter().find_map(|entry| find(&entry.event)))
+        let mut seen = 0;
+        self.entries.wait(within, |entries| {
+            let new = &entries[seen..];
+            seen = entries.len();
+            new.iter().find_map(|entry| find(&entry.event))
+        })
     }
 }
 

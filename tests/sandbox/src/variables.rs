@@ -15,6 +15,9 @@ const RUNTIME_DIR: &str = "/var/runtime";
 /// Nobody listens there; SDKs only need the variable.
 const XRAY_DAEMON: (&str, &str) = ("169.254.79.129", "2000");
 
+/// For the metadata endpoint, which lies beside the Runtime API.
+pub const METADATA_TOKEN: &str = "sandbox";
+
 /// What every external extension of the function gets.
 pub fn of_extension(configuration: &Configuration, runtime_api: &str) -> Variables {
     let is_internal = |name: &str| name.starts_with('_');
@@ -66,6 +69,9 @@ fn common(configuration: &Configuration, runtime_api: &str) -> Variables {
     set("AWS_LAMBDA_FUNCTION_VERSION", &configuration.version);
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &configuration.memory_mb.to_string());
     set("AWS_LAMBDA_INITIALIZATION_TYPE", configuration.initialization.name());
+    set("AWS_LAMBDA_METADATA_API", runtime_api);
+    set("AWS_LAMBDA_METADATA_TOKEN", METADATA_TOKEN);
+    // Extensions too: AWS lists what they do not get, and this is not in the list.
     set("AWS_LAMBDA_LOG_FORMAT", configuration.log_format.name());
     set("TZ", ":UTC");
     set("PATH", PATH);
@@ -114,6 +120,8 @@ mod tests {
             let variables = of_extension(&configuration(initialization), "127.0.0.1:9001");
             assert_eq!(variables["MINE"], "1");
             assert_eq!(variables["AWS_LAMBDA_RUNTIME_API"], "127.0.0.1:9001");
+            assert_eq!(variables["AWS_LAMBDA_METADATA_API"], "127.0.0.1:9001");
+            assert!(variables.contains_key("AWS_LAMBDA_METADATA_TOKEN"));
             let leaked: Vec<_> =
                 NOT_FOR_EXTENSIONS.iter().filter(|name| variables.contains_key(**name)).collect();
             assert!(leaked.is_empty(), "{leaked:?}");

@@ -53,7 +53,8 @@ pub struct Environment {
     #[arg(long, value_name = "HOST:PORT")]
     runtime_api: Option<SocketAddr>,
 
-    /// Accept subscriptions to the Telemetry API with 202 and deliver nothing, as AWS's emulator
+    /// Accept subscriptions to the Telemetry API with 202 and deliver nothing, as AWS's emulator;
+    /// the older Logs API always does so, and is not there on Managed Instances
     #[arg(long)]
     no_telemetry: bool,
 

@@ -108,6 +108,11 @@ fn managed_instances(subject: &Subject) -> Verdict {
     if !stage.lambda.wait_for_init() {
         return Verdict::broke(format!("init failed: {}", stage.story()));
     }
+    let mut ready = 0;
+    stage.lambda.wait_for("both workers", |event| {
+        ready += usize::from(matches!(event, Event::RuntimeReady));
+        (ready == AT_ONCE).then_some(())
+    });
     let invoked = (|| {
         let running = [(); AT_ONCE].map(|()| stage.lambda.begin(QUIET));
         for invocation in running {

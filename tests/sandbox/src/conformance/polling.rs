@@ -73,7 +73,8 @@ fn next_after_each_invocation(subject: &Subject) -> Verdict {
 fn invocations_not_held(subject: &Subject) -> Verdict {
     let stage = subject.ready(|setup, _| setup);
     Verdict::judged((|| {
-        let alone = Setup::new().runtime(Runtime::function(silent)).timeout(TIMEOUT).start();
+        let alone = Setup::new().silent_on_panic().timeout(TIMEOUT);
+        let alone = alone.runtime(Runtime::function(silent)).start();
         let alone = alone.map_err(|error| format!("no sandbox for the function: {error}"))?;
         let mut alone: Vec<_> = (0..INVOCATIONS).map(|_| alone.invoke(QUIET).duration).collect();
         let mut overheads = Vec::new();

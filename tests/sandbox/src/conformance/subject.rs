@@ -57,7 +57,7 @@ impl Subject {
 
     pub(crate) fn cast(&self, remote: Remote) -> Cast {
         let port = self.fixed_port.unwrap_or_else(free_port);
-        let setup = Setup::new().extension(&self.binary);
+        let setup = Setup::new().silent_on_panic().extension(&self.binary);
         let setup = self
             .filled_in(port, &remote)
             .fold(setup, |setup, (name, value)| setup.env(name, &value));

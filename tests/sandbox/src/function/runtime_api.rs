@@ -60,18 +60,20 @@ impl RuntimeApi {
     /// # Errors
     ///
     /// When Lambda takes no response; one that is too large it turns into an error of the function,
-    /// as all runtimes leave it to do.
+    /// as all runtimes leave it to do, and one that is too late is nobody's any more.
     pub fn respond(&mut self, request_id: &str, body: &str) -> Result<(), End> {
         match self.post(&format!("invocation/{request_id}/response"), "", body)? {
-            413 => Ok(()),
+            410 | 413 => Ok(()),
             status => accepted("a response", status),
         }
     }
 
     pub fn fail(&mut self, request_id: &str, failed: &Failed) -> Result<(), End> {
         let path = format!("invocation/{request_id}/error");
-        let status = self.post(&path, &failed.header(), &failed.body())?;
-        accepted("an error", status)
+        match self.post(&path, &failed.header(), &failed.body())? {
+            410 => Ok(()),
+            status => accepted("an error", status),
+        }
     }
 
     pub fn fail_init(&mut self, failed: &Failed) -> Result<(), End> {

@@ -25,17 +25,19 @@ impl Phases {
             _ => (Phase::Init, true),
         };
         let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
-        self.failed_init = self.init(phase, deadline).err();
-        if self.failed_init.is_none() && freezes {
-            self.ground.freeze();
+        match self.init(phase, deadline) {
+            Ok(()) if freezes => self.ground.freeze(),
+            Ok(()) => {}
+            Err(failure) => self.fail(failure),
         }
     }
 
+    /// One that failed is still to be shut down: who waits for it is told first.
     pub(super) fn init(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
         self.generations += 1;
         self.ground.chronicle.init_started(phase);
-        let mut generation = Generation::new(self.generations);
+        let mut generation = Generation::new(self.generations, self.inbox.clone());
         let launched = generation.start_extensions(&self.ground);
         self.generation = Some(generation);
         let limit = deadline.saturating_duration_since(started);
@@ -48,9 +50,8 @@ impl Phases {
         let duration = started.elapsed();
         let standings = self.standings(&initialised);
         self.ground.chronicle.init_ended(phase, &initialised, duration, standings);
-        match &initialised {
-            Ok(()) => self.unbilled_init = duration,
-            Err(failure) => drop(self.shut_down(failure.shutdown_reason())),
+        if initialised.is_ok() {
+            self.unbilled_init = duration;
         }
         initialised
     }

@@ -1,94 +1,79 @@
 //! Managed Instances: several invocations at once. Extensions are no part of an invocation, nothing
-//! is ever frozen, and nothing is repaired: when a process ends, so does the environment.
+//! is ever frozen, and nothing is repaired: when a process ends, so does the environment (order of
+//! the steps from the emulator's `internal/lambda-managed-instances/invoke`).
 
-use std::sync::Arc;
+use std::mem;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::{Order, Phases, crash};
+use super::run::Run;
+use super::{Order, Phases, crash, wait};
+use crate::apis::Apis;
 use crate::failure::Failure;
-use crate::generation::Ground;
-use crate::invocation::{Invocation, Reply};
-use crate::runtime_api::Outcome;
-use crate::runtime_event::RuntimeEvent;
-use crate::timeline::{Event, Status};
 
 impl Phases {
     /// Returns at once; the invocation goes on beside others.
     pub(super) fn invoke_beside_others(&mut self, order: Order) {
-        let ground = Arc::clone(&self.ground);
-        let generation = self.living();
-        thread::Builder::new()
-            .name(format!("invocation {}", order.request_id))
-            .spawn(move || invoke(&ground, generation, &order))
+        let run = Run::start(&self.ground, order);
+        let generation = match self.idle() {
+            Ok(generation) => generation,
+            Err(failure) => return run.refuse(&failure),
+        };
+        run.hand_out();
+        self.in_flight.retain(|thread| !thread.is_finished());
+        let thread = thread::Builder::new()
+            .name(format!("invocation {}", run.request_id()))
+            .spawn(move || run.finish(generation))
             .expect("a thread for an invocation");
+        self.in_flight.push(thread);
     }
 
-    /// The number of the one generation there ever is, or why it is over. What a process has ended
-    /// ends here, with the next invocation at the latest.
-    fn living(&mut self) -> Result<usize, Failure> {
-        if let Some(failure) = &self.failed_init {
+    /// The environment ends with the first of its processes.
+    pub(super) fn lose(&mut self, generation: usize) {
+        let is_living = self.generation.as_ref().is_some_and(|it| it.number() == generation);
+        if !self.is_concurrent() || !is_living {
+            return;
+        }
+        if let Some(failure) = self.ground.apis.read(|apis| crash(apis, generation)) {
+            self.fail(failure);
+        }
+    }
+
+    /// Ends the invocations that are under way, each with its reply.
+    pub(super) fn abort_invocations(&mut self) {
+        self.ground.apis.update(|apis| apis.shutting_down = true);
+        for thread in mem::take(&mut self.in_flight) {
+            // A panic there has its message in the output already.
+            let _ = thread.join();
+        }
+    }
+
+    /// The number of the one generation there ever is, if a worker of it waits for an event; one
+    /// that still starts is as busy as one that works.
+    fn idle(&self) -> Result<usize, Failure> {
+        if let Some(failure) = &self.over {
             return Err(failure.clone());
         }
         let generation = self.generation_number();
-        match self.ground.apis.read(|apis| crash(apis, generation)) {
-            None => Ok(generation),
-            Some(failure) => {
-                drop(self.shut_down(failure.shutdown_reason()));
-                Err(failure)
-            }
-        }
+        self.ground.apis.read(|apis| match crash(apis, generation) {
+            Some(failure) => Err(failure),
+            None if apis.runtime.is_ready() => Ok(generation),
+            None => Err(Failure::Unavailable),
+        })
     }
 }
 
-fn invoke(ground: &Ground, generation: Result<usize, Failure>, order: &Order) {
-    let started = Instant::now();
-    ground.chronicle.invoke_started(&order.request_id, &order.context);
-    let outcome = generation.and_then(|generation| outcome(ground, generation, order));
-    let (payload, status, at) = match outcome {
-        Ok(posted) => {
-            let status = posted.error_type.map_or(Status::Success, Status::Error);
-            (posted.payload, status, posted.at)
+impl Run {
+    fn finish(mut self, generation: usize) {
+        let failure = self.await_reply(generation).err();
+        if let Some(Failure::TimedOut(_)) = failure {
+            self.ground.apis.update(|apis| apis.runtime.withdraw(self.request_id()));
         }
-        Err(failure) => (failure.payload(&order.request_id), failure.status(), Instant::now()),
-    };
-    let replied = Event::Replied { request_id: order.request_id.clone(), status: status.clone() };
-    ground.chronicle.add_at(at, replied);
-    let latency = at.saturating_duration_since(started);
-    let reply = Reply { payload, status: status.clone(), latency };
-    let invocation = Invocation {
-        request_id: order.request_id.clone(),
-        reply: reply.clone(),
-        status,
-        duration: latency,
-        // Instances are billed by their time, not by invocation.
-        billed: Duration::ZERO,
-        extension_overhead: Duration::ZERO,
-    };
-    ground.chronicle.invoke_ended(&invocation, &order.context, Duration::ZERO, None);
-    // Nobody waits for them when the test has no use for them.
-    let _ = order.replied.send(reply);
-    let _ = order.ended.send(invocation);
-}
-
-fn outcome(ground: &Ground, generation: usize, order: &Order) -> Result<Outcome, Failure> {
-    let timeout = ground.setup.configuration.timeout;
-    let event = RuntimeEvent {
-        request_id: order.request_id.clone(),
-        payload: order.payload.clone(),
-        deadline: SystemTime::now() + timeout,
-        context: order.context.clone(),
-    };
-    ground.apis.update(|apis| {
-        let answered = apis.runtime.deliver(event);
-        apis.mark(&answered);
-    });
-    let outcome = ground.apis.wait(timeout, |apis| {
-        if apis.abandoned {
-            return Some(Err(Failure::Abandoned));
-        }
-        let posted = apis.runtime.outcome(&order.request_id).cloned().map(Ok);
-        posted.or_else(|| crash(apis, generation).map(Err))
-    });
-    outcome.unwrap_or(Err(Failure::TimedOut(timeout)))
+        let invocation = self.settle(Instant::now(), failure.as_ref(), Duration::ZERO);
+        // The caller may count on the worker for its next invocation. Whether it comes back is not
+        // this invocation's business.
+        let is_back = |apis: &mut Apis| apis.runtime.is_back(self.request_id()).then_some(());
+        let _ = wait(&self.ground, generation, self.deadline, is_back);
+        self.end(invocation);
+    }
 }

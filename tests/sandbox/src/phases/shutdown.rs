@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
-
 use super::Phases;
+use super::shutdown_report::{Ended, ShutdownReport};
 use crate::apis::Apis;
 use crate::event_type::EventType;
-use crate::extension::{Extension, Kind, Obstacle};
-use crate::generation::Generation;
+use crate::extension::{Extension, Kind};
+use crate::generation::{Exit, Generation};
+use crate::limits::ShutdownBudget;
 use crate::process::Process;
 use crate::reply::Reply;
-use crate::timeline::{Event, Role, as_ms};
+use crate::timeline::{Event, Role};
 
 /// How long a killed process may take to be gone, which is the kernel's business.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
@@ -20,37 +20,6 @@ const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// How long what they have sent may take to be read once they are gone; it is there already. What is
 /// left then is forgotten.
 const HEARD_OUT_WITHIN: Duration = Duration::from_secs(1);
-
-/// How the processes of an environment ended.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShutdownReport {
-    pub reason: String,
-    #[serde(rename = "duration_ms", serialize_with = "as_ms")]
-    pub duration: Duration,
-    pub processes: Vec<Ended>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct Ended {
-    pub process: Role,
-    /// As the system tells it, such as `exit status: 0`.
-    pub status: String,
-    /// It was still there when its time was over.
-    pub killed: bool,
-    /// It was told, by SHUTDOWN or SIGTERM.
-    pub told: bool,
-    /// Processes of its group that outlived its own end.
-    pub left_behind: usize,
-}
-
-impl ShutdownReport {
-    /// How the extension of this name ended.
-    #[must_use]
-    pub fn extension(&self, name: &str) -> Option<&Ended> {
-        let wanted = Role::Extension(name.to_owned());
-        self.processes.iter().find(|ended| ended.process == wanted)
-    }
-}
 
 struct Fate {
     role: Role,
@@ -71,12 +40,12 @@ impl Phases {
             return ShutdownReport { reason, duration: Duration::ZERO, processes: Vec::new() };
         };
         self.ground.chronicle.add(Event::ShutdownStarted { reason: reason.to_owned() });
+        self.abort_invocations();
         let budget = self.budget();
-        let deadline = started + budget;
-        let mut fates = vec![self.end_runtime(&generation, started, budget)];
+        let (deadline, share) = (started + budget.whole, started + budget.runtime);
+        let mut fates = vec![self.end_runtime(&generation, share)];
         generation.stop_function();
         // A subscriber that takes nothing any more must not eat the others' time.
-        let share = started + self.ground.setup.limits.runtime_shutdown.min(budget);
         let left = share.saturating_duration_since(Instant::now());
         self.ground.chronicle.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
@@ -95,6 +64,7 @@ impl Phases {
 
     /// Without a phase.
     pub(super) fn kill(&mut self) {
+        self.abort_invocations();
         self.ground.cage.thaw();
         if let Some(mut generation) = self.generation.take() {
             self.ground.apis.update(|apis| {
@@ -104,35 +74,26 @@ impl Phases {
         }
     }
 
-    fn budget(&self) -> Duration {
-        let limits = &self.ground.setup.limits;
-        let has = |kind| {
-            self.ground
-                .apis
-                .read(|apis| apis.extensions.registered().iter().any(|it| it.kind == kind))
-        };
-        if has(Kind::External) {
-            limits.shutdown
-        } else if has(Kind::Internal) {
-            limits.internal_shutdown
-        } else {
-            Duration::ZERO
-        }
+    fn budget(&self) -> ShutdownBudget {
+        let kinds: Vec<Kind> = self
+            .ground
+            .apis
+            .read(|apis| apis.extensions.registered().iter().map(|it| it.kind).collect());
+        self.ground.setup.limits.of_shutdown(&kinds)
     }
 
-    /// With no extension registered it is killed at once, and learns of nothing.
-    fn end_runtime(&self, generation: &Generation, started: Instant, budget: Duration) -> Fate {
+    /// One that has no time for it is killed at once, and learns of nothing.
+    fn end_runtime(&self, generation: &Generation, deadline: Instant) -> Fate {
         let mut fate = Fate { role: Role::Runtime, told: false, killed: false };
         let Some(process) = generation.process(&Role::Runtime) else { return fate };
         let gone = |apis: &mut Apis| has_exited(apis, generation, &Role::Runtime).then_some(());
         if self.ground.apis.wait(Duration::ZERO, gone).is_some() {
             return fate;
         }
-        if !budget.is_zero() {
+        if deadline > Instant::now() {
             process.terminate();
             fate.told = true;
             self.ground.chronicle.add(Event::Terminated { process: Role::Runtime });
-            let deadline = started + self.ground.setup.limits.runtime_shutdown.min(budget);
             let left = deadline.saturating_duration_since(Instant::now());
             if self.ground.apis.wait(left, gone).is_some() {
                 return fate;
@@ -158,58 +119,52 @@ impl Phases {
         };
         let mut fates: Vec<Fate> = names.map(fate).collect();
         // Who did not ask for notice gets none.
-        for fate in fates.iter_mut().filter(|fate| !self.wants_notice(&fate.role)) {
+        let wants_notice = |role: &Role| self.ground.apis.read(|apis| wants_notice(apis, role));
+        for fate in fates.iter_mut().filter(|fate| !wants_notice(&fate.role)) {
             self.kill_if_left(generation, fate);
         }
-        let ends_at = SystemTime::now() + deadline.saturating_duration_since(Instant::now());
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.ground.apis.wait(left, |apis| {
-            let mut all = true;
-            for fate in &mut fates {
-                let over = has_exited(apis, generation, &fate.role)
-                    || self.tell(apis, fate, reason, ends_at) == Told::Never;
-                all &= over;
-            }
-            (all || apis.abandoned).then_some(())
-        });
+        self.tell_all(generation, &mut fates, reason, deadline);
         for fate in fates.iter_mut().filter(|fate| !fate.killed) {
             self.kill_if_left(generation, fate);
         }
         fates
     }
 
-    fn wants_notice(&self, role: &Role) -> bool {
-        self.ground.apis.read(|apis| {
-            let mut registered = apis.extensions.registered().iter();
-            registered.any(|it| {
-                Role::Extension(it.name().to_owned()) == *role && it.wants(EventType::Shutdown)
-            })
-        })
+    /// Hands SHUTDOWN out to each that asks for its next event by the deadline, or until all are gone.
+    fn tell_all(
+        &self,
+        generation: &Generation,
+        fates: &mut [Fate],
+        reason: &str,
+        deadline: Instant,
+    ) {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let ends_at = SystemTime::now() + left();
+        loop {
+            let step = self.ground.apis.wait(left(), |apis| next_step(apis, generation, fates));
+            match step {
+                Some(Step::Tell(index)) => self.tell(&mut fates[index], reason, ends_at),
+                Some(Step::End) | None => return,
+            }
+        }
     }
 
-    /// Hands SHUTDOWN out to an extension that is ready for it.
-    fn tell(&self, apis: &mut Apis, fate: &mut Fate, reason: &str, ends_at: SystemTime) -> Told {
-        let Role::Extension(name) = &fate.role else { return Told::Never };
-        let Some(extension) = apis.extensions.named(name) else { return Told::Never };
-        if !extension.wants(EventType::Shutdown) {
-            return Told::Never;
-        }
-        if fate.told {
-            return Told::Yes;
-        }
+    fn tell(&self, fate: &mut Fate, reason: &str, ends_at: SystemTime) {
+        let name = fate.role.to_string();
         let wire = self.ground.setup.script.wire;
-        match extension
-            .hand_out(EventType::Shutdown, || Reply::shutdown(reason, ends_at).over(wire))
-        {
-            Ok(answered) => {
-                apis.mark(&vec![answered]);
-                fate.told = true;
-                self.ground.chronicle.add(Event::ShutdownSent { extension: name.clone() });
-                Told::Yes
-            }
-            // It is waited for until the deadline: it may still ask for its next event.
-            Err(Obstacle::NoNext | Obstacle::Fatal(_)) => Told::NotYet,
-        }
+        let event = || Reply::shutdown(reason, ends_at).over(wire);
+        fate.told = self
+            .ground
+            .apis
+            .update(|apis| {
+                // One that has hung up meanwhile may ask again.
+                let handed_out =
+                    apis.extensions.named(&name)?.hand_out(EventType::Shutdown, event).ok()?;
+                apis.mark(&vec![handed_out]);
+                self.ground.chronicle.add(Event::ShutdownSent { extension: name });
+                Some(())
+            })
+            .is_some();
     }
 
     fn kill_if_left(&self, generation: &Generation, fate: &mut Fate) {
@@ -233,12 +188,10 @@ impl Phases {
     fn reap(&self, generation: &Generation, fates: Vec<Fate>) -> Vec<Ended> {
         let started = fates.into_iter().filter(|fate| generation.process(&fate.role).is_some());
         let ended = |fate: Fate| {
-            let exit = self.ground.apis.wait(KILLED_WITHIN, |apis| {
-                let ours = |exit: &&crate::generation::Exit| {
-                    exit.generation == generation.number() && exit.process == fate.role
-                };
-                apis.exits.iter().find(ours).cloned()
-            });
+            let exit = self
+                .ground
+                .apis
+                .wait(KILLED_WITHIN, |apis| exit_of(apis, generation, &fate.role).cloned());
             let status = exit.map_or("still there".to_owned(), |it| it.status.to_string());
             let process = generation.process(&fate.role).filter(|_| !fate.killed);
             let left_behind = process.map_or(0, Process::left_behind);
@@ -249,14 +202,41 @@ impl Phases {
     }
 }
 
-#[derive(PartialEq)]
-enum Told {
-    Yes,
-    NotYet,
-    /// It did not ask for it, or is not there to ask.
-    Never,
+/// What there is to do while extensions are waited for.
+enum Step {
+    /// This one waits for its event.
+    Tell(usize),
+    End,
+}
+
+fn next_step(apis: &Apis, generation: &Generation, fates: &[Fate]) -> Option<Step> {
+    let is_waited_for = |fate: &Fate| {
+        let gone = fate.killed || has_exited(apis, generation, &fate.role);
+        !gone && wants_notice(apis, &fate.role)
+    };
+    if apis.abandoned || !fates.iter().any(is_waited_for) {
+        return Some(Step::End);
+    }
+    let is_to_be_told = |fate: &Fate| {
+        let is_ready = registered(apis, &fate.role).is_some_and(Extension::is_ready);
+        !fate.told && is_ready && is_waited_for(fate)
+    };
+    fates.iter().position(is_to_be_told).map(Step::Tell)
+}
+
+fn wants_notice(apis: &Apis, role: &Role) -> bool {
+    registered(apis, role).is_some_and(|extension| extension.wants(EventType::Shutdown))
+}
+
+fn registered<'a>(apis: &'a Apis, role: &Role) -> Option<&'a Extension> {
+    let Role::Extension(name) = role else { return None };
+    apis.extensions.registered().iter().find(|extension| extension.name() == name)
 }
 
 fn has_exited(apis: &Apis, generation: &Generation, role: &Role) -> bool {
-    apis.exits.iter().any(|exit| exit.generation == generation.number() && exit.process == *role)
+    exit_of(apis, generation, role).is_some()
+}
+
+fn exit_of<'a>(apis: &'a Apis, generation: &Generation, role: &Role) -> Option<&'a Exit> {
+    apis.exits.iter().find(|exit| exit.generation == generation.number() && exit.process == *role)
 }

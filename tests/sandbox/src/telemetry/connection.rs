@@ -1,42 +1,22 @@
 //! The one connection to a subscriber, opened when there is something to deliver.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ring::digest;
+use std::time::Duration;
 
 use crate::http::Response;
 use crate::messages::Messages;
+use crate::telemetry::delivery::Delivery;
 use crate::telemetry::destination::Destination;
 use crate::telemetry::gate::{Gate, Pass};
-
-/// Loopback connects at once or not at all, unless the listener's backlog is full.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+use crate::telemetry::stream::Stream;
 
 pub struct Connection {
     destination: Destination,
     gate: Arc<Gate>,
     /// For one try, from its first byte to the end of the answer.
     within: Duration,
-    open: Option<Messages<Wire>>,
-}
-
-/// A batch as it goes over the wire; the same bytes each time it is tried.
-pub struct Delivery {
-    bytes: Vec<u8>,
-}
-
-/// A stream whose deadline stands still while the subscriber is frozen.
-struct Wire {
-    stream: Arc<TcpStream>,
-    gate: Arc<Gate>,
-    pass: Pass,
-    within: Duration,
-    deadline: Instant,
+    open: Option<Messages<Stream>>,
 }
 
 impl Connection {
@@ -44,15 +24,8 @@ impl Connection {
         Self { destination, gate, within, open: None }
     }
 
-    /// The entries as an array in a POST, or as lines.
     pub fn delivery(&self, entries: &[Vec<u8>]) -> Delivery {
-        let bytes = match &self.destination {
-            Destination::Http { authority, target, .. } => post(authority, target, entries),
-            Destination::Tcp { .. } => {
-                entries.iter().flat_map(|entry| [entry, &b"\n"[..]].concat()).collect()
-            }
-        };
-        Delivery { bytes }
+        Delivery::of(entries, &self.destination)
     }
 
     /// Tries once.
@@ -93,31 +66,13 @@ impl Connection {
         Ok(())
     }
 
-    fn connect(&self, pass: Pass) -> io::Result<Messages<Wire>> {
-        let address = (Ipv4Addr::LOCALHOST, self.destination.port()).into();
-        let stream = Arc::new(TcpStream::connect_timeout(&address, CONNECT_WITHIN)?);
-        stream.set_nodelay(true)?;
-        self.gate.watch_over(&stream)?;
-        let (gate, within) = (Arc::clone(&self.gate), self.within);
-        let deadline = Instant::now() + within;
-        Ok(Messages::new(Wire { stream, gate, pass, within, deadline }))
+    fn connect(&self, pass: Pass) -> io::Result<Messages<Stream>> {
+        let (port, gate) = (self.destination.port(), Arc::clone(&self.gate));
+        Stream::connect(port, gate, pass, self.within).map(Messages::new)
     }
 }
 
-/// Headers in the order in which Go's client, and so AWS's daemon, writes them.
-fn post(authority: &str, target: &str, entries: &[Vec<u8>]) -> Vec<u8> {
-    let body = [b"[", &*entries.join(&b","[..]), b"]"].concat();
-    let sequence_id = STANDARD.encode(digest::digest(&digest::SHA256, &body));
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: Go-http-client/1.1\r\n\
-         Content-Length: {}\r\nContent-Type: application/json\r\nSequence-Id: {sequence_id}\r\n\
-         Accept-Encoding: gzip\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), &body].concat()
-}
-
-fn final_response(messages: &mut Messages<Wire>) -> io::Result<Response> {
+fn final_response(messages: &mut Messages<Stream>) -> io::Result<Response> {
     loop {
         let response = messages.response()?;
         if response.status >= 200 {
@@ -139,61 +94,6 @@ fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-impl Wire {
-    fn start(&mut self, pass: Pass) {
-        self.pass = pass;
-        self.deadline = Instant::now() + self.within;
-    }
-
-    fn patiently<R>(
-        &mut self,
-        mut action: impl FnMut(&TcpStream, Duration) -> io::Result<R>,
-    ) -> io::Result<R> {
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            // A socket takes no zero; it would wait for ever.
-            match action(&self.stream, left.max(Duration::from_millis(1))) {
-                Err(error) if is_timeout(&error) => {
-                    let pass = self.gate.reenter(self.pass).ok_or_else(|| self.too_long())?;
-                    self.start(pass);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    fn too_long(&self) -> io::Error {
-        let text = format!("the subscriber took more than {:?}", self.within);
-        io::Error::new(io::ErrorKind::TimedOut, text)
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|mut stream, left| {
-            stream.set_read_timeout(Some(left))?;
-            stream.read(buffer)
-        })
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(|mut stream, left| {
-            stream.set_write_timeout(Some(left))?;
-            stream.write(bytes)
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,21 +112,6 @@ mod tests {
     fn deliver(connection: &mut Connection) -> io::Result<()> {
         let delivery = connection.delivery(&[b"{}".to_vec()]);
         connection.deliver(&delivery)
-    }
-
-    #[test]
-    fn a_delivery_is_the_post_of_awss_daemon() {
-        let entries = [br#"{"a":1}"#.to_vec(), br#"{"b":2}"#.to_vec()];
-        let post = post("sandbox.localdomain:4243", "/a", &entries);
-        let expected = "POST /a HTTP/1.1\r\n\
-            Host: sandbox.localdomain:4243\r\n\
-            User-Agent: Go-http-client/1.1\r\n\
-            Content-Length: 17\r\n\
-            Content-Type: application/json\r\n\
-            Sequence-Id: sbx23JCIkdimQ14cFqECUodif89xwiTPIHsu3HmwgiY=\r\n\
-            Accept-Encoding: gzip\r\n\r\n\
-            [{\"a\":1},{\"b\":2}]";
-        assert_eq!(String::from_utf8_lossy(&post), expected);
     }
 
     #[test]

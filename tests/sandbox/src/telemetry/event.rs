@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::telemetry::record::{
-    Dropped, Extension, InitReport, InitRuntimeDone, InitStart, Report, RestoreReport,
-    RestoreRuntimeDone, RestoreStart, RuntimeDone, Start, TelemetrySubscription,
+    Dropped, Extension, InitReport, InitRuntimeDone, InitStart, Instance, Report, RestoreDone,
+    RuntimeDone, Start, TelemetrySubscription,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,11 +31,11 @@ pub enum Event {
     #[serde(rename = "platform.report")]
     Report(Report),
     #[serde(rename = "platform.restoreStart")]
-    RestoreStart(RestoreStart),
+    RestoreStart(Instance),
     #[serde(rename = "platform.restoreRuntimeDone")]
-    RestoreRuntimeDone(RestoreRuntimeDone),
+    RestoreRuntimeDone(RestoreDone),
     #[serde(rename = "platform.restoreReport")]
-    RestoreReport(RestoreReport),
+    RestoreReport(RestoreDone),
     #[serde(rename = "platform.logsDropped")]
     LogsDropped(Dropped),
     /// A line that the runtime wrote, without its line feed.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::telemetry::backlog::{Backlog, Limits, Lost, Ripeness};
+use crate::telemetry::backlog::{Limits, Lost};
 use crate::telemetry::connection::Connection;
 use crate::telemetry::event::{Category, Event, Lines};
 use crate::telemetry::gate::Gate;
-use crate::telemetry::pace::Pace;
+use crate::telemetry::queue::{Queue, Turn};
 use crate::telemetry::record::Dropped;
 use crate::telemetry::subscription::Subscription;
+use crate::telemetry::time_scale::TimeScale;
 use crate::watch::Watch;
 
 /// How long a subscriber may take for one batch, from its first byte to the end of the answer; time
@@ -39,30 +40,6 @@ pub struct Subscriber {
     delivering: Option<JoinHandle<()>>,
 }
 
-/// Events count from 1.
-struct Queue {
-    backlog: Backlog,
-    recorded: usize,
-    /// Up to here all are delivered or dropped.
-    settled: usize,
-    /// The thread has a batch that is not delivered yet.
-    under_way: bool,
-    /// Up to here nothing waits for its batch to ripen.
-    flushed: usize,
-    closing: bool,
-}
-
-/// What the thread of a subscriber does next.
-enum Turn {
-    Deliver {
-        entries: Vec<Vec<u8>>,
-        lost: Option<Lost>,
-    },
-    /// Something came that changed when the next batch is due.
-    LookAgain,
-    End,
-}
-
 impl Subscriber {
     /// # Errors
     ///
@@ -71,13 +48,13 @@ impl Subscriber {
         name: &str,
         subscription: Subscription,
         lines: Lines,
-        pace: Pace,
+        time_scale: TimeScale,
     ) -> io::Result<Self> {
         let Subscription { types, buffering, destination, .. } = subscription;
         let limits = Limits {
             items: buffering.items,
             bytes: buffering.bytes,
-            timeout: pace.of(buffering.timeout),
+            timeout: time_scale.of(buffering.timeout),
         };
         let queue = Arc::new(Watch::new(Queue::new(limits)));
         let gate = Arc::new(Gate::default());
@@ -86,7 +63,7 @@ impl Subscriber {
             gate: Arc::clone(&gate),
             connection: Connection::new(destination, Arc::clone(&gate), DELIVERY_WITHIN),
             tells_losses: types.contains(&Category::Platform),
-            pace,
+            time_scale,
         };
         let delivering = thread::Builder::new()
             .name(format!("telemetry {name}"))
@@ -116,17 +93,14 @@ impl Subscriber {
 
     /// Lets all that is recorded now go out at once; the wait for it is [`Flush::wait`].
     pub fn flush(&self) -> Flush {
-        let through = self.queue.update(|queue| {
-            queue.flushed = queue.recorded;
-            queue.recorded
-        });
+        let through = self.queue.update(Queue::flush);
         Flush { queue: Arc::clone(&self.queue), through }
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.queue.update(|queue| queue.closing = true);
+        self.queue.update(Queue::close);
         self.gate.close();
         if let Some(delivering) = self.delivering.take() {
             // If it panicked, its message is on stderr.
@@ -145,48 +119,10 @@ impl Flush {
     pub fn wait(&self, deadline: Instant) -> bool {
         let within = deadline.saturating_duration_since(Instant::now());
         let settled = |queue: &mut Queue| {
-            let settled = queue.settled >= self.through;
-            (settled || queue.closing).then_some(settled)
+            let settled = queue.has_settled(self.through);
+            (settled || queue.is_closing()).then_some(settled)
         };
         self.queue.wait(within, settled).unwrap_or(false)
-    }
-}
-
-impl Queue {
-    fn new(limits: Limits) -> Self {
-        let backlog = Backlog::new(limits);
-        Self { backlog, recorded: 0, settled: 0, under_way: false, flushed: 0, closing: false }
-    }
-
-    fn push(&mut self, entry: Vec<u8>, now: Instant) {
-        self.recorded += 1;
-        self.backlog.push(entry, now);
-        self.settle();
-    }
-
-    fn delivered(&mut self) {
-        self.under_way = false;
-        self.settle();
-    }
-
-    /// What is dropped behind a batch that is under way counts when that is delivered.
-    fn settle(&mut self) {
-        if !self.under_way {
-            self.settled = self.recorded - self.backlog.len();
-        }
-    }
-
-    fn turn(&mut self, known_due: Option<Instant>) -> Option<Turn> {
-        if self.closing {
-            return Some(Turn::End);
-        }
-        let ripeness =
-            if self.flushed > self.settled { Ripeness::Anything } else { Ripeness::Batch };
-        if let Some(entries) = self.backlog.take(Instant::now(), ripeness) {
-            self.under_way = true;
-            return Some(Turn::Deliver { entries, lost: self.backlog.take_lost() });
-        }
-        (self.backlog.due() != known_due).then_some(Turn::LookAgain)
     }
 }
 
@@ -196,7 +132,7 @@ struct Courier {
     gate: Arc<Gate>,
     connection: Connection,
     tells_losses: bool,
-    pace: Pace,
+    time_scale: TimeScale,
 }
 
 impl Courier {
@@ -218,7 +154,7 @@ impl Courier {
     }
 
     fn next_turn(&self) -> Turn {
-        let due = self.queue.read(|queue| queue.backlog.due());
+        let due = self.queue.read(Queue::due);
         let within = due.map_or(AGAIN_WITHIN, |due| due.saturating_duration_since(Instant::now()));
         self.queue.wait(within, |queue| queue.turn(due)).unwrap_or(Turn::LookAgain)
     }
@@ -228,7 +164,7 @@ impl Courier {
         let delivery = self.connection.delivery(entries);
         let mut wait = RETRY_WAIT_FIRST;
         while self.connection.deliver(&delivery).is_err() {
-            if !self.gate.pause(self.pace.of(wait)) {
+            if !self.gate.pause(self.time_scale.of(wait)) {
                 return false;
             }
             wait = (wait * 2).min(RETRY_WAIT_LONGEST);
@@ -244,24 +180,4 @@ fn tell(lost: Lost) -> Vec<u8> {
         reason: TOO_SLOW.to_owned(),
     };
     Event::LogsDropped(dropped).render(SystemTime::now(), Lines::AsStrings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_dropped_behind_a_batch_that_is_under_way_settles_with_it() {
-        let now = Instant::now();
-        let timeout = Duration::from_secs(60);
-        let mut queue = Queue::new(Limits { items: 1, bytes: 1, timeout });
-        queue.push(vec![1], now);
-        assert!(matches!(queue.turn(None), Some(Turn::Deliver { .. })));
-        let most_of_a_backlog = vec![2; 7 * 1024 * 1024];
-        queue.push(most_of_a_backlog.clone(), now);
-        queue.push(most_of_a_backlog, now);
-        assert_eq!((queue.recorded, queue.backlog.len(), queue.settled), (3, 1, 0));
-        queue.delivered();
-        assert_eq!(queue.settled, 2);
-    }
 }

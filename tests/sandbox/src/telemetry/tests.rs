@@ -11,7 +11,7 @@ use crate::http::{self, Response};
 use crate::messages::Messages;
 use crate::port::free_port;
 use crate::remote::{Received, Remote};
-use crate::telemetry::record::RuntimeDone;
+use crate::telemetry::record::{RuntimeDone, RuntimeDoneMetrics};
 use crate::telemetry::term::Outcome;
 
 /// For what must happen: long enough for a loaded machine.
@@ -25,13 +25,13 @@ const ON_DEMAND: Rules = Rules {
     managed_instances: false,
     support: Support::Supported,
     log_format: LogFormat::Text,
-    pace: Pace::REAL,
+    time_scale: TimeScale::REAL,
 };
 const MANAGED: Rules = Rules { managed_instances: true, ..ON_DEMAND };
 const JSON: Rules = Rules { log_format: LogFormat::Json, ..ON_DEMAND };
 
 fn hurried() -> TelemetryApi {
-    TelemetryApi::new(Rules { pace: Pace::times_faster(1_000), ..ON_DEMAND })
+    TelemetryApi::new(Rules { time_scale: TimeScale::times_faster(1_000), ..ON_DEMAND })
 }
 
 fn port(remote: &Remote) -> u16 {
@@ -160,7 +160,7 @@ fn a_batch_goes_out_when_its_time_is_over_and_not_before() {
 }
 
 #[test]
-fn the_pace_shortens_the_timeout() {
+fn the_scale_shortens_the_timeout() {
     let remote = Remote::start();
     let api = hurried();
     subscribe(&api, "a", &request(port(&remote), &["function"]));
@@ -383,7 +383,7 @@ fn on_managed_instances_no_runtime_is_done() {
         api.record(Event::RuntimeDone(RuntimeDone {
             request_id: "1".to_owned(),
             outcome: Outcome::Success,
-            metrics: None,
+            metrics: RuntimeDoneMetrics { duration: A_MOMENT, produced_bytes: None },
             tracing: None,
             spans: Vec::new(),
             tenant_id: None,

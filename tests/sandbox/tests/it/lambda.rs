@@ -6,6 +6,7 @@ mod failures;
 mod freezing;
 mod init;
 mod invocations;
+mod managed;
 mod processes;
 mod puppet;
 mod runtime_calls;
@@ -25,6 +26,9 @@ const SHORT: Duration = Duration::from_millis(500);
 
 /// An event whose handler does nothing and reports nothing.
 const NOTHING: &str = r#"{"reports":0}"#;
+
+/// An event whose handler never ends.
+const HANG: &str = r#"{"reports":0,"outcome":"hang"}"#;
 
 /// A runtime in threads of this test, whose agent reports nowhere unless an event says so.
 fn in_threads() -> Runtime {

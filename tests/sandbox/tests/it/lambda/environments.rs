@@ -1,85 +1,12 @@
-//! Kinds of environments: Managed Instances, snapshots.
+//! Environments from a snapshot, and what an environment tells of itself.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
-
+use sandbox::agent::Connection;
 use sandbox::function::{self, Function};
 use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status};
 
-use super::puppet::{Puppet, script, with_puppet};
+use super::puppet::{Puppet, with_puppet};
 use super::{NOTHING, agent, index_of, nowhere, start};
 use crate::{FLOOR, SOON};
-
-fn managed(workers: usize) -> Setup {
-    let count = NonZeroUsize::new(workers).unwrap();
-    let environment = function::Environment::ManagedInstances(count);
-    let make = move || Function::of(agent(&nowhere())).environment(environment);
-    let initialization = Initialization::ManagedInstances { max_concurrency: workers };
-    Setup::new().initialization(initialization).runtime(Runtime::function(make))
-}
-
-#[test]
-fn managed_instances_invoke_at_the_same_time_tell_extensions_nothing_and_never_freeze() {
-    let lambda = start(with_puppet(managed(2), "only-shutdown"));
-    let mut puppet = Puppet::of(&lambda, "only-shutdown");
-    let refused = puppet.register(&["INVOKE", "SHUTDOWN"]);
-    assert_eq!(refused.status, 403);
-    assert_eq!(puppet.register(&["SHUTDOWN"]).status, 200);
-    puppet.poll();
-    assert!(lambda.wait_for_init());
-    let hung = lambda.begin(r#"{"reports":0,"outcome":"hang"}"#);
-    let beside = lambda.invoke(NOTHING);
-    assert_eq!(beside.status, Status::Success);
-    assert!(!lambda.timeline().iter().any(|entry| matches!(entry.event, Event::Frozen)));
-    drop(hung);
-    let event = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| puppet.event());
-        drop(lambda.shut_down("spindown"));
-        reader.join().unwrap()
-    });
-    assert_eq!(event["eventType"], "SHUTDOWN");
-}
-
-#[test]
-fn on_managed_instances_an_invocation_still_has_the_functions_timeout() {
-    let lambda = start(managed(1).timeout(Duration::from_millis(200)));
-    assert!(lambda.wait_for_init());
-    let hung = lambda.invoke(r#"{"reports":0,"outcome":"hang"}"#);
-    assert_eq!(hung.status, Status::Timeout);
-}
-
-#[test]
-fn on_managed_instances_the_end_of_a_process_is_the_end_of_all() {
-    let (_home, path) = script("#!/bin/sh\nexec sleep 1000\n");
-    let lambda = start(managed(1).extension_named(&path, "mortal").extension(FLOOR));
-    let mut mortal = Puppet::of(&lambda, "mortal");
-    assert_eq!(mortal.register(&["SHUTDOWN"]).status, 200);
-    mortal.poll();
-    // The floor asks for INVOKE and leaves when it is refused.
-    let status = lambda.wait_for("end of init", |event| match event {
-        Event::InitEnded { status, .. } => Some(status.clone()),
-        _ => None,
-    });
-    let crash = Status::Failure("Extension.Crash".to_owned());
-    assert_eq!(status, crash);
-    assert_eq!(lambda.invoke(NOTHING).status, crash);
-    let inits = |entry: &&sandbox::Entry| matches!(entry.event, Event::InitStarted { .. });
-    assert_eq!(lambda.timeline().iter().filter(inits).count(), 1, "nothing is repaired");
-}
-
-#[test]
-fn on_managed_instances_a_crash_in_an_invocation_ends_the_environment() {
-    let process = super::in_a_process(&[]);
-    let lambda = start(with_puppet(managed(1), "beside").runtime(process));
-    let mut beside = Puppet::registered(&lambda, "beside", &["SHUTDOWN"]);
-    beside.poll();
-    let crash = Status::Failure("Runtime.ExitError".to_owned());
-    assert_eq!(lambda.invoke(r#"{"reports":0,"outcome":"crash"}"#).status, crash);
-    let after = lambda.begin(NOTHING);
-    assert_eq!(beside.event()["shutdownReason"], "failure");
-    drop(beside);
-    assert_eq!(after.end(SOON).status, crash);
-}
 
 #[test]
 fn after_a_restore_the_same_processes_go_on_without_a_word_to_extensions() {
@@ -113,4 +40,21 @@ fn invoke_again(lambda: &Lambda, puppet: &mut Puppet) -> Status {
     let status = in_flight.end(SOON).status;
     assert_eq!(lambda.timeline().iter().filter(restores).count(), 1);
     status
+}
+
+#[test]
+fn the_zone_is_told_to_who_has_the_token() {
+    let lambda = start(Setup::new());
+    let mut connection = Connection::open_at(lambda.runtime_api().parse().unwrap());
+    let mut ask = |header: &str| {
+        let path = "/2026-01-15/metadata/execution-environment";
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n").as_bytes());
+        connection.response()
+    };
+    let zone = ask("Authorization: Bearer sandbox\r\n");
+    assert_eq!(zone.status, 200);
+    assert_eq!(zone.body, br#"{"AvailabilityZoneID":"use1-az1"}"#);
+    assert_eq!(zone.header("Cache-Control"), Some("private, max-age=43200, immutable"));
+    assert_eq!(ask("Authorization: Bearer another\r\n").status, 401);
+    assert_eq!(ask("").status, 401);
 }

@@ -5,7 +5,9 @@ use std::fs;
 use sandbox::{Event, Role, Setup, Status};
 
 use super::puppet::{Puppet, script, with_puppet};
-use super::{NOTHING, SHORT, extension, healthy, in_a_process, in_threads, index_of, start, tenth};
+use super::{
+    HANG, NOTHING, SHORT, extension, healthy, in_a_process, in_threads, index_of, start, tenth,
+};
 use crate::{FLOOR, SOON};
 
 fn inits(lambda: &sandbox::Lambda) -> usize {
@@ -36,7 +38,7 @@ fn a_function_that_hangs_times_out_and_the_next_invocation_finds_new_processes()
     let lambda = start(setup);
     assert!(lambda.wait_for_init());
     let first = lambda.pid_of("floor").unwrap();
-    let hung = lambda.invoke(r#"{"reports":0,"outcome":"hang"}"#);
+    let hung = lambda.invoke(HANG);
     assert_eq!(hung.status, Status::Timeout);
     assert!(hung.duration >= SHORT, "{hung:?}");
     let payload = String::from_utf8_lossy(&hung.reply.payload).into_owned();

@@ -129,6 +129,26 @@ fn an_extension_that_never_registers_runs_into_the_limit_and_init_is_repeated_fo
 }
 
 #[test]
+fn an_init_that_fails_within_an_invocation_is_the_reply_before_the_shutdown_that_follows() {
+    let setup = with_puppet(Setup::new(), "mute").runtime(in_threads()).limits(tenth());
+    let lambda = start(setup.timeout(super::SHORT));
+    assert!(!lambda.wait_for_init());
+    let invocation = lambda.invoke(NOTHING);
+    let timeline = lambda.timeline();
+    let replied = index_of(&timeline, "reply", |event| matches!(event, Event::Replied { .. }));
+    let again = index_of(
+        &timeline,
+        "second init",
+        |event| matches!(event, Event::InitStarted { phase } if *phase == "invoke"),
+    );
+    let is_shutdown = |event: &Event| matches!(event, Event::ShutdownStarted { .. });
+    let shutdown = again + index_of(&timeline[again..], "shutdown", is_shutdown);
+    assert!(again < replied && replied < shutdown, "{invocation:?}");
+    let ended = |entry: &&sandbox::Entry| matches!(entry.event, Event::ShutdownEnded { .. });
+    assert_eq!(timeline.iter().filter(ended).count(), 2, "each init has its shutdown");
+}
+
+#[test]
 fn an_init_error_of_the_runtime_is_the_reply() {
     let lambda = start(healthy().runtime(in_a_process(&["--init-error"])));
     let invocation = lambda.invoke(NOTHING);

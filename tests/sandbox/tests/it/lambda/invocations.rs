@@ -17,6 +17,7 @@ fn the_caller_has_its_reply_while_an_extension_still_works() {
     assert_eq!(busy.event()["eventType"], "INVOKE");
     let reply = in_flight.reply(SOON);
     assert_eq!(reply.status, Status::Success);
+    lambda.wait_for("runtime", |it| matches!(it, Event::RuntimeDone { .. }).then_some(()));
     busy.poll();
     let invocation = in_flight.end(SOON);
     assert!(invocation.duration > reply.latency, "{invocation:?}");

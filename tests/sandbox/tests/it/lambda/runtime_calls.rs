@@ -13,19 +13,37 @@ use crate::SOON;
 const LARGEST_EVENT: usize = 6 * 1024 * 1024;
 
 /// A runtime that says what a test says.
-struct Client(Connection);
+pub struct Client(Connection);
 
 impl Client {
-    fn of(lambda: &Lambda) -> Self {
+    pub fn of(lambda: &Lambda) -> Self {
         Self(Connection::open_at(lambda.runtime_api().parse().unwrap()))
     }
 
-    fn poll(&mut self) {
+    pub fn poll(&mut self) {
         self.send("GET", "/runtime/invocation/next", "", b"");
     }
 
     fn call(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
         self.send(method, path, headers, body);
+        self.0.response()
+    }
+
+    /// The body of the event that was asked for.
+    pub fn event(&mut self) -> Vec<u8> {
+        let event = self.response();
+        assert_eq!(event.status, 200);
+        event.body
+    }
+
+    pub fn respond(&mut self, request_id: &str, status: u16) -> Response {
+        let path = format!("/runtime/invocation/{request_id}/response");
+        let answer = self.call("POST", &path, "", b"done");
+        assert_eq!(answer.status, status);
+        answer
+    }
+
+    pub fn response(&mut self) -> Response {
         self.0.response()
     }
 
@@ -39,13 +57,13 @@ impl Client {
 }
 
 #[track_caller]
-fn check(response: &Response, status: u16, error_type: &str, message: &str) {
+pub fn check(response: &Response, status: u16, error_type: &str, message: &str) {
     let body: Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(response.status, status, "{body}");
     assert_eq!((&body["errorType"], &body["errorMessage"]), (&error_type.into(), &message.into()));
 }
 
-fn polling(setup: Setup) -> (Lambda, Client) {
+pub fn polling(setup: Setup) -> (Lambda, Client) {
     let lambda = start(setup);
     let mut client = Client::of(&lambda);
     client.poll();

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sandbox::{Ended, Event, Role, Setup, ShutdownReport, TimeLimits};
+use sandbox::{Ended, Event, Role, Runtime, Setup, ShutdownReport, TimeLimits};
 
-use super::puppet::{Puppet, with_puppet};
+use super::failures::make_fifo;
+use super::puppet::{Puppet, script, with_puppet};
 use super::{NOTHING, healthy, in_a_process, index_of, start, tenth};
 use crate::FLOOR;
 
@@ -47,6 +48,29 @@ fn a_runtime_that_ignores_sigterm_is_killed_at_the_end_of_its_share() {
     let (started, told) = (timeline[started].at, timeline[told].at);
     assert!(told >= started + limits.runtime_shutdown, "{started:?} {told:?}");
     assert!(!report.extension("floor").unwrap().killed);
+}
+
+#[test]
+fn beside_internal_extensions_only_a_runtime_has_the_whole_shutdown() {
+    let limits = TimeLimits { runtime_shutdown: Duration::from_millis(100), ..TimeLimits::LAMBDA };
+    let (_home, path) = script("#!/bin/sh\ntrap '' TERM\nread line < \"$GO\"\nexec \"$@\"\n");
+    let pipe = tempfile::TempDir::new().unwrap();
+    let go = pipe.path().join("go");
+    make_fifo(&go);
+    let function = ["function", "--agent", "go", "--report-to", "http://127.0.0.1:9/v1"];
+    let runtime = [&[crate::SANDBOX], &function[..], &["--ignore-sigterm"]].concat();
+    let setup = Setup::new().runtime(Runtime::command(path, &runtime)).limits(limits);
+    let lambda = start(setup.env("GO", go.to_str().unwrap()));
+    let mut internal = Puppet::registered(&lambda, "internal", &[]);
+    std::fs::write(&go, "go\n").unwrap();
+    internal.poll();
+    assert!(lambda.wait_for_init());
+    let (report, timeline) = lambda.shut_down("spindown");
+    assert!(fate(&report, &Role::Runtime).killed, "{report:?}");
+    let started = index_of(&timeline, "start", |it| matches!(it, Event::ShutdownStarted { .. }));
+    let killed = index_of(&timeline, "kill", |it| matches!(it, Event::Killed { .. }));
+    let took = timeline[killed].at.saturating_sub(timeline[started].at);
+    assert!(took >= limits.internal_shutdown, "{took:?}");
 }
 
 #[test]

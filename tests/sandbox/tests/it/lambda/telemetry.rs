@@ -1,11 +1,14 @@
 //! What a subscriber to the Telemetry API learns of a sandbox.
 
+use std::time::Duration;
+
 use sandbox::agent::Response;
-use sandbox::{Lambda, Remote, Setup};
+use sandbox::function::{Environment, Function};
+use sandbox::{Initialization, Lambda, Remote, Runtime, Setup, Status, TimeLimits};
 use serde_json::{Value, json};
 
 use super::puppet::{Puppet, script, with_puppet};
-use super::{NOTHING, extension, in_a_process, in_threads, start};
+use super::{HANG, NOTHING, agent, extension, in_a_process, in_threads, nowhere, start};
 use crate::{FLOOR, SOON};
 
 fn subscribe(puppet: &mut Puppet, listener: &Remote, types: &[&str]) -> Response {
@@ -39,9 +42,13 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 fn subscribed(setup: Setup, types: &[&str]) -> (Lambda, Puppet, Remote) {
+    subscribed_with(setup, &["INVOKE"], types)
+}
+
+fn subscribed_with(setup: Setup, events: &[&str], types: &[&str]) -> (Lambda, Puppet, Remote) {
     let listener = Remote::start();
     let lambda = start(with_puppet(setup, "listener"));
-    let mut puppet = Puppet::registered(&lambda, "listener", &["INVOKE"]);
+    let mut puppet = Puppet::registered(&lambda, "listener", events);
     let answer = subscribe(&mut puppet, &listener, types);
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"\"OK\"".as_slice()));
     puppet.poll();
@@ -76,7 +83,7 @@ fn a_subscriber_learns_of_init_and_invocation_in_their_order() {
     assert_eq!(done["record"]["status"], "success");
 
     puppet.poll();
-    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+    assert_eq!(in_flight.end(SOON).status, Status::Success);
     let again = lambda.begin(NOTHING);
     puppet.event();
     let is_report = |event: &Value| event["type"] == "platform.report";
@@ -86,6 +93,44 @@ fn a_subscriber_learns_of_init_and_invocation_in_their_order() {
     assert_eq!(report["metrics"]["memorySizeMB"], 128);
     assert!(report["metrics"]["initDurationMs"].as_f64().unwrap() > 0.0);
     assert_eq!(report["spans"][0]["name"], "extensionOverhead");
+}
+
+fn report_of(listener: &Remote) -> Value {
+    let is_report = |event: &Value| event["type"] == "platform.report";
+    let events = events_until(listener, "report", is_report);
+    events.into_iter().find(is_report).unwrap()["record"].take()
+}
+
+#[test]
+fn a_timeout_has_the_name_that_its_kind_of_environment_has_for_it() {
+    let managed = Initialization::ManagedInstances { max_concurrency: 1 };
+    let kinds = [(Initialization::OnDemand, "Timeout"), (managed, "Timedout")];
+    // The report goes out before the reset, however slow the machine is.
+    let limits = TimeLimits { shutdown: SOON, runtime_shutdown: SOON, ..TimeLimits::LAMBDA };
+    for (initialization, name) in kinds {
+        let setup = Setup::new().initialization(initialization).runtime(in_threads());
+        let setup = setup.timeout(super::SHORT).limits(limits);
+        let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
+        let hung = lambda.invoke(HANG);
+        let record = report_of(&listener);
+        assert_eq!((&record["status"], &hung.status), (&json!("timeout"), &Status::Timeout));
+        assert_eq!(record["errorType"], format!("Sandbox.{name}"));
+    }
+}
+
+#[test]
+fn the_first_invocation_of_a_snapshot_reports_its_restore_and_no_init() {
+    let make = || Function::of(agent(&nowhere())).environment(Environment::SnapStart);
+    let setup = Setup::new().initialization(Initialization::SnapStart);
+    let setup = setup.runtime(Runtime::function(make)).timeout(SOON * 6);
+    let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
+    let first = lambda.invoke(NOTHING);
+    // Nothing is delivered in a freeze.
+    let _hung = lambda.begin(HANG);
+    let metrics = report_of(&listener)["metrics"].take();
+    assert!(metrics["restoreDurationMs"].as_f64().unwrap() > 0.0, "{metrics}");
+    assert_eq!(metrics["initDurationMs"], Value::Null);
+    assert!(first.billed < first.duration + Duration::from_millis(1), "{first:?}");
 }
 
 #[test]
@@ -118,14 +163,14 @@ fn only_registered_extensions_subscribe_and_only_during_init() {
     let body = String::from_utf8_lossy(&closed.body).into_owned();
     assert!(closed.status == 403 && body.contains("Telemetry.SubscriptionClosed"), "{body}");
     puppet.poll();
-    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+    assert_eq!(in_flight.end(SOON).status, Status::Success);
 }
 
 #[test]
 fn after_a_reset_the_new_processes_subscribe_anew() {
     let setup = Setup::new().runtime(in_threads()).timeout(super::SHORT).limits(super::tenth());
     let (lambda, puppet, _listener) = subscribed(setup, &["platform"]);
-    assert_eq!(lambda.invoke(NOTHING).status, sandbox::Status::Timeout, "nobody polls again");
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Timeout, "nobody polls again");
     drop(puppet);
     let in_flight = lambda.begin(NOTHING);
     let inits = |lambda: &Lambda| {
@@ -141,7 +186,7 @@ fn after_a_reset_the_new_processes_subscribe_anew() {
     second.poll();
     second.event();
     second.poll();
-    assert_eq!(in_flight.end(SOON).status, sandbox::Status::Success);
+    assert_eq!(in_flight.end(SOON).status, Status::Success);
 }
 
 #[test]

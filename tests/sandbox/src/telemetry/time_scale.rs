@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Deadlines of what others do are not scaled: they are as slow as ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace(u32);
+pub struct TimeScale(u32);
 
-impl Pace {
+impl TimeScale {
     /// As on Lambda.
     pub const REAL: Self = Self(1);
 
@@ -14,7 +14,7 @@ impl Pace {
     ///
     /// When `times` is 0.
     pub fn times_faster(times: u32) -> Self {
-        assert!(times > 0, "a pace of 0 is for ever");
+        assert!(times > 0, "0 times as fast is for ever");
         Self(times)
     }
 
