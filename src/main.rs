@@ -23,7 +23,9 @@
 //!    [`remote`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
-//! 9. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
+//! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
+//!    its connection, and with it the answer, is gone ([`patience`], [`socket`]).
+//! 10. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
 
 mod environment;
 mod config;
@@ -45,6 +47,8 @@ mod sender;
 mod outage;
 mod remote;
 mod tls;
+mod socket;
+mod patience;
 
 use std::path::Path;
 use std::process::ExitCode;

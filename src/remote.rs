@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
 use ureq::http::StatusCode;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use ureq::{Agent, http};
 
 use crate::config::Destination;
-use crate::deadline::Deadline;
 use crate::ledger::Loss;
+use crate::patience::Limit;
 use crate::payload::Payload;
+use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
 
 /// How long the look-up of the remote's name may take, and then the connection, TLS included.
@@ -106,16 +107,16 @@ impl Remote {
         self.is_interruptible && self.agent.is_some() && self.token.1.is_empty()
     }
 
-    /// Sends one report, byte for byte, by the deadline.
-    pub fn post(&mut self, payload: &Payload, deadline: Deadline) -> Delivery {
+    /// Sends one report, byte for byte, in the time there is.
+    pub fn post(&mut self, payload: &Payload, limit: Limit) -> Delivery {
         let had_connection = mem::take(&mut self.has_connection);
-        let mut answer = self.attempt(payload, deadline);
+        let mut answer = self.attempt(payload, limit);
         let is_lost = matches!(&answer, Err(error) if !matches!(error, ureq::Error::Timeout(_)));
         if had_connection && is_lost && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze: that is no
             // sign of an outage, and ureq has dropped it by now.
             log::debug!("trying again on a new connection");
-            answer = self.attempt(payload, deadline);
+            answer = self.attempt(payload, limit);
         }
         match answer {
             Ok(status) => {
@@ -129,11 +130,7 @@ impl Remote {
         }
     }
 
-    fn attempt(
-        &mut self,
-        payload: &Payload,
-        deadline: Deadline,
-    ) -> Result<StatusCode, ureq::Error> {
+    fn attempt(&mut self, payload: &Payload, limit: Limit) -> Result<StatusCode, ureq::Error> {
         let url = self.destination.base_url.join(payload.route.path());
         let mut request = self.agent().post(url);
         let headers = &payload.headers;
@@ -146,8 +143,13 @@ impl Remote {
                 request = request.header(name, value);
             }
         }
-        let time = deadline.remaining(Instant::now());
-        let request = request.config().timeout_global(Some(time)).build();
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let request = match limit {
+            Limit::Running(until) => {
+                request.config().timeout_global(Some(left(until) + FREEZE_MAX)).build()
+            }
+            Limit::Final(until) => request.config().timeout_per_call(Some(left(until))).build(),
+        };
         let mut response = request.send(payload.body.as_slice())?;
         // The status is the answer; the body is read only to free the connection.
         let body = response.body_mut().as_reader();
@@ -175,7 +177,7 @@ impl Remote {
                 .build();
             let connector =
                 ().chain(ConnectProxyConnector::default())
-                    .chain(TcpConnector::default())
+                    .chain(SocketConnector)
                     .chain(tls.clone());
             let agent = Agent::with_parts(config, connector, DefaultResolver::default());
             if self.is_interruptible {

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender as ChannelSender, TryRecvError};
 use crate::deadline::Deadline;
 use crate::ledger::{Loss, Outcome};
 use crate::outage::Outage;
+use crate::patience::Limit;
 use crate::payload::Payload;
 use crate::remote::{Delivery, Remote};
 
@@ -89,7 +90,7 @@ impl Sender {
     /// Sends the oldest report. False if there is none, or if it has to stay.
     fn send_oldest(&mut self) -> bool {
         let Some(payload) = self.backlog.pop_front() else { return false };
-        match self.attempt(payload, Deadline::after(ATTEMPT_TIMEOUT, Instant::now())) {
+        match self.attempt(payload, Limit::Running(Instant::now() + ATTEMPT_TIMEOUT)) {
             Attempt::Settled => true,
             Attempt::Refused(payload) | Attempt::Unreachable(payload) => {
                 self.backlog.push_front(payload);
@@ -107,7 +108,7 @@ impl Sender {
         }
         let mut unsent = Vec::new();
         while let Some(payload) = self.oldest_or_late(deadline) {
-            match self.attempt(payload, deadline) {
+            match self.attempt(payload, Limit::Final(deadline.instant())) {
                 Attempt::Settled => {}
                 Attempt::Refused(payload) => unsent.push(payload),
                 Attempt::Unreachable(payload) => {
@@ -137,9 +138,9 @@ impl Sender {
         })
     }
 
-    fn attempt(&mut self, payload: Payload, deadline: Deadline) -> Attempt {
+    fn attempt(&mut self, payload: Payload, limit: Limit) -> Attempt {
         let bytes = payload.body.len();
-        match self.remote.post(&payload, deadline) {
+        match self.remote.post(&payload, limit) {
             Delivery::Delivered => {
                 self.end_outage();
                 log::debug!("delivered {bytes} bytes to {}", payload.route.path());
