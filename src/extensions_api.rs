@@ -59,19 +59,21 @@ impl RuntimeApi {
     /// # Errors
     /// The platform did not answer, or refused.
     pub fn register(self, name: &str, subscription: Subscription) -> Result<Extension, ApiError> {
-        match self.try_register(name, subscription) {
+        let (registered, subscription) = match self.try_register(name, subscription) {
             Err(ApiError::Refused { error_type, .. })
                 if error_type == "Extension.InvalidEventType"
                     && subscription == Subscription::InvokeAndShutdown =>
             {
-                self.try_register(name, Subscription::ShutdownOnly)
+                let less = Subscription::ShutdownOnly;
+                (self.try_register(name, less), less)
             }
-            registered => registered,
-        }
-        .map(|id| Extension {
+            registered => (registered, subscription),
+        };
+        registered.map(|id| Extension {
             next: format!("{}/event/next", self.base),
             agent: self.agent,
             id,
+            subscription,
         })
     }
 
@@ -110,6 +112,8 @@ pub struct Extension {
     agent: Agent,
     next: String,
     id: HeaderValue,
+    /// What the platform granted.
+    pub subscription: Subscription,
 }
 
 /// What the platform tells.

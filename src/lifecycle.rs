@@ -13,6 +13,7 @@ use crate::collector::Collector;
 use crate::deadline::{Deadline, Now};
 use crate::doors::Doors;
 use crate::extensions_api::{ApiError, Event, Extension};
+use crate::flush::{Rate, Traffic};
 use crate::remote::Interrupt;
 use crate::sender::Message;
 
@@ -38,11 +39,14 @@ pub fn relay(
     collector: &Arc<Collector>,
     interrupt: &Interrupt,
 ) -> Result<(), ApiError> {
+    let (mut rate, mut told) = (Rate::default(), Traffic::Sparse);
     let end = poll(extension, || {
         doors.open(collector);
-        // With nothing held there is nothing to try again, and the sender sleeps on.
-        if collector.budget.held() > 0 {
-            drop(collector.outbox.send(Message::Invoke)); // the sender ends only after this loop
+        let traffic = rate.invoked(Instant::now());
+        // Else the sender sleeps on: when it has to try again it knows by itself.
+        if traffic != told {
+            told = traffic;
+            drop(collector.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
         }
     });
     settle(&end, &collector.outbox, interrupt);

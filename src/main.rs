@@ -4,7 +4,7 @@
 //! ```text
 //!  function ─ POST /v1/… ─▶ collector ── Message::Payload ──▶ ┌────────┐ ── POST ──▶ remote
 //!                           (readers)                         │ sender │
-//!  Lambda ◀── GET next ──── lifecycle ── Message::Invoke … ──▶└────────┘
+//!  Lambda ◀── GET next ──── lifecycle ── Message::Traffic … ─▶└────────┘
 //!                           (main thread)     one FIFO
 //! ```
 //!
@@ -19,8 +19,9 @@
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
 //! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody
 //!    ([`readers`]).
-//! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`],
-//!    [`remote`]).
+//! 6. Reports go out in order, to one place, byte for byte as they came in or as arrays whose items
+//!    are ([`backlog`], [`items`], [`remote`]); while the remote fails, ever more rarely
+//!    ([`backoff`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
@@ -44,6 +45,11 @@ mod budget;
 mod ledger;
 mod payload;
 mod sender;
+mod flush;
+mod backlog;
+mod items;
+mod backoff;
+mod circuit;
 mod outage;
 mod remote;
 mod tls;
@@ -63,9 +69,10 @@ use crate::config::Config;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{Extension, RuntimeApi, Subscription};
+use crate::flush::Traffic;
 use crate::ledger::Ledger;
 use crate::remote::{Interrupt, Remote};
-use crate::sender::Sender;
+use crate::sender::{Policy, Sender};
 
 fn main() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
@@ -77,7 +84,7 @@ fn main() -> ExitCode {
         log::warn!("{problem}");
     }
     let end = match doors {
-        Some(mut doors) => match start(config) {
+        Some(mut doors) => match start(config, extension.subscription) {
             Ok((collector, interrupt)) => {
                 doors.open(&collector);
                 lifecycle::relay(&extension, doors, &collector, &interrupt)
@@ -123,7 +130,7 @@ fn own_name() -> String {
 }
 
 /// Starts the sender, and makes what hands reports on to it.
-fn start(config: Config) -> io::Result<(Arc<Collector>, Interrupt)> {
+fn start(config: Config, subscription: Subscription) -> io::Result<(Arc<Collector>, Interrupt)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -132,7 +139,13 @@ fn start(config: Config) -> io::Result<(Arc<Collector>, Interrupt)> {
     }
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
     let (remote, interrupt) = Remote::at(config.destination);
-    let sender = Sender::new(inbox, remote);
+    // Without INVOKE nothing tells of invocations; nor does anything freeze there.
+    let traffic = match subscription {
+        Subscription::InvokeAndShutdown => Traffic::Sparse,
+        Subscription::ShutdownOnly => Traffic::Busy,
+    };
+    let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
+    let sender = Sender::new(inbox, remote, policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
     let collector = Collector {
         budget: Budget::of(config.buffer),

@@ -19,3 +19,4 @@ mod freezing;
 mod lifecycle;
 mod local_collector;
 mod quiet;
+mod strategies;
