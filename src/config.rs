@@ -176,7 +176,7 @@ impl Reading<'_> {
     }
 
     fn flush(&mut self) -> Strategy {
-        let expected = "default, continuously or periodically,<ms>, from 1 to 900000 ms";
+        let expected = "default, continuously, periodically,<ms> with 1 to 900000 ms, or end";
         self.value(FLUSH, parse_flush, expected, "default").unwrap_or(Strategy::Default)
     }
 
@@ -301,6 +301,7 @@ fn parse_flush(held: &str) -> Option<Strategy> {
     match held.as_str() {
         "default" => Some(Strategy::Default),
         "continuously" => Some(Strategy::Continuously),
+        "end" => Some(Strategy::End),
         _ => {
             let ms = held.strip_prefix("periodically")?.trim_start().strip_prefix(',')?;
             let period = Duration::from_millis(ms.trim().parse().ok()?);
@@ -418,6 +419,7 @@ mod tests {
                 (&[], Strategy::Default),
                 (&[(FLUSH, "Default")], Strategy::Default),
                 (&[(FLUSH, "continuously")], Strategy::Continuously),
+                (&[(FLUSH, "end")], Strategy::End),
                 (&[(FLUSH, "periodically,1")], ms(1)),
                 (&[(FLUSH, "PERIODICALLY , 900000")], ms(900_000)),
             ],
@@ -516,7 +518,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "THUNDRA_EXTENSION_FLUSH holds \"hourly\", which is not default, continuously or periodically,<ms>, from 1 to 900000 ms; default is used",
+                "THUNDRA_EXTENSION_FLUSH holds \"hourly\", which is not default, continuously, periodically,<ms> with 1 to 900000 ms, or end; default is used",
                 "THUNDRA_EXTENSION_PORT holds \"0\", which is not a port from 1 to 65535; 3333 is used",
                 "THUNDRA_EXTENSION_ENABLED holds \"maybe\", which is not true or false; true is used",
                 "THUNDRA_EXTENSION_BUFFER holds \"7 bananas\", which is not a size from 64KiB to 64MiB such as 512KiB or 4MiB; 4096KiB is used",

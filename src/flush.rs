@@ -26,6 +26,8 @@ pub enum Strategy {
     Continuously,
     /// When the oldest report has waited so long.
     Periodically(Duration),
+    /// At once, and the invocation lasts until it is done (see [`crate::hold`]).
+    End,
 }
 
 /// How often invocations come.
@@ -42,7 +44,7 @@ impl Strategy {
         match (self, traffic) {
             (Self::Default, Traffic::Busy) if bytes < COLLECT_BYTES => oldest + COLLECT_FOR,
             (Self::Periodically(period), _) => oldest + period,
-            (Self::Default | Self::Continuously, _) => oldest,
+            (Self::Default | Self::Continuously | Self::End, _) => oldest,
         }
     }
 }
@@ -94,6 +96,7 @@ mod tests {
             (Strategy::Continuously, Traffic::Sparse, 1, Duration::ZERO),
             (periodically, Traffic::Sparse, COLLECT_BYTES, period),
             (periodically, Traffic::Busy, 1, period),
+            (Strategy::End, Traffic::Busy, 1, Duration::ZERO),
         ] {
             let due = strategy.due(traffic, oldest, bytes);
             assert_eq!(due, oldest + wait, "{strategy:?} {traffic:?} {bytes}");

@@ -34,6 +34,8 @@ mod base_url;
 mod logging;
 mod extensions_api;
 mod lifecycle;
+mod hold;
+mod telemetry_api;
 mod deadline;
 mod doors;
 mod readers;
@@ -46,6 +48,7 @@ mod ledger;
 mod payload;
 mod sender;
 mod flush;
+mod end;
 mod backlog;
 mod items;
 mod backoff;
@@ -61,7 +64,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, io, thread};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Sender as ChannelSender, unbounded};
 
 use crate::budget::Budget;
 use crate::collector::Collector;
@@ -69,10 +72,12 @@ use crate::config::Config;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{Extension, RuntimeApi, Subscription};
-use crate::flush::Traffic;
+use crate::flush::{Strategy, Traffic};
+use crate::hold::Hold;
 use crate::ledger::Ledger;
 use crate::remote::{Interrupt, Remote};
-use crate::sender::{Policy, Sender};
+use crate::sender::{Message, Policy, Sender};
+use crate::telemetry_api::Telemetry;
 
 fn main() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
@@ -84,10 +89,10 @@ fn main() -> ExitCode {
         log::warn!("{problem}");
     }
     let end = match doors {
-        Some(mut doors) => match start(config, extension.subscription) {
-            Ok((collector, interrupt)) => {
+        Some(mut doors) => match start(config, &extension) {
+            Ok((collector, interrupt, hold)) => {
                 doors.open(&collector);
-                lifecycle::relay(&extension, doors, &collector, &interrupt)
+                lifecycle::relay(&extension, doors, &collector, &interrupt, hold)
             }
             Err(error) => {
                 log::error!("cannot start the sender: {error}; nothing is relayed");
@@ -130,7 +135,10 @@ fn own_name() -> String {
 }
 
 /// Starts the sender, and makes what hands reports on to it.
-fn start(config: Config, subscription: Subscription) -> io::Result<(Arc<Collector>, Interrupt)> {
+fn start(
+    config: Config,
+    extension: &Extension,
+) -> io::Result<(Arc<Collector>, Interrupt, Option<Hold>)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -140,18 +148,26 @@ fn start(config: Config, subscription: Subscription) -> io::Result<(Arc<Collecto
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
     let (remote, interrupt) = Remote::at(config.destination);
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
-    let traffic = match subscription {
+    let traffic = match extension.subscription {
         Subscription::InvokeAndShutdown => Traffic::Sparse,
         Subscription::ShutdownOnly => Traffic::Busy,
     };
     let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
     let sender = Sender::new(inbox, remote, policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
+    let holds =
+        config.flush == Strategy::End && extension.subscription == Subscription::InvokeAndShutdown;
+    let hold = holds.then(|| hold(extension, &outbox));
     let collector = Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,
     };
-    Ok((Arc::new(collector), interrupt))
+    Ok((Arc::new(collector), interrupt, hold))
+}
+
+fn hold(extension: &Extension, outbox: &ChannelSender<Message>) -> Hold {
+    let telemetry = Telemetry::subscribe(extension, outbox.clone());
+    Hold::by(telemetry.inspect_err(|error| log::debug!("no telemetry: {error}")).ok())
 }

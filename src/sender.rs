@@ -17,7 +17,10 @@ use crate::backlog::{Backlog, Batch};
 use crate::backoff::{Backoff, Chance};
 use crate::circuit::Circuit;
 use crate::deadline::Deadline;
+use crate::end::End;
+use crate::extensions_api::RequestId;
 use crate::flush::{Strategy, Traffic};
+use crate::hold::Held;
 use crate::items::Most;
 use crate::ledger::{Loss, Outcome};
 use crate::outage::Outage;
@@ -44,6 +47,10 @@ pub enum Message {
     Payload(Payload),
     /// Invocations come in another rhythm from now on.
     Traffic(Traffic),
+    /// An invocation has begun that lasts until all of it is sent.
+    Held(Held),
+    /// The runtime is done with this one: nothing of it will come any more.
+    RuntimeDone(RequestId),
     /// Send what is left by the deadline. `noticed` is dropped when that begins, `settled` when it
     /// is done.
     Shutdown {
@@ -74,6 +81,7 @@ pub struct Sender {
     backoff: Backoff,
     circuit: Circuit,
     outage: Outage,
+    end: End,
 }
 
 /// What the sender does next.
@@ -94,6 +102,7 @@ impl Sender {
             backoff: Backoff::default(),
             circuit: Circuit::default(),
             outage: Outage::default(),
+            end: End::default(),
         }
     }
 
@@ -105,16 +114,26 @@ impl Sender {
 
     fn serve(&mut self) {
         loop {
+            if self.end.has_come() && self.has_nothing_to_do() {
+                self.end.release();
+            }
             match self.next_step() {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
+                Step::Take(Message::Held(held)) => self.end.hold(held),
+                Step::Take(Message::RuntimeDone(request_id)) => self.end.runtime_done(request_id),
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
                     self.finish(deadline);
                     drop(settled);
                     return;
                 }
-                Step::Send => self.send(Limit::Running(Instant::now() + ATTEMPT_TIMEOUT)),
+                Step::Send => {
+                    let longest = Instant::now() + ATTEMPT_TIMEOUT;
+                    self.send(Limit::Running(
+                        self.end.deadline().map_or(longest, |it| it.min(longest)),
+                    ));
+                }
                 Step::End => return,
             }
         }
@@ -145,7 +164,13 @@ impl Sender {
         Some(self.backoff.until().map_or(due, |until| due.max(until)))
     }
 
+    /// Whether everything that came is settled, or has to wait for a remote that fails.
+    fn has_nothing_to_do(&self) -> bool {
+        self.inbox.is_empty() && (self.backlog.is_empty() || self.backoff.is_on())
+    }
+
     fn keep(&mut self, payload: Payload) {
+        self.end.reported(&payload.body);
         self.backlog.push(payload, Instant::now());
         if self.backoff.is_on() {
             let (share, whole) = BACKLOG_SHARE;
@@ -210,7 +235,10 @@ impl Sender {
     fn take_late(&mut self, message: Message) {
         match message {
             Message::Payload(payload) => self.backlog.push(payload, Instant::now()),
-            Message::Traffic(_) | Message::Shutdown { .. } => {}
+            Message::Traffic(_)
+            | Message::Held(_)
+            | Message::RuntimeDone(_)
+            | Message::Shutdown { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod configuration;
 mod conformance;
 mod crowds;
 mod delivery;
+mod end;
 mod freezing;
 mod lifecycle;
 mod local_collector;
