@@ -47,8 +47,8 @@ impl Telemetry {
         let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
         readers::serve(
             listener,
-            move |request| heard.take(request, &budget, &outbox),
-            |error| log::debug!("no telemetry can be taken any more: {error}"),
+            Box::new(move |request| heard.take(request, &budget, &outbox)),
+            Box::new(|error| log::debug!("no telemetry can be taken any more: {error}")),
         )?;
         extension.subscribe(&subscription(port)).map_err(io::Error::other)?;
         Ok(telemetry)
@@ -80,13 +80,9 @@ impl Telemetry {
 
 /// `timeoutMs` is the least that Lambda allows: an invocation without a report is held so long.
 fn subscription(port: u16) -> String {
-    serde_json::json!({
-        "schemaVersion": "2022-12-13",
-        "types": ["platform"],
-        "buffering": { "maxItems": 1_000, "maxBytes": 262_144, "timeoutMs": 25 },
-        "destination": { "protocol": "HTTP", "URI": format!("http://sandbox.localdomain:{port}") },
-    })
-    .to_string()
+    format!(
+        r#"{{"schemaVersion":"2022-12-13","types":["platform"],"buffering":{{"maxItems":1000,"maxBytes":262144,"timeoutMs":25}},"destination":{{"protocol":"HTTP","URI":"http://sandbox.localdomain:{port}"}}}}"#
+    )
 }
 
 /// The requests whose end is in a batch, whatever else is. A record that is not understood is none.
