@@ -45,6 +45,10 @@ pub struct Permit {
 }
 
 impl Permit {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes `bytes` more; false, and nothing taken, if so much is not free now.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {

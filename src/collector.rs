@@ -81,7 +81,7 @@ impl Collector {
         if headers.authorization.is_none() {
             headers.authorization.clone_from(&self.authorization);
         }
-        let payload = Payload { route, headers, body: bytes, _permit: permit, entry };
+        let payload = Payload { route, headers, body: bytes, permit, entry };
         log::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload then comes back
         // here, is dropped, and counts as failed.

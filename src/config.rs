@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use log::LevelFilter;
 use ureq::Proxy;
@@ -13,6 +14,7 @@ use ureq::http::HeaderValue;
 
 use crate::base_url::{BaseUrl, bypasses_proxy};
 use crate::environment::Environment;
+use crate::flush::Strategy;
 use crate::logging::Format;
 
 /// `false`: register and poll, and nothing else.
@@ -51,6 +53,10 @@ const BUFFER_DEFAULT_RANGE: (usize, usize) = (MIB, 16 * MIB);
 /// its own.
 const BUFFER_RANGE: (usize, usize) = (64 * KIB, 64 * MIB);
 
+/// As long as an invocation may last ("Lambda quotas"); a report that waits longer waits for
+/// SHUTDOWN.
+const FLUSH_PERIOD_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// The longest part of a host name between dots, in bytes (RFC 1035, 2.3.4). A longer region is none.
 const HOST_LABEL_MAX: usize = 63;
 
@@ -65,6 +71,7 @@ pub struct Config {
     /// On Managed Instances an extension may register for SHUTDOWN only.
     pub is_managed_instances: bool,
     pub port: u16,
+    pub flush: Strategy,
     /// Bytes.
     pub buffer: usize,
     pub destination: Destination,
@@ -96,7 +103,7 @@ impl Display for Problem {
 impl Config {
     pub fn from(environment: &Environment) -> (Self, Vec<Problem>) {
         let mut reading = Reading { environment, problems: Vec::new() };
-        reading.check_flush();
+        let flush = reading.flush();
         let port = reading.port();
         let config = Self {
             is_enabled: reading.boolean(ENABLED, true),
@@ -104,6 +111,7 @@ impl Config {
             is_managed_instances: environment.get("AWS_LAMBDA_INITIALIZATION_TYPE")
                 == Some("lambda-managed-instances"),
             port,
+            flush,
             buffer: reading.buffer(),
             destination: reading.destination(port),
             authorization: reading.authorization(),
@@ -167,9 +175,9 @@ impl Reading<'_> {
         self.value(name, parse_boolean, "true or false", instead).unwrap_or(default)
     }
 
-    fn check_flush(&mut self) {
-        let known = |held: &str| matches!(held, "default" | "continuously").then_some(());
-        self.value(FLUSH, known, "default or continuously", "continuously");
+    fn flush(&mut self) -> Strategy {
+        let expected = "default, continuously, periodically,<ms> with 1 to 900000 ms, or end";
+        self.value(FLUSH, parse_flush, expected, "default").unwrap_or(Strategy::Default)
     }
 
     fn port(&mut self) -> u16 {
@@ -288,6 +296,21 @@ fn parse_boolean(held: &str) -> Option<bool> {
     }
 }
 
+fn parse_flush(held: &str) -> Option<Strategy> {
+    let held = held.to_ascii_lowercase();
+    match held.as_str() {
+        "default" => Some(Strategy::Default),
+        "continuously" => Some(Strategy::Continuously),
+        "end" => Some(Strategy::End),
+        _ => {
+            let ms = held.strip_prefix("periodically")?.trim_start().strip_prefix(',')?;
+            let period = Duration::from_millis(ms.trim().parse().ok()?);
+            let is_sensible = !period.is_zero() && period <= FLUSH_PERIOD_MAX;
+            is_sensible.then_some(Strategy::Periodically(period))
+        }
+    }
+}
+
 fn parse_buffer(held: &str) -> Option<usize> {
     let unit_at = held.find(|it: char| !it.is_ascii_digit())?;
     let unit = match held[unit_at..].trim_start().to_ascii_lowercase().as_str() {
@@ -388,6 +411,25 @@ mod tests {
     }
 
     #[test]
+    fn the_strategy_is_named_as_in_other_extensions() {
+        let ms = |ms| Strategy::Periodically(Duration::from_millis(ms));
+        check(
+            |config| config.flush,
+            &[
+                (&[], Strategy::Default),
+                (&[(FLUSH, "Default")], Strategy::Default),
+                (&[(FLUSH, "continuously")], Strategy::Continuously),
+                (&[(FLUSH, "end")], Strategy::End),
+                (&[(FLUSH, "periodically,1")], ms(1)),
+                (&[(FLUSH, "PERIODICALLY , 900000")], ms(900_000)),
+            ],
+        );
+        for held in ["periodically", "periodically,", "periodically,0", "periodically,900001"] {
+            assert_eq!(parse_flush(held), None, "{held}");
+        }
+    }
+
+    #[test]
     fn the_proxy_is_the_told_one_then_the_one_for_the_scheme_unless_the_remote_is_exempt() {
         let proxies = [("HTTPS_PROXY", "http://s:1"), ("http_proxy", "p:2")];
         let [https, http] = proxies;
@@ -476,7 +518,7 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "THUNDRA_EXTENSION_FLUSH holds \"hourly\", which is not default or continuously; continuously is used",
+                "THUNDRA_EXTENSION_FLUSH holds \"hourly\", which is not default, continuously, periodically,<ms> with 1 to 900000 ms, or end; default is used",
                 "THUNDRA_EXTENSION_PORT holds \"0\", which is not a port from 1 to 65535; 3333 is used",
                 "THUNDRA_EXTENSION_ENABLED holds \"maybe\", which is not true or false; true is used",
                 "THUNDRA_EXTENSION_BUFFER holds \"7 bananas\", which is not a size from 64KiB to 64MiB such as 512KiB or 4MiB; 4096KiB is used",

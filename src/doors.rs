@@ -105,7 +105,11 @@ impl Door {
             is_open.store(false, Ordering::Relaxed);
         };
         let served = spare_descriptors(&listener).and_then(|()| {
-            readers::serve(listener, move |request| collector.take(request), closed)
+            readers::serve(
+                listener,
+                Box::new(move |request| collector.take(request)),
+                Box::new(closed),
+            )
         });
         match served {
             Ok(()) => self.is_explained = false,

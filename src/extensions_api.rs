@@ -5,6 +5,7 @@
 //! process may be frozen inside it for hours, and the platform answers the second of two polls with
 //! 403 and hands the next event to nobody. So nothing here retries it: its failure is final.
 
+use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::Read;
 use std::time::Duration;
@@ -12,15 +13,18 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderValue, Response};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderValue, Response, StatusCode};
+use ureq::typestate::WithBody;
+use ureq::{Agent, Body, RequestBuilder};
 
-/// How long each step of a registration may take: to connect, and to get the answer's head and
-/// body. It blocks the runtime's start, and init as a whole has 10 s.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long each step of a registration or subscription may take: to connect, and to get the
+/// answer's head and body. Init waits for both, and has 10 s as a whole.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Events are under 2 kB; more than this many bytes is no event.
 const EVENT_BYTES_MAX: u64 = 1024 * 1024;
+
+const EXTENSIONS: &str = "/2020-01-01/extension";
 
 /// The API before registration.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl RuntimeApi {
             .input_buffer_size(16 * 1024)
             .output_buffer_size(4 * 1024)
             .build();
-        let base = format!("http://{host_and_port}/2020-01-01/extension");
+        let base = format!("http://{host_and_port}");
         Self { agent: config.into(), base }
     }
 
@@ -59,19 +63,22 @@ impl RuntimeApi {
     /// # Errors
     /// The platform did not answer, or refused.
     pub fn register(self, name: &str, subscription: Subscription) -> Result<Extension, ApiError> {
-        match self.try_register(name, subscription) {
+        let (registered, subscription) = match self.try_register(name, subscription) {
             Err(ApiError::Refused { error_type, .. })
                 if error_type == "Extension.InvalidEventType"
                     && subscription == Subscription::InvokeAndShutdown =>
             {
-                self.try_register(name, Subscription::ShutdownOnly)
+                let less = Subscription::ShutdownOnly;
+                (self.try_register(name, less), less)
             }
-            registered => registered,
-        }
-        .map(|id| Extension {
-            next: format!("{}/event/next", self.base),
+            registered => (registered, subscription),
+        };
+        registered.map(|id| Extension {
+            next: format!("{}{EXTENSIONS}/event/next", self.base),
+            base: self.base,
             agent: self.agent,
             id,
+            subscription,
         })
     }
 
@@ -84,20 +91,9 @@ impl RuntimeApi {
             Subscription::InvokeAndShutdown => r#"{"events":["INVOKE","SHUTDOWN"]}"#,
             Subscription::ShutdownOnly => r#"{"events":["SHUTDOWN"]}"#,
         };
-        let response = self
-            .agent
-            .post(format!("{}/register", self.base))
-            .header("Lambda-Extension-Name", name)
-            .header("Content-Type", "application/json")
-            .config()
-            // One for each step: with a limit on the whole, ureq would start a thread to look up
-            // the address.
-            .timeout_connect(Some(REGISTER_TIMEOUT))
-            .timeout_recv_response(Some(REGISTER_TIMEOUT))
-            .timeout_recv_body(Some(REGISTER_TIMEOUT))
-            .build()
-            .send(events)
-            .map_err(ApiError::Unanswered)?;
+        let url = format!("{}{EXTENSIONS}/register", self.base);
+        let request = self.agent.post(url).header("Lambda-Extension-Name", name);
+        let response = send_json(request, events)?;
         let id = response.headers().get("Lambda-Extension-Identifier").cloned();
         body_of(response)?;
         id.ok_or(ApiError::Unintelligible("no identifier"))
@@ -108,14 +104,29 @@ impl RuntimeApi {
 #[derive(Debug)]
 pub struct Extension {
     agent: Agent,
+    base: String,
     next: String,
     id: HeaderValue,
+    /// What the platform granted.
+    pub subscription: Subscription,
+}
+
+/// What names an invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub String);
+
+/// What the platform tells of an invocation that begins.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub request_id: RequestId,
+    /// When the function times out, in milliseconds since the epoch, if that was said.
+    pub deadline_ms: Option<u64>,
 }
 
 /// What the platform tells.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    Invoke,
+    Invoke(Invocation),
     Shutdown {
         /// `spindown`, `timeout`, `failure`, or what an emulator calls it.
         reason: String,
@@ -127,6 +138,25 @@ pub enum Event {
 }
 
 impl Extension {
+    /// Asks for the platform's events to be delivered, as `subscription` says.
+    ///
+    /// # Errors
+    /// The platform did not answer, refused, or has no telemetry (202).
+    pub fn subscribe(&self, subscription: &str) -> Result<(), ApiError> {
+        let request = self
+            .agent
+            .put(format!("{}/2022-07-01/telemetry", self.base))
+            .header("Lambda-Extension-Identifier", self.id.clone());
+        let response = send_json(request, subscription)?;
+        let status = response.status();
+        body_of(response)?;
+        if status == StatusCode::OK {
+            Ok(())
+        } else {
+            Err(ApiError::Unintelligible("no telemetry"))
+        }
+    }
+
     /// Waits for the next event, however long that takes.
     ///
     /// # Errors
@@ -141,10 +171,26 @@ impl Extension {
     }
 }
 
+fn send_json(request: RequestBuilder<WithBody>, body: &str) -> Result<Response<Body>, ApiError> {
+    let request = request
+        .header("Content-Type", "application/json")
+        .config()
+        // One for each step: with a limit on the whole, ureq would start a thread to look up the
+        // address.
+        .timeout_connect(Some(STEP_TIMEOUT))
+        .timeout_recv_response(Some(STEP_TIMEOUT))
+        .timeout_recv_body(Some(STEP_TIMEOUT))
+        .build();
+    request.send(body).map_err(ApiError::Unanswered)
+}
+
 fn parse_event(body: &[u8]) -> Event {
     let event: Value = serde_json::from_slice(body).unwrap_or_default();
     match event["eventType"].as_str() {
-        Some("INVOKE") => Event::Invoke,
+        Some("INVOKE") => Event::Invoke(Invocation {
+            request_id: RequestId(event["requestId"].as_str().unwrap_or_default().to_owned()),
+            deadline_ms: event["deadlineMs"].as_u64(),
+        }),
         Some("SHUTDOWN") => Event::Shutdown {
             reason: event["shutdownReason"].as_str().unwrap_or_default().to_owned(),
             deadline_ms: event["deadlineMs"].as_u64(),
@@ -186,6 +232,8 @@ pub enum ApiError {
     Unintelligible(&'static str),
 }
 
+impl Error for ApiError {}
+
 impl Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -210,7 +258,11 @@ mod tests {
     #[test]
     fn events_are_read_leniently() {
         let invoke = r#"{"eventType":"INVOKE","deadlineMs":1795431644745,"requestId":"88de831f","invokedFunctionArn":"arn","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"}}"#;
-        check(invoke, &Event::Invoke);
+        let invocation = |id: &str, deadline_ms| {
+            Event::Invoke(Invocation { request_id: RequestId(id.to_owned()), deadline_ms })
+        };
+        check(invoke, &invocation("88de831f", Some(1_795_431_644_745)));
+        check(r#"{"eventType":"INVOKE","requestId":7}"#, &invocation("", None));
         let shutdown =
             |reason: &str, deadline_ms| Event::Shutdown { reason: reason.to_owned(), deadline_ms };
         check(

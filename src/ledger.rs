@@ -31,6 +31,8 @@ pub enum Loss {
     TooLarge,
     /// The remote answered another status that sending again would not change.
     Rejected,
+    /// It was the oldest when the buffer was full of what the remote did not take.
+    Evicted,
     /// Time ran out at the end of the sandbox.
     Unsent,
     /// It was in hand when something inside failed.
@@ -38,11 +40,12 @@ pub enum Loss {
 }
 
 impl Loss {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Empty,
         Self::Unauthorized,
         Self::TooLarge,
         Self::Rejected,
+        Self::Evicted,
         Self::Unsent,
         Self::Failed,
     ];
@@ -53,6 +56,7 @@ impl Loss {
             Self::Unauthorized => "unauthorized",
             Self::TooLarge => "too_large",
             Self::Rejected => "rejected",
+            Self::Evicted => "evicted",
             Self::Unsent => "unsent",
             Self::Failed => "failed",
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: after registration it ends only at SHUTDOWN or when `/event/next` fails, because the
 //! end of the process at any other time is a crash of the function; and between an event and the
-//! next poll it waits for nothing but, at SHUTDOWN, the sender.
+//! next poll it waits for nothing but the sender, at SHUTDOWN and where a [`Hold`] was asked for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use crate::collector::Collector;
 use crate::deadline::{Deadline, Now};
 use crate::doors::Doors;
-use crate::extensions_api::{ApiError, Event, Extension};
+use crate::extensions_api::{ApiError, Event, Extension, Invocation};
+use crate::flush::{Rate, Traffic};
+use crate::hold::Hold;
 use crate::remote::Interrupt;
 use crate::sender::Message;
 
@@ -37,12 +39,19 @@ pub fn relay(
     mut doors: Doors,
     collector: &Arc<Collector>,
     interrupt: &Interrupt,
+    mut hold: Option<Hold>,
 ) -> Result<(), ApiError> {
-    let end = poll(extension, || {
+    let (mut rate, mut told) = (Rate::default(), Traffic::Sparse);
+    let end = poll(extension, |invocation| {
         doors.open(collector);
-        // With nothing held there is nothing to try again, and the sender sleeps on.
-        if collector.budget.held() > 0 {
-            drop(collector.outbox.send(Message::Invoke)); // the sender ends only after this loop
+        let traffic = rate.invoked(Instant::now());
+        // Else the sender sleeps on: when it has to try again it knows by itself.
+        if traffic != told {
+            told = traffic;
+            drop(collector.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
+        }
+        if let Some(hold) = &mut hold {
+            hold.until_done(invocation, &collector.outbox);
         }
     });
     settle(&end, &collector.outbox, interrupt);
@@ -54,17 +63,20 @@ pub fn relay(
 
 /// Polls and does nothing else.
 pub fn idle(extension: &Extension) -> Result<(), ApiError> {
-    poll(extension, || {}).map(drop)
+    poll(extension, |_| {}).map(drop)
 }
 
 /// Polls until SHUTDOWN, whose deadline it returns.
-fn poll(extension: &Extension, mut on_invoke: impl FnMut()) -> Result<Deadline, ApiError> {
+fn poll(
+    extension: &Extension,
+    mut on_invoke: impl FnMut(Invocation),
+) -> Result<Deadline, ApiError> {
     let mut unknown_events = 0;
     loop {
         match extension.next()? {
-            Event::Invoke => {
+            Event::Invoke(invocation) => {
                 unknown_events = 0;
-                on_invoke();
+                on_invoke(invocation);
             }
             Event::Shutdown { reason, deadline_ms } => {
                 log::debug!("shutting down: {reason}");

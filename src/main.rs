@@ -4,7 +4,7 @@
 //! ```text
 //!  function ─ POST /v1/… ─▶ collector ── Message::Payload ──▶ ┌────────┐ ── POST ──▶ remote
 //!                           (readers)                         │ sender │
-//!  Lambda ◀── GET next ──── lifecycle ── Message::Invoke … ──▶└────────┘
+//!  Lambda ◀── GET next ──── lifecycle ── Message::Traffic … ─▶└────────┘
 //!                           (main thread)     one FIFO
 //! ```
 //!
@@ -19,11 +19,14 @@
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
 //! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody
 //!    ([`readers`]).
-//! 6. Reports go out byte for byte as they came in, in order, to one place ([`sender`],
-//!    [`remote`]).
+//! 6. Reports go out in order, to one place, byte for byte as they came in or as arrays whose items
+//!    are ([`backlog`], [`items`], [`remote`]); while the remote fails, ever more rarely
+//!    ([`backoff`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
-//! 9. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
+//! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
+//!    its connection, and with it the answer, is gone ([`patience`], [`socket`]).
+//! 10. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
 
 mod environment;
 mod config;
@@ -31,6 +34,8 @@ mod base_url;
 mod logging;
 mod extensions_api;
 mod lifecycle;
+mod hold;
+mod telemetry_api;
 mod deadline;
 mod doors;
 mod readers;
@@ -42,16 +47,24 @@ mod budget;
 mod ledger;
 mod payload;
 mod sender;
+mod flush;
+mod end;
+mod backlog;
+mod items;
+mod backoff;
+mod circuit;
 mod outage;
 mod remote;
 mod tls;
+mod socket;
+mod patience;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, io, thread};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Sender as ChannelSender, unbounded};
 
 use crate::budget::Budget;
 use crate::collector::Collector;
@@ -59,9 +72,12 @@ use crate::config::Config;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{Extension, RuntimeApi, Subscription};
+use crate::flush::{Strategy, Traffic};
+use crate::hold::Hold;
 use crate::ledger::Ledger;
 use crate::remote::{Interrupt, Remote};
-use crate::sender::Sender;
+use crate::sender::{Message, Policy, Sender};
+use crate::telemetry_api::Telemetry;
 
 fn main() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
@@ -73,10 +89,10 @@ fn main() -> ExitCode {
         log::warn!("{problem}");
     }
     let end = match doors {
-        Some(mut doors) => match start(config) {
-            Ok((collector, interrupt)) => {
+        Some(mut doors) => match start(config, &extension) {
+            Ok((collector, interrupt, hold)) => {
                 doors.open(&collector);
-                lifecycle::relay(&extension, doors, &collector, &interrupt)
+                lifecycle::relay(&extension, doors, &collector, &interrupt, hold)
             }
             Err(error) => {
                 log::error!("cannot start the sender: {error}; nothing is relayed");
@@ -119,7 +135,10 @@ fn own_name() -> String {
 }
 
 /// Starts the sender, and makes what hands reports on to it.
-fn start(config: Config) -> io::Result<(Arc<Collector>, Interrupt)> {
+fn start(
+    config: Config,
+    extension: &Extension,
+) -> io::Result<(Arc<Collector>, Interrupt, Option<Hold>)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -128,13 +147,27 @@ fn start(config: Config) -> io::Result<(Arc<Collector>, Interrupt)> {
     }
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
     let (remote, interrupt) = Remote::at(config.destination);
-    let sender = Sender::new(inbox, remote);
+    // Without INVOKE nothing tells of invocations; nor does anything freeze there.
+    let traffic = match extension.subscription {
+        Subscription::InvokeAndShutdown => Traffic::Sparse,
+        Subscription::ShutdownOnly => Traffic::Busy,
+    };
+    let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
+    let sender = Sender::new(inbox, remote, policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
+    let holds =
+        config.flush == Strategy::End && extension.subscription == Subscription::InvokeAndShutdown;
+    let hold = holds.then(|| hold(extension, &outbox));
     let collector = Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,
     };
-    Ok((Arc::new(collector), interrupt))
+    Ok((Arc::new(collector), interrupt, hold))
+}
+
+fn hold(extension: &Extension, outbox: &ChannelSender<Message>) -> Hold {
+    let telemetry = Telemetry::subscribe(extension, outbox.clone());
+    Hold::by(telemetry.inspect_err(|error| log::debug!("no telemetry: {error}")).ok())
 }

@@ -6,24 +6,17 @@ use std::time::{Duration, Instant};
 /// A remote that comes and goes is a line each time it goes at most so often.
 const LINES_EVERY: Duration = Duration::from_secs(60);
 
-/// Whether the last attempt failed, and what was said of it.
+/// What was said of the attempts that failed.
 #[derive(Debug, Default)]
 pub struct Outage {
-    is_on: bool,
     is_said: bool,
     said_at: Option<Instant>,
 }
 
 impl Outage {
-    /// Whether the last attempt failed.
-    pub fn is_on(&self) -> bool {
-        self.is_on
-    }
-
     /// To be told of each attempt that fails. True if that is to be said.
     #[must_use]
     pub fn begins(&mut self, now: Instant) -> bool {
-        self.is_on = true;
         let is_due = self.said_at.is_none_or(|it| now.saturating_duration_since(it) >= LINES_EVERY);
         let is_news = is_due && !self.is_said;
         if is_news {
@@ -36,8 +29,7 @@ impl Outage {
     /// To be told of each attempt that is answered. True if the end of an outage is to be said.
     #[must_use]
     pub fn ends(&mut self) -> bool {
-        let was_said = mem::take(&mut self.is_said);
-        mem::take(&mut self.is_on) && was_said
+        mem::take(&mut self.is_said)
     }
 }
 
@@ -51,9 +43,8 @@ mod tests {
         assert!(!outage.ends());
         assert!(outage.begins(now));
         assert!(!outage.begins(now + LINES_EVERY * 2), "it is still the same outage");
-        assert!(outage.is_on());
         assert!(outage.ends());
-        assert!(!outage.ends() && !outage.is_on());
+        assert!(!outage.ends());
     }
 
     #[test]

@@ -13,12 +13,16 @@ pub struct Payload {
     pub route: Route,
     pub headers: Headers,
     pub body: Vec<u8>,
-    /// Held for its drop.
-    pub _permit: Permit,
+    pub permit: Permit,
     pub entry: Entry,
 }
 
 impl Payload {
+    /// Whether the two can be told in one request.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.route == other.route && self.headers == other.headers
+    }
+
     pub fn settle(self, outcome: Outcome) {
         self.entry.settle(outcome);
     }
@@ -45,7 +49,7 @@ impl Route {
 
 /// What travels on of an agent's request headers: these and no others, so that nothing a local
 /// client sends can add to the outgoing request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     pub authorization: Option<HeaderValue>,
     pub content_type: Option<HeaderValue>,

@@ -38,16 +38,16 @@ const READER_STACK: usize = 256 * 1024;
 /// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What is done with a request. Boxed, as the closures below: once for two servers is 4 kB less.
+pub type Take = Box<dyn Fn(Request) + Send + Sync>;
+pub type Closed = Box<dyn Fn(io::Error) + Send + Sync>;
+
 /// Serves `listener`: each request goes to `take`, from one of several threads. `closed` is called
 /// each time tiny_http stops accepting connections; those that are open go on being served.
 ///
 /// # Errors
 /// What kept tiny_http from starting: no thread or no descriptor was left.
-pub fn serve<T, C>(listener: TcpListener, take: T, closed: C) -> io::Result<()>
-where
-    T: Fn(Request) + Send + Sync + 'static,
-    C: Fn(io::Error) + Send + Sync + 'static,
-{
+pub fn serve(listener: TcpListener, take: Take, closed: Closed) -> io::Result<()> {
     let address = listener.local_addr()?;
     // tiny_http panics where it cannot start its own thread.
     let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
@@ -58,22 +58,18 @@ where
     spawn(&Arc::new(Readers { server, address, take, closed, peers, waiting, alive }))
 }
 
-struct Readers<T, C> {
+struct Readers {
     server: Server,
     address: SocketAddr,
-    take: T,
-    closed: C,
+    take: Take,
+    closed: Closed,
     peers: Peers,
     /// Readers that wait for a request, or are about to.
     waiting: AtomicUsize,
     alive: AtomicUsize,
 }
 
-fn spawn<T, C>(readers: &Arc<Readers<T, C>>) -> io::Result<()>
-where
-    T: Fn(Request) + Send + Sync + 'static,
-    C: Fn(io::Error) + Send + Sync + 'static,
-{
+fn spawn(readers: &Arc<Readers>) -> io::Result<()> {
     let theirs = Arc::clone(readers);
     readers.waiting.fetch_add(1, Ordering::SeqCst);
     readers.alive.fetch_add(1, Ordering::SeqCst);
@@ -87,11 +83,7 @@ where
 }
 
 /// The life of one reader. It starts counted as waiting.
-fn read<T, C>(readers: &Arc<Readers<T, C>>)
-where
-    T: Fn(Request) + Send + Sync + 'static,
-    C: Fn(io::Error) + Send + Sync + 'static,
-{
+fn read(readers: &Arc<Readers>) {
     loop {
         let request = match readers.server.recv() {
             Ok(request) => request,

@@ -5,19 +5,22 @@
 
 use std::io::{self, Read};
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
-use ureq::http::StatusCode;
+use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use ureq::http::{HeaderMap, StatusCode};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
-use ureq::{Agent, http};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
+use ureq::{Agent, SendBody};
 
+use crate::backlog::Batch;
+use crate::backoff;
 use crate::config::Destination;
-use crate::deadline::Deadline;
 use crate::ledger::Loss;
-use crate::payload::Payload;
+use crate::patience::Limit;
+use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
 
 /// How long the look-up of the remote's name may take, and then the connection, TLS included.
@@ -59,14 +62,14 @@ impl Interrupt {
     }
 }
 
-/// What became of one attempt to send a report.
+/// What became of one attempt to send a batch.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Delivery {
     /// The remote has it.
     Delivered,
-    /// The remote can't take it now.
-    Retry(StatusCode),
+    /// The remote can't take it now, and may have said when to ask again.
+    Retry { status: StatusCode, after: Option<Duration> },
     /// The remote can't be reached, or does not answer.
     Unreachable(String),
     /// The remote never will take it.
@@ -106,21 +109,21 @@ impl Remote {
         self.is_interruptible && self.agent.is_some() && self.token.1.is_empty()
     }
 
-    /// Sends one report, byte for byte, by the deadline.
-    pub fn post(&mut self, payload: &Payload, deadline: Deadline) -> Delivery {
+    /// Sends one batch in the time there is.
+    pub fn post(&mut self, batch: &Batch, limit: Limit) -> Delivery {
         let had_connection = mem::take(&mut self.has_connection);
-        let mut answer = self.attempt(payload, deadline);
+        let mut answer = self.attempt(batch, limit);
         let is_lost = matches!(&answer, Err(error) if !matches!(error, ureq::Error::Timeout(_)));
         if had_connection && is_lost && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze: that is no
             // sign of an outage, and ureq has dropped it by now.
             log::debug!("trying again on a new connection");
-            answer = self.attempt(payload, deadline);
+            answer = self.attempt(batch, limit);
         }
         match answer {
-            Ok(status) => {
+            Ok((status, headers)) => {
                 self.has_connection = true;
-                classify(status)
+                classify(status, &headers, SystemTime::now())
             }
             Err(_) if self.is_interrupted() => {
                 Delivery::Unreachable("no answer when the sandbox ended".to_owned())
@@ -131,30 +134,36 @@ impl Remote {
 
     fn attempt(
         &mut self,
-        payload: &Payload,
-        deadline: Deadline,
-    ) -> Result<StatusCode, ureq::Error> {
-        let url = self.destination.base_url.join(payload.route.path());
-        let mut request = self.agent().post(url);
-        let headers = &payload.headers;
+        batch: &Batch,
+        limit: Limit,
+    ) -> Result<(StatusCode, HeaderMap), ureq::Error> {
+        let url = self.destination.base_url.join(batch.route().path());
+        let (mut body, headers) = (batch.body(), batch.headers());
+        let mut request = self.agent().post(url).header(CONTENT_LENGTH, body.length());
         for (name, value) in [
-            (http::header::AUTHORIZATION, &headers.authorization),
-            (http::header::CONTENT_TYPE, &headers.content_type),
-            (http::header::CONTENT_ENCODING, &headers.content_encoding),
+            (AUTHORIZATION, &headers.authorization),
+            (CONTENT_TYPE, &headers.content_type),
+            (CONTENT_ENCODING, &headers.content_encoding),
         ] {
             if let Some(value) = value {
                 request = request.header(name, value);
             }
         }
-        let time = deadline.remaining(Instant::now());
-        let request = request.config().timeout_global(Some(time)).build();
-        let mut response = request.send(payload.body.as_slice())?;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let request = match limit {
+            Limit::Running(until) => {
+                request.config().timeout_global(Some(left(until) + FREEZE_MAX)).build()
+            }
+            Limit::Final(until) => request.config().timeout_per_call(Some(left(until))).build(),
+        };
+        let response = request.send(SendBody::from_reader(&mut body))?;
+        let (head, mut body) = response.into_parts();
         // The status is the answer; the body is read only to free the connection.
-        let body = response.body_mut().as_reader();
-        if let Err(error) = io::copy(&mut body.take(ANSWER_BYTES_MAX), &mut io::sink()) {
+        if let Err(error) = io::copy(&mut body.as_reader().take(ANSWER_BYTES_MAX), &mut io::sink())
+        {
             log::debug!("cannot read the remote's answer to its end: {error}");
         }
-        Ok(response.status())
+        Ok((head.status, head.headers))
     }
 
     fn agent(&mut self) -> &Agent {
@@ -175,7 +184,7 @@ impl Remote {
                 .build();
             let connector =
                 ().chain(ConnectProxyConnector::default())
-                    .chain(TcpConnector::default())
+                    .chain(SocketConnector)
                     .chain(tls.clone());
             let agent = Agent::with_parts(config, connector, DefaultResolver::default());
             if self.is_interruptible {
@@ -187,11 +196,13 @@ impl Remote {
     }
 }
 
-/// What an answer's status means for the report.
-pub fn classify(status: StatusCode) -> Delivery {
+/// What an answer means for the batch.
+pub fn classify(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Delivery {
     let loss = match status.as_u16() {
         200..=299 => return Delivery::Delivered,
-        408 | 425 | 429 | 500..=599 => return Delivery::Retry(status),
+        408 | 425 | 429 | 500..=599 => {
+            return Delivery::Retry { status, after: backoff::retry_after(headers, now) };
+        }
         401 | 403 => Loss::Unauthorized,
         413 => Loss::TooLarge,
         // Redirects too: they would carry the key to another host.
@@ -207,10 +218,11 @@ mod tests {
     #[test]
     fn each_status_means_one_thing() {
         for status in 100..600 {
-            let delivery = classify(StatusCode::from_u16(status).unwrap());
+            let status_code = StatusCode::from_u16(status).unwrap();
+            let delivery = classify(status_code, &HeaderMap::new(), SystemTime::now());
             let expected = match status {
                 200..=299 => matches!(delivery, Delivery::Delivered),
-                408 | 425 | 429 | 500.. => matches!(delivery, Delivery::Retry(_)),
+                408 | 425 | 429 | 500.. => matches!(delivery, Delivery::Retry { after: None, .. }),
                 401 | 403 => matches!(delivery, Delivery::Dropped(Loss::Unauthorized, _)),
                 413 => matches!(delivery, Delivery::Dropped(Loss::TooLarge, _)),
                 _ => matches!(delivery, Delivery::Dropped(Loss::Rejected, _)),

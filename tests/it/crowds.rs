@@ -37,13 +37,13 @@ fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
     }
     for n in 1..=20 {
         trial.report(ARRAY, &array_of(2_000));
-        trial.received(n);
+        trial.items_received(n);
     }
     for connection in &mut stalled {
         connection.send(format!("{}\"]", "x".repeat(4000 - 7)).as_bytes());
         assert_eq!(connection.response().status, 200);
     }
-    trial.received(60);
+    trial.items_received(60);
     trial.shut_down();
 }
 
@@ -62,7 +62,7 @@ fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
             assert_eq!(connection.response().status, 200);
         }
     }
-    trial.received(60);
+    trial.items_received(60);
     assert_eq!(trial.shut_down(), "");
 }
 
@@ -78,7 +78,7 @@ fn clients_that_stall_before_a_small_body_hold_up_nobody() {
         stalled.push(connection);
         trial.report(ARRAY, &array_of(2_000));
     }
-    trial.received(20);
+    trial.items_received(20);
     drop(stalled);
     trial.shut_down();
 }
@@ -157,15 +157,15 @@ fn twenty_agents_at_once_are_all_answered_and_delivered() {
             let trial = &trial;
             scope.spawn(move || {
                 for n in 0..20 {
-                    trial.report(ARRAY, &format!("[{agent},{n},\"{}\"]", "x".repeat(3_000)));
+                    trial.report(ARRAY, &format!("[[{agent},{n},\"{}\"]]", "x".repeat(3_000)));
                 }
             });
         }
     });
-    let mut bodies = trial.bodies_received(400);
-    bodies.sort();
-    bodies.dedup();
-    assert_eq!(bodies.len(), 400, "each once");
+    let mut items = trial.items_received(400);
+    items.sort();
+    items.dedup();
+    assert_eq!(items.len(), 400, "each once");
     assert_eq!(trial.shut_down(), "");
 }
 

@@ -1,14 +1,14 @@
 //! A freeze as long as those on Lambda, in real time; short ones and simulated ones are in the
 //! conformance suite.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use sandbox::agent::{Agent, Family};
 use sandbox::function::Function;
-use sandbox::{Moment, Remote, Runtime, Setup, Status, agent, free_port};
+use sandbox::{Answer, Moment, Remote, Runtime, Setup, Status, agent, free_port};
 
-use crate::trial::{ARRAY, PATIENCE, binary};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary};
 
 const FREEZE: Duration = Duration::from_secs(60);
 
@@ -44,6 +44,36 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
     assert_eq!(lambda.pid_of(binary().file_name().unwrap().to_str().unwrap()), pid);
     let (report, _) = lambda.shut_down("spindown");
     assert!(report.processes.iter().all(|ended| !ended.killed), "{report:?}");
+}
+
+/// As in the middle of a large report: what is left goes out after the freeze, so its answer can't
+/// be there yet.
+#[test]
+fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() {
+    const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
+    const ANSWER_TAKES: Duration = Duration::from_millis(300);
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    trial.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
+    let process = Arc::new(trial.process);
+    let (stopping, (stopped, is_stopped)) = (Arc::clone(&process), mpsc::channel());
+    let (go_on, going_on) = mpsc::channel();
+    trial.remote.at(Moment::BodyRead(100_000), 0, move |_| {
+        stopping.stop();
+        stopped.send(()).unwrap();
+        // The socket stays full meanwhile.
+        going_on.recv_timeout(PATIENCE).unwrap();
+    });
+    let report = array_of(12_000_000);
+    assert_eq!(agent::post(trial.port, ARRAY, report.as_bytes()).status, 200);
+    is_stopped.recv_timeout(PATIENCE).unwrap();
+    pass(BEYOND_AN_ATTEMPT);
+    process.resume();
+    go_on.send(()).unwrap();
+    trial.remote.wait_for(1, PATIENCE);
+    trial.platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(PATIENCE).success());
+    let requests = trial.remote.wait_for(1, PATIENCE).len();
+    assert_eq!((requests, process.log().as_str()), (1, ""));
 }
 
 /// The point of the test is time itself.

@@ -31,9 +31,10 @@ fn both_routes_are_taken_with_and_without_base_path_trailing_slash_and_query() {
         assert_eq!(response.header("Content-Type"), Some("application/json"));
         assert_eq!(text(&response.body), "{}");
     }
-    let paths: Vec<String> = trial.received(7).into_iter().map(|it| it.path).collect();
-    assert_eq!(paths[..4], [ARRAY; 4]);
-    assert_eq!(paths[4..], [COMPOSITE; 3]);
+    trial.items_received(7);
+    let routes = trial.remote.received().into_iter().map(|it| it.path);
+    let composites = routes.filter(|it| *it != ARRAY).collect::<Vec<_>>();
+    assert_eq!(composites, [COMPOSITE; 3]);
     trial.shut_down();
 }
 
@@ -62,7 +63,8 @@ fn a_full_buffer_answers_429_and_keeps_what_it_has() {
         ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
         ("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere()),
     ]);
-    trial.report(ARRAY, &array_of(40_000));
+    // Three quarters of the buffer may wait for a remote that is down: no report has to go yet.
+    trial.report(ARRAY, &array_of(30_000));
     refused(&agent::post(trial.port, ARRAY, array_of(40_000).as_bytes()), 429);
     trial.report(ARRAY, &array_of(10_000));
     let health = trial.health();
@@ -70,7 +72,7 @@ fn a_full_buffer_answers_429_and_keeps_what_it_has() {
     assert_eq!(health["reports"]["pending"], 2);
     assert_eq!(health["buffer"]["size"], 65_536);
     let held = health["buffer"]["held"].as_u64().unwrap();
-    let beside = held - 50_000; // for each report its header values and what holds it
+    let beside = held - 40_000; // for each report its header values and what holds it
     assert!((2 * 500..2 * 1_500).contains(&beside), "{health}");
     let log = trial.shut_down();
     assert!(log.contains("lost: 2 unsent, 1 refused as full"), "{log}");
@@ -82,11 +84,7 @@ fn what_was_delivered_makes_room_again() {
     for n in 1..=20 {
         trial.report(ARRAY, &array_of(40_000));
         trial.received(n);
-        // Room is made when the remote's answer is read, shortly after it was sent.
-        let waited = Instant::now();
-        while trial.health()["buffer"]["held"] != 0 {
-            assert!(waited.elapsed() < Duration::from_secs(10));
-        }
+        trial.wait_for_an_empty_buffer();
     }
     trial.shut_down();
 }
@@ -96,6 +94,8 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     let largest = 64 * 1024 - 1000; // headers and the payload itself count too
     trial.report(ARRAY, &array_of(largest));
+    trial.received(1);
+    trial.wait_for_an_empty_buffer();
     for bytes in [64 * 1024, 64 * 1024 + 1, 5_000_000] {
         refused(&agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()), 413);
     }
@@ -111,7 +111,6 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.response().status, 200, "the connection goes on");
     assert_eq!(trial.health()["reports"]["refused"]["too_large"], 4);
-    trial.received(1);
     trial.shut_down();
 }
 
@@ -180,7 +179,7 @@ fn health_is_the_ledger_as_json() {
     trial.received(1);
     let expected = json!({
         "accepted": 1, "delivered": 1, "pending": 0,
-        "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "unsent": 0, "failed": 0 },
+        "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "evicted": 0, "unsent": 0, "failed": 0 },
         "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "wrong_method": 0 },
     });
     let waited = Instant::now();
@@ -244,7 +243,7 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
     let last = connection.response();
     assert_eq!((last.status, last.header("Connection")), (200, Some("close")));
     assert!(connection.is_closed(Duration::from_secs(10)));
-    assert_eq!(trial.bodies_received(21), ["[1]"; 21]);
+    assert_eq!(trial.items_received(21), ["1"; 21]);
     trial.shut_down();
 }
 
@@ -284,7 +283,7 @@ fn a_client_that_would_upgrade_is_answered_as_any_other() {
         let response = connection.response();
         assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     }
-    trial.received(2);
+    trial.items_received(2);
     trial.shut_down();
 }
 

@@ -2,9 +2,9 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sandbox::{Launch, Platform, Process, Received, Remote, agent, free_port};
+use sandbox::{Item, Launch, Platform, Process, Received, Remote, agent, free_port};
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,6 +70,30 @@ impl Trial {
         self.remote.wait_for(count, PATIENCE)
     }
 
+    /// The items of all arrays that the remote has received, in the order of arrival, once there
+    /// are so many. How reports are put together into requests depends on when they come.
+    #[track_caller]
+    pub fn items_received(&self, count: usize) -> Vec<String> {
+        for requests in 1.. {
+            let received = self.received(requests);
+            let items = received.iter().flat_map(|it| Item::of(&it.body));
+            let items: Vec<String> = items.map(|it| it.to_string()).collect();
+            if items.len() >= count {
+                return items;
+            }
+        }
+        unreachable!("an item takes at most one request");
+    }
+
+    /// Waits until the buffer is empty: that is shortly after the remote has answered.
+    #[track_caller]
+    pub fn wait_for_an_empty_buffer(&self) {
+        let waited = Instant::now();
+        while self.health()["buffer"]["held"] != 0 {
+            assert!(waited.elapsed() < PATIENCE, "{}", self.health());
+        }
+    }
+
     pub fn bodies_received(&self, count: usize) -> Vec<String> {
         self.received(count).iter().map(|it| text(&it.body).to_owned()).collect()
     }
@@ -85,12 +109,18 @@ impl Trial {
     /// contract all the time, and to exit with 0.
     #[track_caller]
     pub fn shut_down(self) -> String {
+        self.shut_down_leaving(|_| ()).0
+    }
+
+    /// As [`Self::shut_down`], with a look at what is left behind.
+    #[track_caller]
+    pub fn shut_down_leaving<R>(self, look: impl FnOnce(&Self) -> R) -> (String, R) {
         self.platform.shutdown("spindown", SHUTDOWN);
         let status = self.process.exit(PATIENCE);
         let log = self.process.log();
         assert!(status.success(), "exited with {status}; its log:\n{log}");
         assert_eq!(self.platform.violations(), Vec::<String>::new());
-        log
+        (log, look(&self))
     }
 }
 

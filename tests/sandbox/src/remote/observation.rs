@@ -39,6 +39,14 @@ impl Remote {
         })
     }
 
+    /// Whether no further request is received for so long: for what must not happen.
+    #[must_use]
+    pub fn is_silent_for(&self, time: Duration) -> bool {
+        let before = self.received().len();
+        let further = |record: &mut Record| (record.received.len() > before).then_some(());
+        self.shared.record.wait(time, further).is_none()
+    }
+
     /// Waits until it is known what became of the answers to at least `count` requests, and
     /// returns all requests.
     pub fn wait_for_fates(&self, count: usize, within: Duration) -> Vec<Received> {

@@ -1,0 +1,518 @@
+//! What the collector accepted and the remote has not taken yet, oldest first; and what of it goes
+//! into the next request.
+//!
+//! Invariant: each report is in the backlog, or in the one batch that was taken from it, until it
+//! is settled; what is merged keeps its order and is not copied.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::time::Instant;
+
+use crate::items::{Most, Run};
+use crate::ledger::{Loss, Outcome};
+use crate::payload::{Headers, Payload, Route};
+
+#[derive(Debug, Default)]
+pub struct Backlog {
+    reports: VecDeque<Report>,
+    /// What keeping them costs, in bytes.
+    held: usize,
+}
+
+/// A report that waits.
+#[derive(Debug)]
+struct Report {
+    payload: Payload,
+    since: Instant,
+    contents: Contents,
+    /// It was refused in company, and is to be judged by itself.
+    is_apart: bool,
+}
+
+/// What is known of a report's body.
+#[derive(Debug)]
+enum Contents {
+    /// Nothing: nobody had to look.
+    Unopened,
+    /// It goes alone, as it is: a composite, what is encoded, what is no array.
+    Sealed,
+    /// An array, of which these items are left: all of them, or some, and of those before them
+    /// perhaps some that were lost.
+    Items { rest: Run, is_whole: bool, lost: Option<Loss> },
+}
+
+impl Backlog {
+    pub fn push(&mut self, payload: Payload, now: Instant) {
+        self.held += payload.permit.bytes();
+        let is_array = payload.route == Route::MonitoringData;
+        let may_open = is_array && payload.headers.content_encoding.is_none();
+        let contents = if may_open { Contents::Unopened } else { Contents::Sealed };
+        self.reports.push_back(Report { payload, since: now, contents, is_apart: false });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    /// What keeping all reports costs, in bytes.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Since when the oldest report waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.reports.front().map(|report| report.since)
+    }
+
+    /// Drops the oldest reports until those that are left cost no more than so many bytes.
+    pub fn evict_down_to(&mut self, bytes: usize) {
+        while self.held > bytes {
+            let Some(report) = self.pop() else { return };
+            report.settle(Some(Loss::Evicted));
+        }
+    }
+
+    /// What to send next: the oldest report, or a part of it, or it and those behind it that go
+    /// with it into one array.
+    pub fn take(&mut self, most: Most) -> Option<Batch> {
+        let mut oldest = self.pop()?;
+        let is_alone = self.reports.is_empty();
+        if is_alone && oldest.is_unopened() && most.is_surely_kept_by(&oldest.payload.body) {
+            return Some(Batch::verbatim(oldest));
+        }
+        let Some(run) = oldest.open() else { return Some(Batch::verbatim(oldest)) };
+        if !most.is_kept_by(run.items, run.range.len() + BRACKETS) {
+            let mut rest = run;
+            let head = rest.split_to(&oldest.payload.body, most);
+            return Some(Batch { reports: vec![oldest], taken: Taken::Head { head, rest } });
+        }
+        let fits = oldest.is_whole() && oldest.payload.body.len() <= most.bytes;
+        let batch = self.merge(oldest, &run, most);
+        let taken = if fits && batch.reports.len() == 1 { Taken::Whole } else { Taken::Items };
+        Some(Batch { taken, ..batch })
+    }
+
+    fn merge(&mut self, oldest: Report, run: &Run, most: Most) -> Batch {
+        let (mut items, mut bytes) = (run.items, run.range.len() + BRACKETS);
+        let mut reports = vec![oldest];
+        while let Some(next) = self.reports.front_mut() {
+            if next.is_apart || reports[0].is_apart || !next.payload.goes_with(&reports[0].payload)
+            {
+                break;
+            }
+            let Some(run) = next.open() else { break };
+            items += run.items;
+            bytes += run.range.len() + COMMA;
+            if !most.is_kept_by(items, bytes) {
+                break;
+            }
+            reports.extend(self.pop());
+        }
+        Batch { reports, taken: Taken::Items }
+    }
+
+    /// Puts a batch back that was not sent.
+    pub fn put_back(&mut self, batch: Batch) {
+        for report in batch.reports.into_iter().rev() {
+            self.push_front(report);
+        }
+    }
+
+    /// As [`Self::put_back`], and each report of it goes alone from now on: together they were
+    /// refused for what may be the fault of one.
+    pub fn put_back_apart(&mut self, batch: Batch) {
+        for mut report in batch.reports.into_iter().rev() {
+            report.is_apart = true;
+            self.push_front(report);
+        }
+    }
+
+    /// Settles what went out with a batch, as lost for `this` reason if there is one, and puts back
+    /// what is left of it.
+    pub fn settle(&mut self, batch: Batch, this: Option<Loss>) {
+        let Batch { mut reports, taken } = batch;
+        match taken {
+            Taken::Head { rest, .. } if rest.items > 0 => {
+                for mut report in reports.drain(..) {
+                    let lost = report.lost().or(this);
+                    report.contents = Contents::Items { rest: rest.clone(), is_whole: false, lost };
+                    self.push_front(report);
+                }
+            }
+            _ => reports.into_iter().for_each(|report| report.settle(this)),
+        }
+    }
+
+    pub fn drain(&mut self) -> impl Iterator<Item = Payload> {
+        self.held = 0;
+        self.reports.drain(..).map(|report| report.payload)
+    }
+
+    fn pop(&mut self) -> Option<Report> {
+        let report = self.reports.pop_front()?;
+        self.held -= report.payload.permit.bytes();
+        Some(report)
+    }
+
+    fn push_front(&mut self, report: Report) {
+        self.held += report.payload.permit.bytes();
+        self.reports.push_front(report);
+    }
+}
+
+const BRACKETS: usize = 2;
+const COMMA: usize = 1;
+
+impl Report {
+    fn is_unopened(&self) -> bool {
+        matches!(self.contents, Contents::Unopened)
+    }
+
+    /// The items that are left of it, if it is an array that may be merged or cut.
+    fn open(&mut self) -> Option<Run> {
+        if self.is_unopened() {
+            self.contents = match Run::of(&self.payload.body) {
+                Some(rest) => Contents::Items { rest, is_whole: true, lost: None },
+                None => Contents::Sealed,
+            };
+        }
+        match &self.contents {
+            Contents::Items { rest, .. } => Some(rest.clone()),
+            _ => None,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.contents, Contents::Items { is_whole: true, .. })
+    }
+
+    fn lost(&self) -> Option<Loss> {
+        match self.contents {
+            Contents::Items { lost, .. } => lost,
+            _ => None,
+        }
+    }
+
+    /// Counts it: as lost if any part of it was.
+    fn settle(self, loss: Option<Loss>) {
+        let loss = self.lost().or(loss);
+        self.payload.settle(loss.map_or(Outcome::Delivered, Outcome::Dropped));
+    }
+}
+
+/// What goes into one request.
+#[derive(Debug)]
+#[must_use = "dropping a batch counts its reports as failed"]
+pub struct Batch {
+    /// At least one; all of one route, with the same headers.
+    reports: Vec<Report>,
+    taken: Taken,
+}
+
+/// What of its reports is in a batch.
+#[derive(Debug)]
+enum Taken {
+    /// The one there is, as it came.
+    Whole,
+    /// The items that are left of each, in one array.
+    Items,
+    /// Of the one there is the first items, in an array of their own.
+    Head { head: Run, rest: Run },
+}
+
+impl Batch {
+    fn verbatim(report: Report) -> Self {
+        Self { reports: vec![report], taken: Taken::Whole }
+    }
+
+    pub fn route(&self) -> Route {
+        self.reports[0].payload.route
+    }
+
+    pub fn headers(&self) -> &Headers {
+        &self.reports[0].payload.headers
+    }
+
+    pub fn reports(&self) -> usize {
+        self.reports.len()
+    }
+
+    pub fn into_payloads(self) -> impl Iterator<Item = Payload> {
+        self.reports.into_iter().map(|report| report.payload)
+    }
+
+    /// Whether it could go in smaller requests.
+    pub fn is_divisible(&mut self) -> bool {
+        match &self.taken {
+            Taken::Head { head, .. } => head.items > 1,
+            Taken::Items | Taken::Whole => {
+                let runs = self.reports.iter_mut().map(|it| it.open().map_or(1, |run| run.items));
+                runs.sum::<usize>() > 1
+            }
+        }
+    }
+
+    /// The request's body, to be read once.
+    pub fn body(&self) -> Body<'_> {
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(self.reports.len() * 2 + 1);
+        match &self.taken {
+            Taken::Whole => parts.push(&self.reports[0].payload.body),
+            Taken::Head { head, .. } => {
+                parts.extend([b"[", &self.reports[0].payload.body[head.range.clone()], b"]"]);
+            }
+            Taken::Items => {
+                for (nth, report) in self.reports.iter().enumerate() {
+                    if let Contents::Items { rest, .. } = &report.contents {
+                        parts.push(if nth == 0 { b"[" } else { b"," });
+                        parts.push(&report.payload.body[rest.range.clone()]);
+                    }
+                }
+                parts.push(b"]");
+            }
+        }
+        Body { length: parts.iter().map(|part| part.len()).sum(), parts, at: 0 }
+    }
+}
+
+/// Bytes of several reports, one after the other, where they lie.
+#[derive(Debug)]
+pub struct Body<'a> {
+    parts: Vec<&'a [u8]>,
+    at: usize,
+    length: usize,
+}
+
+impl Body<'_> {
+    /// Of the whole, read or not.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while let Some(part) = self.parts.get_mut(self.at) {
+            read += part.read(&mut buffer[read..])?;
+            if !part.is_empty() {
+                break;
+            }
+            self.at += 1;
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use crate::ledger::Ledger;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+    use ureq::http::HeaderValue;
+
+    const OVERHEAD: usize = 10;
+
+    struct Desk {
+        budget: Budget,
+        ledger: Ledger,
+        backlog: Backlog,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let (budget, ledger) = (Budget::of(1_000_000), Ledger::default());
+            Self { budget, ledger, backlog: Backlog::default() }
+        }
+
+        fn push(&mut self, route: Route, key: &str, body: &str) {
+            let headers = Headers {
+                authorization: Some(HeaderValue::from_str(key).unwrap()),
+                ..Headers::default()
+            };
+            let payload = Payload {
+                route,
+                headers,
+                body: body.as_bytes().to_vec(),
+                permit: self.budget.take(body.len() + OVERHEAD).unwrap(),
+                entry: self.ledger.accept(),
+            };
+            self.backlog.push(payload, Instant::now());
+        }
+
+        /// The bodies of all requests, if the remote takes them.
+        fn requests(&mut self, most: Most) -> Vec<String> {
+            let mut requests = Vec::new();
+            while let Some(batch) = self.backlog.take(most) {
+                requests.push(text(&batch));
+                self.backlog.settle(batch, None);
+            }
+            requests
+        }
+    }
+
+    fn text(batch: &Batch) -> String {
+        let (mut body, mut text) = (batch.body(), String::new());
+        body.read_to_string(&mut text).unwrap();
+        assert_eq!(body.length(), text.len());
+        text
+    }
+
+    const ARRAYS: Route = Route::MonitoringData;
+    const COMPOSITES: Route = Route::CompositeMonitoringData;
+
+    #[track_caller]
+    fn check(reports: &[(Route, &str, &str)], most: Most, requests: &[&str]) {
+        let mut desk = Desk::new();
+        for (route, key, body) in reports {
+            desk.push(*route, key, body);
+        }
+        assert_eq!(desk.requests(most), requests);
+        assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
+        assert_eq!(desk.ledger.balance().delivered, reports.len() as u64);
+    }
+
+    #[test]
+    fn arrays_of_one_key_become_one_and_nothing_else_does() {
+        let most = Most { items: 5, bytes: 100 };
+        let array = |body| (ARRAYS, "k", body);
+        check(&[array(" [1, 2] ")], most, &[" [1, 2] "]);
+        check(&[array(" [1, 2] "), array("[3]")], most, &["[1, 2,3]"]);
+        check(&[array("[1]"), (ARRAYS, "l", "[2]"), array("[3]")], most, &["[1]", "[2]", "[3]"]);
+        check(&[array("[1]"), (COMPOSITES, "k", "{}"), array("[2]")], most, &["[1]", "{}", "[2]"]);
+        let composite = (COMPOSITES, "k", "[1]");
+        check(&[composite, composite], most, &["[1]", "[1]"]);
+        check(&[array("[1]"), array("no array"), array("[2]")], most, &["[1]", "no array", "[2]"]);
+    }
+
+    #[test]
+    fn requests_keep_to_the_limits_and_arrays_beyond_them_are_cut() {
+        let array = |body| (ARRAYS, "k", body);
+        let most = Most { items: 3, bytes: 100 };
+        check(&[array("[1,2]"), array("[3]"), array("[4]")], most, &["[1,2,3]", "[4]"]);
+        check(&[array("[1,2]"), array("[3,4]")], most, &["[1,2]", "[3,4]"]);
+        check(&[array("[1,2,3,4,5]"), array("[6]")], most, &["[1,2,3]", "[4,5,6]"]);
+        check(&[array("[1 , 2,3,4]")], most, &["[1 , 2,3]", "[4]"]);
+        let most = Most { items: 9, bytes: 5 };
+        check(&[array("[1,2]"), array("[3]")], most, &["[1,2]", "[3]"]);
+        check(&[array("[\"too long\"]"), array("[3]")], most, &["[\"too long\"]", "[3]"]);
+        check(&[array("[1]     ")], most, &["[1]"]);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_is_no_room_and_are_counted() {
+        let mut desk = Desk::new();
+        for body in ["[1]", "[2]", "[3]", "[4]"] {
+            desk.push(ARRAYS, "k", body);
+        }
+        desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
+        assert_eq!(desk.ledger.balance().dropped(Loss::Evicted), 2);
+        assert_eq!(desk.requests(Most::REMOTE), ["[3,4]"]);
+        desk.backlog.evict_down_to(0);
+    }
+
+    #[test]
+    fn a_report_that_lost_a_part_counts_as_lost() {
+        let mut desk = Desk::new();
+        desk.push(ARRAYS, "k", "[1,2,3]");
+        let most = Most { items: 1, bytes: 100 };
+        for loss in [None, Some(Loss::TooLarge), None] {
+            let batch = desk.backlog.take(most).unwrap();
+            desk.backlog.settle(batch, loss);
+        }
+        let balance = desk.ledger.balance();
+        assert_eq!((balance.delivered, balance.dropped(Loss::TooLarge)), (0, 1));
+    }
+
+    #[test]
+    fn what_was_refused_together_goes_alone() {
+        let mut desk = Desk::new();
+        desk.push(ARRAYS, "k", "[1]");
+        desk.push(ARRAYS, "k", "[2]");
+        let batch = desk.backlog.take(Most::REMOTE).unwrap();
+        assert_eq!((text(&batch).as_str(), batch.reports()), ("[1,2]", 2));
+        desk.backlog.put_back_apart(batch);
+        desk.push(ARRAYS, "k", "[3]");
+        assert_eq!(desk.requests(Most::REMOTE), ["[1]", "[2]", "[3]"]);
+    }
+
+    #[test]
+    fn only_what_has_several_items_is_divisible() {
+        for (body, most, divisible) in [
+            ("[1]", 9, false),
+            ("[1,2]", 9, true),
+            ("[1,2]", 1, false),
+            ("[1,2,3]", 2, true),
+            ("{}", 9, false),
+        ] {
+            let mut desk = Desk::new();
+            desk.push(ARRAYS, "k", body);
+            let most = Most { items: most, bytes: 100 };
+            let mut batch = desk.backlog.take(most).unwrap();
+            assert_eq!(batch.is_divisible(), divisible, "{body} {most:?}");
+            desk.backlog.settle(batch, None);
+        }
+    }
+
+    /// What the remote makes of a request.
+    #[derive(Clone, Copy, Debug)]
+    enum Answer {
+        Takes,
+        Fails,
+        Refuses,
+        RefusesTogether,
+    }
+
+    fn answer() -> impl Strategy<Value = Answer> {
+        use Answer::{Fails, Refuses, RefusesTogether, Takes};
+        prop_oneof![Just(Takes), Just(Fails), Just(Refuses), Just(RefusesTogether)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_remote_answers_each_item_goes_out_once_in_order_or_is_counted_as_lost(
+            reports in vec(0_usize..7, 1..20),
+            answers in vec(answer(), 0..60),
+            most in (1_usize..6, 1_usize..30).prop_map(|(items, bytes)| Most { items, bytes }),
+        ) {
+            let (mut desk, mut number) = (Desk::new(), 0..);
+            for items in &reports {
+                let items: Vec<String> =
+                    number.by_ref().take(*items).map(|it: u32| it.to_string()).collect();
+                desk.push(ARRAYS, "k", &format!("[{}]", items.join(", ")));
+            }
+            let (mut taken, mut refused): (Vec<u32>, Vec<u32>) = Default::default();
+            let mut answers = answers.into_iter().chain(std::iter::repeat(Answer::Takes));
+            while let Some(batch) = desk.backlog.take(most) {
+                let items: Vec<Box<RawValue>> = serde_json::from_str(&text(&batch)).unwrap();
+                let items = items.iter().map(|it| it.get().parse::<u32>().unwrap());
+                match answers.next().unwrap() {
+                    Answer::Takes => {
+                        taken.extend(items);
+                        desk.backlog.settle(batch, None);
+                    }
+                    Answer::Fails => desk.backlog.put_back(batch),
+                    Answer::RefusesTogether if batch.reports() > 1 => {
+                        desk.backlog.put_back_apart(batch);
+                    }
+                    Answer::Refuses | Answer::RefusesTogether => {
+                        refused.extend(items);
+                        desk.backlog.settle(batch, Some(Loss::Rejected));
+                    }
+                }
+            }
+            prop_assert!(taken.is_sorted() && refused.is_sorted());
+            let mut all = [taken, refused].concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..number.start).collect::<Vec<_>>());
+            let balance = desk.ledger.balance();
+            prop_assert_eq!(balance.pending(), 0);
+            prop_assert_eq!(balance.delivered + balance.dropped(Loss::Rejected), reports.len() as u64);
+            prop_assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
+        }
+    }
+}

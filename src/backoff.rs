@@ -1,0 +1,166 @@
+//! How long to leave the remote alone after a failure: pure, time and chance are arguments.
+//!
+//! Exponential with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog): while it
+//! lasts nothing is sent, so a remote that is down costs nothing.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::{HeaderMap, header};
+
+/// The longest pause after the first failure; it doubles with each one more.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause after any, whatever the remote asks for.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A number from 0 to 1, of no pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Chance(pub f64);
+
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    /// The remote did not take what it was sent. `asked` is what it asked for, if it did.
+    pub fn failed(&mut self, now: Instant, asked: Option<Duration>, chance: Chance) {
+        let doubled = 1_u32.checked_shl(self.failures).and_then(|it| FIRST.checked_mul(it));
+        let window = doubled.unwrap_or(LONGEST).min(LONGEST);
+        let pause = window.mul_f64(chance.0.clamp(0.0, 1.0));
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(now + pause.max(asked.unwrap_or_default().min(LONGEST)));
+    }
+
+    /// The remote answered anything else.
+    pub fn ended(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_on(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Until when to leave the remote alone, if the last attempt failed.
+    pub fn until(&self) -> Option<Instant> {
+        self.until
+    }
+}
+
+/// What an answer's `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3).
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = http_date(value)?;
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+/// An HTTP date in the one form that may be sent (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<SystemTime> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<&str> = text.split([' ', ':']).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = words[..] else { return None };
+    let month = MONTHS.iter().position(|it| *it == month)?;
+    let number = |text: &str, max: u64| text.parse::<u64>().ok().filter(|it| *it <= max);
+    let (day, year) = (number(day, 31)?.checked_sub(1)?, number(year, 9_999)?.checked_sub(1_970)?);
+    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap_days = (0..year).filter(|it| is_leap(it + 1_970)).count() as u64;
+    let days_before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][month];
+    let leap_day = u64::from(month > 1 && is_leap(year + 1_970));
+    let days = year * 365 + leap_days + days_before + leap_day + day;
+    let seconds = (number(hour, 23)? * 60 + number(minute, 59)?) * 60 + number(second, 60)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ureq::http::HeaderValue;
+
+    #[test]
+    fn the_window_doubles_to_the_longest() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let windows = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
+        for window in windows {
+            backoff.failed(now, None, Chance(1.0));
+            assert_eq!(backoff.until(), Some(now + Duration::from_millis(window)));
+        }
+    }
+
+    #[test]
+    fn a_success_ends_it() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        assert!(!backoff.is_on() && backoff.until().is_none());
+        backoff.failed(now, None, Chance(0.5));
+        assert!(backoff.is_on());
+        assert_eq!(backoff.until(), Some(now + FIRST / 2));
+        backoff.ended();
+        assert!(!backoff.is_on() && backoff.until().is_none());
+    }
+
+    #[test]
+    fn what_the_remote_asks_for_is_granted_up_to_the_longest() {
+        let now = Instant::now();
+        for (asked, granted) in [(0, 50), (2_000, 2_000), (600_000, 30_000)] {
+            let mut backoff = Backoff::default();
+            backoff.failed(now, Some(Duration::from_millis(asked)), Chance(0.5));
+            assert_eq!(backoff.until(), Some(now + Duration::from_millis(granted)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_pause_is_longer_than_the_longest(failures in 0_u32..100, chance: f64, asked: u64) {
+            let (mut backoff, now) = (Backoff::default(), Instant::now());
+            for _ in 0..failures {
+                backoff.failed(now, Some(Duration::from_secs(asked)), Chance(chance));
+                prop_assert!(backoff.until().is_none_or(|it| it <= now + LONGEST));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            let _ = http_date(&text);
+        }
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_are_understood() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let asked = |value: &'static str| {
+            let headers = [(header::RETRY_AFTER, HeaderValue::from_static(value))];
+            retry_after(&headers.into_iter().collect(), now)
+        };
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:47 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::ZERO));
+        for other in
+            ["", "-1", "soon", "1.5", "Sun, 06 Now 1994 08:49:37 GMT", "a, b c d e:f:g GMT"]
+        {
+            assert_eq!(asked(other), None, "{other}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn dates_are_counted_from_the_epoch() {
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+            ("Tue, 29 Feb 2000 12:00:00 GMT", 951_825_600),
+            ("Wed, 01 Mar 2028 00:00:00 GMT", 1_835_481_600),
+            ("Thu, 31 Dec 2099 23:59:59 GMT", 4_102_444_799),
+        ] {
+            let date = http_date(text).unwrap();
+            assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds), "{text}");
+        }
+    }
+}

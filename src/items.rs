@@ -1,0 +1,231 @@
+//! The items of a JSON array, found without building a tree: pure.
+//!
+//! Invariant: an item is never taken apart, and what stands between two items that stay together is
+//! kept as it was posted.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The most that may go into one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    pub items: usize,
+    /// Of the whole body.
+    pub bytes: usize,
+}
+
+impl Most {
+    /// What the remote takes: the agents, and Thundra's own forwarder, keep to the same.
+    pub const REMOTE: Self = Self { items: 100, bytes: 1_000_000 };
+
+    pub fn is_kept_by(self, items: usize, bytes: usize) -> bool {
+        items <= self.items && bytes <= self.bytes
+    }
+
+    /// Whether an array holds no more, as far as that shows without opening it.
+    pub fn is_surely_kept_by(self, array: &[u8]) -> bool {
+        let commas = || array.iter().filter(|&&byte| byte == b',').take(self.items).count();
+        array.len() <= self.bytes && commas() < self.items
+    }
+}
+
+/// Neighbouring items, from the first byte of the first to the last byte of the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub range: Range<usize>,
+    /// At least 1.
+    pub items: usize,
+}
+
+impl Run {
+    /// All items of an array. `None` for what is no JSON array, or an empty one.
+    pub fn of(array: &[u8]) -> Option<Self> {
+        let mut deserializer = serde_json::Deserializer::from_slice(array);
+        let run = (&mut deserializer).deserialize_seq(Whole { array }).ok()??;
+        deserializer.end().is_ok().then_some(run)
+    }
+
+    /// Takes the longest beginning off that makes an array within the limits: one item at least,
+    /// whatever its size.
+    pub fn split_to(&mut self, array: &[u8], most: Most) -> Self {
+        const BRACKETS: usize = 2;
+        let mut head = Self { range: self.range.start..self.range.start, items: 0 };
+        while let Some(item) = self.first(array) {
+            let bytes = item.end - head.range.start + BRACKETS;
+            let fits = head.items < most.items && bytes <= most.bytes;
+            if head.items > 0 && !fits {
+                break;
+            }
+            head = Self { range: head.range.start..item.end, items: head.items + 1 };
+            self.items -= 1;
+            self.range.start = next_item(array, item.end).min(self.range.end);
+        }
+        head
+    }
+
+    /// The range of the first item, if there is one.
+    fn first(&self, array: &[u8]) -> Option<Range<usize>> {
+        let rest = &array[self.range.clone()];
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        let item = values.next()?.ok()?;
+        Some(range_of(item, array))
+    }
+}
+
+/// Where the item behind this one begins.
+fn next_item(array: &[u8], end: usize) -> usize {
+    let is_between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
+    end + array[end..].iter().take_while(|byte| is_between(byte)).count()
+}
+
+/// Of a part of `array`.
+fn range_of(part: &RawValue, array: &[u8]) -> Range<usize> {
+    let start = part.get().as_ptr() as usize - array.as_ptr() as usize;
+    start..start + part.get().len()
+}
+
+struct Whole<'a> {
+    array: &'a [u8],
+}
+
+impl<'de> Visitor<'de> for Whole<'de> {
+    type Value = Option<Run>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Run>, A::Error> {
+        let mut run: Option<Run> = None;
+        while let Some(item) = items.next_element::<&'de RawValue>()? {
+            let item = range_of(item, self.array);
+            run = Some(match run {
+                Some(run) => Run { range: run.range.start..item.end, items: run.items + 1 },
+                None => Run { range: item, items: 1 },
+            });
+        }
+        Ok(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// JSON as agents could write it: nested, with any strings, numbers beyond 64 bits, white space
+    /// and keys that repeat.
+    fn value() -> impl Strategy<Value = String> {
+        let scalar = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?",
+            any::<String>().prop_map(|it| serde_json::to_string(&it).unwrap()),
+            Just(r#""\ud83d\ude00 \u0000 \/ ],[ }{""#.to_owned()),
+        ];
+        let space = || "[ \t\r\n]{0,2}";
+        scalar.prop_recursive(5, 40, 5, move |inner| {
+            let array = (vec(inner.clone(), 0..5), space()).prop_map(|(items, space)| {
+                format!("[{space}{}]", items.join(&format!("{space},")))
+            });
+            let object = (vec(inner, 0..5), space()).prop_map(|(values, space)| {
+                let members = values.iter().map(|it| format!("\"k\"{space}:{space}{it}"));
+                format!("{{{space}{}}}", members.collect::<Vec<_>>().join(","))
+            });
+            prop_oneof![array, object]
+        })
+    }
+
+    fn array() -> impl Strategy<Value = (Vec<String>, String)> {
+        (vec(value(), 1..40), "[ \t\r\n]{0,2}").prop_map(|(items, space)| {
+            let text =
+                format!("{space}[{space}{}{space}]{space}", items.join(&format!("{space},")));
+            (items, text)
+        })
+    }
+
+    /// Taken apart and put together as requests, with one array each.
+    fn requests(array: &str, most: Most) -> Vec<String> {
+        let mut rest = Run::of(array.as_bytes()).unwrap();
+        let mut requests = Vec::new();
+        while rest.items > 0 {
+            let run = rest.split_to(array.as_bytes(), most);
+            requests.push(format!("[{}]", &array[run.range]));
+        }
+        requests
+    }
+
+    fn items_of(array: &str) -> Vec<String> {
+        let items: Vec<&RawValue> = serde_json::from_str(array).unwrap();
+        items.iter().map(|it| it.get().to_owned()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn each_item_of_any_array_goes_out_once_in_order_byte_for_byte(
+            (items, array) in array(),
+            most in (1_usize..20, 1_usize..2_000).prop_map(|(items, bytes)| Most { items, bytes }),
+        ) {
+            let requests = requests(&array, most);
+            let out: Vec<String> = requests.iter().flat_map(|it| items_of(it)).collect();
+            prop_assert_eq!(out, items);
+            for request in &requests {
+                let count = items_of(request).len();
+                prop_assert!(count <= most.items);
+                prop_assert!(request.len() <= most.bytes || count == 1);
+            }
+        }
+
+        #[test]
+        fn any_array_is_one_run_from_its_first_item_to_its_last((items, array) in array()) {
+            let run = Run::of(array.as_bytes()).unwrap();
+            prop_assert_eq!(run.items, items.len());
+            prop_assert_eq!(items_of(&format!("[{}]", &array[run.range])), items);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = Run::of(&bytes);
+            let bracketed = [b"[", bytes.as_slice(), b"]"].concat();
+            let _ = Run::of(&bracketed);
+        }
+
+        #[test]
+        fn what_surely_keeps_the_limits_does((items, array) in array()) {
+            let most = Most { items: 20, bytes: 1_000 };
+            if most.is_surely_kept_by(array.as_bytes()) {
+                prop_assert!(items.len() <= most.items && array.len() <= most.bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_array_or_an_empty_one_has_no_run() {
+        let invalid = ["", "[", "]", "{}", "1", "[1,]", "[,1]", "[1 2]", "[1]]", "[}", "[\"\\x\"]"];
+        for text in invalid.into_iter().chain(["[]", " [ ] ", "[01]", "[1]x"]) {
+            assert_eq!(Run::of(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Run::of(b"[\"\xff\"]"), None);
+    }
+
+    #[test]
+    fn items_may_be_nested_to_any_depth() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(requests(&format!("[{deep},1]"), Most::REMOTE), [format!("[{deep},1]")]);
+    }
+
+    #[test]
+    fn runs_are_as_long_as_the_limits_allow() {
+        let most = |items, bytes| Most { items, bytes };
+        assert_eq!(requests("[1,2 , 3,4]", most(2, 100)), ["[1,2]", "[3,4]"]);
+        assert_eq!(requests("[1,2,3]", most(9, 5)), ["[1,2]", "[3]"]);
+        assert_eq!(requests("[\"long\",2,3]", most(9, 5)), ["[\"long\"]", "[2,3]"]);
+        assert_eq!(requests("[1]", most(1, 1)), ["[1]"]);
+    }
+}

@@ -1,0 +1,169 @@
+//! The TCP connection to the remote: the link of ureq's chain that all others stand on.
+//!
+//! ureq's own link, woken from a freeze, finds its time over and gives up without a look: a report
+//! whose answer is in the socket is then sent twice. This one gives up as [`crate::patience`] says.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use ureq::Timeout;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+};
+
+use crate::patience::{Limit, Patience, Waited};
+
+/// What is added to the time of an attempt where ureq is told it, as its global timeout, so that
+/// ureq leaves the clock to this module: longer than any freeze, as environments end after some
+/// hours ("Lambda execution environment lifecycle").
+pub const FREEZE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An attempt to connect is never shorter: the system takes no limit of zero.
+const CONNECT_MIN: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub struct SocketConnector;
+
+impl<In: Transport> Connector<In> for SocketConnector {
+    type Out = Either<In, Socket>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        if let Some(through_proxy) = chained {
+            return Ok(Some(Either::A(through_proxy)));
+        }
+        let stream = Arc::new(connect(&details.addrs, details.timeout)?);
+        stream.set_nodelay(true)?;
+        let handle: Weak<TcpStream> = Arc::downgrade(&stream);
+        (details.register_shutdown)(handle)?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        let patience = Patience::default();
+        Ok(Some(Either::B(Socket { stream, buffers, patience, has_read: false })))
+    }
+}
+
+/// Each address but the last may take half of what is left.
+fn connect(addresses: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, ureq::Error> {
+    let started = Instant::now();
+    let mut failure = ureq::Error::HostNotFound;
+    for (behind, address) in (0..addresses.len()).rev().zip(addresses) {
+        let left = timeout.after.saturating_sub(started.elapsed());
+        let share = if behind > 0 { left / 2 } else { left };
+        failure = match TcpStream::connect_timeout(address, share.max(CONNECT_MIN)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                ureq::Error::Timeout(timeout.reason)
+            }
+            Err(error) => error.into(),
+        };
+    }
+    Err(failure)
+}
+
+/// A connection that ureq reads and writes through.
+pub struct Socket {
+    /// Shared, weakly, with who may interrupt an attempt.
+    stream: Arc<TcpStream>,
+    buffers: LazyBuffers,
+    patience: Patience,
+    /// Since it was written to last: what is written next begins a request.
+    has_read: bool,
+}
+
+impl Transport for Socket {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.has_read {
+            self.patience.renew();
+            self.has_read = false;
+        }
+        let Self { stream, buffers, patience, .. } = self;
+        let mut output = &buffers.output()[..amount];
+        transfer(patience, timeout, |within| {
+            stream.set_write_timeout(Some(within))?;
+            let sent = (&**stream).write(output)?;
+            if sent == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            output = &output[sent..];
+            // A blocking write that leaves something was interrupted, or its time was over.
+            if output.is_empty() { Ok(()) } else { Err(ErrorKind::Interrupted.into()) }
+        })
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.has_read = true;
+        let Self { stream, buffers, patience, .. } = self;
+        let read = transfer(patience, timeout, |within| {
+            stream.set_read_timeout(Some(within))?;
+            (&**stream).read(buffers.input_append_buf())
+        })?;
+        self.buffers.input_appended(read);
+        Ok(read > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        is_silent(&self.stream).unwrap_or(false)
+    }
+}
+
+/// Reads or writes, again after each freeze, until it is done, fails or time is over.
+fn transfer<R>(
+    patience: &mut Patience,
+    timeout: NextTimeout,
+    mut step: impl FnMut(Duration) -> io::Result<R>,
+) -> Result<R, ureq::Error> {
+    let limit = limit(timeout, Instant::now());
+    patience.resume(Instant::now());
+    loop {
+        let started = Instant::now();
+        let asked = patience.left(limit, started);
+        let result = step(asked);
+        let waited = match result.as_ref().map_err(io::Error::kind) {
+            Err(ErrorKind::Interrupted) => Waited::Interrupted,
+            Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Waited::TimedOut,
+            _ => Waited::Done,
+        };
+        if !patience.goes_on(limit, (asked, started), waited, Instant::now()) {
+            return Err(ureq::Error::Timeout(timeout.reason));
+        }
+        if waited == Waited::Done {
+            return Ok(result?);
+        }
+    }
+}
+
+/// What ureq's limit is on our clock.
+fn limit(timeout: NextTimeout, now: Instant) -> Limit {
+    let after = if timeout.after.is_not_happening() { FREEZE_MAX } else { *timeout.after };
+    match timeout.reason {
+        Timeout::PerCall => Limit::Final(now + after),
+        Timeout::Global => Limit::Running((now + after).checked_sub(FREEZE_MAX).unwrap_or(now)),
+        _ => Limit::Running(now + after),
+    }
+}
+
+/// Whether a connection that waits for its next request is still there. What it has to say by
+/// itself is nothing that could be an answer.
+fn is_silent(stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Socket")
+    }
+}

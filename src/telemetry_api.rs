@@ -1,0 +1,149 @@
+//! The Telemetry API, version 2022-07-01: has Lambda tell when an invocation is over for its
+//! runtime ("Accessing real-time telemetry data for extensions using the Telemetry API").
+//!
+//! Invariant: every batch is answered with 200, whatever is in it: anything else makes the platform
+//! send it again.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tiny_http::Request;
+
+use crate::answer::Answer;
+use crate::body;
+use crate::budget::Budget;
+use crate::extensions_api::{Extension, RequestId};
+use crate::readers;
+use crate::sender::Message;
+
+/// What is held of batches at a time, in bytes; of one that is larger nothing is seen. Lambda says
+/// to expect twice the subscription's `maxBytes`, and what surrounds the events.
+const BATCHES_BYTES_MAX: usize = 1024 * 1024;
+
+/// A subscription to the platform's events.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    is_heard: Arc<AtomicBool>,
+}
+
+impl Telemetry {
+    /// Subscribes, and has the sender told of each end of an invocation. To be called before the
+    /// first poll, which closes subscriptions.
+    ///
+    /// # Errors
+    /// There is no telemetry here, as in emulators, or no way to listen for it.
+    pub fn subscribe(extension: &Extension, outbox: Sender<Message>) -> io::Result<Self> {
+        // On every address: the platform is not said to deliver over loopback, the sandbox's name
+        // has no address in emulators, and nothing outside reaches into a sandbox.
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = listener.local_addr()?.port();
+        let telemetry = Self { is_heard: Arc::default() };
+        let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
+        readers::serve(
+            listener,
+            Box::new(move |request| heard.take(request, &budget, &outbox)),
+            Box::new(|error| log::debug!("no telemetry can be taken any more: {error}")),
+        )?;
+        extension.subscribe(&subscription(port)).map_err(io::Error::other)?;
+        Ok(telemetry)
+    }
+
+    /// Whether anything was ever delivered. The platform begins with its init.
+    pub fn is_heard(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
+        self.is_heard.store(true, Ordering::Relaxed);
+        if !body::is_readable(&request) {
+            Answer::ACCEPTED.send_and_abandon(request);
+            return;
+        }
+        match body::read(&mut request, budget, 0) {
+            Ok(batch) => {
+                for request_id in ended(&batch.bytes) {
+                    // The sender is gone only in the last moment of the process.
+                    drop(outbox.send(Message::RuntimeDone(request_id)));
+                }
+            }
+            Err(unread) => log::debug!("cannot read telemetry: {unread:?}"),
+        }
+        Answer::ACCEPTED.send(request);
+    }
+}
+
+/// `timeoutMs` is the least that Lambda allows: an invocation without a report is held so long.
+fn subscription(port: u16) -> String {
+    format!(
+        r#"{{"schemaVersion":"2022-12-13","types":["platform"],"buffering":{{"maxItems":1000,"maxBytes":262144,"timeoutMs":25}},"destination":{{"protocol":"HTTP","URI":"http://sandbox.localdomain:{port}"}}}}"#
+    )
+}
+
+/// The requests whose end is in a batch, whatever else is. A record that is not understood is none.
+fn ended(batch: &[u8]) -> Vec<RequestId> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        record: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RuntimeDone {
+        request_id: String,
+    }
+    let events: Vec<&RawValue> = serde_json::from_slice(batch).unwrap_or_default();
+    let request_id = |event: &RawValue| {
+        let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
+        let is_end = kind == "platform.runtimeDone";
+        let record: RuntimeDone = serde_json::from_str(record.get()).ok().filter(|_| is_end)?;
+        Some(RequestId(record.request_id))
+    };
+    events.into_iter().filter_map(request_id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(batch: &str, ids: &[&str]) {
+        let ended: Vec<String> = ended(batch.as_bytes()).into_iter().map(|it| it.0).collect();
+        assert_eq!(ended, ids, "{batch}");
+    }
+
+    #[test]
+    fn the_end_of_a_runtime_is_found_among_whatever_else_there_is() {
+        let done = |id| {
+            format!(
+                r#"{{"time":"2026-11-23T11:01:11.132Z","type":"platform.runtimeDone","record":{{"requestId":"{id}","status":"success","metrics":{{"durationMs":1.5}}}}}}"#
+            )
+        };
+        let others = r#"{"type":"platform.start","record":{"requestId":"other"}},
+            {"type":"function","record":"a line"},{"type":"function","record":{"requestId":"x"}},
+            {"type":"platform.runtimeDone","record":"no object"},
+            {"type":"platform.runtimeDone","record":{"status":"success"}},
+            {"type":7,"record":{}},{"type":"platform.unheardOf"},null,[],{}"#;
+        check(&format!("[{},{others},{}]", done("a"), done("b")), &["a", "b"]);
+        check(&format!("[{others}]"), &[]);
+        check(&format!("[{}", done("torn")), &[]);
+        for batch in ["", "[]", "{}", "null", "x"] {
+            check(batch, &[]);
+        }
+    }
+
+    #[test]
+    fn the_subscription_keeps_to_lambdas_limits() {
+        let asked: serde_json::Value = serde_json::from_str(&subscription(4_243)).unwrap();
+        assert_eq!(asked["destination"]["URI"], "http://sandbox.localdomain:4243");
+        assert_eq!(asked["buffering"]["timeoutMs"], 25);
+        assert_eq!(asked["types"], serde_json::json!(["platform"]));
+    }
+}

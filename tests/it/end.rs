@@ -1,0 +1,118 @@
+//! The strategy `end`: an invocation lasts until all of it is at the remote, and no longer.
+
+use std::time::Duration;
+
+use sandbox::agent::{Agent, Family};
+use sandbox::function::Function;
+use sandbox::{Answer, Invocation, Item, Lambda, Remote, Runtime, Setup, Status, free_port};
+
+use crate::trial::{binary, nowhere};
+
+/// To the remote and back; far more than anything inside the sandbox takes.
+const FAR: Duration = Duration::from_millis(200);
+
+/// What Lambda may keep back of its telemetry, and what is left for everything else.
+const SIGNAL: Duration = Duration::from_millis(30);
+
+const INVOCATIONS: usize = 6;
+
+const REPORTED: &str = r#"{"items":2}"#;
+const UNREPORTED: &str = r#"{"reports":0}"#;
+
+/// A function whose agent reports to the extension, and that to this URL.
+fn start(url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
+    let port = free_port();
+    let runtime =
+        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
+    let setup = Setup::new()
+        .extension(binary())
+        .runtime(runtime)
+        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", url)
+        .env("THUNDRA_EXTENSION_FLUSH", "end");
+    let lambda = change(setup).start().unwrap();
+    assert!(lambda.wait_for_init());
+    lambda
+}
+
+fn invoke(lambda: &Lambda, payload: &str) -> Invocation {
+    let invocation = lambda.invoke(payload);
+    assert_eq!(invocation.status, Status::Success);
+    invocation
+}
+
+/// What the extension added to the shortest of several such invocations: what it must add at least,
+/// whatever else the machine does.
+fn least_added(lambda: &Lambda, payload: &str) -> Duration {
+    let added = (0..INVOCATIONS).map(|_| invoke(lambda, payload).extension_overhead);
+    added.min().unwrap()
+}
+
+fn items_of(remote: &Remote) -> usize {
+    remote.received().iter().map(|it| Item::of(&it.body).len()).sum()
+}
+
+#[test]
+fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller_does_not_wait() {
+    let remote = Remote::start();
+    remote.answer_with(|_| Answer::ok().after(FAR));
+    let lambda = start(&remote.base_url(), |setup| setup);
+    for nth in 1..=INVOCATIONS {
+        let invocation = invoke(&lambda, REPORTED);
+        assert_eq!(items_of(&remote), 2 * nth);
+        assert!(invocation.reply.latency < FAR, "{invocation:?}");
+        assert!(invocation.extension_overhead >= FAR / 2, "{invocation:?}");
+    }
+    assert_eq!(lambda.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn an_invocation_without_a_report_lasts_until_lambda_tells_of_its_end() {
+    let remote = Remote::start();
+    let lambda = start(&remote.base_url(), |setup| setup);
+    let added = least_added(&lambda, UNREPORTED);
+    assert!(added <= SIGNAL, "{added:?}");
+}
+
+#[test]
+fn where_there_is_no_telemetry_nothing_is_held() {
+    let remote = Remote::start();
+    remote.answer_with(|_| Answer::ok().after(FAR));
+    let lambda = start(&remote.base_url(), Setup::without_telemetry);
+    for payload in [UNREPORTED, REPORTED] {
+        let added = least_added(&lambda, payload);
+        assert!(added < FAR / 10, "{payload} {added:?}");
+    }
+}
+
+#[test]
+fn a_remote_that_is_down_holds_nothing() {
+    let lambda = start(&nowhere(), |setup| setup);
+    for payload in [REPORTED, UNREPORTED] {
+        let added = least_added(&lambda, payload);
+        assert!(added <= SIGNAL, "{payload} {added:?}");
+    }
+}
+
+#[test]
+fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let remote = Remote::start();
+    remote.answer_with(|_| Answer::Hang);
+    let lambda = start(&remote.base_url(), |setup| setup.timeout(TIMEOUT));
+    for _ in 0..3 {
+        let invocation = invoke(&lambda, REPORTED);
+        assert!(invocation.duration < TIMEOUT, "{invocation:?}");
+    }
+}
+
+#[test]
+fn a_function_that_times_out_does_so_as_without_it_and_its_report_arrives() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let remote = Remote::start();
+    let lambda = start(&remote.base_url(), |setup| setup.timeout(TIMEOUT));
+    let invocation = lambda.invoke(r#"{"outcome":"hang"}"#);
+    assert_eq!(invocation.status, Status::Timeout);
+    assert!(items_of(&remote) > 0, "the agent reports shortly before");
+    invoke(&lambda, REPORTED);
+}
