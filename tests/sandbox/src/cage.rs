@@ -4,8 +4,10 @@ mod caged;
 mod cgroup;
 mod cgroups;
 mod freezing;
+mod held;
 mod hierarchy;
 mod limits;
+mod mark;
 pub(crate) mod process_table;
 
 use std::convert::Infallible;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::caged::Caged;
 pub use self::limits::{CpuShare, Limits};
+pub(crate) use self::mark::Mark;
 
 use self::cgroups::Cgroups;
 use self::hierarchy::Hierarchies;
@@ -24,6 +27,10 @@ use crate::watch::Watch;
 /// How long processes may take to freeze, to move to a cgroup or to end; it takes milliseconds
 /// where the machine is not overloaded.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after the end of the process it comes from another one may take to end for the same
+/// reason.
+pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
 
 /// How often that is looked at: v1 tells no change, and v2 holds the next one back for 10 ms.
 const LOOK_EACH: Duration = Duration::from_millis(1);
@@ -75,6 +82,7 @@ impl Cage {
                 accounting: cgroups.accounting(),
                 cgroups: cgroups.made(),
                 groups: Mutex::default(),
+                marks: Mutex::default(),
                 state: Mutex::default(),
             });
             let remove = remove(Arc::downgrade(&caged));
@@ -105,6 +113,12 @@ impl Cage {
     /// Holds the process and all that it has forked or will; if the cage is frozen, they are when
     /// this returns. Memory that it has allocated before is not counted by cgroup v1.
     ///
+    /// What it forked before and what left its group, session and parent since is known by the
+    /// value of `AWS_LAMBDA_RUNTIME_API`, if that is the address of a sandbox of this program.
+    /// Whoever else was started with that value since is held as well. What runs without the
+    /// variable is lost if it has left them before it is in a cgroup, which takes a millisecond;
+    /// where signals freeze, whenever it leaves them.
+    ///
     /// # Panics
     ///
     /// When it is held already.
@@ -129,6 +143,17 @@ impl Cage {
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.caged.is_frozen()
+    }
+
+    /// How many live processes left the groups that they were forked in, so that nobody can tell
+    /// any more which process they come from. One that is about to end is waited for.
+    pub(crate) fn strays(&self) -> usize {
+        let mut strays = 0;
+        until(FOLLOWS_WITHIN, || {
+            strays = self.caged.strays().len();
+            strays == 0
+        });
+        strays
     }
 
     /// Of all processes since they are held, as the scheduler counts it.

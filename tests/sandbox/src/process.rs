@@ -1,5 +1,6 @@
 //! A running extension: its log and its end.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
@@ -13,11 +14,9 @@ use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
 use crate::watch::Watch;
 
-/// How long after its leader's end a process may take to end for the same reason.
-const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
-
 /// The leader of a process group of its own, as each process that Lambda starts; what it forks is
-/// stopped and killed along with it.
+/// stopped and killed along with it as long as it stays in the group. What leaves that, only a
+/// [`Cage`](crate::Cage) holds.
 pub struct Process {
     group: Arc<Group>,
     log: Arc<Watch<Log>>,
@@ -39,12 +38,17 @@ struct Log {
     reason = "every wait of a double panics when its time is over"
 )]
 impl Process {
-    pub(crate) fn start(command: Command, home: Option<TempDir>) -> Self {
+    pub(crate) fn start(
+        command: Command,
+        home: Option<TempDir>,
+        runtime_api: Option<&OsStr>,
+    ) -> Self {
         let program = command.get_program().to_owned();
-        Self::spawn(command, home, |_| {})
+        Self::spawn(command, home, runtime_api, |_| {})
             .unwrap_or_else(|error| panic!("can't start {program:?}: {error}"))
     }
 
+    /// `runtime_api` is the address in its environment, if it is that of a sandbox of this process.
     /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it,
     /// on the threads that read them.
     ///
@@ -54,12 +58,13 @@ impl Process {
     pub(crate) fn spawn(
         mut command: Command,
         home: Option<TempDir>,
+        runtime_api: Option<&OsStr>,
         on_line: impl Fn(&str) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let started_at = Instant::now();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let make = || {
-            let (group, stdout, stderr) = Group::spawn(&mut command)?;
+            let (group, stdout, stderr) = Group::spawn(&mut command, runtime_api)?;
             let group = Arc::new(group);
             let remove = remove(Arc::downgrade(&group));
             Ok::<_, io::Error>(((group, stdout, stderr), remove))
@@ -155,7 +160,7 @@ impl Process {
     /// How many processes of its group outlive the leader, which has ended.
     pub(crate) fn left_behind(&self) -> usize {
         let mut left = 0;
-        cage::until(FOLLOWS_WITHIN, || {
+        cage::until(cage::FOLLOWS_WITHIN, || {
             left = cage::process_table::of_group(self.group.pid()).count();
             left == 0
         });
@@ -224,7 +229,7 @@ mod tests {
     fn shell(script: &str, on_line: impl Fn(&str) + Send + Sync + 'static) -> Process {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        Process::spawn(command, None, on_line).unwrap()
+        Process::spawn(command, None, None, on_line).unwrap()
     }
 
     #[test]
@@ -241,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_none_is_an_error() {
-        let started = Process::spawn(Command::new("/etc/passwd"), None, |_| {});
+        let started = Process::spawn(Command::new("/etc/passwd"), None, None, |_| {});
         assert_eq!(started.err().unwrap().kind(), io::ErrorKind::PermissionDenied);
     }
 }

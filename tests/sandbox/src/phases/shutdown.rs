@@ -23,6 +23,9 @@ pub struct ShutdownReport {
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub duration: Duration,
     pub processes: Vec<Ended>,
+    /// Processes that still live and left the group they were forked in: whose they are, nobody can
+    /// tell any more.
+    pub strays: usize,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -62,8 +65,9 @@ impl Phases {
             self.kill();
         }
         let Some(mut generation) = self.generation.take() else {
-            let reason = reason.to_owned();
-            return ShutdownReport { reason, duration: Duration::ZERO, processes: Vec::new() };
+            let (reason, strays) = (reason.to_owned(), self.ground.cage.strays());
+            let (duration, processes) = (Duration::ZERO, Vec::new());
+            return ShutdownReport { reason, duration, processes, strays };
         };
         self.ground.chronicle.add(Event::ShutdownStarted { reason: reason.to_owned() });
         let budget = self.budget();
@@ -76,12 +80,13 @@ impl Phases {
         self.ground.chronicle.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
         let processes = self.reap(&generation, fates);
+        let strays = self.ground.cage.strays();
         // Here and not at the next init, whose first calls may come before its thread has a turn.
         self.ground.apis.update(Apis::reset);
         self.ground.chronicle.telemetry.reset();
         let duration = started.elapsed();
         self.ground.chronicle.add(Event::ShutdownEnded { duration });
-        ShutdownReport { reason: reason.to_owned(), duration, processes }
+        ShutdownReport { reason: reason.to_owned(), duration, processes, strays }
     }
 
     /// Without a phase.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sandbox::{Cage, CpuShare, FreezeBy, Launch, Limits, Process};
+use sandbox::{Cage, CpuShare, FreezeBy, Launch, Limits, Platform, Process};
 use tempfile::TempDir;
 
 use crate::SOON;
@@ -28,10 +28,14 @@ struct Script {
 
 impl Script {
     fn start(text: &str) -> Self {
+        Self::launch(Launch::of("/bin/bash"), text)
+    }
+
+    fn launch(bash: Launch, text: &str) -> Self {
         let home = TempDir::new().unwrap();
         let file = home.path().join("script");
         fs::write(&file, format!("{text}\nexit 0\n")).unwrap();
-        Self { process: Launch::of("/bin/bash").env("BASH_ENV", &file).start(), _home: home }
+        Self { process: bash.env("BASH_ENV", &file).start(), _home: home }
     }
 
     fn spin() -> Self {
@@ -177,6 +181,57 @@ fn a_process_that_left_its_group_freezes_and_ends_with_the_cage() {
         assert_eq!(scheduled(child), before, "{:?}", cage.freezes_by());
         drop(cage);
         wait_until("the child ends", || has_ended(child));
+    }
+}
+
+/// Forks twice, each time with a parent that ends at once, and leaves the session.
+const STRAY: &str = "( setsid sh -c 'echo child $$; while :; do :; done' & ); exec sleep 1000";
+
+#[test]
+fn a_process_that_left_group_session_and_parent_freezes_and_ends_with_the_cage() {
+    let platform = Platform::start();
+    for (by, round) in WAYS.into_iter().flat_map(|by| (0..6).map(move |round| (by, round))) {
+        let Some(cage) = cage(by, Limits::default()) else { continue };
+        let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
+        if round % 2 == 0 {
+            // Else it leaves while it is admitted, or after.
+            script.child();
+        }
+        cage.admit(&script.process);
+        let child = script.child();
+        cage.freeze();
+        let before = scheduled(child);
+        runs(Script::spin().process.pid(), Duration::from_millis(20));
+        assert_eq!(scheduled(child), before, "{by:?}, round {round}");
+        if round % 3 == 0 {
+            script.process.kill();
+        }
+        drop(cage);
+        wait_until("the child ends", || has_ended(child));
+    }
+}
+
+#[test]
+fn who_had_the_address_before_or_has_another_one_is_none_of_the_cage() {
+    let (platform, another) = (Platform::start(), Platform::start());
+    let sleep = |platform: &Platform| {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").env("AWS_LAMBDA_RUNTIME_API", platform.runtime_api()).spawn().unwrap()
+    };
+    let before = sleep(&platform);
+    // The table of processes has no finer times than of 10 ms.
+    runs(Script::spin().process.pid(), Duration::from_millis(20));
+    let cage = Cage::freezing_by(FreezeBy::Signals, Limits::default());
+    let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
+    let elsewhere = sleep(&another);
+    let child = script.child();
+    cage.admit(&script.process);
+    cage.freeze();
+    assert_eq!(state(child), 'T');
+    for mut free in [before, elsewhere] {
+        assert_ne!(state(free.id()), 'T');
+        free.kill().unwrap();
+        free.wait().unwrap();
     }
 }
 
