@@ -137,12 +137,6 @@ impl Lambda {
         self.ground.chronicle.timeline.entries()
     }
 
-    /// What has happened from this index on; waits for the first of it.
-    #[must_use]
-    pub fn timeline_from(&self, index: usize, within: Duration) -> Vec<Entry> {
-        self.ground.chronicle.timeline.entries_from(index, within)
-    }
-
     /// For who follows it from another thread, or to the end of the shutdown.
     #[must_use]
     pub fn live_timeline(&self) -> Timeline {

@@ -1,7 +1,7 @@
-//! A running extension: its log and its end.
+//! A running extension, from its start to its end.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use crate::cage;
 use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
+use crate::log::{Log, read_lines};
 use crate::watch::Watch;
 
 /// The leader of a process group of its own, as each process that Lambda starts; what it forks is
@@ -19,7 +20,7 @@ use crate::watch::Watch;
 /// [`Cage`](crate::Cage) holds.
 pub struct Process {
     group: Arc<Group>,
-    log: Arc<Watch<Log>>,
+    output: Arc<Watch<Output>>,
     started_at: Instant,
     /// Holds the link the process was started through.
     _home: Option<TempDir>,
@@ -27,8 +28,8 @@ pub struct Process {
 }
 
 #[derive(Default)]
-struct Log {
-    text: String,
+struct Output {
+    log: Log,
     /// Of stdout and stderr, how many have reached their end.
     ended: usize,
 }
@@ -50,7 +51,7 @@ impl Process {
 
     /// `runtime_api` is the address in its environment, if it is that of a sandbox of this process.
     /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it,
-    /// on the threads that read them.
+    /// on the threads that read them; of one longer than 256 KiB each piece.
     ///
     /// # Errors
     ///
@@ -70,10 +71,10 @@ impl Process {
             Ok::<_, io::Error>(((group, stdout, stderr), remove))
         };
         let ((group, stdout, stderr), entry) = leftovers::enter(Kind::Process, make)?;
-        let (log, on_line) = (Arc::new(Watch::<Log>::default()), Arc::new(on_line));
-        collect("stdout", stdout.expect("stdout is a pipe"), &log, &on_line);
-        collect("stderr", stderr.expect("stderr is a pipe"), &log, &on_line);
-        Ok(Self { group, log, started_at, _home: home, _entry: entry })
+        let (output, on_line) = (Arc::new(Watch::<Output>::default()), Arc::new(on_line));
+        collect("stdout", stdout.expect("stdout is a pipe"), &output, &on_line);
+        collect("stderr", stderr.expect("stderr is a pipe"), &output, &on_line);
+        Ok(Self { group, output, started_at, _home: home, _entry: entry })
     }
 
     /// Calls this once with the end of the process, on a thread of its own; a drop is an end as
@@ -110,7 +111,7 @@ impl Process {
         });
         let left = deadline.saturating_duration_since(Instant::now());
         // A grandchild may hold the pipes open; the log is then what there is.
-        self.log.wait(left, |log| (log.ended == 2).then_some(()));
+        self.output.wait(left, |output| (output.ended == 2).then_some(()));
         status
     }
 
@@ -119,18 +120,21 @@ impl Process {
         self.group.wait(Duration::ZERO).is_none()
     }
 
-    /// What the process wrote to stdout and stderr so far, by line, in the order of arrival.
+    /// What the process wrote to stdout and stderr so far, by line, in the order of arrival. A line
+    /// longer than 256 KiB is several. At least the last 1.75 MiB are kept; before them, a line in
+    /// brackets tells how much is left out.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.read(|log| log.text.clone())
+        self.output.read(|output| output.log.text())
     }
 
     /// Waits until a line of the log contains `needle`, and returns the line.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_log(&self, needle: &str, within: Duration) -> String {
-        let line = self.log.wait(within, |log| {
-            let line = log.text.lines().find(|line| line.contains(needle));
-            line.map(|line| Some(line.to_owned())).or((log.ended == 2).then_some(None))
+        let mut seen = 0;
+        let line = self.output.wait(within, |output| {
+            let line = output.log.find(needle, &mut seen);
+            line.map(Some).or((output.ended == 2).then_some(None))
         });
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
@@ -201,20 +205,18 @@ fn remove(group: Weak<Group>) -> Remove {
 fn collect(
     name: &str,
     pipe: impl Read + Send + 'static,
-    log: &Arc<Watch<Log>>,
+    output: &Arc<Watch<Output>>,
     on_line: &Arc<impl Fn(&str) + Send + Sync + 'static>,
 ) {
-    let (log, on_line) = (Arc::clone(log), Arc::clone(on_line));
+    let (output, on_line) = (Arc::clone(output), Arc::clone(on_line));
     let read = move || {
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            on_line(text.strip_suffix('\n').unwrap_or(&text));
-            log.update(|log| log.text.push_str(&text));
-            line.clear();
-        }
-        log.update(|log| log.ended += 1);
+        let end = read_lines(BufReader::new(pipe), |line| {
+            on_line(line);
+            output.update(|output| output.log.push(line));
+        });
+        // A pipe that can't be read any more has ended as well.
+        drop(end);
+        output.update(|output| output.ended += 1);
     };
     thread::Builder::new().name(name.to_owned()).spawn(read).expect("a thread to read the log");
 }

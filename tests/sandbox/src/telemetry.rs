@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod connection;
 pub mod destination;
+pub mod early;
 pub mod event;
 pub mod gate;
 pub mod pace;

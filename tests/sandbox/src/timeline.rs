@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::entries::Entries;
 use crate::watch::Watch;
 
 /// A process of the sandbox.
@@ -102,6 +103,12 @@ pub enum Event {
         process: Role,
         line: String,
     },
+    /// Older lines that are not kept: of what processes write, the last 8 MiB are, and up to twice
+    /// that.
+    LinesLeftOut {
+        lines: usize,
+        bytes: usize,
+    },
 }
 
 /// How a phase ended; the failures carry Lambda's name for them, such as `Extension.Crash`.
@@ -118,7 +125,7 @@ pub enum Status {
 #[derive(Clone)]
 pub struct Timeline {
     started: Instant,
-    entries: Arc<Watch<Vec<Entry>>>,
+    entries: Arc<Watch<Entries>>,
 }
 
 impl Timeline {
@@ -138,16 +145,19 @@ impl Timeline {
 
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.entries.read(Clone::clone)
+        self.entries.read(|entries| entries.iter().cloned().collect())
     }
 
-    /// Those from this index on; waits for the first of them. None when the time is over.
+    /// Those that came after the first `count`, and how many there were with them.
     #[must_use]
-    pub fn entries_from(&self, index: usize, within: Duration) -> Vec<Entry> {
-        let new = |entries: &mut Vec<Entry>| {
-            entries.get(index..).filter(|new| !new.is_empty()).map(<[_]>::to_vec)
-        };
-        self.entries.wait(within, new).unwrap_or_default()
+    pub fn entries_since(&self, count: usize) -> (Vec<Entry>, usize) {
+        self.entries.read(|entries| entries.since(count))
+    }
+
+    /// Waits until there were more than `count`; `false` when the time is over.
+    #[must_use]
+    pub fn grows_beyond(&self, count: usize, within: Duration) -> bool {
+        self.entries.wait(within, |entries| (entries.added() > count).then_some(())).is_some()
     }
 
     /// Waits for an entry that this finds.
@@ -208,6 +218,9 @@ impl Display for Event {
             Self::Exited { process, status } => write!(f, "  {process} ended: {status}"),
             Self::ShutdownEnded { duration } => write!(f, "  shutdown took {}", ms(duration)),
             Self::Log { process, line } => write!(f, "  {process} | {line}"),
+            Self::LinesLeftOut { lines, bytes } => {
+                write!(f, "  … {lines} lines of logs before this, {bytes} bytes, are left out")
+            }
         }
     }
 }

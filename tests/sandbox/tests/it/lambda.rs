@@ -7,7 +7,7 @@ mod freezing;
 mod init;
 mod invocations;
 mod processes;
-mod puppet;
+pub mod puppet;
 mod runtime_calls;
 mod shutdown;
 mod telemetry;
