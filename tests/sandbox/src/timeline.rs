@@ -1,6 +1,6 @@
 //! What happened in the sandbox, moment by moment, for people and for machines.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,9 +176,12 @@ impl Display for Entry {
     }
 }
 
+/// One line whatever a process wrote or named.
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: &Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+        let mut one_line = OneLine(f);
+        let f = &mut one_line;
         match self {
             Self::InitStarted { phase: "invoke" } => {
                 f.write_str("INIT again, within the invocation")
@@ -225,6 +228,24 @@ impl Display for Event {
     }
 }
 
+/// Shows control characters as Rust writes them, but tabs: a line feed would end the line of the
+/// time line, and others move the cursor.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let breaks = |it: char| it.is_control() && it != '\t';
+        for part in text.split_inclusive(breaks) {
+            let mut plain = part.chars();
+            match plain.next_back().filter(|it| breaks(*it)) {
+                Some(control) => write!(self.0, "{}{}", plain.as_str(), control.escape_default())?,
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -260,4 +281,21 @@ impl Serialize for Status {
 pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     // Microseconds are as fine as anything here is known.
     serializer.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_shown_in_one_line_whatever_is_in_it() {
+        let process = Role::Extension("two\nlines".to_owned());
+        let line = "red \u{1b}[31m\tand\r\nmore\u{85}".to_owned();
+        let log = Event::Log { process: process.clone(), line };
+        assert_eq!(log.to_string(), "  two\\nlines | red \\u{1b}[31m\tand\\r\\nmore\\u{85}");
+        let status = Status::Error("a\nb".to_owned());
+        let replied = Event::Replied { request_id: String::new(), status };
+        assert_eq!(replied.to_string(), "  the caller has the reply: error a\\nb");
+        assert_eq!(Event::Started { process }.to_string(), "  two\\nlines started");
+    }
 }
