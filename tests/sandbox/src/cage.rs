@@ -51,12 +51,6 @@ pub struct Cage {
     _entry: Entry,
 }
 
-/// Freezes a cage at a moment that somebody else chooses, such as a thread of a remote.
-#[derive(Clone)]
-pub struct Freezer {
-    caged: Arc<Caged>,
-}
-
 impl Cage {
     /// Freezes in the first of the three ways that can be had. What can't be had the notes tell.
     #[must_use]
@@ -105,11 +99,6 @@ impl Cage {
         self.caged.freezing.by()
     }
 
-    #[must_use]
-    pub fn freezer(&self) -> Freezer {
-        Freezer { caged: Arc::clone(&self.caged) }
-    }
-
     /// Holds the process and all that it has forked or will; if the cage is frozen, they are when
     /// this returns. Memory that it has allocated before is not counted by cgroup v1.
     ///
@@ -130,14 +119,22 @@ impl Cage {
         }
     }
 
-    /// Returns when every process is frozen; they use no CPU until [`Self::thaw`].
-    pub fn freeze(&self) {
-        self.caged.freeze();
+    /// Returns when every process is frozen; they use no CPU until [`Self::thaw`]. `false` if they
+    /// were before, or the cage has ended.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the freeze")]
+    pub fn freeze(&self) -> bool {
+        self.caged.freeze()
     }
 
-    /// By signals, processes that were stopped before run as well.
-    pub fn thaw(&self) {
-        self.caged.thaw();
+    /// By signals, processes that were stopped before run as well. `false` if none was frozen.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the thaw")]
+    pub fn thaw(&self) -> bool {
+        self.caged.thaw()
+    }
+
+    /// As a drop: whoever else has the cage finds it empty, and can't freeze it any more.
+    pub(crate) fn end(&self) {
+        self.caged.end();
     }
 
     #[must_use]
@@ -177,23 +174,7 @@ impl Cage {
 
 impl Drop for Cage {
     fn drop(&mut self) {
-        self.caged.end();
-    }
-}
-
-impl Freezer {
-    /// As [`Cage::freeze`]; nothing happens when the cage is gone.
-    pub fn freeze(&self) {
-        self.caged.freeze();
-    }
-
-    pub fn thaw(&self) {
-        self.caged.thaw();
-    }
-
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.caged.is_frozen()
+        self.end();
     }
 }
 

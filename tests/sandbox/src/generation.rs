@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::apis::Apis;
@@ -43,26 +43,42 @@ pub struct Ground {
     pub cage: Arc<Cage>,
     pub chronicle: Chronicle,
     pub apis: Arc<Watch<Apis>>,
+    /// Freezes and thaws come one after the other, each with what tells of it.
+    pub turn: Mutex<()>,
 }
 
 impl Ground {
-    /// Nothing runs until the next thaw, and no telemetry is delivered. Managed Instances never
+    /// No process runs until the next thaw, and no telemetry is delivered. Managed Instances never
     /// freeze.
     pub fn freeze(&self) {
-        let freezes = !self.setup.configuration.initialization.is_managed_instances();
-        if freezes && !self.cage.is_frozen() {
-            self.chronicle.telemetry.hold();
-            self.cage.freeze();
+        if self.setup.configuration.initialization.is_managed_instances() {
+            return;
+        }
+        let _turn = self.turn();
+        if self.cage.is_frozen() {
+            return;
+        }
+        self.chronicle.telemetry.hold();
+        if self.cage.freeze() {
             self.chronicle.add(Event::Frozen);
+        } else {
+            // The cage has ended.
+            self.chronicle.telemetry.release();
         }
     }
 
     pub fn thaw(&self) {
+        let _turn = self.turn();
         if self.cage.is_frozen() {
             self.chronicle.add(Event::Thawed);
             self.cage.thaw();
             self.chronicle.telemetry.release();
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // A panic on the way leaves nothing half done that the next turn would rely on.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a cage and its freezers share: the processes, and whether they run.
+//! What a cage shares with its groups and with an interrupt: the processes, and whether they run.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -54,33 +54,24 @@ impl Caged {
         *self.state() == State::Frozen
     }
 
-    pub fn freeze(&self) {
-        let frozen =
-            self.turn(State::Running, State::Frozen, || self.freezing.freeze(&self.held()));
-        if let Err(why) = frozen {
-            panic!("can't freeze processes by {:?}: {why}", self.freezing.by());
-        }
+    pub fn freeze(&self) -> bool {
+        self.turn(State::Running, State::Frozen, || self.freezing.freeze(&self.held()))
     }
 
-    pub fn thaw(&self) {
-        let thawed = self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.held()));
-        if let Err(why) = thawed {
-            panic!("can't thaw processes by {:?}: {why}", self.freezing.by());
-        }
+    pub fn thaw(&self) -> bool {
+        self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.held()))
     }
 
-    fn turn(
-        &self,
-        from: State,
-        to: State,
-        act: impl FnOnce() -> Result<(), String>,
-    ) -> Result<(), String> {
+    /// Tells whether this call did it.
+    fn turn(&self, from: State, to: State, act: impl FnOnce() -> Result<(), String>) -> bool {
         let mut state = self.state();
-        if *state == from {
-            act()?;
+        let turns = *state == from;
+        if turns {
+            let by = self.freezing.by();
+            act().unwrap_or_else(|why| panic!("can't freeze or thaw processes by {by:?}: {why}"));
             *state = to;
         }
-        Ok(())
+        turns
     }
 
     pub fn cpu_time(&self) -> Duration {
