@@ -6,6 +6,7 @@ mod cgroups;
 mod freezing;
 mod held;
 mod hierarchy;
+mod inherited;
 mod limits;
 mod mark;
 pub(crate) mod process_table;
@@ -65,6 +66,7 @@ impl Cage {
     }
 
     fn below(hierarchies: &Hierarchies, limits: Limits, by: Option<FreezeBy>) -> Self {
+        inherited::remove_once(hierarchies);
         let make = || {
             let mut cgroups = Cgroups::below(hierarchies);
             let caged = Arc::new(Caged {

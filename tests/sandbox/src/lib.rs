@@ -8,6 +8,7 @@ mod apis;
 mod cage;
 mod call;
 mod chronicle;
+mod claim;
 pub mod conformance;
 mod configuration;
 mod entries;

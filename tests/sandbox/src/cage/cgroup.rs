@@ -11,19 +11,25 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use uuid::Uuid;
 
 use super::hierarchy::{Hierarchy, Version};
+use crate::claim::{self, Claim, PREFIX};
 
 pub struct Cgroup {
     pub version: Version,
     parent: PathBuf,
     directory: PathBuf,
+    _claim: Claim,
 }
 
 impl Cgroup {
     /// Makes a cgroup below the own one, with the right to move processes into it.
     pub fn make(hierarchy: &Hierarchy) -> Result<Self, String> {
         let parent = hierarchy.own.clone();
-        let directory = parent.join(format!("sandbox-{}-{}", process::id(), Uuid::new_v4()));
-        fs::create_dir(&directory)
+        let make = || {
+            let name = format!("{PREFIX}{}-{}", process::id(), Uuid::new_v4());
+            let directory = parent.join(name);
+            fs::create_dir(&directory).map(|()| directory)
+        };
+        let (directory, claim) = Claim::make(make)
             .map_err(|error| format!("can't make a cgroup in {}: {error}", parent.display()))?;
         // v2 asks for the right to write to the common ancestor of the two cgroups.
         let place = if hierarchy.version == Version::V2 { &parent } else { &directory };
@@ -31,7 +37,28 @@ impl Cgroup {
             let _no_cgroup_either = fs::remove_dir(&directory);
             return Err(format!("can't move processes within {}: {error}", parent.display()));
         }
-        Ok(Self { version: hierarchy.version, parent, directory })
+        Ok(Self { version: hierarchy.version, parent, directory, _claim: claim })
+    }
+
+    /// Those beside the one that would be made here whose owners are dead.
+    pub fn inherited(hierarchy: &Hierarchy) -> impl Iterator<Item = Self> {
+        let (version, parent) = (hierarchy.version, hierarchy.own.clone());
+        claim::inheritance(&hierarchy.own).map(move |(directory, claim)| Self {
+            version,
+            parent: parent.clone(),
+            directory,
+            _claim: claim,
+        })
+    }
+
+    /// By what of the two files there is.
+    pub fn thaw(&self) {
+        for (file, value) in [("cgroup.freeze", "0"), ("freezer.state", "THAWED")] {
+            if self.has(file) {
+                // Of what stays frozen, the wait for its end tells.
+                let _thawed = self.write(file, value);
+            }
+        }
     }
 
     /// Of v2: has the own cgroup hand the controller down. It refuses as long as it has processes

@@ -117,7 +117,7 @@ fn cages() -> impl Iterator<Item = Cage> {
 pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let names = memberships.lines().filter_map(|line| line.rsplit_once('/'));
-    let own = names.filter(|(_, name)| name.starts_with("sandbox-"));
+    let own = names.filter(|(_, name)| name.starts_with("lambda-sandbox-"));
     own.map(|(_, name)| PathBuf::from(name)).collect()
 }
 
