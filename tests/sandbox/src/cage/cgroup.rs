@@ -63,7 +63,8 @@ impl Cgroup {
 
     /// Of v2: has the own cgroup hand the controller down. It refuses as long as it has processes
     /// itself, unless it is the root (kernel docs "Control Group v2", "No Internal Process
-    /// Constraint").
+    /// Constraint"). Only a threaded controller, as cpu, is handed down all the same, but then no
+    /// process can be moved into a cgroup below ("Threads"): it is taken back.
     pub fn ask_for(&self, controller: &str) -> Result<(), String> {
         let has = || {
             self.read("cgroup.controllers")
@@ -74,9 +75,18 @@ impl Cgroup {
         }
         let file = self.parent.join("cgroup.subtree_control");
         let refusal = |error| format!("{} hands no {controller} down: {error}", file.display());
-        writable(&file)
-            .and_then(|mut file| file.write_all(format!("+{controller}").as_bytes()))
-            .map_err(refusal)
+        let change = |sign| {
+            writable(&file)
+                .and_then(|mut file| file.write_all(format!("{sign}{controller}").as_bytes()))
+                .map_err(refusal)
+        };
+        change('+')?;
+        if self.read("cgroup.type").is_ok_and(|it| it.trim_end() == "domain invalid") {
+            change('-')?;
+            let why = "it has processes itself";
+            return Err(format!("{} hands no {controller} down: {why}", file.display()));
+        }
+        Ok(())
     }
 
     pub fn read(&self, file: &str) -> io::Result<String> {
@@ -157,4 +167,27 @@ fn move_to(directory: &Path, pid: Pid) -> io::Result<()> {
 /// Without the wish to create it: no file of a cgroup can be, and elsewhere none should.
 fn writable(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hierarchy::Hierarchies;
+    use super::*;
+
+    #[test]
+    fn a_controller_that_would_keep_processes_out_is_taken_back() {
+        let home = tempfile::TempDir::new().unwrap();
+        let own = home.path().display();
+        let control = home.path().join("cgroup.subtree_control");
+        for file in [&home.path().join("cgroup.procs"), &control] {
+            fs::write(file, "").unwrap();
+        }
+        let mounts = format!("41 31 0:38 / {own} rw - cgroup2 cgroup2 rw\n");
+        let cgroup = Cgroup::make(Hierarchies::parse(&mounts, "0::/\n").v2().unwrap()).unwrap();
+        for (kind, expected) in [("domain\n", "+cpu"), ("domain invalid\n", "-cpu")] {
+            fs::write(cgroup.directory.join("cgroup.type"), kind).unwrap();
+            assert_eq!(cgroup.ask_for("cpu").is_ok(), expected == "+cpu");
+            assert_eq!(fs::read_to_string(&control).unwrap(), expected);
+        }
+    }
 }
