@@ -4,8 +4,11 @@ mod caged;
 mod cgroup;
 mod cgroups;
 mod freezing;
+mod held;
 mod hierarchy;
+mod inherited;
 mod limits;
+mod mark;
 pub(crate) mod process_table;
 
 use std::convert::Infallible;
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::caged::Caged;
 pub use self::limits::{CpuShare, Limits};
+pub(crate) use self::mark::Mark;
 
 use self::cgroups::Cgroups;
 use self::hierarchy::Hierarchies;
@@ -24,6 +28,10 @@ use crate::watch::Watch;
 /// How long processes may take to freeze, to move to a cgroup or to end; it takes milliseconds
 /// where the machine is not overloaded.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after the end of the process it comes from another one may take to end for the same
+/// reason.
+pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
 
 /// How often that is looked at: v1 tells no change, and v2 holds the next one back for 10 ms.
 const LOOK_EACH: Duration = Duration::from_millis(1);
@@ -44,12 +52,6 @@ pub struct Cage {
     _entry: Entry,
 }
 
-/// Freezes a cage at a moment that somebody else chooses, such as a thread of a remote.
-#[derive(Clone)]
-pub struct Freezer {
-    caged: Arc<Caged>,
-}
-
 impl Cage {
     /// Freezes in the first of the three ways that can be had. What can't be had the notes tell.
     #[must_use]
@@ -64,6 +66,7 @@ impl Cage {
     }
 
     fn below(hierarchies: &Hierarchies, limits: Limits, by: Option<FreezeBy>) -> Self {
+        inherited::remove_once(hierarchies);
         let make = || {
             let mut cgroups = Cgroups::below(hierarchies);
             let caged = Arc::new(Caged {
@@ -75,6 +78,7 @@ impl Cage {
                 accounting: cgroups.accounting(),
                 cgroups: cgroups.made(),
                 groups: Mutex::default(),
+                marks: Mutex::default(),
                 state: Mutex::default(),
             });
             let remove = remove(Arc::downgrade(&caged));
@@ -97,13 +101,14 @@ impl Cage {
         self.caged.freezing.by()
     }
 
-    #[must_use]
-    pub fn freezer(&self) -> Freezer {
-        Freezer { caged: Arc::clone(&self.caged) }
-    }
-
     /// Holds the process and all that it has forked or will; if the cage is frozen, they are when
     /// this returns. Memory that it has allocated before is not counted by cgroup v1.
+    ///
+    /// What it forked before and what left its group, session and parent since is known by the
+    /// value of `AWS_LAMBDA_RUNTIME_API`, if that is the address of a sandbox of this program.
+    /// Whoever else was started with that value since is held as well. What runs without the
+    /// variable is lost if it has left them before it is in a cgroup, which takes a millisecond;
+    /// where signals freeze, whenever it leaves them.
     ///
     /// # Panics
     ///
@@ -116,19 +121,43 @@ impl Cage {
         }
     }
 
-    /// Returns when every process is frozen; they use no CPU until [`Self::thaw`].
-    pub fn freeze(&self) {
-        self.caged.freeze();
+    /// Returns when every process is frozen; they use no CPU until [`Self::thaw`]. `false` if they
+    /// were before, or the cage has ended.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the freeze")]
+    pub fn freeze(&self) -> bool {
+        self.caged.freeze()
     }
 
-    /// By signals, processes that were stopped before run as well.
-    pub fn thaw(&self) {
-        self.caged.thaw();
+    /// By signals, processes that were stopped before run as well. `false` if none was frozen.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the thaw")]
+    pub fn thaw(&self) -> bool {
+        self.caged.thaw()
+    }
+
+    /// As a drop: whoever else has the cage finds it empty, and can't freeze it any more.
+    pub(crate) fn end(&self) {
+        self.caged.end();
     }
 
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.caged.is_frozen()
+    }
+
+    /// How many live processes left the groups that they were forked in, so that nobody can tell
+    /// any more which process they come from. One that is about to end is waited for.
+    pub(crate) fn strays(&self) -> usize {
+        let mut strays = 0;
+        until(FOLLOWS_WITHIN, || {
+            strays = self.caged.strays().len();
+            strays == 0
+        });
+        strays
+    }
+
+    /// Kills them.
+    pub(crate) fn kill_strays(&self) {
+        self.caged.kill_strays();
     }
 
     /// Of all processes since they are held, as the scheduler counts it.
@@ -152,23 +181,7 @@ impl Cage {
 
 impl Drop for Cage {
     fn drop(&mut self) {
-        self.caged.end();
-    }
-}
-
-impl Freezer {
-    /// As [`Cage::freeze`]; nothing happens when the cage is gone.
-    pub fn freeze(&self) {
-        self.caged.freeze();
-    }
-
-    pub fn thaw(&self) {
-        self.caged.thaw();
-    }
-
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.caged.is_frozen()
+        self.end();
     }
 }
 

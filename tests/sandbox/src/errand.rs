@@ -17,7 +17,7 @@ use crate::leftovers::{self, Kind, Remove};
 pub fn run_errand(mut command: Command) -> io::Result<(ExitStatus, Vec<u8>)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let make = || {
-        let (group, stdout, _) = Group::spawn(&mut command)?;
+        let (group, stdout, _) = Group::spawn(&mut command, None)?;
         let group = Arc::new(group);
         let killed = Arc::clone(&group);
         let remove: Remove = Box::new(move || {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::generation::Ground;
 
 /// A freeze within an invocation stops the processes, not the platform's clock: the function's
-/// timeout goes on.
+/// timeout goes on. Threads of this program go on as well: a function that is made of them, agents
+/// and remotes.
 #[derive(Clone)]
 pub struct Freezer {
     ground: Arc<Ground>,
@@ -16,11 +17,14 @@ impl Freezer {
         Self { ground: Arc::clone(ground) }
     }
 
-    /// Returns when no process of the sandbox runs any more.
-    pub fn freeze(&self) {
-        self.ground.freeze();
+    /// Returns when no process of the sandbox runs any more. Nothing happens on Managed Instances,
+    /// which never freeze, nor after the end of the sandbox, nor when it is frozen already: `false`.
+    #[expect(clippy::must_use_candidate, reason = "a test may know that it runs")]
+    pub fn freeze(&self) -> bool {
+        self.ground.freeze()
     }
 
+    /// Nothing happens unless it is frozen.
     pub fn thaw(&self) {
         self.ground.thaw();
     }

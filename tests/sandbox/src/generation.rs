@@ -4,8 +4,8 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::acceptor::Acceptor;
@@ -49,26 +49,44 @@ pub struct Ground {
     pub chronicle: Chronicle,
     pub apis: Arc<Watch<Apis>>,
     pub acceptor: Acceptor,
+    /// Freezes and thaws come one after the other, each with what tells of it.
+    pub turn: Mutex<()>,
 }
 
 impl Ground {
-    /// Nothing runs until the next thaw, and no telemetry is delivered. Managed Instances never
-    /// freeze.
-    pub fn freeze(&self) {
-        let freezes = !self.setup.configuration.initialization.is_managed_instances();
-        if freezes && !self.cage.is_frozen() {
-            self.chronicle.telemetry.hold();
-            self.cage.freeze();
-            self.chronicle.add(Event::Frozen);
+    /// No process runs until the next thaw, and no telemetry is delivered. Managed Instances never
+    /// freeze. Tells whether this call froze it.
+    pub fn freeze(&self) -> bool {
+        if self.setup.configuration.initialization.is_managed_instances() {
+            return false;
         }
+        let _turn = self.turn();
+        if self.cage.is_frozen() {
+            return false;
+        }
+        self.chronicle.telemetry.hold();
+        let froze = self.cage.freeze();
+        if froze {
+            self.chronicle.add(Event::Frozen);
+        } else {
+            // The cage has ended.
+            self.chronicle.telemetry.release();
+        }
+        froze
     }
 
     pub fn thaw(&self) {
+        let _turn = self.turn();
         if self.cage.is_frozen() {
             self.chronicle.add(Event::Thawed);
             self.cage.thaw();
             self.chronicle.telemetry.release();
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // A panic on the way leaves nothing half done that the next turn would rely on.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A process group: a process of ours and all that it forks, as far as they stay with it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
@@ -14,7 +15,7 @@ use rustix::process::{
     pidfd_open, waitid,
 };
 
-use crate::cage::Caged;
+use crate::cage::{Caged, Mark};
 
 /// How long a killed process may take to end: the system frees its memory and closes its files.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub struct Group {
     /// Becomes readable when the leader ends: a wait with a deadline, which std has not.
     ended: OwnedFd,
     leader: Mutex<Leader>,
+    mark: Option<Mark>,
     cage: OnceLock<Weak<Caged>>,
 }
 
@@ -36,9 +38,11 @@ enum Leader {
 }
 
 impl Group {
-    /// Gives the pipes to read besides, where the command asks for them.
+    /// Gives the pipes to read besides, where the command asks for them. `runtime_api` is the
+    /// address in the environment, if it is that of a sandbox of this process.
     pub fn spawn(
         command: &mut Command,
+        runtime_api: Option<&OsStr>,
     ) -> io::Result<(Self, Option<ChildStdout>, Option<ChildStderr>)> {
         let mut child = command.process_group(0).spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -46,11 +50,17 @@ impl Group {
         let ended = pidfd_open(pid, PidfdFlags::empty())
             .expect("an unreaped child has a process descriptor");
         let leader = Mutex::new(Leader::Unreaped(child));
-        Ok((Self { pid, ended, leader, cage: OnceLock::new() }, stdout, stderr))
+        let mark = runtime_api.and_then(|it| Mark::of(pid, it));
+        Ok((Self { pid, ended, leader, mark, cage: OnceLock::new() }, stdout, stderr))
     }
 
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// What its processes are known by wherever they go.
+    pub fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// Whether the group still has its number to itself.

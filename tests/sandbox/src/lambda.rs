@@ -1,8 +1,9 @@
 //! A local Lambda: one execution environment of one function, from init to shutdown.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::opt::Opt;
 use crate::phases::{Command, Order, Phases, ShutdownReport};
 use crate::platform::Platform;
 use crate::runtime_event::CallerContext;
-use crate::setup::{OnPanic, Setup, User};
+use crate::setup::{ExtensionFile, OnPanic, Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
 use crate::timeline::{Entry, Event, Role, Status, Timeline};
 
@@ -41,6 +42,7 @@ pub struct Lambda {
 )]
 impl Lambda {
     pub(crate) fn start(mut setup: Setup) -> io::Result<Self> {
+        has_each_name_once(&setup)?;
         let no_root = setup.user == User::Lambda && !rustix::process::geteuid().is_root();
         if no_root {
             setup.user = User::Own;
@@ -72,6 +74,7 @@ impl Lambda {
             chronicle,
             apis: Arc::clone(platform.apis()),
             acceptor: platform.acceptor().clone(),
+            turn: Mutex::default(),
         });
         let (inbox, orders) = mpsc::channel();
         let phases = Phases::new(Arc::clone(&ground), inbox.clone());
@@ -135,12 +138,6 @@ impl Lambda {
     #[must_use]
     pub fn timeline(&self) -> Vec<Entry> {
         self.ground.chronicle.timeline.entries()
-    }
-
-    /// What has happened from this index on; waits for the first of it.
-    #[must_use]
-    pub fn timeline_from(&self, index: usize, within: Duration) -> Vec<Entry> {
-        self.ground.chronicle.timeline.entries_from(index, within)
     }
 
     /// For who follows it from another thread, or to the end of the shutdown.
@@ -233,6 +230,8 @@ impl Lambda {
             // A panic there has its message in the output already.
             let _ = thread.join();
         }
+        // A freezer may outlive the sandbox, and must not keep anything of it alive.
+        self.ground.cage.end();
     }
 
     fn seen(&self) -> String {
@@ -249,6 +248,18 @@ impl Drop for Lambda {
         if thread::panicking() && self.ground.setup.on_panic == OnPanic::Print {
             eprintln!("the sandbox; {}", self.seen());
         }
+    }
+}
+
+/// They are files of one directory.
+fn has_each_name_once(setup: &Setup) -> io::Result<()> {
+    let mut names = BTreeSet::new();
+    match setup.extensions.iter().find(|file| !names.insert(&file.name)) {
+        None => Ok(()),
+        Some(ExtensionFile { name, .. }) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("two extensions have the name {name:?}, which must be one file's"),
+        )),
     }
 }
 

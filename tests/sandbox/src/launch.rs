@@ -15,7 +15,7 @@ use crate::leftovers::TempDir;
 use crate::platform::Platform;
 use crate::process::Process;
 use crate::setup::User;
-use crate::variables::{PATH, Variables};
+use crate::variables::{PATH, RUNTIME_API, Variables};
 
 /// Names a program that runs the extension, such as `qemu-aarch64-static` for a binary of another
 /// architecture; arguments may follow, separated by spaces. It gets the extension's path as its
@@ -37,6 +37,8 @@ pub struct Launch {
     arguments: Vec<OsString>,
     directory: Option<PathBuf>,
     environment: BTreeMap<OsString, OsString>,
+    /// Of the sandbox, whatever the environment says.
+    runtime_api: Option<String>,
 }
 
 impl Launch {
@@ -70,6 +72,7 @@ impl Launch {
     }
 
     fn exactly(binary: PathBuf, variables: Variables) -> Self {
+        let runtime_api = variables.get(RUNTIME_API).cloned();
         let environment = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self {
             binary,
@@ -78,6 +81,7 @@ impl Launch {
             arguments: Vec::new(),
             directory: None,
             environment: environment.collect(),
+            runtime_api,
         }
     }
 
@@ -101,8 +105,9 @@ impl Launch {
         self
     }
 
-    pub fn on(self, platform: &Platform) -> Self {
-        self.env("AWS_LAMBDA_RUNTIME_API", platform.runtime_api())
+    pub fn on(mut self, platform: &Platform) -> Self {
+        self.runtime_api = Some(platform.runtime_api());
+        self.env(RUNTIME_API, platform.runtime_api())
     }
 
     /// # Panics
@@ -120,7 +125,7 @@ impl Launch {
             _ => self.binary.clone(),
         };
         let command = self.command(&path);
-        Process::start(command, home)
+        Process::start(command, home, self.own_runtime_api())
     }
 
     /// `on_line` gets each line that the process writes.
@@ -138,7 +143,15 @@ impl Launch {
         if user == User::Lambda {
             command.uid(LAMBDA_UID).gid(LAMBDA_GID);
         }
-        Process::spawn(command, None, on_line)
+        Process::spawn(command, None, self.own_runtime_api(), on_line)
+    }
+
+    /// The address in the environment, if only this sandbox listens there. A test may have written
+    /// the host as a name; another port is anyone's.
+    fn own_runtime_api(&self) -> Option<&OsStr> {
+        let told = self.environment.get(OsStr::new(RUNTIME_API))?;
+        let (_, port) = self.runtime_api.as_ref()?.rsplit_once(':')?;
+        (told.to_str()?.rsplit_once(':')?.1 == port).then_some(told)
     }
 
     fn command(&self, path: &Path) -> Command {

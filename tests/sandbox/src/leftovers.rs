@@ -1,17 +1,22 @@
 //! What a sandbox must not leave behind: live processes, cgroups and temporary directories.
 //!
 //! Each leaves by its own drop. A signal that ends the program runs no drop, so each is entered
-//! here as well, and [`on_interrupt`] removes what is entered.
+//! here as well, and [`on_interrupt`] removes what is entered. SIGKILL leaves them; what of it has a
+//! [`Claim`], cgroups with what runs in them and temporary directories, the next sandbox removes.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::claim::{self, Claim, PREFIX};
 
 /// From now on SIGINT, SIGTERM and SIGHUP kill every process of every sandbox, remove every cgroup
 /// and temporary directory, and exit with 128 and the signal's number, as a shell would tell it.
@@ -81,27 +86,40 @@ impl Drop for Entry {
     }
 }
 
-/// A temporary directory that an interrupt removes as well.
+/// A temporary directory that an interrupt removes as well, and after a SIGKILL the next process
+/// that makes one.
 pub struct TempDir {
     directory: tempfile::TempDir,
     _entry: Entry,
+    /// Given up last.
+    _claim: Claim,
 }
 
 impl TempDir {
     pub fn new() -> io::Result<Self> {
+        static INHERITED: Once = Once::new();
+        INHERITED.call_once(remove_inherited);
         let make = || {
-            let directory = tempfile::TempDir::new()?;
+            let new = || tempfile::Builder::new().prefix(PREFIX).tempdir();
+            let (directory, claim) = Claim::make(new)?;
             let path = directory.path().to_owned();
             // Of what can't be removed the exit status has no room to tell.
-            let remove: Remove = Box::new(move || drop(std::fs::remove_dir_all(path)));
-            Ok::<_, io::Error>((directory, remove))
+            let remove: Remove = Box::new(move || drop(fs::remove_dir_all(path)));
+            Ok::<_, io::Error>(((directory, claim), remove))
         };
-        let (directory, entry) = enter(Kind::Directory, make)?;
-        Ok(Self { directory, _entry: entry })
+        let ((directory, claim), entry) = enter(Kind::Directory, make)?;
+        Ok(Self { directory, _entry: entry, _claim: claim })
     }
 
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+fn remove_inherited() {
+    for (directory, _claim) in claim::inheritance(&env::temp_dir()) {
+        // What can't be removed is left, as another user's.
+        drop(fs::remove_dir_all(directory));
     }
 }
 

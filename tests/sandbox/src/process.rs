@@ -1,6 +1,7 @@
-//! A running extension: its log and its end.
+//! A running extension, from its start to its end.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -11,16 +12,15 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use crate::cage;
 use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
+use crate::log::{Log, read_lines};
 use crate::watch::Watch;
 
-/// How long after its leader's end a process may take to end for the same reason.
-const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
-
 /// The leader of a process group of its own, as each process that Lambda starts; what it forks is
-/// stopped and killed along with it.
+/// stopped and killed along with it as long as it stays in the group. What leaves that, only a
+/// [`Cage`](crate::Cage) holds.
 pub struct Process {
     group: Arc<Group>,
-    log: Arc<Watch<Log>>,
+    output: Arc<Watch<Output>>,
     started_at: Instant,
     /// Holds the link the process was started through.
     _home: Option<TempDir>,
@@ -28,8 +28,8 @@ pub struct Process {
 }
 
 #[derive(Default)]
-struct Log {
-    text: String,
+struct Output {
+    log: Log,
     /// Of stdout and stderr, how many have reached their end.
     ended: usize,
 }
@@ -39,14 +39,19 @@ struct Log {
     reason = "every wait of a double panics when its time is over"
 )]
 impl Process {
-    pub(crate) fn start(command: Command, home: Option<TempDir>) -> Self {
+    pub(crate) fn start(
+        command: Command,
+        home: Option<TempDir>,
+        runtime_api: Option<&OsStr>,
+    ) -> Self {
         let program = command.get_program().to_owned();
-        Self::spawn(command, home, |_| {})
+        Self::spawn(command, home, runtime_api, |_| {})
             .unwrap_or_else(|error| panic!("can't start {program:?}: {error}"))
     }
 
+    /// `runtime_api` is the address in its environment, if it is that of a sandbox of this process.
     /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it,
-    /// on the threads that read them.
+    /// on the threads that read them; of one longer than 256 KiB each piece.
     ///
     /// # Errors
     ///
@@ -54,21 +59,22 @@ impl Process {
     pub(crate) fn spawn(
         mut command: Command,
         home: Option<TempDir>,
+        runtime_api: Option<&OsStr>,
         on_line: impl Fn(&str) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let started_at = Instant::now();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let make = || {
-            let (group, stdout, stderr) = Group::spawn(&mut command)?;
+            let (group, stdout, stderr) = Group::spawn(&mut command, runtime_api)?;
             let group = Arc::new(group);
             let remove = remove(Arc::downgrade(&group));
             Ok::<_, io::Error>(((group, stdout, stderr), remove))
         };
         let ((group, stdout, stderr), entry) = leftovers::enter(Kind::Process, make)?;
-        let (log, on_line) = (Arc::new(Watch::<Log>::default()), Arc::new(on_line));
-        collect("stdout", stdout.expect("stdout is a pipe"), &log, &on_line);
-        collect("stderr", stderr.expect("stderr is a pipe"), &log, &on_line);
-        Ok(Self { group, log, started_at, _home: home, _entry: entry })
+        let (output, on_line) = (Arc::new(Watch::<Output>::default()), Arc::new(on_line));
+        collect("stdout", stdout.expect("stdout is a pipe"), &output, &on_line);
+        collect("stderr", stderr.expect("stderr is a pipe"), &output, &on_line);
+        Ok(Self { group, output, started_at, _home: home, _entry: entry })
     }
 
     /// Calls this once with the end of the process, on a thread of its own; a drop is an end as
@@ -105,7 +111,7 @@ impl Process {
         });
         let left = deadline.saturating_duration_since(Instant::now());
         // A grandchild may hold the pipes open; the log is then what there is.
-        self.log.wait(left, |log| (log.ended == 2).then_some(()));
+        self.output.wait(left, |output| (output.ended == 2).then_some(()));
         status
     }
 
@@ -114,18 +120,21 @@ impl Process {
         self.group.wait(Duration::ZERO).is_none()
     }
 
-    /// What the process wrote to stdout and stderr so far, by line, in the order of arrival.
+    /// What the process wrote to stdout and stderr so far, by line, in the order of arrival. A line
+    /// longer than 256 KiB is several. At least the last 1.75 MiB are kept; before them, a line in
+    /// brackets tells how much is left out.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.read(|log| log.text.clone())
+        self.output.read(|output| output.log.text())
     }
 
     /// Waits until a line of the log contains `needle`, and returns the line.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_log(&self, needle: &str, within: Duration) -> String {
-        let line = self.log.wait(within, |log| {
-            let line = log.text.lines().find(|line| line.contains(needle));
-            line.map(|line| Some(line.to_owned())).or((log.ended == 2).then_some(None))
+        let mut seen = 0;
+        let line = self.output.wait(within, |output| {
+            let line = output.log.find(needle, &mut seen);
+            line.map(Some).or((output.ended == 2).then_some(None))
         });
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
@@ -155,7 +164,7 @@ impl Process {
     /// How many processes of its group outlive the leader, which has ended.
     pub(crate) fn left_behind(&self) -> usize {
         let mut left = 0;
-        cage::until(FOLLOWS_WITHIN, || {
+        cage::until(cage::FOLLOWS_WITHIN, || {
             left = cage::process_table::of_group(self.group.pid()).count();
             left == 0
         });
@@ -196,20 +205,18 @@ fn remove(group: Weak<Group>) -> Remove {
 fn collect(
     name: &str,
     pipe: impl Read + Send + 'static,
-    log: &Arc<Watch<Log>>,
+    output: &Arc<Watch<Output>>,
     on_line: &Arc<impl Fn(&str) + Send + Sync + 'static>,
 ) {
-    let (log, on_line) = (Arc::clone(log), Arc::clone(on_line));
+    let (output, on_line) = (Arc::clone(output), Arc::clone(on_line));
     let read = move || {
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            on_line(text.strip_suffix('\n').unwrap_or(&text));
-            log.update(|log| log.text.push_str(&text));
-            line.clear();
-        }
-        log.update(|log| log.ended += 1);
+        let end = read_lines(BufReader::new(pipe), |line| {
+            on_line(line);
+            output.update(|output| output.log.push(line));
+        });
+        // A pipe that can't be read any more has ended as well.
+        drop(end);
+        output.update(|output| output.ended += 1);
     };
     thread::Builder::new().name(name.to_owned()).spawn(read).expect("a thread to read the log");
 }
@@ -224,7 +231,7 @@ mod tests {
     fn shell(script: &str, on_line: impl Fn(&str) + Send + Sync + 'static) -> Process {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        Process::spawn(command, None, on_line).unwrap()
+        Process::spawn(command, None, None, on_line).unwrap()
     }
 
     #[test]
@@ -241,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_none_is_an_error() {
-        let started = Process::spawn(Command::new("/etc/passwd"), None, |_| {});
+        let started = Process::spawn(Command::new("/etc/passwd"), None, None, |_| {});
         assert_eq!(started.err().unwrap().kind(), io::ErrorKind::PermissionDenied);
     }
 }

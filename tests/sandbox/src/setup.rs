@@ -227,7 +227,8 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// When the address can't be listened on, or a temporary directory not be made.
+    /// When two extensions have one name, the address can't be listened on, or a temporary directory
+    /// not be made.
     pub fn start(self) -> io::Result<Lambda> {
         Lambda::start(self)
     }

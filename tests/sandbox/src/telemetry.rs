@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod connection;
 pub mod delivery;
 pub mod destination;
+pub mod early;
 pub mod event;
 pub mod gate;
 pub mod queue;

@@ -3,12 +3,12 @@
 //! the answers from the emulator's `rapi/handler/runtimelogs.go`, seen with version 1.170.0 of
 //! aws-sam-cli).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::configuration::LogFormat;
 use crate::reply::Reply;
+use crate::telemetry::early::Early;
 use crate::telemetry::event::{Event, Lines};
 use crate::telemetry::record::TelemetrySubscription;
 use crate::telemetry::subscriber::{Flush, Subscriber};
@@ -16,10 +16,6 @@ use crate::telemetry::subscription::{Schema, Subscription};
 use crate::telemetry::term::SubscriptionState;
 use crate::telemetry::time_scale::TimeScale;
 use crate::watch::Watch;
-
-/// Events kept for who subscribes later; above it the oldest are forgotten. An init has a dozen,
-/// and its log lines.
-const EARLY_EVENTS_MAX: usize = 10_000;
 
 /// Clones are the same API. The threads of its subscribers end with the last of them.
 #[derive(Clone)]
@@ -47,7 +43,7 @@ pub enum Support {
 
 struct Shared {
     subscribers: Vec<Subscriber>,
-    early: VecDeque<(SystemTime, Event)>,
+    early: Early,
     closed: bool,
     held: bool,
 }
@@ -65,7 +61,7 @@ impl TelemetryApi {
 
     pub fn new(rules: Rules) -> Self {
         let shared =
-            Shared { subscribers: Vec::new(), early: VecDeque::new(), closed: false, held: false };
+            Shared { subscribers: Vec::new(), early: Early::default(), closed: false, held: false };
         Self { rules, shared: Arc::new(Watch::new(shared)) }
     }
 
@@ -190,13 +186,9 @@ impl Shared {
     fn record(&mut self, event: Event) {
         let at = SystemTime::now();
         self.subscribers.iter().for_each(|subscriber| subscriber.take(at, &event));
-        if self.closed {
-            return;
+        if !self.closed {
+            self.early.push(at, event);
         }
-        if self.early.len() == EARLY_EVENTS_MAX {
-            self.early.pop_front();
-        }
-        self.early.push_back((at, event));
     }
 }
 

@@ -1,11 +1,12 @@
 //! What happened in the sandbox, moment by moment, for people and for machines.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::entries::Entries;
 use crate::event_type::EventType;
 use crate::watch::Watch;
 
@@ -103,6 +104,12 @@ pub enum Event {
         process: Role,
         line: String,
     },
+    /// Older lines that are not kept: of what processes write, the last 8 MiB are, and up to twice
+    /// that.
+    LinesLeftOut {
+        lines: usize,
+        bytes: usize,
+    },
 }
 
 /// How a phase ended; the failures carry Lambda's name for them, such as `Extension.Crash`.
@@ -119,7 +126,7 @@ pub enum Status {
 #[derive(Clone)]
 pub struct Timeline {
     started: Instant,
-    entries: Arc<Watch<Vec<Entry>>>,
+    entries: Arc<Watch<Entries>>,
 }
 
 impl Timeline {
@@ -139,16 +146,19 @@ impl Timeline {
 
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.entries.read(Clone::clone)
+        self.entries.read(|entries| entries.iter().cloned().collect())
     }
 
-    /// Those from this index on; waits for the first of them. None when the time is over.
+    /// Those that came after the first `count`, and how many there were with them.
     #[must_use]
-    pub fn entries_from(&self, index: usize, within: Duration) -> Vec<Entry> {
-        let new = |entries: &mut Vec<Entry>| {
-            entries.get(index..).filter(|new| !new.is_empty()).map(<[_]>::to_vec)
-        };
-        self.entries.wait(within, new).unwrap_or_default()
+    pub fn entries_since(&self, count: usize) -> (Vec<Entry>, usize) {
+        self.entries.read(|entries| entries.since(count))
+    }
+
+    /// Waits until there were more than `count`; `false` when the time is over.
+    #[must_use]
+    pub fn grows_beyond(&self, count: usize, within: Duration) -> bool {
+        self.entries.wait(within, |entries| (entries.added() > count).then_some(())).is_some()
     }
 
     /// Waits for an entry that this finds; it sees each once, in their order.
@@ -159,9 +169,9 @@ impl Timeline {
     ) -> Option<R> {
         let mut seen = 0;
         self.entries.wait(within, |entries| {
-            let new = &entries[seen..];
-            seen = entries.len();
-            new.iter().find_map(|entry| find(&entry.event))
+            let found = entries.newer(seen).find_map(|entry| find(&entry.event));
+            seen = entries.added();
+            found
         })
     }
 }
@@ -172,9 +182,12 @@ impl Display for Entry {
     }
 }
 
+/// One line whatever a process wrote or named.
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: &Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+        let mut one_line = OneLine(f);
+        let f = &mut one_line;
         match self {
             Self::InitStarted { phase: "invoke" } => {
                 f.write_str("INIT again, within the invocation")
@@ -215,7 +228,28 @@ impl Display for Event {
             Self::Exited { process, status } => write!(f, "  {process} ended: {status}"),
             Self::ShutdownEnded { duration } => write!(f, "  shutdown took {}", ms(duration)),
             Self::Log { process, line } => write!(f, "  {process} | {line}"),
+            Self::LinesLeftOut { lines, bytes } => {
+                write!(f, "  … {lines} lines of logs before this, {bytes} bytes, are left out")
+            }
         }
+    }
+}
+
+/// Shows control characters as Rust writes them, but tabs: a line feed would end the line of the
+/// time line, and others move the cursor.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let breaks = |it: char| it.is_control() && it != '\t';
+        for part in text.split_inclusive(breaks) {
+            let mut plain = part.chars();
+            match plain.next_back().filter(|it| breaks(*it)) {
+                Some(control) => write!(self.0, "{}{}", plain.as_str(), control.escape_default())?,
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -254,4 +288,21 @@ impl Serialize for Status {
 pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     // Microseconds are as fine as anything here is known.
     serializer.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_shown_in_one_line_whatever_is_in_it() {
+        let process = Role::Extension("two\nlines".to_owned());
+        let line = "red \u{1b}[31m\tand\r\nmore\u{85}".to_owned();
+        let log = Event::Log { process: process.clone(), line };
+        assert_eq!(log.to_string(), "  two\\nlines | red \\u{1b}[31m\tand\\r\\nmore\\u{85}");
+        let status = Status::Error("a\nb".to_owned());
+        let replied = Event::Replied { request_id: String::new(), status };
+        assert_eq!(replied.to_string(), "  the caller has the reply: error a\\nb");
+        assert_eq!(Event::Started { process }.to_string(), "  two\\nlines started");
+    }
 }

@@ -7,6 +7,9 @@ use crate::configuration::{Configuration, Initialization};
 
 pub type Variables = BTreeMap<String, String>;
 
+/// Where the platform listens for extensions and runtime, as `HOST:PORT`.
+pub const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
 /// As in AWS's base images.
 pub const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
 const LIBRARY_PATH: &str = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
@@ -62,7 +65,7 @@ fn log_names(configuration: &Configuration, mut set: impl FnMut(&str, &str) -> O
 fn common(configuration: &Configuration, runtime_api: &str) -> Variables {
     let mut variables = configuration.variables.clone();
     let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
-    set("AWS_LAMBDA_RUNTIME_API", runtime_api);
+    set(RUNTIME_API, runtime_api);
     set("AWS_REGION", &configuration.region);
     set("AWS_DEFAULT_REGION", &configuration.region);
     set("AWS_LAMBDA_FUNCTION_NAME", &configuration.function_name);

@@ -1,12 +1,14 @@
-//! What a cage and its freezers share: the processes, and whether they run.
+//! What a cage shares with its groups and with an interrupt: the processes, and whether they run.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::cgroup::Cgroup;
-use super::freezing::{self, Freezing};
+use super::freezing::Freezing;
+use super::held::{Held, until_quiet};
+use super::mark::Mark;
 use super::{SETTLED_WITHIN, cgroups, process_table, until};
 use crate::group::Group;
 use crate::leftovers;
@@ -17,6 +19,8 @@ pub struct Caged {
     pub(super) accounting: Option<Arc<Cgroup>>,
     pub(super) cgroups: Vec<Arc<Cgroup>>,
     pub(super) groups: Mutex<Vec<Weak<Group>>>,
+    /// They outlive their groups: so may what left these.
+    pub(super) marks: Mutex<Vec<Mark>>,
     pub(super) state: Mutex<State>,
 }
 
@@ -41,52 +45,39 @@ impl Caged {
             leftovers::wait_for_the_exit();
         }
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(group));
-        for cgroup in &self.cgroups {
-            move_in(group.pid(), cgroup)?;
-        }
-        if *state == State::Frozen { self.freezing.freeze(&self.groups()) } else { Ok(()) }
+        self.remember(group.mark().cloned());
+        move_in(&self.held(), &self.cgroups)?;
+        if *state == State::Frozen { self.freezing.freeze(&self.held()) } else { Ok(()) }
     }
 
     pub fn is_frozen(&self) -> bool {
         *self.state() == State::Frozen
     }
 
-    pub fn freeze(&self) {
-        let frozen =
-            self.turn(State::Running, State::Frozen, || self.freezing.freeze(&self.groups()));
-        if let Err(why) = frozen {
-            panic!("can't freeze processes by {:?}: {why}", self.freezing.by());
-        }
+    pub fn freeze(&self) -> bool {
+        self.turn(State::Running, State::Frozen, || self.freezing.freeze(&self.held()))
     }
 
-    pub fn thaw(&self) {
-        let thawed =
-            self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.groups()));
-        if let Err(why) = thawed {
-            panic!("can't thaw processes by {:?}: {why}", self.freezing.by());
-        }
+    pub fn thaw(&self) -> bool {
+        self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.held()))
     }
 
-    fn turn(
-        &self,
-        from: State,
-        to: State,
-        act: impl FnOnce() -> Result<(), String>,
-    ) -> Result<(), String> {
+    /// Tells whether this call did it.
+    fn turn(&self, from: State, to: State, act: impl FnOnce() -> Result<(), String>) -> bool {
         let mut state = self.state();
-        if *state == from {
-            act()?;
+        let turns = *state == from;
+        if turns {
+            let by = self.freezing.by();
+            act().unwrap_or_else(|why| panic!("can't freeze or thaw processes by {by:?}: {why}"));
             *state = to;
         }
-        Ok(())
+        turns
     }
 
     pub fn cpu_time(&self) -> Duration {
         let counted = self.accounting.as_ref().and_then(|cgroup| cgroups::cpu_time(cgroup));
-        counted.unwrap_or_else(|| {
-            let groups: Vec<Pid> = self.groups().iter().map(|group| group.pid()).collect();
-            process_table::members(&groups).into_iter().map(process_table::cpu_time).sum()
-        })
+        counted
+            .unwrap_or_else(|| self.held().members().into_iter().map(process_table::cpu_time).sum())
     }
 
     /// Killed first and thawed then, so that a frozen process never runs again.
@@ -96,12 +87,12 @@ impl Caged {
             return;
         }
         *state = State::Ended;
-        let groups = self.groups();
-        let empty = until(SETTLED_WITHIN, || {
-            let none = freezing::kill(&groups);
+        let held = self.held();
+        let empty = until_quiet(|| {
+            let none = held.kill();
             let empty = self.cgroups.iter().fold(none, |empty, cgroup| cgroup.kill() && empty);
             // Of what stays frozen, the loop's end tells.
-            let _thawed = self.freezing.thaw(&groups);
+            let _thawed = self.freezing.thaw(&held);
             empty
         });
         if !empty {
@@ -112,11 +103,46 @@ impl Caged {
         }
     }
 
-    /// Without those that were killed and reaped.
-    fn groups(&self) -> Vec<Arc<Group>> {
+    /// The live processes that left their groups, or outlive these.
+    pub fn strays(&self) -> Vec<Pid> {
+        let held = self.held();
+        let mut strays = held.strays();
+        // Of what is in a cgroup, neither parent nor mark matters.
+        for pid in self.cgroups.iter().flat_map(|cgroup| cgroup.pids()) {
+            if !strays.contains(&pid) && !held.is_in_a_group(pid) {
+                strays.push(pid);
+            }
+        }
+        strays
+    }
+
+    pub fn kill_strays(&self) {
+        let none = until_quiet(|| {
+            let strays = self.strays();
+            for pid in &strays {
+                let _ended_meanwhile = kill_process(*pid, Signal::KILL);
+            }
+            strays.is_empty()
+        });
+        if !none {
+            eprintln!("processes outlive their SIGKILL by {SETTLED_WITHIN:?}");
+        }
+    }
+
+    /// Without the groups that were killed and reaped.
+    fn held(&self) -> Held {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|group| group.upgrade().is_some_and(|group| !group.is_reaped()));
-        groups.iter().filter_map(Weak::upgrade).collect()
+        let groups = groups.iter().filter_map(Weak::upgrade).collect();
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Held { groups, marks }
+    }
+
+    fn remember(&self, mark: Option<Mark>) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(new) = mark.filter(|new| !marks.iter().any(|it| new.is_later_than(it))) {
+            marks.push(new);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,13 +165,16 @@ fn remove_cgroup(cgroup: &Cgroup) {
 }
 
 /// Repeated until there is none outside: one that is not yet moved may fork meanwhile.
-fn move_in(group: Pid, cgroup: &Cgroup) -> Result<(), String> {
+fn move_in(held: &Held, cgroups: &[Arc<Cgroup>]) -> Result<(), String> {
+    if cgroups.is_empty() {
+        return Ok(());
+    }
     let mut obstacle = None;
-    let moved = until(SETTLED_WITHIN, || {
-        let inside = cgroup.pids();
-        let mut outside = process_table::members(&[group]);
-        outside.retain(|pid| !inside.contains(pid));
-        obstacle = outside.iter().find_map(|pid| cgroup.admit(*pid).err());
+    let moved = until_quiet(|| {
+        let members = held.members();
+        let outside: Vec<(&Cgroup, Pid)> =
+            cgroups.iter().flat_map(|cgroup| outside(cgroup, &members)).collect();
+        obstacle = outside.iter().find_map(|(cgroup, pid)| cgroup.admit(*pid).err());
         outside.is_empty() || obstacle.is_some()
     });
     match obstacle {
@@ -153,4 +182,9 @@ fn move_in(group: Pid, cgroup: &Cgroup) -> Result<(), String> {
         None if moved => Ok(()),
         None => Err(format!("it forks faster than it is moved for {SETTLED_WITHIN:?}")),
     }
+}
+
+fn outside<'a>(cgroup: &'a Cgroup, members: &[Pid]) -> Vec<(&'a Cgroup, Pid)> {
+    let inside = cgroup.pids();
+    members.iter().filter(|pid| !inside.contains(pid)).map(|pid| (cgroup, *pid)).collect()
 }

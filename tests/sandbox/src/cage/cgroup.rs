@@ -11,19 +11,25 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use uuid::Uuid;
 
 use super::hierarchy::{Hierarchy, Version};
+use crate::claim::{self, Claim, PREFIX};
 
 pub struct Cgroup {
     pub version: Version,
     parent: PathBuf,
     directory: PathBuf,
+    _claim: Claim,
 }
 
 impl Cgroup {
     /// Makes a cgroup below the own one, with the right to move processes into it.
     pub fn make(hierarchy: &Hierarchy) -> Result<Self, String> {
         let parent = hierarchy.own.clone();
-        let directory = parent.join(format!("sandbox-{}-{}", process::id(), Uuid::new_v4()));
-        fs::create_dir(&directory)
+        let make = || {
+            let name = format!("{PREFIX}{}-{}", process::id(), Uuid::new_v4());
+            let directory = parent.join(name);
+            fs::create_dir(&directory).map(|()| directory)
+        };
+        let (directory, claim) = Claim::make(make)
             .map_err(|error| format!("can't make a cgroup in {}: {error}", parent.display()))?;
         // v2 asks for the right to write to the common ancestor of the two cgroups.
         let place = if hierarchy.version == Version::V2 { &parent } else { &directory };
@@ -31,12 +37,34 @@ impl Cgroup {
             let _no_cgroup_either = fs::remove_dir(&directory);
             return Err(format!("can't move processes within {}: {error}", parent.display()));
         }
-        Ok(Self { version: hierarchy.version, parent, directory })
+        Ok(Self { version: hierarchy.version, parent, directory, _claim: claim })
+    }
+
+    /// Those beside the one that would be made here whose owners are dead.
+    pub fn inherited(hierarchy: &Hierarchy) -> impl Iterator<Item = Self> {
+        let (version, parent) = (hierarchy.version, hierarchy.own.clone());
+        claim::inheritance(&hierarchy.own).map(move |(directory, claim)| Self {
+            version,
+            parent: parent.clone(),
+            directory,
+            _claim: claim,
+        })
+    }
+
+    /// By what of the two files there is.
+    pub fn thaw(&self) {
+        for (file, value) in [("cgroup.freeze", "0"), ("freezer.state", "THAWED")] {
+            if self.has(file) {
+                // Of what stays frozen, the wait for its end tells.
+                let _thawed = self.write(file, value);
+            }
+        }
     }
 
     /// Of v2: has the own cgroup hand the controller down. It refuses as long as it has processes
     /// itself, unless it is the root (kernel docs "Control Group v2", "No Internal Process
-    /// Constraint").
+    /// Constraint"). Only a threaded controller, as cpu, is handed down all the same, but then no
+    /// process can be moved into a cgroup below ("Threads"): it is taken back.
     pub fn ask_for(&self, controller: &str) -> Result<(), String> {
         let has = || {
             self.read("cgroup.controllers")
@@ -47,9 +75,18 @@ impl Cgroup {
         }
         let file = self.parent.join("cgroup.subtree_control");
         let refusal = |error| format!("{} hands no {controller} down: {error}", file.display());
-        writable(&file)
-            .and_then(|mut file| file.write_all(format!("+{controller}").as_bytes()))
-            .map_err(refusal)
+        let change = |sign| {
+            writable(&file)
+                .and_then(|mut file| file.write_all(format!("{sign}{controller}").as_bytes()))
+                .map_err(refusal)
+        };
+        change('+')?;
+        if self.read("cgroup.type").is_ok_and(|it| it.trim_end() == "domain invalid") {
+            change('-')?;
+            let why = "it has processes itself";
+            return Err(format!("{} hands no {controller} down: {why}", file.display()));
+        }
+        Ok(())
     }
 
     pub fn read(&self, file: &str) -> io::Result<String> {
@@ -130,4 +167,27 @@ fn move_to(directory: &Path, pid: Pid) -> io::Result<()> {
 /// Without the wish to create it: no file of a cgroup can be, and elsewhere none should.
 fn writable(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hierarchy::Hierarchies;
+    use super::*;
+
+    #[test]
+    fn a_controller_that_would_keep_processes_out_is_taken_back() {
+        let home = tempfile::TempDir::new().unwrap();
+        let own = home.path().display();
+        let control = home.path().join("cgroup.subtree_control");
+        for file in [&home.path().join("cgroup.procs"), &control] {
+            fs::write(file, "").unwrap();
+        }
+        let mounts = format!("41 31 0:38 / {own} rw - cgroup2 cgroup2 rw\n");
+        let cgroup = Cgroup::make(Hierarchies::parse(&mounts, "0::/\n").v2().unwrap()).unwrap();
+        for (kind, expected) in [("domain\n", "+cpu"), ("domain invalid\n", "-cpu")] {
+            fs::write(cgroup.directory.join("cgroup.type"), kind).unwrap();
+            assert_eq!(cgroup.ask_for("cpu").is_ok(), expected == "+cpu");
+            assert_eq!(fs::read_to_string(&control).unwrap(), expected);
+        }
+    }
 }

@@ -33,6 +33,10 @@ impl Hierarchies {
         Self(memberships.lines().filter_map(hierarchy).collect())
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Hierarchy> {
+        self.0.iter()
+    }
+
     pub fn v2(&self) -> Option<&Hierarchy> {
         self.0.iter().find(|it| it.version == Version::V2)
     }

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-/// All live processes of these groups, and all their live descendants in whatever group. One that
-/// left both its group and its parent is not found.
-pub fn members(groups: &[Pid]) -> Vec<Pid> {
+use super::mark::Mark;
+
+/// All live processes of these groups and those with these marks, and all their live descendants in
+/// whatever group.
+pub fn members(groups: &[Pid], marks: &[Mark]) -> Vec<Pid> {
     let groups: Vec<i32> = groups.iter().map(|group| group.as_raw_nonzero().get()).collect();
-    let (mut found, mut others): (Vec<Process>, Vec<Process>) =
-        processes().partition(|it| groups.contains(&it.group) || groups.contains(&it.pid));
+    let (mut found, mut others): (Vec<Process>, Vec<Process>) = processes().partition(|it| {
+        groups.contains(&it.group)
+            || groups.contains(&it.pid)
+            || marks.iter().any(|mark| mark.is_on(it.pid, it.started))
+    });
     loop {
         let is_child = |it: &Process| found.iter().any(|parent| parent.pid == it.parent);
         let (children, rest) = others.into_iter().partition::<Vec<_>, _>(is_child);
@@ -30,6 +35,11 @@ pub fn of_group(group: Pid) -> impl Iterator<Item = Pid> {
     members.filter_map(|it| Pid::from_raw(it.pid))
 }
 
+/// When the process was made, in ticks since the system's start.
+pub fn started(pid: Pid) -> Option<u64> {
+    Some(Process::read(pid.as_raw_nonzero().get())?.started)
+}
+
 /// Whether the process can run nothing before it is continued. A thread in uninterruptible sleep
 /// (a parent in vfork(2) waits so for its child) stops before it runs anything of its own.
 pub fn is_stopped(pid: Pid) -> bool {
@@ -47,18 +57,25 @@ struct Process {
     parent: i32,
     group: i32,
     has_ended: bool,
+    started: u64,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        /// Between a process's group and its start.
+        const OTHER_FIELDS: usize = 16;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = fields(&stat)?;
+        let has_ended = matches!(fields.next()?, "Z" | "X");
+        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let started = fields.nth(OTHER_FIELDS)?.parse().ok()?;
+        Some(Self { pid, parent, group, has_ended, started })
+    }
 }
 
 fn processes() -> impl Iterator<Item = Process> {
     let directories = fs::read_dir("/proc").into_iter().flatten().flatten();
-    directories.filter_map(|directory| {
-        let pid = directory.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(directory.path().join("stat")).ok()?;
-        let mut fields = fields(&stat)?;
-        let has_ended = matches!(fields.next()?, "Z" | "X");
-        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Process { pid, parent, group, has_ended })
-    })
+    directories.filter_map(|it| Process::read(it.file_name().to_str()?.parse().ok()?))
 }
 
 fn threads(pid: Pid, file: &'static str) -> impl Iterator<Item = String> {

@@ -26,6 +26,9 @@ mod verdict;
 /// invocation, thaws them for the next, and shuts down. Prints each step when it happens, then what
 /// each invocation took and how the processes ended. The exit code is 0 if all invocations
 /// succeeded and all extensions ended well, else 1.
+///
+/// SIGINT, SIGTERM and SIGHUP end all processes. SIGKILL leaves them; the next start of a sandbox
+/// removes the cgroups that one left, with what runs in them, and its temporary directories.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {

@@ -150,7 +150,7 @@ impl Stage {
         let ended = report.extension(&self.name).ok_or("it was gone before the shutdown")?;
         let Ended { status, killed, left_behind, .. } = ended;
         let took = report.duration;
-        match (asked, killed, status.as_str(), left_behind) {
+        match (asked, killed, status.as_str(), left_behind + report.strays) {
             (false, ..) => Ok("it does not ask for SHUTDOWN, and is killed".to_owned()),
             (true, false, "exit status: 0", 0) => {
                 Ok(format!("exit status: 0, the shutdown took {}", ms(took)))
@@ -159,7 +159,7 @@ impl Stage {
                 Err(format!("killed {} after the shutdown began: {}", ms(took), self.story()))
             }
             (true, false, "exit status: 0", left) => {
-                Err(format!("{left} processes of its group outlive it: {}", self.story()))
+                Err(format!("{left} processes outlive it: {}", self.story()))
             }
             (true, false, status, _) => Err(format!("ended by {status}: {}", self.story())),
         }

@@ -26,7 +26,7 @@ impl Phases {
         };
         let deadline = Instant::now() + self.ground.setup.limits.of_init(configuration);
         match self.init(phase, deadline) {
-            Ok(()) if freezes => self.ground.freeze(),
+            Ok(()) if freezes => _ = self.ground.freeze(),
             Ok(()) => {}
             Err(failure) => self.fail(failure),
         }

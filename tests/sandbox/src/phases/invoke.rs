@@ -20,7 +20,7 @@ impl Phases {
         let init = std::mem::take(&mut self.unbilled_init);
         let invocation = run.settle(ended, failure.as_ref(), init);
         match failure {
-            None => self.ground.freeze(),
+            None => _ = self.ground.freeze(),
             Some(failure) => self.fail(failure),
         }
         run.end(invocation);

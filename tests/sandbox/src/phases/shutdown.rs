@@ -36,8 +36,9 @@ impl Phases {
             self.kill();
         }
         let Some(mut generation) = self.generation.take() else {
-            let reason = reason.to_owned();
-            return ShutdownReport { reason, duration: Duration::ZERO, processes: Vec::new() };
+            let (reason, strays) = (reason.to_owned(), self.ground.cage.strays());
+            let (duration, processes) = (Duration::ZERO, Vec::new());
+            return ShutdownReport { reason, duration, processes, strays };
         };
         self.ground.chronicle.add(Event::ShutdownStarted { reason: reason.to_owned() });
         self.abort_invocations();
@@ -51,7 +52,9 @@ impl Phases {
         fates.extend(self.end_extensions(&generation, reason, deadline));
         let processes = self.reap(&generation, fates);
         // What they left behind is killed, so that nobody of before makes a call any more.
+        let strays = self.ground.cage.strays();
         drop(generation);
+        self.ground.cage.kill_strays();
         self.ground.acceptor.hear_out(HEARD_OUT_WITHIN);
         // Here and not at the next init, whose first calls may come before its thread has a turn.
         // Under the lock of the APIs, so that each connection is of before or of after it.
@@ -59,7 +62,7 @@ impl Phases {
         self.ground.chronicle.telemetry.reset();
         let duration = started.elapsed();
         self.ground.chronicle.add(Event::ShutdownEnded { duration });
-        ShutdownReport { reason: reason.to_owned(), duration, processes }
+        ShutdownReport { reason: reason.to_owned(), duration, processes, strays }
     }
 
     /// Without a phase.

@@ -13,6 +13,9 @@ pub struct ShutdownReport {
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub duration: Duration,
     pub processes: Vec<Ended>,
+    /// Processes that still live and left the group they were forked in: whose they are, nobody can
+    /// tell any more. They are killed then.
+    pub strays: usize,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -11,6 +11,7 @@ use crate::http::{self, Response};
 use crate::messages::Messages;
 use crate::port::free_port;
 use crate::remote::{Received, Remote};
+use crate::telemetry::early::EARLY_EVENTS_MAX;
 use crate::telemetry::record::{RuntimeDone, RuntimeDoneMetrics};
 use crate::telemetry::term::Outcome;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sandbox::{Cage, CpuShare, FreezeBy, Launch, Limits, Process};
+use sandbox::{Cage, CpuShare, FreezeBy, Launch, Limits, Platform, Process};
 use tempfile::TempDir;
 
 use crate::SOON;
@@ -28,10 +28,14 @@ struct Script {
 
 impl Script {
     fn start(text: &str) -> Self {
+        Self::launch(Launch::of("/bin/bash"), text)
+    }
+
+    fn launch(bash: Launch, text: &str) -> Self {
         let home = TempDir::new().unwrap();
         let file = home.path().join("script");
         fs::write(&file, format!("{text}\nexit 0\n")).unwrap();
-        Self { process: Launch::of("/bin/bash").env("BASH_ENV", &file).start(), _home: home }
+        Self { process: bash.env("BASH_ENV", &file).start(), _home: home }
     }
 
     fn spin() -> Self {
@@ -110,14 +114,14 @@ fn cages() -> impl Iterator<Item = Cage> {
 }
 
 /// The names of the cgroups that a cage moved this process into.
-fn cgroups_of(pid: u32) -> Vec<PathBuf> {
+pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let names = memberships.lines().filter_map(|line| line.rsplit_once('/'));
-    let own = names.filter(|(_, name)| name.starts_with("sandbox-"));
+    let own = names.filter(|(_, name)| name.starts_with("lambda-sandbox-"));
     own.map(|(_, name)| PathBuf::from(name)).collect()
 }
 
-fn exists_somewhere(name: &Path) -> bool {
+pub fn exists_somewhere(name: &Path) -> bool {
     let found = Command::new("find").args(["/sys/fs/cgroup", "-name"]).arg(name).output().unwrap();
     !found.stdout.is_empty()
 }
@@ -180,6 +184,57 @@ fn a_process_that_left_its_group_freezes_and_ends_with_the_cage() {
     }
 }
 
+/// Forks twice, each time with a parent that ends at once, and leaves the session.
+const STRAY: &str = "( setsid sh -c 'echo child $$; while :; do :; done' & ); exec sleep 1000";
+
+#[test]
+fn a_process_that_left_group_session_and_parent_freezes_and_ends_with_the_cage() {
+    let platform = Platform::start();
+    for (by, round) in WAYS.into_iter().flat_map(|by| (0..6).map(move |round| (by, round))) {
+        let Some(cage) = cage(by, Limits::default()) else { continue };
+        let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
+        if round % 2 == 0 {
+            // Else it leaves while it is admitted, or after.
+            script.child();
+        }
+        cage.admit(&script.process);
+        let child = script.child();
+        cage.freeze();
+        let before = scheduled(child);
+        runs(Script::spin().process.pid(), Duration::from_millis(20));
+        assert_eq!(scheduled(child), before, "{by:?}, round {round}");
+        if round % 3 == 0 {
+            script.process.kill();
+        }
+        drop(cage);
+        wait_until("the child ends", || has_ended(child));
+    }
+}
+
+#[test]
+fn who_had_the_address_before_or_has_another_one_is_none_of_the_cage() {
+    let (platform, another) = (Platform::start(), Platform::start());
+    let sleep = |platform: &Platform| {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").env("AWS_LAMBDA_RUNTIME_API", platform.runtime_api()).spawn().unwrap()
+    };
+    let before = sleep(&platform);
+    // The table of processes has no finer times than of 10 ms.
+    runs(Script::spin().process.pid(), Duration::from_millis(20));
+    let cage = Cage::freezing_by(FreezeBy::Signals, Limits::default());
+    let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
+    let elsewhere = sleep(&another);
+    let child = script.child();
+    cage.admit(&script.process);
+    cage.freeze();
+    assert_eq!(state(child), 'T');
+    for mut free in [before, elsewhere] {
+        assert_ne!(state(free.id()), 'T');
+        free.kill().unwrap();
+        free.wait().unwrap();
+    }
+}
+
 #[test]
 fn freezing_and_thawing_twice_is_harmless() {
     for cage in cages() {
@@ -197,20 +252,22 @@ fn freezing_and_thawing_twice_is_harmless() {
 }
 
 #[test]
-fn another_thread_freezes_and_a_freezer_outlives_its_cage() {
+fn of_several_threads_one_freezes_and_one_thaws() {
     for cage in cages() {
         let script = Script::spin();
         cage.admit(&script.process);
-        let freezer = cage.freezer();
-        let remote = freezer.clone();
-        std::thread::scope(|scope| scope.spawn(move || remote.freeze()).join().unwrap());
-        assert!(cage.is_frozen() && freezer.is_frozen());
+        let count = |act: fn(&Cage) -> bool| {
+            std::thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(|| act(&cage)));
+                threads.into_iter().filter_map(|it| it.join().unwrap().then_some(())).count()
+            })
+        };
+        assert_eq!(count(Cage::freeze), 1, "{:?}", cage.freezes_by());
+        assert!(cage.is_frozen());
         let before = scheduled(script.process.pid());
         runs(Script::spin().process.pid(), MUCH);
         assert_eq!(scheduled(script.process.pid()), before, "{:?}", cage.freezes_by());
-        drop(cage);
-        freezer.freeze();
-        assert!(!freezer.is_frozen());
+        assert_eq!(count(Cage::thaw), 1, "{:?}", cage.freezes_by());
     }
 }
 

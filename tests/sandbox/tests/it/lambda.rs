@@ -8,16 +8,19 @@ mod init;
 mod invocations;
 mod managed;
 mod processes;
-mod puppet;
+pub mod puppet;
 mod runtime_calls;
 mod shutdown;
 mod telemetry;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sandbox::agent::{Agent, Endpoint, Family};
 use sandbox::function::Function;
 use sandbox::{Entry, Event, Lambda, Remote, Role, Runtime, Setup, TimeLimits};
+use socket2::{Domain, Socket, Type};
 
 use crate::{FLOOR, SANDBOX};
 
@@ -46,8 +49,16 @@ fn agent(url: &str) -> Agent {
     Agent::to(Family::Go, Endpoint::remote(url).unwrap())
 }
 
+/// A base URL where nobody listens: the port is bound as long as the tests run, and not listened on.
 fn nowhere() -> String {
-    "http://127.0.0.1:9/v1".to_owned()
+    static CLOSED: OnceLock<(Socket, SocketAddr)> = OnceLock::new();
+    let (_, address) = CLOSED.get_or_init(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    });
+    format!("http://{address}/v1")
 }
 
 /// An extension that does what it should, and a runtime in threads.

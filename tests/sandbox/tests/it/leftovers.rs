@@ -81,9 +81,24 @@ fn wait_for_the_end_of_all(mark: &Path) {
 }
 
 pub fn cgroups(pid: u32) -> String {
-    let name = format!("sandbox-{pid}-*");
+    let name = format!("lambda-sandbox-{pid}-*");
     let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
     String::from_utf8(found.stdout).unwrap()
+}
+
+/// Another test's sandbox may be at it.
+#[track_caller]
+fn wait_until_gone(pid: u32) {
+    let deadline = Instant::now() + SOON;
+    while !cgroups(pid).is_empty() {
+        assert!(Instant::now() < deadline, "still there: {}", cgroups(pid));
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn kill(process: &str) {
+    let pid = process.trim_start_matches("/proc/").parse().unwrap();
+    let _ended_meanwhile = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
 }
 
 fn held(mark: &Path) -> (Process, Process) {
@@ -170,6 +185,58 @@ fn what_is_made_while_the_signal_comes_is_removed_too() {
         assert_eq!(cgroups(program.id()), "");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
+}
+
+/// What SIGKILL leaves, the next sandbox removes; what another one that lives has, it does not.
+#[track_caller]
+fn is_removed_by_the_next(test: &str, by: FreezeBy) {
+    if is_the_program() {
+        sandbox::on_interrupt();
+        let mark = env::var_os(MARK).unwrap();
+        let cage = Cage::freezing_by(by, Limits::of_memory_mb(512));
+        let (frozen, other) = held(Path::new(&mark));
+        cage.admit(&frozen);
+        cage.admit(&other);
+        cage.freeze();
+        wait_for_the_signal();
+        drop((cage, frozen, other));
+        return;
+    }
+    let (home, live_home) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (mut killed, mut live) = (program(test, home.path()), program(test, live_home.path()));
+    wait_until_ready(&mut killed);
+    wait_until_ready(&mut live);
+    assert_eq!(marked(home.path()).len(), 5, "the program, and two processes with a child each");
+    let has_cgroup = !cgroups(killed.id()).is_empty();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut next = Command::new(SANDBOX);
+    next.args(["run", "--invocations", "0", "--extension", FLOOR]).env("TMPDIR", home.path());
+    assert!(next.output().unwrap().status.success());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    if !has_cgroup {
+        println!("left out: this machine gives no cgroup");
+        for process in marked(home.path()) {
+            kill(&process);
+        }
+    }
+    wait_for_the_end_of_all(home.path());
+    wait_until_gone(killed.id());
+    assert_eq!(marked(live_home.path()).len(), 5, "another sandbox was not left in peace");
+    send(&live, Signal::INT);
+    assert_eq!(exit_code(&mut live), Some(130));
+}
+
+#[test]
+fn what_sigkill_leaves_frozen_by_cgroup_v2_the_next_sandbox_removes() {
+    let name = "leftovers::what_sigkill_leaves_frozen_by_cgroup_v2_the_next_sandbox_removes";
+    is_removed_by_the_next(name, FreezeBy::CgroupV2);
+}
+
+#[test]
+fn what_sigkill_leaves_frozen_by_cgroup_v1_the_next_sandbox_removes() {
+    let name = "leftovers::what_sigkill_leaves_frozen_by_cgroup_v1_the_next_sandbox_removes";
+    is_removed_by_the_next(name, FreezeBy::CgroupV1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod failures;
 pub mod interrupted;
+mod memory;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -69,16 +69,13 @@ impl Screen {
 impl Paper {
     fn print_when_there_is_more(&self) -> io::Result<()> {
         let printed = *self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.timeline.entries_from(printed, LOOK_EACH).is_empty() {
-            return Ok(());
-        }
-        self.print()
+        if self.timeline.grows_beyond(printed, LOOK_EACH) { self.print() } else { Ok(()) }
     }
 
     fn print(&self) -> io::Result<()> {
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = self.timeline.entries_from(*printed, Duration::ZERO);
-        *printed += entries.len();
+        let (mut entries, count) = self.timeline.entries_since(*printed);
+        *printed = count;
         // Some things are noticed after what follows them.
         entries.sort_by_key(|entry| entry.at);
         let mut out = io::stdout().lock();

@@ -38,11 +38,15 @@ pub fn table(
     for (number, invocation) in (1..).zip(invocations) {
         writeln!(out, "{number:>10}{}", row(invocation))?;
     }
-    if report.processes.is_empty() {
+    if report.processes.is_empty() && report.strays == 0 {
         // They ended with the invocation that failed.
         writeln!(out, "\nshutdown ({}): no process was left", report.reason)?;
     } else {
         writeln!(out, "\nshutdown ({}) took {}", report.reason, ms(report.duration))?;
+    }
+    match report.strays {
+        0 => {}
+        strays => writeln!(out, "  {strays} more lived, which had left the group of their parent")?,
     }
     let width = report.processes.iter().map(|it| it.process.to_string().len()).max();
     for ended in &report.processes {

@@ -8,6 +8,7 @@ use sandbox::{Event, FreezeBy, Initialization, Lambda, Setup, Status};
 use super::puppet::{Puppet, script, with_puppet};
 use super::{NOTHING, healthy, in_a_process, in_threads, index_of, start};
 use crate::FLOOR;
+use crate::cage::{cgroups_of, exists_somewhere};
 
 fn events(lambda: &Lambda) -> Vec<&'static str> {
     let name = |event: &Event| match event {
@@ -75,6 +76,47 @@ fn burn(time: Duration) {
     };
     let end = own() + time;
     while own() < end {}
+}
+
+#[test]
+fn freezes_and_thaws_of_several_threads_are_told_in_turn() {
+    let lambda = start(healthy());
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
+    wait_until_frozen(&lambda);
+    let turn = || {
+        let freezer = lambda.freezer();
+        for _ in 0..100 {
+            freezer.freeze();
+            freezer.thaw();
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = [(); 4].map(|()| scope.spawn(turn));
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    let told = events(&lambda);
+    let turns: Vec<_> = told.iter().skip_while(|it| **it != "frozen").collect();
+    assert!(turns.len() >= 4, "{turns:?}");
+    for (index, turn) in turns.into_iter().enumerate() {
+        assert_eq!(*turn, if index % 2 == 0 { "frozen" } else { "thawed" }, "at {index}");
+    }
+}
+
+#[test]
+fn a_freezer_that_outlives_its_sandbox_keeps_nothing_of_it() {
+    let lambda = start(healthy());
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
+    wait_until_frozen(&lambda);
+    let (freezer, timeline) = (lambda.freezer(), lambda.live_timeline());
+    let cgroups = cgroups_of(lambda.pid_of("floor").unwrap());
+    assert!(cgroups.iter().all(|name| exists_somewhere(name)), "{cgroups:?}");
+    drop(lambda);
+    assert!(!cgroups.iter().any(|name| exists_somewhere(name)), "{cgroups:?}");
+    let count = timeline.entries().len();
+    freezer.freeze();
+    assert!(!freezer.is_frozen() && timeline.entries().len() == count);
 }
 
 #[test]

@@ -11,6 +11,13 @@ use super::{NOTHING, extension, healthy, in_a_process, in_threads, index_of, sta
 use crate::FLOOR;
 
 #[test]
+fn two_extensions_of_one_name_are_refused() {
+    let started = healthy().extension_named(FLOOR, "floor").start();
+    let error = started.err().unwrap().to_string();
+    assert_eq!(error, "two extensions have the name \"floor\", which must be one file's");
+}
+
+#[test]
 fn the_runtime_starts_when_every_external_extension_has_registered() {
     let setup = with_puppet(Setup::new().extension(FLOOR), "late").runtime(in_a_process(&[]));
     let lambda = start(setup);

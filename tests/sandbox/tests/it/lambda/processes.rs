@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use sandbox::{Setup, Status, User};
+use sandbox::{FreezeBy, Setup, Status, User};
 
 use super::puppet::{Puppet, script};
-use super::{NOTHING, healthy, in_a_process, in_threads, start};
+use super::{NOTHING, healthy, in_a_process, in_threads, start, tenth};
 use crate::FLOOR;
 
 const LAMBDA_UID: u32 = 993;
@@ -42,6 +42,26 @@ fn when_the_sandbox_is_dropped_no_process_stays() {
     drop(lambda);
     for pid in pids {
         assert!(is_gone(pid), "process {pid} is still there");
+    }
+}
+
+#[test]
+fn a_process_that_left_its_group_is_told_of_at_the_shutdown_and_ends_with_the_sandbox() {
+    let text = "#!/bin/sh\n( setsid sh -c 'echo $$; exec sleep 1000' & )\nexec sleep 1000\n";
+    let (_home, path) = script(text);
+    for freeze_by in [FreezeBy::CgroupV2, FreezeBy::CgroupV1, FreezeBy::Signals] {
+        let setup = Setup::new().extension_named(&path, "parent").runtime(in_threads());
+        let lambda = start(setup.limits(tenth()).freeze_by(freeze_by));
+        let mut parent = Puppet::registered(&lambda, "parent", &["INVOKE"]);
+        parent.poll();
+        assert!(lambda.wait_for_init());
+        let stray: u32 = lambda.wait_for("pid of the stray", |event| match event {
+            sandbox::Event::Log { line, .. } => line.parse().ok(),
+            _ => None,
+        });
+        let (report, _) = lambda.shut_down("spindown");
+        assert_eq!(report.strays, 1, "{freeze_by:?}");
+        assert!(is_gone(stray), "process {stray} is still there");
     }
 }
 
