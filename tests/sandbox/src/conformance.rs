@@ -5,7 +5,9 @@ mod catalogue;
 mod environments;
 mod footprint;
 mod frugality;
-mod kinds;
+mod initializations;
+mod kind;
+
 mod neighbours;
 mod oddities;
 mod polling;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use kind::Kind;
 pub use subject::Subject;
 pub use verdict::Verdict;
 
@@ -34,6 +37,7 @@ use crate::timeline::as_ms;
 /// One named situation, and what an extension must do in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
+    pub kind: Kind,
     pub name: &'static str,
     /// In one sentence.
     pub proves: &'static str,

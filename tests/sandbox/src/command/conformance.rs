@@ -190,11 +190,17 @@ fn summary(findings: &[Finding]) -> String {
 
 fn list(scenarios: &[Scenario], as_json: bool) -> String {
     if as_json {
-        let entry = |it: &Scenario| serde_json::json!({ "scenario": it.name, "proves": it.proves, "source": it.source });
+        let entry = |it: &Scenario| {
+            let Scenario { kind, name, proves, source, .. } = *it;
+            serde_json::json!({ "scenario": name, "kind": kind, "proves": proves, "source": source })
+        };
         let entries: Vec<_> = scenarios.iter().map(entry).collect();
         return format!("{}\n", serde_json::json!({ "scenarios": entries }));
     }
-    let entry = |it: &Scenario| format!("{}\n  {}\n  ({})\n", it.name, it.proves, it.source);
+    let entry = |it: &Scenario| {
+        let Scenario { kind, name, proves, source, .. } = it;
+        format!("{name} ({kind})\n  {proves}\n  {source}\n")
+    };
     scenarios.iter().map(entry).collect()
 }
 

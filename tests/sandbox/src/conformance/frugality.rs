@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::footprint::Footprint;
 use super::stage::{Stage, ms, pass};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::timeline::{Event, Role};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "sleeps-while-idle",
         proves: "While it waits for its first event it does nothing: no busy loop, no timer that \
                  wakes it up again and again.",
@@ -16,12 +17,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: sleeps_while_idle,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "steady-footprint",
         proves: "200 invocations leave it with the descriptors and the memory that it had.",
         source: "DataDog/datadog-lambda-extension#1049, axiomhq/axiom-lambda-extension#48",
         play: steady_footprint,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "quiet-log",
         proves: "It does not flood the log: what it writes there the customer pays for.",
         source: "DataDog/datadog-lambda-extension#954",

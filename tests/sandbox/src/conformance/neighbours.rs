@@ -4,12 +4,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
 use super::stage::{NEIGHBOUR, QUIET, Stage, TIMEOUT, ms, pass};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::extensions_api::EXTENSIONS_MAX;
 use crate::timeline::{Event, Status};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "crash-beside-it",
         proves: "When another extension crashes it leaves by SHUTDOWN (failure), and a new process \
                  serves the next invocation.",
@@ -17,12 +18,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: crash_beside_it,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "ten-at-once",
         proves: "Ten extensions, as many as Lambda allows, live side by side.",
         source: "AWS docs \"Using the Lambda Extensions API\", elastic/apm-aws-lambda#105",
         play: ten_at_once,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "slow-one-beside-it",
         proves: "While another extension holds an invocation it waits, and makes no call.",
         source: "AWS docs \"Using the Lambda Extensions API\", Invoke phase",

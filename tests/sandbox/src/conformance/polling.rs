@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stage::{QUIET, TIMEOUT, ms, pass, silent};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::setup::{Runtime, Setup};
 use crate::timeline::Event;
 
@@ -11,6 +11,7 @@ pub const NEXT_HELD: &str = "next-held-open";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "next-after-each-invocation",
         proves: "After each of 30 invocations it asks for the next event, once, and makes no call \
                  that Lambda refuses.",
@@ -18,12 +19,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: next_after_each_invocation,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "invocations-not-held",
         proves: "It does not hold an invocation of a function from whose agent it hears nothing.",
         source: "DataDog/datadog-lambda-extension#64, newrelic/newrelic-lambda-extension#341",
         play: invocations_not_held,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: NEXT_HELD,
         proves: "One next stays open for longer than a minute: no time limit ends it, no second \
                  one is begun.",
@@ -31,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
         play: next_held_open,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "frozen-between-invocations",
         proves: "The same process goes on after freezes, short ones and one of 4 s, as if no time \
                  had passed.",
@@ -38,6 +42,7 @@ pub const SCENARIOS: &[Scenario] = &[
         play: frozen_between_invocations,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "frozen-with-an-event",
         proves: "A freeze between an event and the next one's request changes nothing but the time.",
         source: "DataDog/datadog-lambda-extension#195",

@@ -9,7 +9,7 @@ mod local;
 mod malformed;
 mod outages;
 mod shutdown;
-mod stage;
+mod scene;
 mod statuses;
 mod waiting;
 

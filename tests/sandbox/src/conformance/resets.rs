@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::stage::{QUIET, Stage, ms, silent};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::function::{Function, Init};
 use crate::invocation::Invocation;
 use crate::limits::TimeLimits;
@@ -15,6 +15,7 @@ const LIFECYCLE: &str = "AWS docs \"Lambda execution environment lifecycle\"";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "function-timeout",
         proves: "When the function times out it leaves by SHUTDOWN (timeout), and a new process \
                  serves the next invocation.",
@@ -22,6 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| after(subject, r#"{"reports":0,"outcome":"hang"}"#, "timeout"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-crash",
         proves: "When the runtime dies it leaves by SHUTDOWN (failure), and a new process serves \
                  the next invocation.",
@@ -29,24 +31,28 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| after(subject, r#"{"reports":0,"outcome":"crash"}"#, "failure"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-exit",
         proves: "A runtime that ends with code 0 is one that failed.",
         source: LIFECYCLE,
         play: |subject| after(subject, r#"{"reports":0,"outcome":"exit-0"}"#, "failure"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "function-error",
         proves: "An error of the function resets nothing: the process goes on.",
         source: LIFECYCLE,
         play: function_error,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "failed-init",
         proves: "When the function's init fails, a new process takes part in the next one.",
         source: LIFECYCLE,
         play: |subject| after_init(subject, Init::Fails),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "slow-init",
         proves: "When init takes too long, a new process takes part in the one that is repeated \
                  within the first invocation.",

@@ -77,7 +77,7 @@ fn a_wrong_call_exits_with_2() {
 }
 
 #[test]
-fn each_scenario_has_a_name_of_its_own_and_says_what_it_proves() {
+fn each_scenario_has_a_name_of_its_own_a_sentence_and_a_source() {
     let listed = conformance(&["--list", "--json"]);
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     let mut names = HashSet::new();
@@ -86,10 +86,14 @@ fn each_scenario_has_a_name_of_its_own_and_says_what_it_proves() {
         let kebab =
             name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-');
         assert!(kebab && names.insert(name), "{name}");
-        assert!(!scenario["proves"].as_str().unwrap().is_empty(), "{name}");
-        assert!(!scenario["source"].as_str().unwrap().is_empty(), "{name}");
+        let (proves, source) = (&scenario["proves"], scenario["source"].as_str().unwrap());
+        let sentence = proves.as_str().unwrap();
+        assert!(sentence.ends_with('.') && !sentence.contains("  "), "{name}: {sentence}");
+        assert!(!source.is_empty() && !source.contains("  "), "{name}: {source}");
     }
-    assert!(stdout(&conformance(&["--list", "--only", "spindown"])).starts_with("spindown\n"));
+    let heading = "spindown (lifecycle)";
+    let only = stdout(&conformance(&["--list", "--only", "spindown"]));
+    assert_eq!(only.lines().next(), Some(heading), "{only}");
     let without = stdout(&conformance(&["--list", "--except", "spindown"]));
-    assert!(!without.lines().any(|line| line == "spindown"), "{without}");
+    assert!(!without.lines().any(|line| line == heading), "{without}");
 }

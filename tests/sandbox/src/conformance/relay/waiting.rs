@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, play, play_in};
+use super::scene::{Scene, play, play_in};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::moment::End;
 use crate::remote::Remote;
 use crate::setup::Setup;
@@ -30,10 +30,16 @@ const PROVES: [&str; 7] = [
 ];
 
 pub fn all() -> Vec<Scenario> {
-    let scenario =
-        |nth: usize, name, source, play| Scenario { name, proves: PROVES[nth], source, play };
+    let scenario = |nth: usize, name, source, play| Scenario {
+        kind: Kind::Relay,
+        name,
+        proves: PROVES[nth],
+        source,
+        play,
+    };
     vec![
         Scenario {
+            kind: Kind::Relay,
             name: "relay-no-report",
             proves: "An invocation in which no agent reports is not held.",
             source: "newrelic/newrelic-lambda-extension#341",
@@ -70,9 +76,9 @@ pub fn all() -> Vec<Scenario> {
 }
 
 fn no_report(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let with = Pair::of(&mut stage).invocation;
-        let without = median((0..INVOCATIONS).map(|_| stage.invoke_silently().duration).collect());
+    play(subject, |mut scene| {
+        let with = Pair::of(&mut scene).invocation;
+        let without = median((0..INVOCATIONS).map(|_| scene.invoke_silently().duration).collect());
         let seen = format!("medians with a report: {with:.1?}; without: {without:.1?}");
         Verdict::of(without < with + ADDED_MAX, seen)
     })
@@ -80,10 +86,10 @@ fn no_report(subject: &Subject) -> Verdict {
 
 fn delays_nobody(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
     let short = |setup: Setup, _| setup.timeout(TIMEOUT);
-    play_in(subject, short, |mut stage| {
-        let healthy = Pair::of(&mut stage);
-        trouble(&stage.remote);
-        let troubled = Pair::of(&mut stage);
+    play_in(subject, short, |mut scene| {
+        let healthy = Pair::of(&mut scene);
+        trouble(&scene.remote);
+        let troubled = Pair::of(&mut scene);
         let is_near = |it: Duration, reference: Duration| it < reference + ADDED_MAX;
         let kept = is_near(troubled.report, healthy.report)
             && is_near(troubled.invocation, healthy.invocation);
@@ -98,11 +104,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(stage: &mut Stage) -> Self {
+    fn of(scene: &mut Scene) -> Self {
         let mut reports = Vec::new();
         let mut invocations = Vec::new();
         for _ in 0..INVOCATIONS {
-            let (reported, invocation) = stage.invoke(|stage| stage.report(1));
+            let (reported, invocation) = scene.invoke(|scene| scene.report(1));
             reports.push(reported.took);
             invocations.push(invocation.duration);
         }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
+use crate::conformance::stage::pass;
 use crate::conformance::{Subject, Verdict};
 use crate::freezer::Freezer;
 use crate::invocation::{InFlight, Invocation};
@@ -18,7 +19,6 @@ use crate::lambda::Lambda;
 use crate::remote::Remote;
 use crate::setup::Setup;
 use crate::timeline::{Event, Status, Timeline};
-use crate::watch::Watch;
 
 pub const ARRAYS: &str = "/v1/monitoring-data";
 pub const COMPOSITES: &str = "/v1/composite-monitoring-data";
@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// For a phase to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Stage {
+pub struct Scene {
     pub remote: Arc<Remote>,
     pub agent: Agent,
     pub port: u16,
@@ -42,15 +42,15 @@ pub struct Stage {
 }
 
 /// Plays the scene with a healthy remote.
-pub fn play(subject: &Subject, scene: impl FnOnce(Stage) -> Verdict) -> Verdict {
-    play_in(subject, |setup, _| setup, scene)
+pub fn play(subject: &Subject, act: impl FnOnce(Scene) -> Verdict) -> Verdict {
+    play_in(subject, |setup, _| setup, act)
 }
 
 /// As [`play`], in a sandbox that is changed first; `change` is given the agents' port too.
 pub fn play_in(
     subject: &Subject,
     change: impl FnOnce(Setup, u16) -> Setup,
-    scene: impl FnOnce(Stage) -> Verdict,
+    act: impl FnOnce(Scene) -> Verdict,
 ) -> Verdict {
     let cast = subject.cast(Remote::start());
     let Some(port) = cast.port else {
@@ -67,12 +67,12 @@ pub fn play_in(
         Event::InitEnded { .. } => Some(()),
         _ => None,
     });
-    let runtime = Stage::connect(&lambda);
+    let runtime = Scene::connect(&lambda);
     if !lambda.wait_for_init() {
         let log = lines_of(&lambda.timeline(), &name);
         return Verdict::broke(format!("init fails; the extension's log: {log:?}"));
     }
-    scene(Stage {
+    act(Scene {
         remote: Arc::new(cast.remote),
         agent: Agent::local(Family::CatchpointPython, port),
         port,
@@ -83,18 +83,13 @@ pub fn play_in(
     })
 }
 
-/// Lets this time pass.
-pub fn pass(time: Duration) {
-    Watch::<()>::default().wait(time, |()| None::<()>);
-}
-
 /// The texts of this many items of one invocation, with a response of so many bytes in it.
 pub fn items(agent: &Agent, count: usize, response_bytes: usize) -> Vec<String> {
     let told = Told::of(&Uuid::new_v4().to_string()).response(&"x".repeat(response_bytes));
     told.items(agent, &Ending::Success, count)
 }
 
-impl Stage {
+impl Scene {
     /// An invocation during which this happens.
     ///
     /// # Panics

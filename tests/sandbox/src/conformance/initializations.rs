@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
 use crate::limits::TimeLimits;
@@ -14,6 +14,7 @@ use crate::timeline::{Event, Role};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "lambdas-user",
         proves: "It lives as uid 993, in a directory that it can't write to.",
         source: "aws/aws-lambda-runtime-interface-emulator: internal/lambda-managed-instances, \
@@ -21,19 +22,22 @@ pub const SCENARIOS: &[Scenario] = &[
         play: lambdas_user,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "provisioned-concurrency",
         proves: "A freeze between init and the first invocation is like any other.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
         play: provisioned_concurrency,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "snap-start",
         proves: "The process of the snapshot goes on after the restore, and does not register again.",
         source: "AWS docs \"Improving startup performance with Lambda SnapStart\", \
-                 hashicorp/vault-lambda-extension#113\"",
+                 hashicorp/vault-lambda-extension#113",
         play: snap_start,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "managed-instances",
         proves: "On Lambda Managed Instances, where INVOKE is refused, it registers for SHUTDOWN \
                  only, at once or after the refusal, and gets it.",
