@@ -47,9 +47,19 @@ impl Subject {
     pub(super) fn ready(&self, change: impl FnOnce(Setup, &Remote) -> Setup) -> Stage {
         let stage = self.staged(change);
         let ready = stage.lambda.wait_for_init();
-        assert!(ready, "init failed: {}", stage.story());
+        assert!(ready, "{}: {}", init_failure(&stage.lambda), stage.story());
         stage
     }
+}
+
+/// In one line what an init failed of.
+pub fn init_failure(lambda: &Lambda) -> String {
+    let timeline = lambda.timeline();
+    let find = |wanted: fn(&Event) -> bool| timeline.iter().find(|entry| wanted(&entry.event));
+    let cause = find(|event| matches!(event, Event::NotExecuted { .. }));
+    let end = || find(|event| matches!(event, Event::InitEnded { .. }));
+    let told = cause.or_else(end).map(|entry| entry.event.to_string());
+    told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned()
 }
 
 /// A function whose agent has nobody to report to, and is never asked to.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{FLOOR, SANDBOX};
 
@@ -39,14 +40,20 @@ fn the_floor_breaks_nothing() {
     check_all_held(&["--extension", FLOOR]);
 }
 
+/// A file of this name, content and mode in a directory of its own.
+fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (home, path)
+}
+
 #[test]
 fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("leaves-at-once");
-    fs::write(&path, "#!/bin/sh\necho bye\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = path.to_str().unwrap();
-    let output = conformance(&["--extension", path, "--only", "registers-in-time"]);
+    let (_home, path) = file("leaves-at-once", "#!/bin/sh\necho bye\n", 0o755);
+    let output = conformance(&["--extension", &path, "--only", "registers-in-time"]);
     let told = stdout(&output);
     for part in [
         "1 scenarios, ",
@@ -59,6 +66,27 @@ fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), b"".as_slice()));
+}
+
+#[test]
+fn who_can_t_be_executed_is_told_why() {
+    let (_home, forbidden) = file("forbidden", "#!/bin/sh\n", 0o644);
+    let (_home, nonsense) = file("nonsense", "what is this", 0o755);
+    let (_home, homeless) = file("homeless", "#!/no/such/interpreter\n", 0o755);
+    for (path, why) in [
+        (forbidden, "forbidden can't be executed: Permission denied"),
+        (nonsense, "nonsense can't be executed: Exec format error"),
+        (homeless, "homeless can't be executed: No such file or directory"),
+    ] {
+        for scenario in ["registers-in-time", "relay-several-reports"] {
+            let relays = ["--env", "PORT={port}", "--env", "REMOTE={remote}"];
+            let output =
+                conformance(&[&["--extension", &path, "--only", scenario], &relays[..]].concat());
+            let told = stdout(&output);
+            let line = told.lines().find(|line| line.starts_with("  1/1  BROKE"));
+            assert!(line.is_some_and(|line| line.contains(why)), "no {why:?} in {told}");
+        }
+    }
 }
 
 #[test]

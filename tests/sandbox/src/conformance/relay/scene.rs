@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
-use crate::conformance::stage::pass;
+use crate::conformance::stage::{init_failure, pass};
 use crate::conformance::{Subject, Verdict};
 use crate::freezer::Freezer;
 use crate::invocation::{InFlight, Invocation};
@@ -69,8 +69,8 @@ pub fn play_in(
     });
     let runtime = Scene::connect(&lambda);
     if !lambda.wait_for_init() {
-        let log = lines_of(&lambda.timeline(), &name);
-        return Verdict::broke(format!("init fails; the extension's log: {log:?}"));
+        let (why, log) = (init_failure(&lambda), lines_of(&lambda.timeline(), &name));
+        return Verdict::broke(format!("{why}; the extension's log: {log:?}"));
     }
     act(Scene {
         remote: Arc::new(cast.remote),

@@ -89,6 +89,20 @@ fn an_extension_that_never_registers_is_named_and_told_how_to() {
 }
 
 #[test]
+fn an_extension_that_can_t_be_executed_is_told_so_with_the_reason_and_nothing_else() {
+    let home = TempDir::new().unwrap();
+    let path = script(home.path(), "nonsense", "what is this");
+    let (code, text, _) = run(&["--extension", &path, "--invocations", "0"]);
+    assert_eq!(code, Some(1), "{text}");
+    let why = "nonsense can't be executed: Exec format error";
+    in_order(
+        &text,
+        ["nonsense started", why, "init: failure Extension.LaunchError", "problem: ", why],
+    );
+    assert!(!text.contains("never registered"), "{text}");
+}
+
+#[test]
 fn an_extension_that_ends_badly_at_shutdown_fails_the_run() {
     let home = TempDir::new().unwrap();
     let floor = home.path().join("the-floor");
