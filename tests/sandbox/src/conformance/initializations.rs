@@ -4,13 +4,12 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
+use super::stage::{QUIET, TIMEOUT, pass, silent};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
 use crate::limits::TimeLimits;
 use crate::setup::Runtime;
-use crate::timeline::{Event, Role};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -94,24 +93,13 @@ fn snap_start(subject: &Subject) -> Verdict {
 fn managed_instances(subject: &Subject) -> Verdict {
     const AT_ONCE: usize = 2;
     let at_once = NonZeroUsize::new(AT_ONCE).expect("two is not zero");
-    let stage = subject.staged(|setup, _| {
+    let stage = subject.ready(|setup, _| {
         let environment = Environment::ManagedInstances(at_once);
         setup
             .initialization(Initialization::ManagedInstances { max_concurrency: AT_ONCE })
             .limits(LIMITS)
             .runtime(Runtime::function(move || silent().environment(environment)))
     });
-    let registered = stage.lambda.wait_for("register, or the end of init", |event| match event {
-        Event::Registered { .. } => Some(true),
-        Event::InitEnded { .. } => Some(false),
-        _ => None,
-    });
-    if !registered {
-        return unregistered(&stage);
-    }
-    if !stage.lambda.wait_for_init() {
-        return Verdict::broke(format!("init failed: {}", stage.story()));
-    }
     let invoked = (|| {
         let running = [(); AT_ONCE].map(|()| stage.lambda.begin(QUIET));
         for invocation in running {
@@ -126,21 +114,4 @@ fn managed_instances(subject: &Subject) -> Verdict {
         let end = stage.shut_down("spindown")?;
         Ok(format!("registered after {refused} refusals, {AT_ONCE} invocations at once; {end}"))
     }))
-}
-
-/// One made for functions on demand can do no more than to end.
-fn unregistered(stage: &Stage) -> Verdict {
-    let role = Role::Extension(stage.name().to_owned());
-    let ended = stage.lambda.wait_for("end of the extension", |event| match event {
-        Event::Exited { process, status } if *process == role => Some(status.clone()),
-        _ => None,
-    });
-    let killed = |event: &Event| matches!(event, Event::Killed { process } if *process == role);
-    let killed = stage.lambda.timeline().iter().any(|entry| killed(&entry.event));
-    if killed || ended == "exit status: 0" {
-        return Verdict::broke(format!("it neither registers nor fails: {}", stage.story()));
-    }
-    Verdict::does_not_apply(format!(
-        "it is made for functions on demand: refused for INVOKE, it ends with {ended}"
-    ))
 }

@@ -1,7 +1,8 @@
 //! Other extensions in the same environment: copies of this one, under other names.
 
-use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::stage::{NEIGHBOUR, QUIET, Stage, TIMEOUT, ms, pass};
 use super::{Kind, Scenario, Subject, Verdict};
@@ -47,17 +48,11 @@ fn among(subject: &Subject, copies: usize) -> Option<Stage> {
     }))
 }
 
-fn signal(stage: &Stage, name: &str, signal: Signal) -> Result<(), String> {
-    let pid = stage.lambda.pid_of(name).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    let pid = pid.ok_or("the copy has no process")?;
-    kill_process(pid, signal).map_err(|error| format!("can't signal the copy: {error}"))
-}
-
 fn crash_beside_it(subject: &Subject) -> Verdict {
     let Some(stage) = among(subject, 1) else { return Verdict::does_not_apply(FIXED_PORT) };
     Verdict::judged((|| {
         stage.invoke()?;
-        signal(&stage, &format!("{NEIGHBOUR}0"), Signal::KILL)?;
+        stage.signal(&format!("{NEIGHBOUR}0"), Signal::KILL)?;
         let failed = stage.lambda.invoke(QUIET);
         if !matches!(failed.status, Status::Failure(_)) {
             return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
@@ -92,10 +87,10 @@ fn slow_one_beside_it(subject: &Subject) -> Verdict {
     }
     Verdict::judged((|| {
         let copy = format!("{NEIGHBOUR}0");
-        signal(&stage, &copy, Signal::STOP)?;
+        stage.signal(&copy, Signal::STOP)?;
         let running = stage.lambda.begin(QUIET);
         pass(HELD);
-        signal(&stage, &copy, Signal::CONT)?;
+        stage.signal(&copy, Signal::CONT)?;
         let invocation = stage.succeeded(running.end(TIMEOUT * 2))?;
         // Two each: the first, and the one after the invocation.
         let nexts = stage.calls("/event/next");

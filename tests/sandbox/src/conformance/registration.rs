@@ -42,7 +42,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "refused-register",
-        proves: "Where no extension more may register, it ends with an error and does not spin.",
+        proves: "Where no extension more may register, it ends with an error: it neither spins nor \
+                 holds init until its time is over.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: refused_register,
     },
@@ -140,9 +141,10 @@ fn refused_register(subject: &Subject) -> Verdict {
     match (registers, killed, status.as_str()) {
         (0, ..) => Verdict::broke(format!("it never registered: {}", stage.story())),
         (REGISTERS_MAX.., ..) => Verdict::broke(format!("it spins: {seen}")),
-        (_, true, _) => {
-            Verdict::held(format!("{registers} registers, then it waits, and is killed"))
-        }
+        (_, true, _) => Verdict::broke(format!(
+            "{registers} registers, then it holds init until it is killed: {}",
+            stage.story()
+        )),
         (_, false, "exit status: 0") => Verdict::broke(format!("it says that all is well: {seen}")),
         _ => Verdict::held(seen),
     }
