@@ -1,6 +1,6 @@
 """What relays do wrong: each class is `relay.py` with one fault.
 
-The variable FAULT names the class.
+Its `SEEN_BY` names the scenarios made for it. The variable FAULT names the class.
 """
 
 import http.client
@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.parse
 
+import extension
 import relay
 from relay import Queue, Reception, Relay, Remote, Report, Sender, Server
 
@@ -44,6 +45,8 @@ class Faulty(Relay):
 class ForwardsInline(Faulty):
     """Answers the agent when the remote has answered."""
 
+    SEEN_BY = ("relay-slow-remote", "relay-hanging-remote")
+
     class reception_kind(Reception):
         def answer(self, status):
             self.server.queue.wait_until_empty(time.monotonic() + 60)
@@ -53,6 +56,8 @@ class ForwardsInline(Faulty):
 class Answers202(Faulty):
     """Answers 202, which Node.js's agent takes for a failure."""
 
+    SEEN_BY = ("relay-every-agent",)
+
     class reception_kind(Reception):
         def answer(self, status):
             super().answer(202 if status == 200 else status)
@@ -60,6 +65,8 @@ class Answers202(Faulty):
 
 class Answers500(Faulty):
     """Takes the report, and says that it failed."""
+
+    SEEN_BY = ("relay-every-agent",)
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -69,6 +76,8 @@ class Answers500(Faulty):
 class ListensOnV4(Faulty):
     """Can't be reached where localhost is ::1."""
 
+    SEEN_BY = ("relay-ipv6-only",)
+
     def listen(self):
         self.servers.setdefault("::1", None)
         super().listen()
@@ -76,6 +85,8 @@ class ListensOnV4(Faulty):
 
 class SingleThreaded(Faulty):
     """Serves one connection at a time."""
+
+    SEEN_BY = ("malformed-stalled-connections",)
 
     class server_kind(Server):
         def process_request(self, request, client_address):
@@ -86,6 +97,8 @@ class SingleThreaded(Faulty):
 class CrashesOnReset(Faulty):
     """Ends when an agent resets its connection."""
 
+    SEEN_BY = ("malformed-reset-at-once",)
+
     class server_kind(Server):
         def handle_error(self, request, client_address):
             os._exit(1)
@@ -93,6 +106,8 @@ class CrashesOnReset(Faulty):
 
 class CrashesOnMalformed(Faulty):
     """Ends when a request is not HTTP as it should be."""
+
+    SEEN_BY = ("malformed-length", "malformed-garbage")
 
     class reception_kind(Reception):
         def send_error(self, *arguments, **more):
@@ -107,6 +122,8 @@ class CrashesOnMalformed(Faulty):
 class DiesWhenPortIsTaken(Faulty):
     """Takes a port that is taken for the end."""
 
+    SEEN_BY = ("local-port-taken",)
+
     def serve(self, address, family):
         try:
             return super().serve(address, family)
@@ -117,12 +134,16 @@ class DiesWhenPortIsTaken(Faulty):
 class StaysDeaf(Faulty):
     """Asks for its port once, and never again when it was taken."""
 
+    SEEN_BY = ("local-port-freed",)
+
     def invoked(self, event):
         pass
 
 
 class ResetsOversize(Faulty):
     """Resets the connection of a body that it finds too large, instead of reading it."""
+
+    SEEN_BY = ("relay-one-megabyte",)
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -138,6 +159,8 @@ class ResetsOversize(Faulty):
 class IgnoresChunks(Faulty):
     """Reads no body that has no Content-Length."""
 
+    SEEN_BY = ("relay-every-agent",)
+
     class reception_kind(Reception):
         def chunks(self):
             return self.pieces(0)
@@ -145,6 +168,8 @@ class IgnoresChunks(Faulty):
 
 class KeepsCutBodies(Faulty):
     """Delivers what has arrived of a body that was cut short."""
+
+    SEEN_BY = ("malformed-half-a-request",)
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -156,6 +181,8 @@ class KeepsCutBodies(Faulty):
 
 class WaitsForAgent(Faulty):
     """Asks for the next event only when an agent has reported, or 300 ms are over."""
+
+    SEEN_BY = ("invocations-not-held",)
 
     def invoked(self, event):
         super().invoked(event)
@@ -169,6 +196,8 @@ class WaitsForAgent(Faulty):
 class WaitsForRemote(Faulty):
     """Asks for the next event only when all is delivered."""
 
+    SEEN_BY = ("relay-hanging-remote", "relay-dead-remote")
+
     def invoked(self, event):
         super().invoked(event)
         time.sleep(0.1)
@@ -177,6 +206,8 @@ class WaitsForRemote(Faulty):
 
 class DropsFailures(Faulty):
     """Drops what was being sent when the connection failed, such as at a thaw."""
+
+    SEEN_BY = ("freeze-then-reset", "relay-reset-after-request")
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -191,6 +222,8 @@ class DropsFailures(Faulty):
 class RepeatsAfterFreeze(Faulty):
     """Takes an attempt of more than a second for failed, although its answer is there."""
 
+    SEEN_BY = ("freeze-long-before-answer",)
+
     class sender_kind(Sender):
         def attempt(self, report):
             started = time.monotonic()
@@ -202,6 +235,8 @@ class RepeatsAfterFreeze(Faulty):
 class SendsTwice(Faulty):
     """Sends each report twice, to be sure."""
 
+    SEEN_BY = ("relay-several-reports",)
+
     class remote_kind(Remote):
         def post(self, report, seconds):
             super().post(report, seconds)
@@ -210,6 +245,8 @@ class SendsTwice(Faulty):
 
 class DropsAt500(Faulty):
     """Takes a failure of the remote for its last word."""
+
+    SEEN_BY = ("relay-500-then-200",)
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -220,6 +257,8 @@ class DropsAt500(Faulty):
 class DropsAt429(Faulty):
     """Takes a remote that is busy for one that refuses."""
 
+    SEEN_BY = ("relay-429-with-retry-after",)
+
     class sender_kind(Sender):
         def attempt(self, report):
             status, retry_after = super().attempt(report)
@@ -229,6 +268,8 @@ class DropsAt429(Faulty):
 class RetriesAtOnce(Faulty):
     """Tries again without a pause."""
 
+    SEEN_BY = ("relay-endless-500", "relay-endless-resets")
+
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
             pass
@@ -236,6 +277,8 @@ class RetriesAtOnce(Faulty):
 
 class RetriesRefusals(Faulty):
     """Tries for ever with a key that the remote does not know."""
+
+    SEEN_BY = ("relay-401", "relay-403")
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -245,6 +288,8 @@ class RetriesRefusals(Faulty):
 
 class FollowsRedirects(Faulty):
     """Sends body and key wherever the remote points."""
+
+    SEEN_BY = ("relay-redirect",)
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -265,6 +310,8 @@ class FollowsRedirects(Faulty):
 class DropsAuthorization(Faulty):
     """Forwards no header."""
 
+    SEEN_BY = ("relay-authorization",)
+
     class remote_kind(Remote):
         def exchange(self, report, seconds):
             return super().exchange(Report(report.path, {}, report.body), seconds)
@@ -272,6 +319,8 @@ class DropsAuthorization(Faulty):
 
 class RewritesBodies(Faulty):
     """Reads the JSON and writes it anew, a little different."""
+
+    SEEN_BY = ("relay-every-agent",)
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -285,6 +334,8 @@ class RewritesBodies(Faulty):
 class LogsKey(Faulty):
     """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
 
+    SEEN_BY = ("log-no-key",)
+
     class reception_kind(Reception):
         def answer(self, status):
             print("relay: report", dict(self.headers), file=sys.stderr, flush=True)
@@ -293,6 +344,8 @@ class LogsKey(Faulty):
 
 class LogsEachAttempt(Faulty):
     """Writes a line of each attempt that fails, and makes many."""
+
+    SEEN_BY = ("log-outage",)
 
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
@@ -306,6 +359,8 @@ class LogsEachAttempt(Faulty):
 class Unbounded(Faulty):
     """Keeps all that comes, however long the remote is away."""
 
+    SEEN_BY = ("memory-dead-remote",)
+
     class queue_kind(Queue):
         def reserve(self, size):
             super().reserve(size)
@@ -314,6 +369,8 @@ class Unbounded(Faulty):
 
 class SendsAtTheEnd(Faulty):
     """Keeps all for SHUTDOWN."""
+
+    SEEN_BY = ("relay-before-shutdown",)
 
     class sender_kind(Sender):
         def run(self):
@@ -324,6 +381,8 @@ class SendsAtTheEnd(Faulty):
 class NoFlush(Faulty):
     """Ends at SHUTDOWN with what it has not delivered."""
 
+    SEEN_BY = ("shutdown-slow-remote", "shutdown-after-outage")
+
     def shut_down(self, event):
         os._exit(0)
 
@@ -331,9 +390,11 @@ class NoFlush(Faulty):
 class FlushesBeyondDeadline(Faulty):
     """Goes on delivering until it is killed."""
 
+    SEEN_BY = ("shutdown-hanging-remote",)
+
     def shut_down(self, event):
         super().shut_down({**event, "deadlineMs": event["deadlineMs"] + 60_000})
 
 
 def main():
-    globals()[os.environ["FAULT"]]().run()
+    extension.run_fault_of(globals())
