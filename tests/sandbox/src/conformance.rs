@@ -49,6 +49,7 @@ pub struct Scenario {
 /// What a scenario showed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    pub kind: Kind,
     pub scenario: &'static str,
     pub proves: &'static str,
     pub source: &'static str,
@@ -124,7 +125,7 @@ impl Scenario {
             let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
             Verdict::broke(message.unwrap_or("the scenario panicked without a message"))
         });
-        let Self { name: scenario, proves, source, .. } = *self;
-        Finding { scenario, proves, source, verdict, took: started.elapsed() }
+        let Self { kind, name: scenario, proves, source, .. } = *self;
+        Finding { kind, scenario, proves, source, verdict, took: started.elapsed() }
     }
 }
