@@ -50,6 +50,13 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         kind: Kind::Lifecycle,
+        name: "telemetry-not-supported",
+        proves: "Where the Telemetry API answers 202, as in AWS's emulator, it goes on without.",
+        source: "aws/aws-sam-cli#7110, honeycombio/honeycomb-lambda-extension v4",
+        play: telemetry_not_supported,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "traced-invocation",
         proves: "INVOKE may come with a trace identifier, and without.",
         source: NEXT,
@@ -78,6 +85,13 @@ const NEXTS_MAX: usize = 20;
 fn over(subject: &Subject, wire: Wire) -> Verdict {
     let stage = subject.ready(|setup, _| setup.script(PlatformScript::default().wire(wire)));
     Verdict::judged(stage.live())
+}
+
+fn telemetry_not_supported(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup.without_telemetry());
+    let calls = stage.lambda.calls();
+    let subscribes = calls.iter().filter(|call| call.method == "PUT").count();
+    Verdict::judged(stage.live().map(|seen| format!("{subscribes} subscriptions; {seen}")))
 }
 
 fn traced_invocation(subject: &Subject) -> Verdict {

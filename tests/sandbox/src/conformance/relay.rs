@@ -2,6 +2,7 @@
 
 mod aftermath;
 mod delivery;
+mod environments;
 mod freezing;
 mod idle;
 mod limits;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
     [
         delivery::ALL,
         local::ALL,
+        environments::ALL,
         &malformed::all(),
         &waiting::all(),
         outages::ALL,

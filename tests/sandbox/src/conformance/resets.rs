@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::stage::{QUIET, Stage, ms, silent};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::function::{Function, Init};
@@ -43,6 +45,14 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "An error of the function resets nothing: the process goes on.",
         source: LIFECYCLE,
         play: function_error,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "killed",
+        proves: "When its own process is killed, without any notice, a new one serves the next \
+                 invocation but one.",
+        source: LIFECYCLE,
+        play: killed,
     },
     Scenario {
         kind: Kind::Lifecycle,
@@ -87,6 +97,26 @@ fn function_error(subject: &Subject) -> Verdict {
         return Verdict::broke(format!("the invocation ends in {}", failed.status));
     }
     Verdict::judged(stage.goes_on().map(|seen| format!("{}; then {seen}", failed.status)))
+}
+
+fn killed(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        stage.invoke()?;
+        stage.signal(stage.name(), Signal::KILL)?;
+        let failed = stage.lambda.invoke(QUIET);
+        if !matches!(failed.status, Status::Failure(_)) {
+            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
+        }
+        let took = ms(stage.invoke()?.duration);
+        stage.invoke()?;
+        if stage.starts() != 2 {
+            return Err(format!("{} processes, not 2: {}", stage.starts(), stage.story()));
+        }
+        // That its next was abandoned is not the doing of the one that was killed.
+        drop(stage.lambda.take_down("spindown"));
+        Ok(format!("{}; with a new process the next succeeds in {took}", failed.status))
+    })())
 }
 
 /// Only the first of the function's inits goes this way.

@@ -49,7 +49,7 @@ impl Subject {
     pub(super) fn ready(&self, change: impl FnOnce(Setup, &Remote) -> Setup) -> Stage {
         let stage = self.staged(change);
         let ready = stage.lambda.wait_for_init();
-        assert!(ready, "{}: {}", init_failure(&stage.lambda), stage.story());
+        assert!(ready, "{}{}", init_failure(&stage.lambda), stage.story());
         stage
     }
 }

@@ -607,5 +607,38 @@ class ReportsExitAndStays(Extension):
         time.sleep(FOR_EVER_SECONDS)
 
 
+class LeavesLock(Extension):
+    """Takes the lock of its predecessor, who was killed, for one of somebody who lives."""
+
+    SEEN_BY = ("killed",)
+
+    def registered(self):
+        self.lock = f"/tmp/broken-{self.api.port}.lock"
+        if os.path.exists(self.lock):
+            os.remove(self.lock)
+            sys.exit("there is another one")
+        with open(self.lock, "w"):
+            pass
+
+    def shut_down(self, event):
+        os.remove(self.lock)
+
+
+class NeedsTelemetry(Extension):
+    """Ends where it can't subscribe to telemetry."""
+
+    SEEN_BY = ("telemetry-not-supported",)
+
+    def registered(self):
+        port = 4243  # Nobody listens, and nothing is waited for.
+        destination = {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{port}"}
+        wanted = {"types": ["platform"], "destination": destination, "schemaVersion": "2022-12-13"}
+        self.api.request("PUT", "/2022-07-01/telemetry", json.dumps(wanted), self.identity)
+        response = self.api.getresponse()
+        body = response.read()
+        if response.status != 200:
+            sys.exit(f"cannot subscribe: {response.status} {body.decode()}")
+
+
 def main():
     extension.run_fault_of(globals())

@@ -47,8 +47,12 @@ class Relay(Extension):
         self.sender = Sender(self.queue, self.remote)
         self.servers = {}
 
-    def registered(self):
+    def register(self, events):
+        # The runtime starts once this is done, and with it the agent.
         self.listen()
+        super().register(events)
+
+    def registered(self):
         start(self.sender.run)
 
     def listen(self):

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 import urllib.parse
 
@@ -131,6 +132,29 @@ class DiesWhenPortIsTaken(Faulty):
             sys.exit("the port is taken")
 
 
+class ListensLate(Faulty):
+    """Opens its port some time after it has registered."""
+
+    SEEN_BY = ("local-open-at-register",)
+
+    def register(self, events):
+        extension.Extension.register(self, events)
+
+    def registered(self):
+        time.sleep(0.5)
+        self.listen()
+        super().registered()
+
+
+class BindsAlone(Faulty):
+    """Can't have its port where a connection of its predecessor is not yet forgotten."""
+
+    SEEN_BY = ("local-port-after-reset",)
+
+    class server_kind(Server):
+        allow_reuse_address = False
+
+
 class StaysDeaf(Faulty):
     """Asks for its port once, and never again when it was taken."""
 
@@ -177,6 +201,25 @@ class KeepsCutBodies(Faulty):
                 yield from super().pieces(length)
             except ValueError:
                 return
+
+
+class DrainsToTheEnd(Faulty):
+    """Asks for the next event only when no agent has reported for 100 ms."""
+
+    SEEN_BY = ("relay-endless-reports",)
+
+    class queue_kind(Queue):
+        last_put = 0
+
+        def put(self, report):
+            self.last_put = time.monotonic()
+            super().put(report)
+
+    def invoked(self, event):
+        super().invoked(event)
+        time.sleep(0.2)
+        while time.monotonic() - self.queue.last_put < 0.1:
+            time.sleep(0.01)
 
 
 class WaitsForAgent(Faulty):
@@ -317,6 +360,17 @@ class DropsAuthorization(Faulty):
             return super().exchange(Report(report.path, {}, report.body), seconds)
 
 
+class DropsEncoding(Faulty):
+    """Forwards the compressed body without a word about its compression."""
+
+    SEEN_BY = ("relay-compressed",)
+
+    class remote_kind(Remote):
+        def exchange(self, report, seconds):
+            kept = {name: it for name, it in report.headers.items() if name != "Content-Encoding"}
+            return super().exchange(Report(report.path, kept, report.body), seconds)
+
+
 class RewritesBodies(Faulty):
     """Reads the JSON and writes it anew, a little different."""
 
@@ -365,6 +419,39 @@ class Unbounded(Faulty):
         def reserve(self, size):
             super().reserve(size)
             return True
+
+
+class LeaksConnections(Faulty):
+    """Makes a new connection to the remote where one is needed, and closes none."""
+
+    SEEN_BY = ("steady-descriptors",)
+
+    class remote_kind(Remote):
+        sockets = []
+
+        def exchange(self, report, seconds):
+            connection = self.connect(seconds)
+            connection.connect()
+            self.sockets.append(connection.sock.dup())
+            return super().exchange(report, seconds)
+
+
+INVOKED = threading.Event()
+
+
+class SendsAtNextInvoke(Faulty):
+    """Sends only when an INVOKE comes, of which there are none on Managed Instances."""
+
+    SEEN_BY = ("relay-managed-instances",)
+
+    class sender_kind(Sender):
+        def run(self):
+            INVOKED.wait()
+            super().run()
+
+    def invoked(self, event):
+        super().invoked(event)
+        INVOKED.set()
 
 
 class SendsAtTheEnd(Faulty):

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::aftermath::counts;
-use super::scene::{Scene, items, play};
-use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost};
+use super::scene::{ARRAYS, Scene, items, play};
+use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost, request};
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
+use crate::remote::Received;
 
 const FAMILIES: [Family; 5] = [
     Family::ThundraPython,
@@ -84,7 +85,18 @@ pub const ALL: &[Scenario] = &[
         source: "DataDog/datadog-lambda-extension#834",
         play: authorization,
     },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-compressed",
+        proves: "Compressed reports arrive byte for byte, each with its Content-Encoding.",
+        source: "elastic/apm-aws-lambda#257",
+        play: compressed,
+    },
 ];
+
+/// `[{"a":1}]` as gzip(1) makes it.
+const COMPRESSED: &[u8] =
+    b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x8b\xaeVJT\xb22\xac\x8d\x05\0}s\xcb\xf2\t\0\0\0";
 
 fn every_agent(subject: &Subject) -> Verdict {
     play(subject, |mut scene| {
@@ -209,5 +221,26 @@ fn authorization(subject: &Subject) -> Verdict {
             received.len()
         );
         Verdict::of(authorized && typed, seen)
+    })
+}
+
+fn compressed(subject: &Subject) -> Verdict {
+    const REPORTS: usize = 3;
+    play(subject, |mut scene| {
+        let head = format!(
+            "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            COMPRESSED.len()
+        );
+        let bytes = [head.as_bytes(), COMPRESSED].concat();
+        let (answers, _) =
+            scene.invoke(|scene| [(); REPORTS].map(|()| request(scene.port, &bytes).status));
+        let end = scene.shut_down();
+        let received = end.remote.received();
+        let is_whole =
+            |it: &&Received| it.body == COMPRESSED && it.header("Content-Encoding") == Some("gzip");
+        let (all, whole) = (received.len(), received.iter().filter(is_whole).count());
+        let seen = format!("answered {answers:?}; {all} requests, {whole} of them as reported");
+        Verdict::of((all, whole) == (REPORTS, REPORTS), seen)
     })
 }

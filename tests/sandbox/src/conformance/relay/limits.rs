@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::scene::{items, play};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
+use crate::conformance::footprint::Footprint;
 use crate::conformance::stage::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
@@ -28,6 +29,14 @@ pub const ALL: &[Scenario] = &[
                      function of 128 MB.",
         source: "open-telemetry/opentelemetry-lambda#1496",
         play: memory,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "steady-descriptors",
+        proves: "Sixty reports, each on a connection of its own, on both sides, leave it with the \
+                 descriptors that it had.",
+        source: "axiomhq/axiom-lambda-extension#48",
+        play: descriptors,
     },
     Scenario {
         kind: Kind::Relay,
@@ -71,6 +80,30 @@ fn memory(subject: &Subject) -> Verdict {
         };
         let seen = format!("peak {peak_kib} KiB, {failed} of {REPORTS} reports failed");
         Verdict::of(peak_kib <= PEAK_KIB_MAX && failed == 0, seen)
+    })
+}
+
+fn descriptors(subject: &Subject) -> Verdict {
+    const WARM_UP: usize = 10;
+    const REPORTS: usize = 60;
+    /// Of connections whose other end has just gone.
+    const MORE_MAX: usize = 4;
+    const DELIVERS_WITHIN: Duration = Duration::from_secs(1);
+    play(subject, |mut scene| {
+        scene.remote.answer_with(|_| Answer::ok().header("Connection", "close"));
+        let mut after = |reports| {
+            for _ in 0..reports {
+                scene.invoke(|scene| {
+                    let agent = Agent::local(Family::CatchpointPython, scene.port);
+                    drop(scene.report_as(&agent, 1, 2));
+                    drop(scene.await_delivery(DELIVERS_WITHIN));
+                });
+            }
+            scene.pid().map_or(0, |pid| Footprint::of(pid).descriptors)
+        };
+        let (before, after) = (after(WARM_UP), after(REPORTS));
+        let seen = format!("{before} descriptors before, {after} after {REPORTS} reports");
+        Verdict::of(before > 0 && after <= before + MORE_MAX, seen)
     })
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
@@ -17,7 +18,7 @@ use crate::invocation::{InFlight, Invocation};
 use crate::items::Delivery;
 use crate::lambda::Lambda;
 use crate::remote::Remote;
-use crate::setup::Setup;
+use crate::setup::{Runtime, Setup};
 use crate::timeline::{Event, Status, Timeline};
 
 pub const ARRAYS: &str = "/v1/monitoring-data";
@@ -52,6 +53,17 @@ pub fn play_in(
     change: impl FnOnce(Setup, u16) -> Setup,
     act: impl FnOnce(Scene) -> Verdict,
 ) -> Verdict {
+    play_from_register(subject, change, |_| (), act)
+}
+
+/// As [`play_in`]; `registered` is given the agents' port as soon as the extension has registered,
+/// before there is a runtime.
+pub fn play_from_register(
+    subject: &Subject,
+    change: impl FnOnce(Setup, u16) -> Setup,
+    registered: impl FnOnce(u16),
+    act: impl FnOnce(Scene) -> Verdict,
+) -> Verdict {
     let cast = subject.cast(Remote::start());
     let Some(port) = cast.port else {
         return Verdict::does_not_apply("it relays no reports of agents");
@@ -67,7 +79,8 @@ pub fn play_in(
         Event::InitEnded { .. } => Some(()),
         _ => None,
     });
-    let runtime = Scene::connect(&lambda);
+    registered(port);
+    let runtime = connect(&lambda);
     if !lambda.wait_for_init() {
         let (why, log) = (init_failure(&lambda), lines_of(&lambda.timeline(), &name));
         return Verdict::broke(format!("{why}; the extension's log: {log:?}"));
@@ -81,6 +94,11 @@ pub fn play_in(
         runtime,
         accepted: RefCell::default(),
     })
+}
+
+/// A runtime's process that outlives SIGTERM, until it is killed; its calls are the scene's.
+pub fn stubborn() -> Runtime {
+    Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
 }
 
 /// The texts of this many items of one invocation, with a response of so many bytes in it.
@@ -182,9 +200,16 @@ impl Scene {
         self.lambda.pid_of(&self.extension)
     }
 
-    /// Of the runtime's process.
-    pub fn runtime_pid(&self) -> Option<u32> {
-        self.lambda.runtime_pid()
+    /// Kills the runtime's process, a [`stubborn`] one, as its crash does.
+    pub fn kill_runtime(&self) {
+        let pid = self.lambda.runtime_pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw).expect("init is over, so there is a process");
+        kill_process(pid, Signal::KILL).expect("an own child");
+    }
+
+    /// After a reset there is a new runtime.
+    pub fn connect_runtime(&mut self) {
+        self.runtime = connect(&self.lambda);
     }
 
     pub fn timeline(&self) -> Timeline {
@@ -201,13 +226,14 @@ impl Scene {
         let (remote, extension) = (self.remote, self.extension);
         Aftermath { remote, shutdown, extension, accepted: self.accepted.into_inner(), timeline }
     }
+}
 
-    fn connect(lambda: &Lambda) -> Connection {
-        let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
-        let mut runtime = Connection::open_at(address);
-        runtime.send(NEXT);
-        runtime
-    }
+/// A runtime that has asked for its first event.
+fn connect(lambda: &Lambda) -> Connection {
+    let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
+    let mut runtime = Connection::open_at(address);
+    runtime.send(NEXT);
+    runtime
 }
 
 const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: lambda\r\n\r\n";

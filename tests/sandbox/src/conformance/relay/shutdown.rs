@@ -3,15 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use super::scene::{Scene, items, play, play_in};
+use super::scene::{Scene, items, play, play_in, stubborn};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
 use crate::conformance::stage::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::{Received, Remote};
-use crate::setup::Runtime;
 use crate::timeline::Event;
 
 /// For what follows at once.
@@ -146,11 +143,6 @@ fn hanging_remote(subject: &Subject) -> Verdict {
     })
 }
 
-/// A runtime's process that outlives SIGTERM, until it is killed.
-fn stubborn() -> Runtime {
-    Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
-}
-
 fn late_report(subject: &Subject) -> Verdict {
     play_in(
         subject,
@@ -204,13 +196,10 @@ fn after_crash(subject: &Subject) -> Verdict {
         subject,
         |setup, _| setup.runtime(stubborn()),
         |mut scene| {
-            let pid = scene.runtime_pid().expect("init is over");
             is_slow(&scene.remote);
             let in_flight = scene.begin();
             report(&scene, 3);
-            let pid =
-                i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel's own number");
-            kill_process(pid, Signal::KILL).expect("an own child");
+            scene.kill_runtime();
             let invocation = in_flight.end(SOON);
             let verdict = scene.shut_down().each_once();
             say_after(&invocation.status, verdict)

@@ -1,9 +1,13 @@
 //! Whatever the remote does, the agent is answered at once, and no invocation is held.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::scene::{Scene, play, play_in};
+use super::scene::{Scene, items, play, play_in};
+use crate::agent::{Agent, Family};
 use crate::answer::Answer;
+use crate::conformance::stage::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::moment::End;
 use crate::remote::Remote;
@@ -45,6 +49,14 @@ pub fn all() -> Vec<Scenario> {
             source: "newrelic/newrelic-lambda-extension#341",
             play: no_report,
         },
+        Scenario {
+            kind: Kind::Relay,
+            name: "relay-endless-reports",
+            proves: "Reports that keep coming after the function's response do not hold the \
+                     invocation.",
+            source: "DataDog/datadog-lambda-extension#726",
+            play: endless_reports,
+        },
         scenario(0, "relay-slow-remote", "DataDog/datadog-lambda-extension#131", |subject| {
             delays_nobody(subject, |remote| remote.answer_with(|_| Answer::ok().after(SLOW)))
         }),
@@ -81,6 +93,34 @@ fn no_report(subject: &Subject) -> Verdict {
         let without = median((0..INVOCATIONS).map(|_| scene.invoke_silently().duration).collect());
         let seen = format!("medians with a report: {with:.1?}; without: {without:.1?}");
         Verdict::of(without < with + ADDED_MAX, seen)
+    })
+}
+
+fn endless_reports(subject: &Subject) -> Verdict {
+    /// Far longer than an invocation may take.
+    const ENDLESS: Duration = Duration::from_secs(5);
+    const BETWEEN_TWO: Duration = Duration::from_millis(5);
+    play(subject, |mut scene| {
+        let with_one = Pair::of(&mut scene).invocation;
+        let agent = Agent::local(Family::CatchpointPython, scene.port);
+        let (items, is_over) = (items(&agent, 1, 2), AtomicBool::new(false));
+        let report_on = || {
+            let end = Instant::now() + ENDLESS;
+            while !is_over.load(Ordering::Relaxed) && Instant::now() < end {
+                // The last of them meets the freeze.
+                drop(agent.report(&items));
+                pass(BETWEEN_TWO);
+            }
+        };
+        let took = thread::scope(|scope| {
+            scope.spawn(report_on);
+            let took = scene.invoke(|_| pass(BETWEEN_TWO * 10)).1.duration;
+            is_over.store(true, Ordering::Relaxed);
+            drop(scene.shut_down());
+            took
+        });
+        let seen = format!("with reports that do not end {took:.1?}, with one {with_one:.1?}");
+        Verdict::of(took < with_one + ADDED_MAX, seen)
     })
 }
 
