@@ -5,10 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
+use rustix::process::Signal;
 use sandbox::conformance::scenarios;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, SANDBOX};
 
 const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
@@ -138,4 +140,16 @@ fn each_scenario_has_a_name_of_its_own_a_sentence_and_a_source() {
     assert_eq!(only.lines().next(), Some(heading), "{only}");
     let without = stdout(&conformance(&["--list", "--except", "spindown"]));
     assert!(!without.lines().any(|line| line == heading), "{without}");
+}
+
+#[test]
+fn an_interrupt_in_the_middle_leaves_nothing_and_blames_nobody() {
+    let some = ["--only", "frozen-between-invocations", "--only", "ten-at-once"];
+    let more = ["--only", "next-held-open", "--only", "registers-in-time", "--jobs", "4"];
+    let suite = ["conformance", "--extension", FLOOR];
+    let mut suite = Interrupted::start(&[&suite[..], &some, &more].concat());
+    // The first is told of while others are in the middle.
+    suite.wait_for_line("held");
+    let rest = suite.leaves_nothing(Signal::INT);
+    assert!(!rest.contains("BROKE"), "{rest}");
 }
