@@ -65,8 +65,15 @@ pub fn scenarios() -> Vec<Scenario> {
     catalogue::all()
 }
 
-/// Plays the scenarios, so many at a time beside one that mostly waits, and returns what they
-/// showed in their order. `told` is called with each as soon as it is known.
+/// How many scenarios can be played at a time: where its port is fixed, no second copy of the
+/// subject may be there to take it.
+#[must_use]
+pub fn at_once(subject: &Subject, wanted: NonZeroUsize) -> NonZeroUsize {
+    if subject.fixed_port.is_some() { NonZeroUsize::MIN } else { wanted }
+}
+
+/// Plays the scenarios, as many at a time as [`at_once`] says beside one that mostly waits, and
+/// returns what they showed in their order. `told` is called with each as soon as it is known.
 ///
 /// # Panics
 ///
@@ -77,8 +84,10 @@ pub fn play(
     at_once: NonZeroUsize,
     told: impl Fn(&Finding) + Sync,
 ) -> Vec<Finding> {
+    let at_once = self::at_once(subject, at_once);
+    let beside = |scenario: &Scenario| subject.fixed_port.is_none() && catalogue::sleeps(scenario);
     let (asleep, awake): (Vec<_>, Vec<_>) =
-        scenarios.iter().enumerate().partition(|(_, scenario)| catalogue::sleeps(scenario));
+        scenarios.iter().enumerate().partition(|(_, scenario)| beside(scenario));
     let next = AtomicUsize::new(0);
     let findings = Mutex::new(Vec::new());
     let play = |(index, scenario): &(usize, &Scenario)| {

@@ -59,6 +59,23 @@ fn a_correct_relay_holds_all_of_these_scenarios() {
     assert_eq!(Packed::new("relay").played(none, "held"), "");
 }
 
+#[test]
+fn where_its_port_is_fixed_no_two_scenarios_are_played_at_a_time() {
+    // One that meets another copy ends.
+    let (packed, fault) = (Packed::new("relay_faults"), "FAULT=DiesWhenPortIsTaken");
+    let port = sandbox::free_port().to_string();
+    let mut command = Command::new(SANDBOX);
+    command.arg("conformance").arg("--extension").arg(packed.file());
+    command.args(["--port", &port, "--env", &format!("RELAY_PORT={port}")]);
+    command.args(["--env", fault, "--env", "RELAY_REMOTE={remote}", "--quick", "--jobs", "4"]);
+    for scenario in ["next-held-open", "relay-several-reports", "idle-closed", "local-empty-body"] {
+        command.args(["--only", scenario]);
+    }
+    let output = command.output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("4 scenarios, 1 at a time") && told.contains("4 held"), "{told}");
+}
+
 /// A program of `tests/extensions` in one file, which any user can execute from any place.
 struct Packed {
     home: TempDir,

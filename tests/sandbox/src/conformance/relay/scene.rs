@@ -66,7 +66,9 @@ pub fn play_from_register(
 ) -> Verdict {
     let cast = subject.cast(Remote::start());
     let Some(port) = cast.port else {
-        return Verdict::does_not_apply("it relays no reports of agents");
+        return Verdict::does_not_apply(
+            "it relays no reports of agents: no variable of it has {port} and {remote}",
+        );
     };
     let setup = change(cast.setup.timeout(TIMEOUT), port);
     let lambda = match setup.start() {

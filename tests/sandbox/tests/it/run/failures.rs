@@ -18,7 +18,10 @@ fn script(home: &Path, name: &str, text: &str) -> String {
 
 #[test]
 fn a_timeout_ends_all_processes_and_the_next_invocation_goes_well() {
-    let events = ["--event", r#"{"work_ms": 60000, "reports": 0}"#, "--event", "{}"];
+    let hangs = r#"{"outcome": "hang", "reports": 0}"#;
+    let help = run(&["--help"]).1;
+    assert!(help.contains(&format!("--event '{hangs}'")), "it is an example of the help: {help}");
+    let events = ["--event", hangs, "--event", "{}"];
     let options = ["--extension", FLOOR, "--invocations", "2", "--timeout", "1s", "--agent", "go"];
     let (code, text, _) = run(&[options.as_slice(), &events].concat());
     assert_eq!(code, Some(1), "{text}");
