@@ -35,6 +35,7 @@ pub const SCENARIOS: &[Scenario] = &[
 fn sleeps_while_idle(subject: &Subject) -> Verdict {
     const SETTLED: Duration = Duration::from_millis(500);
     const IDLE: Duration = Duration::from_secs(2);
+    /// One per cent of a CPU, where a function of 128 MB has seven.
     const CPU_MAX: Duration = Duration::from_millis(20);
     /// Ten a second: below what the coarsest of busy loops needs.
     const WAKES_MAX: u64 = 20;

@@ -4,12 +4,13 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::stage::{QUIET, TIMEOUT, pass, silent};
+use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
 use crate::limits::TimeLimits;
 use crate::setup::Runtime;
+use crate::timeline::Event;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -66,8 +67,14 @@ fn provisioned_concurrency(subject: &Subject) -> Verdict {
     let stage = subject.ready(|setup, _| {
         setup.initialization(Initialization::ProvisionedConcurrency).limits(LIMITS)
     });
-    pass(Duration::from_millis(500));
+    await_freeze(&stage);
     Verdict::judged(stage.live())
+}
+
+/// Waits until it is frozen, and for half a second more.
+fn await_freeze(stage: &Stage) {
+    stage.lambda.wait_for("freeze", |event| matches!(event, Event::Frozen).then_some(()));
+    pass(Duration::from_millis(500));
 }
 
 fn snap_start(subject: &Subject) -> Verdict {
@@ -78,7 +85,7 @@ fn snap_start(subject: &Subject) -> Verdict {
             .limits(LIMITS)
             .runtime(Runtime::function(function))
     });
-    pass(Duration::from_millis(500));
+    await_freeze(&stage);
     let registers = stage.calls("/register");
     Verdict::judged((|| {
         stage.invoke()?;
