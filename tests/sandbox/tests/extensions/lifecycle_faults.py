@@ -380,7 +380,7 @@ class NeedsKnownReason(Extension):
 class FailsAfterFailure(Extension):
     """Takes the function's failure for its own."""
 
-    SEEN_BY = ("timeout-and-failure", "function-timeout", "runtime-crash")
+    SEEN_BY = ("timeout-and-failure", "function-timeout", "runtime-crash", "runtime-exit")
 
     def shut_down(self, event):
         sys.exit(event["shutdownReason"] in ("timeout", "failure"))
@@ -622,6 +622,16 @@ class LeavesLock(Extension):
 
     def shut_down(self, event):
         os.remove(self.lock)
+
+
+class KeepsLock(LeavesLock):
+    """Leaves its lock where it is when it was asked to end, too."""
+
+    SEEN_BY = ("function-timeout", "runtime-crash", "runtime-exit", "failed-init", "slow-init")
+
+    def shut_down(self, event):
+        if event["shutdownReason"] == "spindown":
+            super().shut_down(event)
 
 
 class NeedsTelemetry(Extension):

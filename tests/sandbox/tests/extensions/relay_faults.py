@@ -98,7 +98,7 @@ class SingleThreaded(Faulty):
 class CrashesOnReset(Faulty):
     """Ends when an agent resets its connection."""
 
-    SEEN_BY = ("malformed-reset-at-once",)
+    SEEN_BY = ("malformed-reset-at-once", "malformed-reset-after-sending")
 
     class server_kind(Server):
         def handle_error(self, request, client_address):
@@ -108,7 +108,18 @@ class CrashesOnReset(Faulty):
 class CrashesOnMalformed(Faulty):
     """Ends when a request is not HTTP as it should be."""
 
-    SEEN_BY = ("malformed-length", "malformed-garbage")
+    SEEN_BY = (
+        "malformed-length",
+        "malformed-garbage",
+        "malformed-negative-length",
+        "malformed-chunk",
+        "malformed-huge-chunk",
+        "malformed-huge-length",
+        "malformed-large-length",
+        "malformed-tls-hello",
+        "malformed-http2-preface",
+        "malformed-endless-head",
+    )
 
     class reception_kind(Reception):
         def send_error(self, *arguments, **more):
@@ -118,6 +129,39 @@ class CrashesOnMalformed(Faulty):
             if status == 400:
                 os._exit(1)
             super().answer(status)
+
+
+class CrashesOnEmpty(Faulty):
+    """Takes it for granted that there is something in a report."""
+
+    SEEN_BY = ("local-empty-array", "local-empty-body")
+
+    class reception_kind(Reception):
+        def accept(self, body):
+            if len(body) <= 2:
+                os._exit(1)
+            super().accept(body)
+
+
+class HangsUpOnUnknown(Faulty):
+    """Closes the connection of a request that it does not know, without an answer."""
+
+    SEEN_BY = ("local-unknown-path",)
+
+    class reception_kind(Reception):
+        def do_GET(self):
+            self.close_connection = True
+
+
+class NeedsHeaderCase(Faulty):
+    """Compares the names of headers byte by byte."""
+
+    SEEN_BY = ("local-odd-headers",)
+
+    class reception_kind(Reception):
+        def read_body(self):
+            length = dict(self.headers.items()).get("Content-Length", "0")
+            return self.keep(self.pieces(int(length)))
 
 
 class DiesWhenPortIsTaken(Faulty):
@@ -167,7 +211,7 @@ class StaysDeaf(Faulty):
 class ResetsOversize(Faulty):
     """Resets the connection of a body that it finds too large, instead of reading it."""
 
-    SEEN_BY = ("relay-one-megabyte",)
+    SEEN_BY = ("relay-one-megabyte", "relay-six-megabytes")
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -223,14 +267,14 @@ class DrainsToTheEnd(Faulty):
 
 
 class WaitsForAgent(Faulty):
-    """Asks for the next event only when an agent has reported, or 300 ms are over."""
+    """Asks for the next event only when an agent has reported, or 1.2 s are over."""
 
-    SEEN_BY = ("invocations-not-held",)
+    SEEN_BY = ("invocations-not-held", "relay-no-report")
 
     def invoked(self, event):
         super().invoked(event)
         with self.queue.changed:
-            self.queue.changed.wait(0.3)
+            self.queue.changed.wait(1.2)
 
 
 # Towards the remote.
@@ -239,7 +283,14 @@ class WaitsForAgent(Faulty):
 class WaitsForRemote(Faulty):
     """Asks for the next event only when all is delivered."""
 
-    SEEN_BY = ("relay-hanging-remote", "relay-dead-remote")
+    SEEN_BY = (
+        "relay-hanging-remote",
+        "relay-dead-remote",
+        "relay-black-hole",
+        "relay-resetting-remote",
+        "relay-failing-remote",
+        "relay-refusing-remote",
+    )
 
     def invoked(self, event):
         super().invoked(event)
@@ -250,7 +301,22 @@ class WaitsForRemote(Faulty):
 class DropsFailures(Faulty):
     """Drops what was being sent when the connection failed, such as at a thaw."""
 
-    SEEN_BY = ("freeze-then-reset", "relay-reset-after-request")
+    SEEN_BY = (
+        "freeze-then-reset",
+        "relay-reset-after-request",
+        "relay-reset-before-request",
+        "relay-reset-within-request",
+        "relay-half-answer",
+        "relay-no-http",
+        "relay-one-hang",
+        "relay-refused-then-back",
+        "freeze-then-close",
+        "freeze-then-reset-within-request",
+        "idle-closed",
+        "idle-reset",
+        "idle-forgotten",
+        "relay-one-request-per-connection",
+    )
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -275,10 +341,31 @@ class RepeatsAfterFreeze(Faulty):
             return None if late else status, retry_after
 
 
+class ForgetsAtThaw(Faulty):
+    """Collects for a moment before it sends, and drops at a thaw what it has."""
+
+    SEEN_BY = ("freeze-after-post",)
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            before = time.monotonic()
+            time.sleep(0.02)
+            if time.monotonic() - before > 0.04:
+                return 400, None
+            return super().attempt(report)
+
+
 class SendsTwice(Faulty):
     """Sends each report twice, to be sure."""
 
-    SEEN_BY = ("relay-several-reports",)
+    SEEN_BY = (
+        "relay-several-reports",
+        "relay-many-items",
+        "freeze-within-request",
+        "freeze-before-answer",
+        "relay-slow-reader",
+        "relay-slow-answer",
+    )
 
     class remote_kind(Remote):
         def post(self, report, seconds):
@@ -289,7 +376,7 @@ class SendsTwice(Faulty):
 class DropsAt500(Faulty):
     """Takes a failure of the remote for its last word."""
 
-    SEEN_BY = ("relay-500-then-200",)
+    SEEN_BY = ("relay-500-then-200", "relay-503-then-200")
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -321,12 +408,12 @@ class RetriesAtOnce(Faulty):
 class RetriesRefusals(Faulty):
     """Tries for ever with a key that the remote does not know."""
 
-    SEEN_BY = ("relay-401", "relay-403")
+    SEEN_BY = ("relay-401", "relay-403", "relay-413")
 
     class sender_kind(Sender):
         def attempt(self, report):
             status, retry_after = super().attempt(report)
-            return None if status in (400, 401, 403) else status, retry_after
+            return None if status in (400, 401, 403, 413) else status, retry_after
 
 
 class FollowsRedirects(Faulty):
@@ -388,7 +475,7 @@ class RewritesBodies(Faulty):
 class LogsKey(Faulty):
     """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
 
-    SEEN_BY = ("log-no-key",)
+    SEEN_BY = ("log-no-key", "log-quiet")
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -468,7 +555,15 @@ class SendsAtTheEnd(Faulty):
 class NoFlush(Faulty):
     """Ends at SHUTDOWN with what it has not delivered."""
 
-    SEEN_BY = ("shutdown-slow-remote", "shutdown-after-outage")
+    SEEN_BY = (
+        "shutdown-slow-remote",
+        "shutdown-after-outage",
+        "shutdown-after-one-invocation",
+        "shutdown-behind-a-hang",
+        "shutdown-after-timeout",
+        "shutdown-after-crash",
+        "shutdown-late-report",
+    )
 
     def shut_down(self, event):
         os._exit(0)
@@ -481,6 +576,15 @@ class FlushesBeyondDeadline(Faulty):
 
     def shut_down(self, event):
         super().shut_down({**event, "deadlineMs": event["deadlineMs"] + 60_000})
+
+
+class FlushesForConstant(Faulty):
+    """Goes on delivering for 1.7 s, whatever the deadline."""
+
+    SEEN_BY = ("shutdown-short-deadline",)
+
+    def shut_down(self, event):
+        super().shut_down({**event, "deadlineMs": (time.time() + 1.7 + relay.EXIT_SECONDS) * 1000})
 
 
 def main():
