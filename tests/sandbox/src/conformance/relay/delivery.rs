@@ -22,7 +22,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-every-agent",
         proves: "Reports of each agent family arrive once, byte for byte: with a told length \
-                     and in chunks, on kept and on closed connections, as arrays and composites.",
+                 and in chunks, on kept and on closed connections, as arrays and composites.",
         source: "elastic/apm-aws-lambda#309",
         play: every_agent,
     },
@@ -30,7 +30,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-many-items",
         proves: "250 items of one invocation, which agents send in parallel batches of 100, \
-                     arrive once.",
+                 arrive once.",
         source: "newrelic/newrelic-lambda-extension-rust 45a4c80 (#41)",
         play: many_items,
     },
@@ -74,7 +74,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-six-megabytes",
         proves: "A report of 6 MB, as a function's largest response makes one, is delivered or \
-                     refused with a status; never a reset.",
+                 refused with a status; never a reset.",
         source: "DataDog/datadog-lambda-extension#1041",
         play: |subject| large(subject, 6_000_000),
     },

@@ -27,7 +27,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "freeze-after-post",
         proves: "A report is not lost when the sandbox is frozen as soon as its agent is \
-                     answered.",
+                 answered.",
         source: "open-telemetry/opentelemetry-lambda#224",
         play: after_post,
     },
@@ -49,7 +49,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "freeze-long-before-answer",
         proves: "A report whose answer waits in the socket when a freeze ends, of 4 s, is not \
-                     sent again.",
+                 sent again.",
         source: "honeycombio/honeycomb-lambda-extension#140",
         play: |subject| across(subject, Freeze { lasts: BEYOND_A_SEND, ..Freeze::default() }),
     },
@@ -57,7 +57,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "freeze-then-close",
         proves: "A report is sent again when its connection is closed during the freeze, before \
-                     the answer.",
+                 the answer.",
         source: "aws-observability/aws-otel-lambda#229",
         play: |subject| across(subject, Freeze { end: Some(End::Close), ..Freeze::default() }),
     },
@@ -65,7 +65,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "freeze-then-reset",
         proves: "A report is sent again when its connection is reset during the freeze, before \
-                     the answer.",
+                 the answer.",
         source: "DataDog/datadog-lambda-extension#195",
         play: |subject| across(subject, Freeze { end: Some(End::Reset), ..Freeze::default() }),
     },
@@ -73,7 +73,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "freeze-then-reset-within-request",
         proves: "A report is sent again when its connection is reset during the freeze, in the \
-                     middle of the request.",
+                 middle of the request.",
         source: "DataDog/datadog-lambda-extension#195",
         play: |subject| {
             let at = Moment::BodyRead(1000);

@@ -40,7 +40,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "idle-agent-connection",
         proves: "An agent's own connection, kept from one invocation to the next, still serves \
-                     after the freeze.",
+                 after the freeze.",
         source: "DataDog/datadog-lambda-go#128",
         play: agent_connection,
     },

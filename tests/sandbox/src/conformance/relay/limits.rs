@@ -26,7 +26,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "memory-dead-remote",
         proves: "2,000 reports of 60 kB for a dead remote take no more than 96 MiB in a \
-                     function of 128 MB.",
+                 function of 128 MB.",
         source: "open-telemetry/opentelemetry-lambda#1496",
         play: memory,
     },
@@ -49,7 +49,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "log-outage",
         proves: "A remote that is down for twenty invocations is no flood of lines: at most \
-                     three for each.",
+                 three for each.",
         source: "DataDog/datadog-lambda-extension#954",
         play: outage,
     },
@@ -57,7 +57,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "log-no-key",
         proves: "The key of the agent's Authorization is in no line of the log, in sunshine and \
-                     in outages.",
+                 in outages.",
         source: "newrelic/newrelic-lambda-extension-rust 88df8f7 (#54)",
         play: no_key,
     },

@@ -18,7 +18,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "local-port-taken",
         proves: "When its port is taken it still registers and polls, and the function is not \
-                     affected.",
+                 affected.",
         source: "aws-observability/aws-otel-lambda#1011",
         play: port_taken,
     },
@@ -34,7 +34,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "local-empty-array",
         proves: "An empty array, as Node's agent sends when nothing is left of a batch, is \
-                     answered with 200.",
+                 answered with 200.",
         source: "thundra-io/thundra-agent-nodejs v2.14.4, src/Reporter.ts",
         play: |subject| takes_nothing(subject, b"[]"),
     },
@@ -56,7 +56,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "local-odd-headers",
         proves: "Header names in any case and a query are no reason to lose a \
-                     report.",
+                 report.",
         source: "RFC 9110, 5.1",
         play: odd_headers,
     },

@@ -103,7 +103,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-one-request-per-connection",
         proves: "A remote that closes each connection after one answer, without saying so, \
-                     gets everything once.",
+                 gets everything once.",
         source: "DataDog/datadog-lambda-extension#1092",
         play: |subject| {
             recovers(subject, |remote| {

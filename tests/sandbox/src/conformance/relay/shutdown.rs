@@ -29,7 +29,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "shutdown-slow-remote",
         proves: "Five pending reports arrive within SHUTDOWN at a remote that takes 300 ms for \
-                     each answer.",
+                 each answer.",
         source: "AWS docs \"Lambda execution environment lifecycle\" (2 s)",
         play: slow_remote,
     },
@@ -44,7 +44,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "shutdown-hanging-remote",
         proves: "With a remote that never answers it ends by itself within the 2 s of \
-                     SHUTDOWN.",
+                 SHUTDOWN.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
         play: |subject| hanging_remote(subject, Duration::from_secs(2)),
     },
@@ -67,7 +67,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "shutdown-late-report",
         proves: "What the function reports in its own last moments, when it got SIGTERM and the \
-                     extension not yet SHUTDOWN, arrives.",
+                 extension not yet SHUTDOWN, arrives.",
         source: "honeycombio/honeycomb-lambda-extension#162",
         play: late_report,
     },
@@ -136,21 +136,9 @@ fn behind_a_hang(subject: &Subject) -> Verdict {
     })
 }
 
-/// One end in time tells that it can be; a busy machine holds up some.
-const ATTEMPTS: usize = 3;
-
 fn hanging_remote(subject: &Subject, shutdown: Duration) -> Verdict {
-    let attempt = || {
-        let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
-        play_in(subject, |setup, _| setup.limits(limits), ended_beside_a_hang)
-    };
-    let mut verdict = attempt();
-    for _ in 1..ATTEMPTS {
-        if matches!(verdict, Verdict::Broke(_)) {
-            verdict = attempt();
-        }
-    }
-    verdict
+    let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    Verdict::of_attempts(|| play_in(subject, |setup, _| setup.limits(limits), ended_beside_a_hang))
 }
 
 fn ended_beside_a_hang(mut scene: Scene) -> Verdict {

@@ -43,7 +43,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-endless-500",
         proves: "A remote that always answers 500 is not asked more than 100 times within an \
-                     invocation of half a second.",
+                 invocation of half a second.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| {
             is_bounded(subject, |remote| {
@@ -55,7 +55,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-endless-resets",
         proves: "A remote that resets each connection is not asked more than 100 times within \
-                     an invocation of half a second.",
+                 an invocation of half a second.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| is_bounded(subject, |remote| remote.answer_with(|_| Answer::Reset)),
     },
@@ -77,7 +77,7 @@ pub const ALL: &[Scenario] = &[
         kind: Kind::Relay,
         name: "relay-413",
         proves: "A report that is too large for the remote (413) is not sent for ever, and \
-                     those after it arrive.",
+                 those after it arrive.",
         source: "RFC 9110, 15.5.14",
         play: |subject| is_given_up(subject, 413),
     },
