@@ -5,7 +5,9 @@ mod catalogue;
 mod environments;
 mod footprint;
 mod frugality;
-mod kinds;
+mod initializations;
+mod kind;
+
 mod neighbours;
 mod oddities;
 mod polling;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use kind::Kind;
 pub use subject::Subject;
 pub use verdict::Verdict;
 
@@ -34,6 +37,7 @@ use crate::timeline::as_ms;
 /// One named situation, and what an extension must do in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
+    pub kind: Kind,
     pub name: &'static str,
     /// In one sentence.
     pub proves: &'static str,
@@ -45,6 +49,7 @@ pub struct Scenario {
 /// What a scenario showed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    pub kind: Kind,
     pub scenario: &'static str,
     pub proves: &'static str,
     pub source: &'static str,
@@ -60,8 +65,15 @@ pub fn scenarios() -> Vec<Scenario> {
     catalogue::all()
 }
 
-/// Plays the scenarios, so many at a time beside one that mostly waits, and returns what they
-/// showed in their order. `told` is called with each as soon as it is known.
+/// How many scenarios can be played at a time: where its port is fixed, no second copy of the
+/// subject may be there to take it.
+#[must_use]
+pub fn at_once(subject: &Subject, wanted: NonZeroUsize) -> NonZeroUsize {
+    if subject.fixed_port.is_some() { NonZeroUsize::MIN } else { wanted }
+}
+
+/// Plays the scenarios, as many at a time as [`at_once`] says beside one that mostly waits, and
+/// returns what they showed in their order. `told` is called with each as soon as it is known.
 ///
 /// # Panics
 ///
@@ -72,8 +84,10 @@ pub fn play(
     at_once: NonZeroUsize,
     told: impl Fn(&Finding) + Sync,
 ) -> Vec<Finding> {
+    let at_once = self::at_once(subject, at_once);
+    let beside = |scenario: &Scenario| subject.fixed_port.is_none() && catalogue::sleeps(scenario);
     let (asleep, awake): (Vec<_>, Vec<_>) =
-        scenarios.iter().enumerate().partition(|(_, scenario)| catalogue::sleeps(scenario));
+        scenarios.iter().enumerate().partition(|(_, scenario)| beside(scenario));
     let next = AtomicUsize::new(0);
     let findings = Mutex::new(Vec::new());
     let play = |(index, scenario): &(usize, &Scenario)| {
@@ -120,7 +134,7 @@ impl Scenario {
             let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
             Verdict::broke(message.unwrap_or("the scenario panicked without a message"))
         });
-        let Self { name: scenario, proves, source, .. } = *self;
-        Finding { scenario, proves, source, verdict, took: started.elapsed() }
+        let Self { kind, name: scenario, proves, source, .. } = *self;
+        Finding { kind, scenario, proves, source, verdict, took: started.elapsed() }
     }
 }

@@ -135,7 +135,7 @@ impl Generation {
             }
             Runtime::Command { program, arguments, directory } => {
                 let variables = variables::of_runtime(configuration, &ground.runtime_api);
-                let failure = |error: io::Error| launch_failure(&Role::Runtime, &error);
+                let failure = |error: io::Error| not_executed(ground, &Role::Runtime, &error);
                 let program = found(program).map_err(failure)?;
                 let user = runtime_user(ground, &program, directory.as_deref()).map_err(failure)?;
                 let launch =
@@ -167,7 +167,7 @@ impl Generation {
         ground.chronicle.add(Event::Started { process: role.clone() });
         let process = launch
             .spawn(user, move |line| logging.line(&whose, line))
-            .map_err(|error| launch_failure(&role, &error))?;
+            .map_err(|error| not_executed(ground, &role, &error))?;
         ground.cage.admit(&process);
         ground.chronicle.executed(&role, process.pid());
         let (apis, generation, whose) = (Arc::clone(&ground.apis), self.number, role.clone());
@@ -200,8 +200,10 @@ fn status_of(end: &End) -> Option<ExitStatus> {
     }
 }
 
-fn launch_failure(role: &Role, error: &io::Error) -> Failure {
-    Failure::Launch { process: role.clone(), why: error.to_string() }
+fn not_executed(ground: &Ground, role: &Role, error: &io::Error) -> Failure {
+    let (process, why) = (role.clone(), error.to_string());
+    ground.chronicle.add(Event::NotExecuted { process: process.clone(), why: why.clone() });
+    Failure::Launch { process, why }
 }
 
 /// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's. Links

@@ -38,6 +38,11 @@ pub enum Event {
     Started {
         process: Role,
     },
+    /// The system does not execute it, for the reason that it gives.
+    NotExecuted {
+        process: Role,
+        why: String,
+    },
     Registered {
         extension: String,
         events: Vec<EventType>,
@@ -195,6 +200,9 @@ impl Display for Event {
             Self::InitStarted { phase: "init" } => f.write_str("INIT"),
             Self::InitStarted { phase } => write!(f, "INIT ({phase})"),
             Self::Started { process } => write!(f, "  {process} started"),
+            Self::NotExecuted { process, why } => {
+                write!(f, "  {process} can't be executed: {why}")
+            }
             Self::Registered { extension, events } if events.is_empty() => {
                 write!(f, "  {extension} registered for no event")
             }

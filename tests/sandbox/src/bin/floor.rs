@@ -1,5 +1,6 @@
-//! The least an extension can do: register for INVOKE and SHUTDOWN, and poll. Blocking, one
-//! connection, nothing but std: what an extension that does something is measured against.
+//! The least an extension can do: register for INVOKE, where there is one, and SHUTDOWN, and poll.
+//! Blocking, one connection, nothing but std: what an extension that does something is measured
+//! against.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,7 +14,11 @@ fn main() -> io::Result<()> {
         .map_err(|error| io::Error::other(format!("AWS_LAMBDA_RUNTIME_API: {error}")))?;
     let mut connection = BufReader::new(TcpStream::connect(&host)?);
 
-    let events = r#"{"events":["INVOKE","SHUTDOWN"]}"#;
+    // Managed Instances refuse INVOKE.
+    let managed = env::var_os("AWS_LAMBDA_INITIALIZATION_TYPE")
+        .is_some_and(|kind| kind == "lambda-managed-instances");
+    let events =
+        if managed { r#"{"events":["SHUTDOWN"]}"# } else { r#"{"events":["INVOKE","SHUTDOWN"]}"# };
     let register = format!(
         "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: {host}\r\n\
          Lambda-Extension-Name: {name}\r\nContent-Length: {}\r\n\r\n{events}",

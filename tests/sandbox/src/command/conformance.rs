@@ -14,8 +14,11 @@ use sandbox::conformance::{self, Finding, Scenario, Subject, Verdict};
 ///
 /// Plays named scenarios, each in a sandbox of its own, several at a time. A scenario is held, is
 /// broken, or does not apply. Each says what it proves and what it stands on: a page of AWS's
-/// documentation, or the issue of an extension that broke. Exits with 0 when nothing is broken,
-/// with 1 when something is, with 2 when it was called in a wrong way.
+/// documentation, or the issue of an extension that broke. Those of the kind lifecycle are for any
+/// extension; those of the kind relay apply to one that takes reports of agents and sends them on,
+/// for which `{remote}` has to be in a variable, and `{port}` or else `--port` be given. All of them
+/// take one to two minutes. Exits with 0 when nothing is broken, with 1 when something is, with 2
+/// when it was called in a wrong way.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -28,7 +31,8 @@ pub struct Arguments {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
 
-    /// The port where agents report to it, if no variable says so
+    /// The port where agents report to it, if no variable says so; scenarios are played one at a
+    /// time then
     #[arg(long)]
     port: Option<u16>,
 
@@ -52,7 +56,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "next_held")]
     quick: bool,
 
-    /// Print what each scenario proves, and its source, and play none
+    /// Print each scenario with its kind, what it proves, and its source, and play none
     #[arg(long)]
     list: bool,
 
@@ -133,7 +137,7 @@ fn subject(arguments: &Arguments) -> Result<Subject, String> {
 
 fn play(arguments: &Arguments, subject: &Subject, scenarios: &[Scenario]) -> Vec<Finding> {
     let cpus = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let at_once = arguments.jobs.unwrap_or_else(cpus);
+    let at_once = conformance::at_once(subject, arguments.jobs.unwrap_or_else(cpus));
     let width = scenarios.iter().map(|it| it.name.len()).max().unwrap_or_default();
     let (told, count) = (AtomicUsize::new(0), scenarios.len());
     if !arguments.json {
@@ -190,11 +194,17 @@ fn summary(findings: &[Finding]) -> String {
 
 fn list(scenarios: &[Scenario], as_json: bool) -> String {
     if as_json {
-        let entry = |it: &Scenario| serde_json::json!({ "scenario": it.name, "proves": it.proves, "source": it.source });
+        let entry = |it: &Scenario| {
+            let Scenario { kind, name, proves, source, .. } = *it;
+            serde_json::json!({ "scenario": name, "kind": kind, "proves": proves, "source": source })
+        };
         let entries: Vec<_> = scenarios.iter().map(entry).collect();
         return format!("{}\n", serde_json::json!({ "scenarios": entries }));
     }
-    let entry = |it: &Scenario| format!("{}\n  {}\n  ({})\n", it.name, it.proves, it.source);
+    let entry = |it: &Scenario| {
+        let Scenario { kind, name, proves, source, .. } = it;
+        format!("{name} ({kind})\n  {proves}\n  {source}\n")
+    };
     scenarios.iter().map(entry).collect()
 }
 

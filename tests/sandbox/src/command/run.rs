@@ -36,7 +36,8 @@ pub struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     invocations: usize,
 
-    /// The event of an invocation; several take turns
+    /// The event of an invocation; several take turns. What the built-in function does at which
+    /// event is in `sandbox function --help`
     #[arg(long = "event", value_name = "JSON|@FILE", default_value = "{}", value_parser = event)]
     events: Vec<String>,
 
@@ -90,7 +91,7 @@ Examples:
 
   The built-in function runs into its timeout, which ends all processes; then all goes well:
     sandbox run --extension ./my-extension --timeout 1s \\
-                --event '{\"outcome\": \"hang\"}' --event '{}' --invocations 2
+                --event '{\"outcome\": \"hang\", \"reports\": 0}' --event '{}' --invocations 2
 
   What the extension did wrong, for a script:
     sandbox run --extension ./my-extension --json | jq -r '.problem // empty'";

@@ -1,15 +1,15 @@
 //! All scenarios, in the order of an extension's life.
 
 use super::{
-    Scenario, environments, frugality, kinds, neighbours, oddities, polling, registration, relay,
-    resets, shutdown,
+    Scenario, environments, frugality, initializations, neighbours, oddities, polling,
+    registration, relay, resets, shutdown,
 };
 
 pub fn all() -> Vec<Scenario> {
     let of_any = [
         registration::SCENARIOS,
         environments::SCENARIOS,
-        kinds::SCENARIOS,
+        initializations::SCENARIOS,
         polling::SCENARIOS,
         oddities::SCENARIOS,
         resets::SCENARIOS,

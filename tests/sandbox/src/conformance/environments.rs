@@ -4,12 +4,13 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::port::free_port;
 use crate::setup::Setup;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "bare-environment",
         proves: "It needs no variable but AWS_LAMBDA_RUNTIME_API and its own: no HOME, PATH, LANG, \
                  TZ, region, memory size or keys.",
@@ -17,24 +18,28 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| changed(subject, bare()),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "empty-variables",
         proves: "Variables that are set to nothing are as good as none.",
         source: "DataDog/datadog-lambda-extension#331",
         play: |subject| changed(subject, all_set_to("")),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "absurd-variables",
         proves: "Values that make no sense, such as a memory size of \"many\", do not end it.",
         source: "DataDog/datadog-lambda-extension#331, DataDog/datadog-lambda-python#230",
         play: |subject| changed(subject, all_set_to("many/of:them")),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "absurd-numbers",
         proves: "Numbers beyond any type do not end it.",
         source: "DataDog/datadog-lambda-extension#331",
         play: |subject| changed(subject, all_set_to("-99999999999999999999999")),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "variables-that-are-not-utf-8",
         proves: "Bytes that are not UTF-8 do not end it, neither in a variable of Lambda's nor in \
                  one of the function's.",
@@ -42,12 +47,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| changed(subject, not_utf_8()),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "proxy-variables",
         proves: "It asks the Runtime API directly, whatever proxy the function uses.",
         source: "DataDog/datadog-lambda-extension#514, #378",
         play: |subject| changed(subject, proxies()),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-api-by-name",
         proves: "The host in AWS_LAMBDA_RUNTIME_API may be a name.",
         source: "AWS docs \"Using Lambda environment variables\"",

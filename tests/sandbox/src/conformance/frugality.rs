@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::footprint::Footprint;
 use super::stage::{Stage, ms, pass};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::timeline::{Event, Role};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "sleeps-while-idle",
         proves: "While it waits for its first event it does nothing: no busy loop, no timer that \
                  wakes it up again and again.",
@@ -16,12 +17,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: sleeps_while_idle,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "steady-footprint",
         proves: "200 invocations leave it with the descriptors and the memory that it had.",
         source: "DataDog/datadog-lambda-extension#1049, axiomhq/axiom-lambda-extension#48",
         play: steady_footprint,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "quiet-log",
         proves: "It does not flood the log: what it writes there the customer pays for.",
         source: "DataDog/datadog-lambda-extension#954",
@@ -32,24 +35,31 @@ pub const SCENARIOS: &[Scenario] = &[
 fn sleeps_while_idle(subject: &Subject) -> Verdict {
     const SETTLED: Duration = Duration::from_millis(500);
     const IDLE: Duration = Duration::from_secs(2);
+    /// One per cent of a CPU, where a function of 128 MB has seven.
     const CPU_MAX: Duration = Duration::from_millis(20);
     /// Ten a second: below what the coarsest of busy loops needs.
     const WAKES_MAX: u64 = 20;
+    /// One quiet span tells that it sleeps; what it still does for its start on a busy machine goes
+    /// into the first.
+    const SPANS: usize = 3;
     // On demand nothing is frozen before the first invocation.
     let stage = subject.ready(|setup, _| setup);
+    let used = || (stage.lambda.cpu_time(), Footprint::of(stage.pid()).wakes);
     pass(SETTLED);
-    let (cpu, wakes) = (stage.lambda.cpu_time(), Footprint::of(stage.pid()).wakes);
-    pass(IDLE);
-    let cpu = stage.lambda.cpu_time().saturating_sub(cpu);
-    let wakes = Footprint::of(stage.pid()).wakes.saturating_sub(wakes);
-    let seen = format!(
-        "{} of CPU time and {wakes} waits in {IDLE:?}, limits {CPU_MAX:?} and {WAKES_MAX}",
-        ms(cpu)
-    );
-    if cpu > CPU_MAX || wakes > WAKES_MAX {
-        return Verdict::broke(seen);
+    let mut seen = String::new();
+    for _ in 0..SPANS {
+        let before = used();
+        pass(IDLE);
+        let after = used();
+        let cpu = after.0.saturating_sub(before.0);
+        let wakes = after.1.saturating_sub(before.1);
+        let limits = format!("limits {CPU_MAX:?} and {WAKES_MAX}");
+        seen = format!("{} of CPU time and {wakes} waits in {IDLE:?}, {limits}", ms(cpu));
+        if cpu <= CPU_MAX && wakes <= WAKES_MAX {
+            return Verdict::judged(stage.finish().map(|_| seen));
+        }
     }
-    Verdict::judged(stage.finish().map(|_| seen))
+    Verdict::broke(seen)
 }
 
 fn steady_footprint(subject: &Subject) -> Verdict {

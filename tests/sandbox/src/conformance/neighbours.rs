@@ -1,15 +1,17 @@
 //! Other extensions in the same environment: copies of this one, under other names.
 
-use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::stage::{NEIGHBOUR, QUIET, Stage, TIMEOUT, ms, pass};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::extensions_api::EXTENSIONS_MAX;
 use crate::timeline::{Event, Status};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "crash-beside-it",
         proves: "When another extension crashes it leaves by SHUTDOWN (failure), and a new process \
                  serves the next invocation.",
@@ -17,12 +19,14 @@ pub const SCENARIOS: &[Scenario] = &[
         play: crash_beside_it,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "ten-at-once",
         proves: "Ten extensions, as many as Lambda allows, live side by side.",
         source: "AWS docs \"Using the Lambda Extensions API\", elastic/apm-aws-lambda#105",
         play: ten_at_once,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "slow-one-beside-it",
         proves: "While another extension holds an invocation it waits, and makes no call.",
         source: "AWS docs \"Using the Lambda Extensions API\", Invoke phase",
@@ -44,17 +48,11 @@ fn among(subject: &Subject, copies: usize) -> Option<Stage> {
     }))
 }
 
-fn signal(stage: &Stage, name: &str, signal: Signal) -> Result<(), String> {
-    let pid = stage.lambda.pid_of(name).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    let pid = pid.ok_or("the copy has no process")?;
-    kill_process(pid, signal).map_err(|error| format!("can't signal the copy: {error}"))
-}
-
 fn crash_beside_it(subject: &Subject) -> Verdict {
     let Some(stage) = among(subject, 1) else { return Verdict::does_not_apply(FIXED_PORT) };
     Verdict::judged((|| {
         stage.invoke()?;
-        signal(&stage, &format!("{NEIGHBOUR}0"), Signal::KILL)?;
+        stage.signal(&format!("{NEIGHBOUR}0"), Signal::KILL)?;
         let failed = stage.lambda.invoke(QUIET);
         if !matches!(failed.status, Status::Failure(_)) {
             return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
@@ -89,10 +87,10 @@ fn slow_one_beside_it(subject: &Subject) -> Verdict {
     }
     Verdict::judged((|| {
         let copy = format!("{NEIGHBOUR}0");
-        signal(&stage, &copy, Signal::STOP)?;
+        stage.signal(&copy, Signal::STOP)?;
         let running = stage.lambda.begin(QUIET);
         pass(HELD);
-        signal(&stage, &copy, Signal::CONT)?;
+        stage.signal(&copy, Signal::CONT)?;
         let invocation = stage.succeeded(running.end(TIMEOUT * 2))?;
         // Two each: the first, and the one after the invocation.
         let nexts = stage.calls("/event/next");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stage::{QUIET, TIMEOUT};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::runtime_event::CallerContext;
 use crate::script::PlatformScript;
 use crate::timeline::{Event, Status};
@@ -14,48 +14,63 @@ const NEXT: &str = "AWS docs \"Using the Lambda Extensions API\", Next";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "chunked-answers",
         proves: "It reads bodies in chunks, as Go's server sends those above 2 kB.",
         source: HTTP,
         play: |subject| over(subject, Wire { chunked: true, ..Wire::default() }),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "headers-in-lower-case",
         proves: "It finds its identifier in a header of any case.",
         source: HTTP,
         play: |subject| over(subject, Wire { header_case: HeaderCase::Lower, ..Wire::default() }),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "headers-in-upper-case",
         proves: "It finds its identifier in a header of any case.",
         source: HTTP,
         play: |subject| over(subject, Wire { header_case: HeaderCase::Upper, ..Wire::default() }),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "answers-byte-by-byte",
         proves: "It reads an answer to its end, in however many segments it comes.",
         source: HTTP,
         play: |subject| over(subject, Wire { bytewise: true, ..Wire::default() }),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "additions-to-answers",
         proves: "Headers and fields that it does not know do not disturb it.",
         source: NEXT,
         play: |subject| over(subject, Wire { additions: true, ..Wire::default() }),
     },
     Scenario {
+        kind: Kind::Lifecycle,
+        name: "telemetry-not-supported",
+        proves: "Where the Telemetry API answers 202, as in AWS's emulator, it goes on without.",
+        source: "aws/aws-sam-cli#7110, honeycombio/honeycomb-lambda-extension v4",
+        play: telemetry_not_supported,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "traced-invocation",
         proves: "INVOKE may come with a trace identifier, and without.",
         source: NEXT,
         play: traced_invocation,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "unknown-event",
         proves: "After an event of a type that it does not know it asks for the next one.",
         source: NEXT,
         play: unknown_event,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "next-answered-500",
         proves: "When the API fails it ends with an error, or asks again with pauses: no busy loop.",
         source: "AWS docs \"Using the Lambda Extensions API\", Next; \
@@ -70,6 +85,13 @@ const NEXTS_MAX: usize = 20;
 fn over(subject: &Subject, wire: Wire) -> Verdict {
     let stage = subject.ready(|setup, _| setup.script(PlatformScript::default().wire(wire)));
     Verdict::judged(stage.live())
+}
+
+fn telemetry_not_supported(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup.without_telemetry());
+    let calls = stage.lambda.calls();
+    let subscribes = calls.iter().filter(|call| call.method == "PUT").count();
+    Verdict::judged(stage.live().map(|seen| format!("{subscribes} subscriptions; {seen}")))
 }
 
 fn traced_invocation(subject: &Subject) -> Verdict {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::stage::{Stage, ms};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::limits::TimeLimits;
 use crate::script::PlatformScript;
 use crate::timeline::Event;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "registers-in-time",
         proves: "It registers under its file's name within the 10 s of init, and asks for its \
                  first event.",
@@ -17,18 +18,21 @@ pub const SCENARIOS: &[Scenario] = &[
         play: registers_in_time,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "renamed-file",
         proves: "It registers under the name that its file was given by whoever packed the layer.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: renamed_file,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "events-that-exist",
         proves: "It asks for INVOKE, SHUTDOWN or nothing, and is never refused.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: events_that_exist,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "small-share-of-a-cpu",
         proves: "With the CPU of a 128 MB function it registers within 3 s, the default timeout, into \
                  which a repeated init has to fit.",
@@ -36,8 +40,10 @@ pub const SCENARIOS: &[Scenario] = &[
         play: small_share_of_a_cpu,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "refused-register",
-        proves: "Where no extension more may register, it ends with an error and does not spin.",
+        proves: "Where no extension more may register, it ends with an error: it neither spins nor \
+                 holds init until its time is over.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: refused_register,
     },
@@ -135,9 +141,10 @@ fn refused_register(subject: &Subject) -> Verdict {
     match (registers, killed, status.as_str()) {
         (0, ..) => Verdict::broke(format!("it never registered: {}", stage.story())),
         (REGISTERS_MAX.., ..) => Verdict::broke(format!("it spins: {seen}")),
-        (_, true, _) => {
-            Verdict::held(format!("{registers} registers, then it waits, and is killed"))
-        }
+        (_, true, _) => Verdict::broke(format!(
+            "{registers} registers, then it holds init until it is killed: {}",
+            stage.story()
+        )),
         (_, false, "exit status: 0") => Verdict::broke(format!("it says that all is well: {seen}")),
         _ => Verdict::held(seen),
     }

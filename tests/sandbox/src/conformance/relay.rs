@@ -2,6 +2,7 @@
 
 mod aftermath;
 mod delivery;
+mod environments;
 mod freezing;
 mod idle;
 mod limits;
@@ -9,7 +10,7 @@ mod local;
 mod malformed;
 mod outages;
 mod shutdown;
-mod stage;
+mod scene;
 mod statuses;
 mod waiting;
 
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
     [
         delivery::ALL,
         local::ALL,
+        environments::ALL,
         &malformed::all(),
         &waiting::all(),
         outages::ALL,

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::stage::{QUIET, Stage, ms, silent};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::function::{Function, Init};
 use crate::invocation::Invocation;
 use crate::limits::TimeLimits;
@@ -15,6 +17,7 @@ const LIFECYCLE: &str = "AWS docs \"Lambda execution environment lifecycle\"";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "function-timeout",
         proves: "When the function times out it leaves by SHUTDOWN (timeout), and a new process \
                  serves the next invocation.",
@@ -22,6 +25,7 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| after(subject, r#"{"reports":0,"outcome":"hang"}"#, "timeout"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-crash",
         proves: "When the runtime dies it leaves by SHUTDOWN (failure), and a new process serves \
                  the next invocation.",
@@ -29,24 +33,36 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| after(subject, r#"{"reports":0,"outcome":"crash"}"#, "failure"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-exit",
         proves: "A runtime that ends with code 0 is one that failed.",
         source: LIFECYCLE,
         play: |subject| after(subject, r#"{"reports":0,"outcome":"exit-0"}"#, "failure"),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "function-error",
         proves: "An error of the function resets nothing: the process goes on.",
         source: LIFECYCLE,
         play: function_error,
     },
     Scenario {
+        kind: Kind::Lifecycle,
+        name: "killed",
+        proves: "When its own process is killed, without any notice, a new one serves the next \
+                 invocation but one.",
+        source: LIFECYCLE,
+        play: killed,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "failed-init",
         proves: "When the function's init fails, a new process takes part in the next one.",
         source: LIFECYCLE,
         play: |subject| after_init(subject, Init::Fails),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "slow-init",
         proves: "When init takes too long, a new process takes part in the one that is repeated \
                  within the first invocation.",
@@ -81,6 +97,26 @@ fn function_error(subject: &Subject) -> Verdict {
         return Verdict::broke(format!("the invocation ends in {}", failed.status));
     }
     Verdict::judged(stage.goes_on().map(|seen| format!("{}; then {seen}", failed.status)))
+}
+
+fn killed(subject: &Subject) -> Verdict {
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        stage.invoke()?;
+        stage.signal(stage.name(), Signal::KILL)?;
+        let failed = stage.lambda.invoke(QUIET);
+        if !matches!(failed.status, Status::Failure(_)) {
+            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
+        }
+        let took = ms(stage.invoke()?.duration);
+        stage.invoke()?;
+        if stage.starts() != 2 {
+            return Err(format!("{} processes, not 2: {}", stage.starts(), stage.story()));
+        }
+        // That its next was abandoned is not the doing of the one that was killed.
+        drop(stage.lambda.take_down("spindown"));
+        Ok(format!("{}; with a new process the next succeeds in {took}", failed.status))
+    })())
 }
 
 /// Only the first of the function's inits goes this way.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::stage::Stage;
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::limits::TimeLimits;
 
 const SHUTDOWN: &str = "AWS docs \"Using the Lambda Extensions API\", Shutdown phase";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "spindown",
         proves: "After SHUTDOWN (spindown) it ends by itself with code 0 within 2 s, and makes no \
                  call.",
@@ -17,40 +18,42 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |subject| ended(subject, Stage::live),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "spindown-unused",
         proves: "It leaves as well where SHUTDOWN is its first event.",
         source: SHUTDOWN,
         play: |subject| ended(subject, |stage| stage.shut_down("spindown")),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "timeout-and-failure",
         proves: "It leaves as well for the reasons timeout and failure.",
         source: "elastic/apm-aws-lambda#411",
         play: |subject| for_reasons(subject, &["timeout", "failure"]),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "unknown-reason",
         proves: "It leaves for reasons that it does not know, such as those of AWS's emulator.",
         source: "aws/aws-lambda-runtime-interface-emulator: SandboxTerminated",
         play: |subject| for_reasons(subject, &["SandboxTerminated", ""]),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "runtime-ignores-sigterm",
         proves: "It is done in what a runtime that ignores SIGTERM leaves of the 2 s, that is 1.4 s.",
         source: "aws/aws-lambda-runtime-interface-emulator: runtimeDeadlineShare",
         play: |subject| within(subject, Duration::from_millis(1400)),
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "short-shutdown",
-        proves: "It takes its time from the deadline in SHUTDOWN, not from a constant: 400 ms are \
-                 enough.",
+        proves: "With nothing left to do it is done in 400 ms, where SHUTDOWN leaves it no \
+                 more.",
         source: "DataDog/datadog-agent#19124",
         play: |subject| within(subject, Duration::from_millis(400)),
     },
 ];
-
-/// One end in time tells that it can be; a busy machine holds up some.
-const ATTEMPTS: usize = 3;
 
 fn ended(subject: &Subject, end: fn(Stage) -> Result<String, String>) -> Verdict {
     let stage = subject.ready(|setup, _| setup);
@@ -76,17 +79,12 @@ fn for_reasons(subject: &Subject, reasons: &[&str]) -> Verdict {
 }
 
 fn within(subject: &Subject, shutdown: Duration) -> Verdict {
-    let mut last = Verdict::does_not_apply("never tried");
-    for _ in 0..ATTEMPTS {
-        let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    Verdict::of_attempts(|| {
         let stage = subject.ready(|setup, _| setup.limits(limits));
         if !stage.asks_for("SHUTDOWN") {
             return Verdict::does_not_apply("it does not ask for SHUTDOWN");
         }
-        last = Verdict::judged(stage.live());
-        if matches!(last, Verdict::Held(_)) {
-            break;
-        }
-    }
-    last
+        Verdict::judged(stage.live())
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::subject::Subject;
 use crate::agent::{Agent, Endpoint, Family, Localhost};
 use crate::function::Function;
@@ -47,9 +49,19 @@ impl Subject {
     pub(super) fn ready(&self, change: impl FnOnce(Setup, &Remote) -> Setup) -> Stage {
         let stage = self.staged(change);
         let ready = stage.lambda.wait_for_init();
-        assert!(ready, "init failed: {}", stage.story());
+        assert!(ready, "{}{}", init_failure(&stage.lambda), stage.story());
         stage
     }
+}
+
+/// In one line what an init failed of.
+pub fn init_failure(lambda: &Lambda) -> String {
+    let timeline = lambda.timeline();
+    let find = |wanted: fn(&Event) -> bool| timeline.iter().find(|entry| wanted(&entry.event));
+    let cause = find(|event| matches!(event, Event::NotExecuted { .. }));
+    let end = || find(|event| matches!(event, Event::InitEnded { .. }));
+    let told = cause.or_else(end).map(|entry| entry.event.to_string());
+    told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned()
 }
 
 /// A function whose agent has nobody to report to, and is never asked to.
@@ -113,6 +125,25 @@ impl Stage {
     pub fn calls(&self, path: &str) -> usize {
         let path = format!("/2020-01-01/extension{path}");
         self.lambda.calls().iter().filter(|call| call.path == path).count()
+    }
+
+    /// How many calls of this kind have their answer.
+    pub fn answers(&self, path: &str) -> usize {
+        let path = format!("/2020-01-01/extension{path}");
+        let calls = self.lambda.calls();
+        calls.iter().filter(|call| call.path == path && call.status.is_some()).count()
+    }
+
+    /// Sends a signal to the process of this extension.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn signal(&self, extension: &str, signal: Signal) -> Result<(), String> {
+        let pid = self.lambda.pid_of(extension);
+        let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = pid.ok_or_else(|| format!("{extension} has no process"))?;
+        kill_process(pid, signal).map_err(|error| format!("can't signal {extension}: {error}"))
     }
 
     /// Ends the environment; how well the extension leaves it is for other scenarios to say.

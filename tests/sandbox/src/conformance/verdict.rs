@@ -37,4 +37,17 @@ impl Verdict {
     pub fn of(kept: bool, seen: impl Into<String>) -> Self {
         if kept { Self::held(seen) } else { Self::broke(seen) }
     }
+
+    /// Of what has to be done in time: one attempt in time tells that it can be, and a busy machine
+    /// holds up some. Broke by the last of them.
+    pub(super) fn of_attempts(mut attempt: impl FnMut() -> Self) -> Self {
+        const ATTEMPTS: usize = 3;
+        let mut verdict = attempt();
+        for _ in 1..ATTEMPTS {
+            if matches!(verdict, Self::Broke(_)) {
+                verdict = attempt();
+            }
+        }
+        verdict
+    }
 }

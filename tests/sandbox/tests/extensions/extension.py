@@ -55,3 +55,12 @@ class Extension:
 
     def shut_down(self, event):
         """Called at SHUTDOWN, with 2 s at most; `deadlineMs` tells."""
+
+
+def run_fault_of(module):
+    """Runs the class of it that FAULT names; without, prints which scenarios see which class."""
+    if "FAULT" in os.environ:
+        module[os.environ["FAULT"]]().run()
+    else:
+        own = {name: vars(it).get("SEEN_BY") for name, it in module.items() if isinstance(it, type)}
+        print(json.dumps({name: seen_by for name, seen_by in own.items() if seen_by}))

@@ -1,6 +1,6 @@
 """What extensions do wrong in their lifecycle: each class is `extension.py` with one fault.
 
-The variable FAULT names the class.
+Its `SEEN_BY` names the scenarios made for it. The variable FAULT names the class.
 """
 
 import http.client
@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 
+import extension
 from extension import Extension
 
 # Longer than any phase.
@@ -24,12 +25,16 @@ FOR_EVER_SECONDS = 600
 class ExitsEarly(Extension):
     """Takes the first invocation for the last one, and ends with 0."""
 
+    SEEN_BY = ("next-after-each-invocation",)
+
     def invoked(self, event):
         sys.exit(0)
 
 
 class ExitsWithoutConfiguration(Extension):
     """Takes a missing variable of its own for a reason to leave."""
+
+    SEEN_BY = ("registers-in-time",)
 
     def registered(self):
         sys.exit(0 if "BROKEN_API_KEY" not in os.environ else None)
@@ -38,6 +43,8 @@ class ExitsWithoutConfiguration(Extension):
 class CrashesInInit(Extension):
     """Fails between register and the first next."""
 
+    SEEN_BY = ("registers-in-time",)
+
     def registered(self):
         sys.exit(1)
 
@@ -45,12 +52,16 @@ class CrashesInInit(Extension):
 class NeverRegisters(Extension):
     """Starts, and does nothing."""
 
+    SEEN_BY = ("registers-in-time",)
+
     def register(self, events):
         time.sleep(FOR_EVER_SECONDS)
 
 
 class RegistersSlowly(Extension):
     """Does its own work before it registers, while the runtime has to wait."""
+
+    SEEN_BY = ("small-share-of-a-cpu",)
 
     def register(self, events):
         time.sleep(4)
@@ -60,6 +71,8 @@ class RegistersSlowly(Extension):
 class RegistersLate(Extension):
     """Registers when init is over."""
 
+    SEEN_BY = ("registers-in-time",)
+
     def register(self, events):
         time.sleep(11)
         super().register(events)
@@ -68,12 +81,16 @@ class RegistersLate(Extension):
 class NeverPolls(Extension):
     """Registers, and never asks for an event."""
 
+    SEEN_BY = ("registers-in-time",)
+
     def registered(self):
         time.sleep(FOR_EVER_SECONDS)
 
 
 class ConstantName(Extension):
     """Registers under the name that its file had once."""
+
+    SEEN_BY = ("renamed-file",)
 
     def register(self, events):
         sys.argv[0] = "my-extension"
@@ -83,6 +100,8 @@ class ConstantName(Extension):
 class ConstantAddress(Extension):
     """Takes it for granted that the Runtime API is where emulators have it."""
 
+    SEEN_BY = ("registers-in-time",)
+
     def __init__(self):
         super().__init__()
         self.api = http.client.HTTPConnection("127.0.0.1:9001")
@@ -90,6 +109,8 @@ class ConstantAddress(Extension):
 
 class UsesProxy(Extension):
     """Asks the Runtime API through the proxy that the function uses."""
+
+    SEEN_BY = ("proxy-variables",)
 
     def ask(self, method, path, body, headers):
         url = f"http://{self.api.host}:{self.api.port}/2020-01-01/extension/{path}"
@@ -104,6 +125,8 @@ class UsesProxy(Extension):
 class AsksForUnknownEvent(Extension):
     """Asks for an event that does not exist, and gives up when it is refused."""
 
+    SEEN_BY = ("events-that-exist",)
+
     def register(self, events):
         super().register([*events, "RESTORE"])
 
@@ -111,14 +134,41 @@ class AsksForUnknownEvent(Extension):
 class DemandsInvoke(Extension):
     """Knows no environment without INVOKE, such as Managed Instances, and ends with 0."""
 
+    SEEN_BY = ("managed-instances",)
+
     def register(self, events):
         if "INVOKE" not in events:
             sys.exit(0)
         super().register(events)
 
 
+class FailsWithoutInvoke(Extension):
+    """The same, and ends with an error."""
+
+    SEEN_BY = ("managed-instances",)
+
+    def register(self, events):
+        if "INVOKE" not in events:
+            sys.exit("INVOKE is refused")
+        super().register(events)
+
+
+class WaitsOnRefusedRegister(Extension):
+    """Stays where it is when it can't register, and init with it."""
+
+    SEEN_BY = ("refused-register",)
+
+    def register(self, events):
+        try:
+            super().register(events)
+        except SystemExit:
+            time.sleep(FOR_EVER_SECONDS)
+
+
 class SpinsOnRefusedRegister(Extension):
     """Registers again at once, and for ever, when it is refused."""
+
+    SEEN_BY = ("refused-register",)
 
     def register(self, events):
         while not self.identity:
@@ -131,12 +181,16 @@ class SpinsOnRefusedRegister(Extension):
 class NeedsHome(Extension):
     """Keeps its state in the home directory, which Lambda's user does not have."""
 
+    SEEN_BY = ("bare-environment",)
+
     def registered(self):
         os.makedirs(os.path.join(os.environ["HOME"], ".broken"), exist_ok=True)
 
 
 class NeedsRuntimesVariable(Extension):
     """Needs a variable that only the runtime gets."""
+
+    SEEN_BY = ("bare-environment",)
 
     def registered(self):
         os.environ["AWS_EXECUTION_ENV"]
@@ -145,12 +199,16 @@ class NeedsRuntimesVariable(Extension):
 class NeedsNumber(Extension):
     """Takes a memory size that is no number for a reason to crash."""
 
+    SEEN_BY = ("empty-variables", "absurd-variables")
+
     def registered(self):
         int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"))
 
 
 class NeedsSmallNumber(Extension):
     """Takes any number for a memory size that makes sense."""
+
+    SEEN_BY = ("absurd-numbers",)
 
     def registered(self):
         memory_size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
@@ -161,6 +219,8 @@ class NeedsSmallNumber(Extension):
 class NeedsUtf8(Extension):
     """Takes each variable for text."""
 
+    SEEN_BY = ("variables-that-are-not-utf-8",)
+
     def registered(self):
         for value in os.environb.values():
             value.decode()
@@ -169,12 +229,16 @@ class NeedsUtf8(Extension):
 class NeedsIpAddress(Extension):
     """Takes the host of the Runtime API for an address, where a name may be."""
 
+    SEEN_BY = ("runtime-api-by-name",)
+
     def registered(self):
         ipaddress.ip_address(self.api.host)
 
 
 class NeedsWritableDirectory(Extension):
     """Keeps its state beside its file, where Lambda's user may not write."""
+
+    SEEN_BY = ("lambdas-user",)
 
     def registered(self):
         with open(f"{sys.argv[0]}.state", "w") as state:
@@ -184,6 +248,8 @@ class NeedsWritableDirectory(Extension):
 class LocksOthersOut(Extension):
     """Takes for itself what only one process of an environment can have."""
 
+    SEEN_BY = ("ten-at-once", "crash-beside-it")
+
     def registered(self):
         self.lock = socket.socket(socket.AF_UNIX)
         self.lock.bind(f"\0broken-{self.api.port}")
@@ -192,6 +258,7 @@ class LocksOthersOut(Extension):
 class AbandonsNext(Extension):
     """Gives a next up after 200 ms, and polls anew on another connection."""
 
+    SEEN_BY = ("next-held-open", "slow-one-beside-it")
     PATIENCE_SECONDS = 0.2
 
     def next(self):
@@ -210,11 +277,14 @@ class AbandonsNext(Extension):
 class TimesOutAndPollsAnew(AbandonsNext):
     """The same with the timeout that HTTP clients have by default."""
 
+    SEEN_BY = ("next-held-open",)
     PATIENCE_SECONDS = 30
 
 
 class TimesOutAndExits(TimesOutAndPollsAnew):
     """The same, with the end of the process instead of another poll."""
+
+    SEEN_BY = ("next-held-open",)
 
     def gave_up(self):
         sys.exit("timeout")
@@ -222,6 +292,13 @@ class TimesOutAndExits(TimesOutAndPollsAnew):
 
 class TimesOutAtThaw(Extension):
     """Has a timeout on next whose clock goes on while the process is frozen."""
+
+    SEEN_BY = (
+        "frozen-between-invocations",
+        "frozen-with-an-event",
+        "provisioned-concurrency",
+        "snap-start",
+    )
 
     def registered(self):
         threading.Thread(target=self.watch, daemon=True).start()
@@ -237,6 +314,8 @@ class TimesOutAtThaw(Extension):
 class PollsTwice(Extension):
     """Polls on two connections at a time."""
 
+    SEEN_BY = ("next-after-each-invocation",)
+
     def next(self):
         second = http.client.HTTPConnection(self.api.host, self.api.port)
         path = "/2020-01-01/extension/event/next"
@@ -248,12 +327,16 @@ class PollsTwice(Extension):
 class PollsAfterShutdown(Extension):
     """Asks for the event after the last."""
 
+    SEEN_BY = ("spindown",)
+
     def shut_down(self, event):
         self.next()
 
 
 class IgnoresShutdown(Extension):
     """Waits for SIGTERM, which extensions never get."""
+
+    SEEN_BY = ("spindown", "spindown-unused")
 
     def shut_down(self, event):
         time.sleep(FOR_EVER_SECONDS)
@@ -262,12 +345,16 @@ class IgnoresShutdown(Extension):
 class IgnoresDeadline(Extension):
     """Takes 1.9 s for its end, however little of the 2 s the runtime has left."""
 
+    SEEN_BY = ("runtime-ignores-sigterm", "short-shutdown")
+
     def shut_down(self, event):
         time.sleep(1.9)
 
 
 class FailsAtShutdown(Extension):
     """Ends with a failure although it was asked to end."""
+
+    SEEN_BY = ("spindown",)
 
     def shut_down(self, event):
         sys.exit(3)
@@ -276,12 +363,16 @@ class FailsAtShutdown(Extension):
 class NeedsUpperCaseReason(Extension):
     """Knows the reasons for SHUTDOWN as the documentation spells them."""
 
+    SEEN_BY = ("spindown",)
+
     def shut_down(self, event):
         ["SPINDOWN", "TIMEOUT", "FAILURE"].index(event["shutdownReason"])
 
 
 class NeedsKnownReason(Extension):
     """Knows three reasons for SHUTDOWN and crashes at a fourth."""
+
+    SEEN_BY = ("unknown-reason",)
 
     def shut_down(self, event):
         ["spindown", "timeout", "failure"].index(event["shutdownReason"])
@@ -290,12 +381,16 @@ class NeedsKnownReason(Extension):
 class FailsAfterFailure(Extension):
     """Takes the function's failure for its own."""
 
+    SEEN_BY = ("timeout-and-failure", "function-timeout", "runtime-crash", "runtime-exit")
+
     def shut_down(self, event):
         sys.exit(event["shutdownReason"] in ("timeout", "failure"))
 
 
 class NeedsEventIdentifier(Extension):
     """Needs a header that SHUTDOWN does not have."""
+
+    SEEN_BY = ("spindown",)
 
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
@@ -307,6 +402,8 @@ class NeedsEventIdentifier(Extension):
 class NeedsJsonType(Extension):
     """Needs a Content-Type that SHUTDOWN does not have."""
 
+    SEEN_BY = ("spindown",)
+
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
         if headers.get_content_type() != "application/json":
@@ -317,12 +414,16 @@ class NeedsJsonType(Extension):
 class NeedsTracing(Extension):
     """Needs what only an event with a trace has."""
 
+    SEEN_BY = ("traced-invocation",)
+
     def invoked(self, event):
         event["tracing"]["value"]
 
 
 class NeedsKnownFields(Extension):
     """Knows what an event may hold, and crashes at a field that is new."""
+
+    SEEN_BY = ("additions-to-answers",)
 
     KNOWN = {"eventType", "deadlineMs", "requestId", "invokedFunctionArn", "tracing"}
 
@@ -334,12 +435,16 @@ class NeedsKnownFields(Extension):
 class CrashesOnUnknownEvent(Extension):
     """Knows two events and crashes at a third."""
 
+    SEEN_BY = ("unknown-event",)
+
     def invoked(self, event):
         {"INVOKE": None}[event["eventType"]]
 
 
 class SpinsOnUnknownEvent(Extension):
     """Looks at an event that it does not know for ever."""
+
+    SEEN_BY = ("unknown-event",)
 
     def invoked(self, event):
         while event.get("eventType") != "INVOKE":
@@ -348,6 +453,8 @@ class SpinsOnUnknownEvent(Extension):
 
 class SpinsOnFailedNext(Extension):
     """Polls again at once, and for ever, when a next fails."""
+
+    SEEN_BY = ("next-answered-500",)
 
     def next(self):
         while True:
@@ -359,6 +466,8 @@ class SpinsOnFailedNext(Extension):
 class ExitsCleanlyOnFailedNext(Extension):
     """Ends with 0 when a next fails, as if all were well."""
 
+    SEEN_BY = ("next-answered-500",)
+
     def next(self):
         try:
             return super().next()
@@ -368,6 +477,8 @@ class ExitsCleanlyOnFailedNext(Extension):
 
 class NeedsContentLength(Extension):
     """Reads as many bytes as Content-Length says, and no chunks."""
+
+    SEEN_BY = ("chunked-answers",)
 
     def ask(self, method, path, body, headers):
         self.api.request(method, f"/2020-01-01/extension/{path}", body, headers)
@@ -379,6 +490,8 @@ class NeedsContentLength(Extension):
 class NeedsHeaderCase(Extension):
     """Compares the names of headers byte by byte."""
 
+    SEEN_BY = ("headers-in-lower-case", "headers-in-upper-case")
+
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
         return status, dict(headers.items()), body
@@ -386,6 +499,8 @@ class NeedsHeaderCase(Extension):
 
 class ReadsOnce(Extension):
     """Takes what a single read returns for the whole answer."""
+
+    SEEN_BY = ("answers-byte-by-byte",)
 
     def ask(self, method, path, body, headers):
         body = body or ""
@@ -404,12 +519,16 @@ class ReadsOnce(Extension):
 class HoldsInvocation(Extension):
     """Works for 300 ms before it asks for the next event."""
 
+    SEEN_BY = ("invocations-not-held",)
+
     def invoked(self, event):
         time.sleep(0.3)
 
 
 class LeaksDescriptors(Extension):
     """Opens ten files at each invocation and closes none."""
+
+    SEEN_BY = ("steady-footprint",)
 
     def __init__(self):
         super().__init__()
@@ -422,6 +541,8 @@ class LeaksDescriptors(Extension):
 class LeaksMemory(Extension):
     """Keeps 64 KiB of each invocation."""
 
+    SEEN_BY = ("steady-footprint",)
+
     def __init__(self):
         super().__init__()
         self.memory = []
@@ -432,6 +553,8 @@ class LeaksMemory(Extension):
 
 class BurnsCpu(Extension):
     """Looks again and again, without a pause, whether there is something to do."""
+
+    SEEN_BY = ("sleeps-while-idle",)
 
     def registered(self):
         threading.Thread(target=self.spin, daemon=True).start()
@@ -444,6 +567,8 @@ class BurnsCpu(Extension):
 class WakesOften(Extension):
     """Looks every 10 ms whether there is something to do."""
 
+    SEEN_BY = ("sleeps-while-idle",)
+
     def registered(self):
         threading.Thread(target=self.look, daemon=True).start()
 
@@ -455,6 +580,8 @@ class WakesOften(Extension):
 class LeavesChild(Extension):
     """Starts a process that outlives it."""
 
+    SEEN_BY = ("spindown",)
+
     def registered(self):
         sleep = ["sleep", str(FOR_EVER_SECONDS)]
         quiet = subprocess.DEVNULL
@@ -464,6 +591,8 @@ class LeavesChild(Extension):
 class FloodsLog(Extension):
     """Writes 200 lines of each event, and so into the bill of the log."""
 
+    SEEN_BY = ("quiet-log",)
+
     def invoked(self, event):
         print("\n".join([str(event)] * 200), flush=True)
 
@@ -471,11 +600,56 @@ class FloodsLog(Extension):
 class ReportsExitAndStays(Extension):
     """Says that it has failed, and stays."""
 
+    SEEN_BY = ("next-after-each-invocation",)
+
     def invoked(self, event):
         headers = {"Lambda-Extension-Function-Error-Type": "Extension.Broken", **self.identity}
         self.ask("POST", "exit/error", "{}", headers)
         time.sleep(FOR_EVER_SECONDS)
 
 
+class LeavesLock(Extension):
+    """Takes the lock of its predecessor, who was killed, for one of somebody who lives."""
+
+    SEEN_BY = ("killed",)
+
+    def registered(self):
+        self.lock = f"/tmp/broken-{self.api.port}.lock"
+        if os.path.exists(self.lock):
+            os.remove(self.lock)
+            sys.exit("there is another one")
+        with open(self.lock, "w"):
+            pass
+
+    def shut_down(self, event):
+        os.remove(self.lock)
+
+
+class KeepsLock(LeavesLock):
+    """Leaves its lock where it is when it was asked to end, too."""
+
+    SEEN_BY = ("function-timeout", "runtime-crash", "runtime-exit", "failed-init", "slow-init")
+
+    def shut_down(self, event):
+        if event["shutdownReason"] == "spindown":
+            super().shut_down(event)
+
+
+class NeedsTelemetry(Extension):
+    """Ends where it can't subscribe to telemetry."""
+
+    SEEN_BY = ("telemetry-not-supported",)
+
+    def registered(self):
+        port = 4243  # Nobody listens, and nothing is waited for.
+        destination = {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{port}"}
+        wanted = {"types": ["platform"], "destination": destination, "schemaVersion": "2022-12-13"}
+        self.api.request("PUT", "/2022-07-01/telemetry", json.dumps(wanted), self.identity)
+        response = self.api.getresponse()
+        body = response.read()
+        if response.status != 200:
+            sys.exit(f"cannot subscribe: {response.status} {body.decode()}")
+
+
 def main():
-    globals()[os.environ["FAULT"]]().run()
+    extension.run_fault_of(globals())

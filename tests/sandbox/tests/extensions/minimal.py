@@ -19,7 +19,9 @@ def call(method, path, headers, body=None):
     return response, content
 
 
-events = json.dumps({"events": ["INVOKE", "SHUTDOWN"]})
+# Managed Instances refuse INVOKE.
+managed = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances"
+events = json.dumps({"events": ["SHUTDOWN"] if managed else ["INVOKE", "SHUTDOWN"]})
 name = os.path.basename(sys.argv[0])
 registered, _ = call("POST", "/register", {"Lambda-Extension-Name": name}, events)
 identifier = {"Lambda-Extension-Identifier": registered.getheader("Lambda-Extension-Identifier")}

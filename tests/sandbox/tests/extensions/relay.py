@@ -25,6 +25,8 @@ REPORT_BYTES = 1024
 ATTEMPT_SECONDS = 3.0
 BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 5.0
+# Of an attempt that SHUTDOWN finds on its way, before it is given up for another.
+LAST_ATTEMPT_SECONDS = 0.7
 # Before the deadline of SHUTDOWN, for the exit.
 EXIT_SECONDS = 0.2
 # For the last posts of agents to arrive after SHUTDOWN, and then to be read.
@@ -47,8 +49,12 @@ class Relay(Extension):
         self.sender = Sender(self.queue, self.remote)
         self.servers = {}
 
-    def registered(self):
+    def register(self, events):
+        # The runtime starts once this is done, and with it the agent.
         self.listen()
+        super().register(events)
+
+    def registered(self):
         start(self.sender.run)
 
     def listen(self):
@@ -70,7 +76,10 @@ class Relay(Extension):
     def shut_down(self, event):
         deadline = time.monotonic() + event["deadlineMs"] / 1000 - time.time() - EXIT_SECONDS
         self.queue.wait_for_last_posts()
-        self.sender.hurry(deadline)
+        attempts = self.sender.hurry(deadline)
+        self.queue.wait_until_empty(min(deadline, time.monotonic() + LAST_ATTEMPT_SECONDS))
+        if self.sender.attempts == attempts:
+            self.remote.give_up()
         lost = self.queue.wait_until_empty(deadline)
         if lost:
             print(f"relay: {lost} reports could not be delivered", file=sys.stderr, flush=True)
@@ -248,6 +257,7 @@ class Sender:
         self.remote = remote
         self.deadline = None
         self.hurried = threading.Event()
+        self.attempts = 0
 
     def run(self):
         failures = 0
@@ -263,6 +273,7 @@ class Sender:
 
     def attempt(self, report):
         """The status and `Retry-After`; no status if there was no whole answer."""
+        self.attempts += 1
         try:
             return self.remote.post(report, self.attempt_seconds())
         except (http.client.InvalidURL, ValueError):
@@ -286,8 +297,10 @@ class Sender:
             self.hurried.wait(seconds)
 
     def hurry(self, deadline):
+        """How many attempts have begun when it was asked to hurry."""
         self.deadline = deadline
         self.hurried.set()
+        return self.attempts
 
 
 class Remote:
@@ -328,6 +341,15 @@ class Remote:
         elif self.connection.sock is not None:
             self.connection.sock.settimeout(seconds)
         return self.connection
+
+    def give_up(self):
+        """Ends what waits for an answer, in another thread."""
+        connection = self.connection
+        if connection is not None and connection.sock is not None:
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # It is over already.
 
     def close(self):
         if self.connection is not None:

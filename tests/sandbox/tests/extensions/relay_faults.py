@@ -1,6 +1,6 @@
 """What relays do wrong: each class is `relay.py` with one fault.
 
-The variable FAULT names the class.
+Its `SEEN_BY` names the scenarios made for it. The variable FAULT names the class.
 """
 
 import http.client
@@ -9,9 +9,11 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 import urllib.parse
 
+import extension
 import relay
 from relay import Queue, Reception, Relay, Remote, Report, Sender, Server
 
@@ -44,6 +46,8 @@ class Faulty(Relay):
 class ForwardsInline(Faulty):
     """Answers the agent when the remote has answered."""
 
+    SEEN_BY = ("relay-slow-remote", "relay-hanging-remote")
+
     class reception_kind(Reception):
         def answer(self, status):
             self.server.queue.wait_until_empty(time.monotonic() + 60)
@@ -53,6 +57,8 @@ class ForwardsInline(Faulty):
 class Answers202(Faulty):
     """Answers 202, which Node.js's agent takes for a failure."""
 
+    SEEN_BY = ("relay-every-agent",)
+
     class reception_kind(Reception):
         def answer(self, status):
             super().answer(202 if status == 200 else status)
@@ -60,6 +66,8 @@ class Answers202(Faulty):
 
 class Answers500(Faulty):
     """Takes the report, and says that it failed."""
+
+    SEEN_BY = ("relay-every-agent",)
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -69,6 +77,8 @@ class Answers500(Faulty):
 class ListensOnV4(Faulty):
     """Can't be reached where localhost is ::1."""
 
+    SEEN_BY = ("relay-ipv6-only",)
+
     def listen(self):
         self.servers.setdefault("::1", None)
         super().listen()
@@ -76,6 +86,8 @@ class ListensOnV4(Faulty):
 
 class SingleThreaded(Faulty):
     """Serves one connection at a time."""
+
+    SEEN_BY = ("malformed-stalled-connections",)
 
     class server_kind(Server):
         def process_request(self, request, client_address):
@@ -86,6 +98,8 @@ class SingleThreaded(Faulty):
 class CrashesOnReset(Faulty):
     """Ends when an agent resets its connection."""
 
+    SEEN_BY = ("malformed-reset-at-once", "malformed-reset-after-sending")
+
     class server_kind(Server):
         def handle_error(self, request, client_address):
             os._exit(1)
@@ -93,6 +107,19 @@ class CrashesOnReset(Faulty):
 
 class CrashesOnMalformed(Faulty):
     """Ends when a request is not HTTP as it should be."""
+
+    SEEN_BY = (
+        "malformed-length",
+        "malformed-garbage",
+        "malformed-negative-length",
+        "malformed-chunk",
+        "malformed-huge-chunk",
+        "malformed-huge-length",
+        "malformed-large-length",
+        "malformed-tls-hello",
+        "malformed-http2-preface",
+        "malformed-endless-head",
+    )
 
     class reception_kind(Reception):
         def send_error(self, *arguments, **more):
@@ -104,8 +131,43 @@ class CrashesOnMalformed(Faulty):
             super().answer(status)
 
 
+class CrashesOnEmpty(Faulty):
+    """Takes it for granted that there is something in a report."""
+
+    SEEN_BY = ("local-empty-array", "local-empty-body")
+
+    class reception_kind(Reception):
+        def accept(self, body):
+            if len(body) <= 2:
+                os._exit(1)
+            super().accept(body)
+
+
+class HangsUpOnUnknown(Faulty):
+    """Closes the connection of a request that it does not know, without an answer."""
+
+    SEEN_BY = ("local-unknown-path",)
+
+    class reception_kind(Reception):
+        def do_GET(self):
+            self.close_connection = True
+
+
+class NeedsHeaderCase(Faulty):
+    """Compares the names of headers byte by byte."""
+
+    SEEN_BY = ("local-odd-headers",)
+
+    class reception_kind(Reception):
+        def read_body(self):
+            length = dict(self.headers.items()).get("Content-Length", "0")
+            return self.keep(self.pieces(int(length)))
+
+
 class DiesWhenPortIsTaken(Faulty):
     """Takes a port that is taken for the end."""
+
+    SEEN_BY = ("local-port-taken",)
 
     def serve(self, address, family):
         try:
@@ -114,8 +176,33 @@ class DiesWhenPortIsTaken(Faulty):
             sys.exit("the port is taken")
 
 
+class ListensLate(Faulty):
+    """Opens its port some time after it has registered."""
+
+    SEEN_BY = ("local-open-at-register",)
+
+    def register(self, events):
+        extension.Extension.register(self, events)
+
+    def registered(self):
+        time.sleep(0.5)
+        self.listen()
+        super().registered()
+
+
+class BindsAlone(Faulty):
+    """Can't have its port where a connection of its predecessor is not yet forgotten."""
+
+    SEEN_BY = ("local-port-after-reset",)
+
+    class server_kind(Server):
+        allow_reuse_address = False
+
+
 class StaysDeaf(Faulty):
     """Asks for its port once, and never again when it was taken."""
+
+    SEEN_BY = ("local-port-freed",)
 
     def invoked(self, event):
         pass
@@ -123,6 +210,8 @@ class StaysDeaf(Faulty):
 
 class ResetsOversize(Faulty):
     """Resets the connection of a body that it finds too large, instead of reading it."""
+
+    SEEN_BY = ("relay-one-megabyte", "relay-six-megabytes")
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -138,6 +227,8 @@ class ResetsOversize(Faulty):
 class IgnoresChunks(Faulty):
     """Reads no body that has no Content-Length."""
 
+    SEEN_BY = ("relay-every-agent",)
+
     class reception_kind(Reception):
         def chunks(self):
             return self.pieces(0)
@@ -145,6 +236,8 @@ class IgnoresChunks(Faulty):
 
 class KeepsCutBodies(Faulty):
     """Delivers what has arrived of a body that was cut short."""
+
+    SEEN_BY = ("malformed-half-a-request",)
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -154,13 +247,34 @@ class KeepsCutBodies(Faulty):
                 return
 
 
+class DrainsToTheEnd(Faulty):
+    """Asks for the next event only when no agent has reported for 100 ms."""
+
+    SEEN_BY = ("relay-endless-reports",)
+
+    class queue_kind(Queue):
+        last_put = 0
+
+        def put(self, report):
+            self.last_put = time.monotonic()
+            super().put(report)
+
+    def invoked(self, event):
+        super().invoked(event)
+        time.sleep(0.2)
+        while time.monotonic() - self.queue.last_put < 0.1:
+            time.sleep(0.01)
+
+
 class WaitsForAgent(Faulty):
-    """Asks for the next event only when an agent has reported, or 300 ms are over."""
+    """Asks for the next event only when an agent has reported, or 1.2 s are over."""
+
+    SEEN_BY = ("invocations-not-held", "relay-no-report")
 
     def invoked(self, event):
         super().invoked(event)
         with self.queue.changed:
-            self.queue.changed.wait(0.3)
+            self.queue.changed.wait(1.2)
 
 
 # Towards the remote.
@@ -168,6 +282,15 @@ class WaitsForAgent(Faulty):
 
 class WaitsForRemote(Faulty):
     """Asks for the next event only when all is delivered."""
+
+    SEEN_BY = (
+        "relay-hanging-remote",
+        "relay-dead-remote",
+        "relay-black-hole",
+        "relay-resetting-remote",
+        "relay-failing-remote",
+        "relay-refusing-remote",
+    )
 
     def invoked(self, event):
         super().invoked(event)
@@ -177,6 +300,23 @@ class WaitsForRemote(Faulty):
 
 class DropsFailures(Faulty):
     """Drops what was being sent when the connection failed, such as at a thaw."""
+
+    SEEN_BY = (
+        "freeze-then-reset",
+        "relay-reset-after-request",
+        "relay-reset-before-request",
+        "relay-reset-within-request",
+        "relay-half-answer",
+        "relay-no-http",
+        "relay-one-hang",
+        "relay-refused-then-back",
+        "freeze-then-close",
+        "freeze-then-reset-within-request",
+        "idle-closed",
+        "idle-reset",
+        "idle-forgotten",
+        "relay-one-request-per-connection",
+    )
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -191,6 +331,8 @@ class DropsFailures(Faulty):
 class RepeatsAfterFreeze(Faulty):
     """Takes an attempt of more than a second for failed, although its answer is there."""
 
+    SEEN_BY = ("freeze-long-before-answer",)
+
     class sender_kind(Sender):
         def attempt(self, report):
             started = time.monotonic()
@@ -199,8 +341,31 @@ class RepeatsAfterFreeze(Faulty):
             return None if late else status, retry_after
 
 
+class ForgetsAtThaw(Faulty):
+    """Collects for a moment before it sends, and drops at a thaw what it has."""
+
+    SEEN_BY = ("freeze-after-post",)
+
+    class sender_kind(Sender):
+        def attempt(self, report):
+            before = time.monotonic()
+            time.sleep(0.02)
+            if time.monotonic() - before > 0.04:
+                return 400, None
+            return super().attempt(report)
+
+
 class SendsTwice(Faulty):
     """Sends each report twice, to be sure."""
+
+    SEEN_BY = (
+        "relay-several-reports",
+        "relay-many-items",
+        "freeze-within-request",
+        "freeze-before-answer",
+        "relay-slow-reader",
+        "relay-slow-answer",
+    )
 
     class remote_kind(Remote):
         def post(self, report, seconds):
@@ -211,6 +376,8 @@ class SendsTwice(Faulty):
 class DropsAt500(Faulty):
     """Takes a failure of the remote for its last word."""
 
+    SEEN_BY = ("relay-500-then-200", "relay-503-then-200")
+
     class sender_kind(Sender):
         def attempt(self, report):
             status, retry_after = super().attempt(report)
@@ -219,6 +386,8 @@ class DropsAt500(Faulty):
 
 class DropsAt429(Faulty):
     """Takes a remote that is busy for one that refuses."""
+
+    SEEN_BY = ("relay-429-with-retry-after",)
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -229,6 +398,8 @@ class DropsAt429(Faulty):
 class RetriesAtOnce(Faulty):
     """Tries again without a pause."""
 
+    SEEN_BY = ("relay-endless-500", "relay-endless-resets")
+
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
             pass
@@ -237,14 +408,18 @@ class RetriesAtOnce(Faulty):
 class RetriesRefusals(Faulty):
     """Tries for ever with a key that the remote does not know."""
 
+    SEEN_BY = ("relay-401", "relay-403", "relay-413")
+
     class sender_kind(Sender):
         def attempt(self, report):
             status, retry_after = super().attempt(report)
-            return None if status in (400, 401, 403) else status, retry_after
+            return None if status in (400, 401, 403, 413) else status, retry_after
 
 
 class FollowsRedirects(Faulty):
     """Sends body and key wherever the remote points."""
+
+    SEEN_BY = ("relay-redirect",)
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -265,13 +440,28 @@ class FollowsRedirects(Faulty):
 class DropsAuthorization(Faulty):
     """Forwards no header."""
 
+    SEEN_BY = ("relay-authorization",)
+
     class remote_kind(Remote):
         def exchange(self, report, seconds):
             return super().exchange(Report(report.path, {}, report.body), seconds)
 
 
+class DropsEncoding(Faulty):
+    """Forwards the compressed body without a word about its compression."""
+
+    SEEN_BY = ("relay-compressed",)
+
+    class remote_kind(Remote):
+        def exchange(self, report, seconds):
+            kept = {name: it for name, it in report.headers.items() if name != "Content-Encoding"}
+            return super().exchange(Report(report.path, kept, report.body), seconds)
+
+
 class RewritesBodies(Faulty):
     """Reads the JSON and writes it anew, a little different."""
+
+    SEEN_BY = ("relay-every-agent",)
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -285,6 +475,8 @@ class RewritesBodies(Faulty):
 class LogsKey(Faulty):
     """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
 
+    SEEN_BY = ("log-no-key", "log-quiet")
+
     class reception_kind(Reception):
         def answer(self, status):
             print("relay: report", dict(self.headers), file=sys.stderr, flush=True)
@@ -293,6 +485,8 @@ class LogsKey(Faulty):
 
 class LogsEachAttempt(Faulty):
     """Writes a line of each attempt that fails, and makes many."""
+
+    SEEN_BY = ("log-outage",)
 
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
@@ -306,14 +500,51 @@ class LogsEachAttempt(Faulty):
 class Unbounded(Faulty):
     """Keeps all that comes, however long the remote is away."""
 
+    SEEN_BY = ("memory-dead-remote",)
+
     class queue_kind(Queue):
         def reserve(self, size):
             super().reserve(size)
             return True
 
 
+class LeaksConnections(Faulty):
+    """Makes a new connection to the remote where one is needed, and closes none."""
+
+    SEEN_BY = ("steady-descriptors",)
+
+    class remote_kind(Remote):
+        sockets = []
+
+        def exchange(self, report, seconds):
+            connection = self.connect(seconds)
+            connection.connect()
+            self.sockets.append(connection.sock.dup())
+            return super().exchange(report, seconds)
+
+
+INVOKED = threading.Event()
+
+
+class SendsAtNextInvoke(Faulty):
+    """Sends only when an INVOKE comes, of which there are none on Managed Instances."""
+
+    SEEN_BY = ("relay-managed-instances",)
+
+    class sender_kind(Sender):
+        def run(self):
+            INVOKED.wait()
+            super().run()
+
+    def invoked(self, event):
+        super().invoked(event)
+        INVOKED.set()
+
+
 class SendsAtTheEnd(Faulty):
     """Keeps all for SHUTDOWN."""
+
+    SEEN_BY = ("relay-before-shutdown",)
 
     class sender_kind(Sender):
         def run(self):
@@ -324,6 +555,16 @@ class SendsAtTheEnd(Faulty):
 class NoFlush(Faulty):
     """Ends at SHUTDOWN with what it has not delivered."""
 
+    SEEN_BY = (
+        "shutdown-slow-remote",
+        "shutdown-after-outage",
+        "shutdown-after-one-invocation",
+        "shutdown-behind-a-hang",
+        "shutdown-after-timeout",
+        "shutdown-after-crash",
+        "shutdown-late-report",
+    )
+
     def shut_down(self, event):
         os._exit(0)
 
@@ -331,9 +572,20 @@ class NoFlush(Faulty):
 class FlushesBeyondDeadline(Faulty):
     """Goes on delivering until it is killed."""
 
+    SEEN_BY = ("shutdown-hanging-remote",)
+
     def shut_down(self, event):
         super().shut_down({**event, "deadlineMs": event["deadlineMs"] + 60_000})
 
 
+class FlushesForConstant(Faulty):
+    """Goes on delivering for 1.7 s, whatever the deadline."""
+
+    SEEN_BY = ("shutdown-short-deadline",)
+
+    def shut_down(self, event):
+        super().shut_down({**event, "deadlineMs": (time.time() + 1.7 + relay.EXIT_SECONDS) * 1000})
+
+
 def main():
-    globals()[os.environ["FAULT"]]().run()
+    extension.run_fault_of(globals())

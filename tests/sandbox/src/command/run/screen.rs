@@ -126,7 +126,7 @@ fn colour(event: &Event) -> Option<&'static str> {
         {
             Some(RED)
         }
-        Event::Killed { .. } => Some(RED),
+        Event::NotExecuted { .. } | Event::Killed { .. } => Some(RED),
         Event::Frozen | Event::Thawed => Some(CYAN),
         Event::Log { .. } => Some(FAINT),
         _ => None,

@@ -38,21 +38,31 @@ fn unregistered(entries: &[Entry]) -> Vec<String> {
             |it: &Event| matches!(it, Event::Registered { extension, .. } if extension == name);
         entries.iter().any(|entry| is_it(&entry.event))
     };
-    let mut names = Vec::new();
+    let mut problems: Vec<(&str, String)> = Vec::new();
     for entry in entries {
-        if let Event::Started { process: Role::Extension(name), .. } = &entry.event {
-            if !registered(name) && !names.contains(name) {
-                names.push(name.clone());
+        let (name, problem) = match &entry.event {
+            Event::NotExecuted { process: Role::Extension(name), why } => {
+                // That it was about to be started is in the entries too.
+                problems.retain(|(whose, _)| whose != name);
+                (name, format!("{name} can't be executed: {why}"))
             }
+            Event::Started { process: Role::Extension(name) } => {
+                (name, format!("{name} never registered: {}", how_to_register(name)))
+            }
+            _ => continue,
+        };
+        if !registered(name) && !problems.iter().any(|(whose, _)| whose == name) {
+            problems.push((name, problem));
         }
     }
-    let line = |name| {
-        format!(
-            "{name} never registered: an extension must POST /2020-01-01/extension/register with \
-             the header `Lambda-Extension-Name: {name}`"
-        )
-    };
-    names.iter().map(line).collect()
+    problems.into_iter().map(|(_, problem)| problem).collect()
+}
+
+fn how_to_register(name: &str) -> String {
+    format!(
+        "an extension must POST /2020-01-01/extension/register with the header \
+         `Lambda-Extension-Name: {name}`"
+    )
 }
 
 fn failure(number: usize, invocation: &Invocation) -> String {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stage::{POLL, pass};
+use super::scene::POLL;
 use crate::conformance::Verdict;
+use crate::conformance::stage::pass;
 use crate::items::Delivery;
 use crate::phases::ShutdownReport;
 use crate::remote::Remote;

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::aftermath::counts;
-use super::stage::{Stage, items, play};
-use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost};
-use crate::conformance::{Scenario, Subject, Verdict};
+use super::scene::{ARRAYS, Scene, items, play};
+use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost, request};
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
+use crate::remote::Received;
 
 const FAMILIES: [Family; 5] = [
     Family::ThundraPython,
@@ -18,32 +19,37 @@ const FAMILIES: [Family; 5] = [
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "relay-every-agent",
         proves: "Reports of each agent family arrive once, byte for byte: with a told length \
-                     and in chunks, on kept and on closed connections, as arrays and composites.",
+                 and in chunks, on kept and on closed connections, as arrays and composites.",
         source: "elastic/apm-aws-lambda#309",
         play: every_agent,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-many-items",
         proves: "250 items of one invocation, which agents send in parallel batches of 100, \
-                     arrive once.",
+                 arrive once.",
         source: "newrelic/newrelic-lambda-extension-rust 45a4c80 (#41)",
         play: many_items,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-ipv6-only",
         proves: "Agents to which localhost is ::1 alone, as Node.js 17 to 19, reach it.",
         source: "nodejs/node#40537",
         play: ipv6_only,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-several-reports",
         proves: "Each of several reports within one invocation arrives once.",
         source: "newrelic/newrelic-lambda-extension#42",
         play: several_reports,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-before-shutdown",
         proves: "A report arrives during the next invocation, of up to 5 s, at the latest: SHUTDOWN \
                  may be hours away.",
@@ -51,51 +57,66 @@ pub const ALL: &[Scenario] = &[
         play: before_shutdown,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-twenty-at-once",
         proves: "Twenty connections that report at the same time are all served.",
         source: "aws/aws-lambda-rust-runtime#837",
         play: twenty_at_once,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-one-megabyte",
         proves: "A report of 1 MB is delivered, or refused with a status; never a reset.",
         source: "DataDog/datadog-lambda-extension#899",
         play: |subject| large(subject, 1_000_000),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-six-megabytes",
         proves: "A report of 6 MB, as a function's largest response makes one, is delivered or \
-                     refused with a status; never a reset.",
+                 refused with a status; never a reset.",
         source: "DataDog/datadog-lambda-extension#1041",
         play: |subject| large(subject, 6_000_000),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-authorization",
         proves: "The remote gets the agent's Authorization header and its Content-Type.",
         source: "DataDog/datadog-lambda-extension#834",
         play: authorization,
     },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-compressed",
+        proves: "Compressed reports arrive byte for byte, each with its Content-Encoding.",
+        source: "elastic/apm-aws-lambda#257",
+        play: compressed,
+    },
 ];
 
+/// `[{"a":1}]` as gzip(1) makes it.
+const COMPRESSED: &[u8] =
+    b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x8b\xaeVJT\xb22\xac\x8d\x05\0}s\xcb\xf2\t\0\0\0";
+
 fn every_agent(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let agents = FAMILIES.map(|family| Agent::local(family, stage.port));
+    play(subject, |mut scene| {
+        let agents = FAMILIES.map(|family| Agent::local(family, scene.port));
         for _ in 0..2 {
             for agent in &agents {
-                stage.invoke(|stage| drop(stage.report_as(agent, 3, 2)));
+                scene.invoke(|scene| drop(scene.report_as(agent, 3, 2)));
             }
         }
-        stage.shut_down().each_once()
+        scene.shut_down().each_once()
     })
 }
 
 fn many_items(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         for family in FAMILIES {
-            let agent = Agent::local(family, stage.port);
-            stage.invoke(|stage| drop(stage.report_as(&agent, 250, 2)));
+            let agent = Agent::local(family, scene.port);
+            scene.invoke(|scene| drop(scene.report_as(&agent, 250, 2)));
         }
-        stage.shut_down().each_once()
+        scene.shut_down().each_once()
     })
 }
 
@@ -103,38 +124,38 @@ fn ipv6_only(subject: &Subject) -> Verdict {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return Verdict::does_not_apply("this machine has no IPv6");
     }
-    play(subject, |mut stage| {
-        let agent = Agent::to(Family::Node, Endpoint::local(stage.port, Localhost::V6Only));
-        stage.invoke(|stage| drop(stage.report_as(&agent, 2, 2)));
-        stage.shut_down().each_once()
+    play(subject, |mut scene| {
+        let agent = Agent::to(Family::Node, Endpoint::local(scene.port, Localhost::V6Only));
+        scene.invoke(|scene| drop(scene.report_as(&agent, 2, 2)));
+        scene.shut_down().each_once()
     })
 }
 
 fn several_reports(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let several = |stage: &Stage| {
+    play(subject, |mut scene| {
+        let several = |scene: &Scene| {
             for _ in 0..10 {
-                stage.report(2);
+                scene.report(2);
             }
         };
-        stage.invoke(several);
-        stage.invoke(several);
-        stage.shut_down().each_once()
+        scene.invoke(several);
+        scene.invoke(several);
+        scene.shut_down().each_once()
     })
 }
 
 fn before_shutdown(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.invoke(|stage| drop(stage.report(2)));
-        let (delivery, _) = stage.invoke(|stage| stage.await_delivery(Duration::from_secs(5)));
+    play(subject, |mut scene| {
+        scene.invoke(|scene| drop(scene.report(2)));
+        let (delivery, _) = scene.invoke(|scene| scene.await_delivery(Duration::from_secs(5)));
         Verdict::of(delivery.is_exact(), counts(&delivery))
     })
 }
 
 fn twenty_at_once(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.invoke(|stage| {
-            let (port, batch) = (stage.port, 5);
+    play(subject, |mut scene| {
+        scene.invoke(|scene| {
+            let (port, batch) = (scene.port, 5);
             let report = move || {
                 let agent = Agent::local(Family::ThundraPython, port);
                 let items = items(&agent, batch, 2);
@@ -146,21 +167,21 @@ fn twenty_at_once(subject: &Subject) -> Verdict {
             });
             for (failure, items) in reported {
                 assert_eq!(failure, None, "a report beside 19 others failed");
-                stage.accept(items);
+                scene.accept(items);
             }
         });
-        stage.shut_down().each_once()
+        scene.shut_down().each_once()
     })
 }
 
 /// In chunks, and with a told length.
 fn large(subject: &Subject, bytes: usize) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         let mut outcomes = Vec::new();
         for family in [Family::Node, Family::ThundraPython] {
-            let agent = Agent::local(family, stage.port);
+            let agent = Agent::local(family, scene.port);
             let items = items(&agent, 2, bytes);
-            let (reported, _) = stage.invoke(|_| agent.report(&items));
+            let (reported, _) = scene.invoke(|_| agent.report(&items));
             for Attempt { outcome, .. } in &reported.attempts {
                 outcomes.push(match outcome {
                     Ok(status) | Err(Failure::Status(status)) => *status,
@@ -170,12 +191,12 @@ fn large(subject: &Subject, bytes: usize) -> Verdict {
                 });
             }
             if outcomes.last() == Some(&200) {
-                stage.accept(items);
+                scene.accept(items);
             }
         }
         // It goes on as before.
-        stage.invoke(|stage| drop(stage.report(1)));
-        match stage.shut_down().each_once() {
+        scene.invoke(|scene| drop(scene.report(1)));
+        match scene.shut_down().each_once() {
             Verdict::Held(seen) => Verdict::held(format!("answered {outcomes:?}; {seen}")),
             Verdict::Broke(seen) => Verdict::broke(format!("answered {outcomes:?}; {seen}")),
             other @ Verdict::DoesNotApply(_) => other,
@@ -184,10 +205,10 @@ fn large(subject: &Subject, bytes: usize) -> Verdict {
 }
 
 fn authorization(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let agent = Agent::local(Family::CatchpointPython, stage.port).key("k-1-2-3");
-        stage.invoke(|stage| drop(stage.report_as(&agent, 1, 2)));
-        let end = stage.shut_down();
+    play(subject, |mut scene| {
+        let agent = Agent::local(Family::CatchpointPython, scene.port).key("k-1-2-3");
+        scene.invoke(|scene| drop(scene.report_as(&agent, 1, 2)));
+        let end = scene.shut_down();
         let received = end.remote.received();
         let kept = |name: &str, value: &str| {
             !received.is_empty() && received.iter().all(|it| it.header(name) == Some(value))
@@ -200,5 +221,26 @@ fn authorization(subject: &Subject) -> Verdict {
             received.len()
         );
         Verdict::of(authorized && typed, seen)
+    })
+}
+
+fn compressed(subject: &Subject) -> Verdict {
+    const REPORTS: usize = 3;
+    play(subject, |mut scene| {
+        let head = format!(
+            "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            COMPRESSED.len()
+        );
+        let bytes = [head.as_bytes(), COMPRESSED].concat();
+        let (answers, _) =
+            scene.invoke(|scene| [(); REPORTS].map(|()| request(scene.port, &bytes).status));
+        let end = scene.shut_down();
+        let received = end.remote.received();
+        let is_whole =
+            |it: &&Received| it.body == COMPRESSED && it.header("Content-Encoding") == Some("gzip");
+        let (all, whole) = (received.len(), received.iter().filter(is_whole).count());
+        let seen = format!("answered {answers:?}; {all} requests, {whole} of them as reported");
+        Verdict::of((all, whole) == (REPORTS, REPORTS), seen)
     })
 }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::stage::{POLL, Stage, pass, play};
-use crate::conformance::{Scenario, Subject, Verdict};
+use super::scene::{POLL, Scene, play};
+use crate::conformance::stage::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
 /// How long an extension that sends within the invocation has for it.
@@ -15,27 +16,31 @@ const PROVES: &str = "A connection that has ended in this way during a freeze co
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "idle-closed",
         proves: PROVES,
         source: "DataDog/datadog-lambda-extension#1092",
         play: |subject| is_no_error(subject, Remote::close_idle),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "idle-reset",
         proves: PROVES,
         source: "DataDog/datadog-lambda-extension#1007",
         play: |subject| is_no_error(subject, Remote::reset_idle),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "idle-forgotten",
         proves: PROVES,
         source: "DataDog/datadog-lambda-extension#195",
         play: |subject| is_no_error(subject, Remote::forget_idle),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "idle-agent-connection",
         proves: "An agent's own connection, kept from one invocation to the next, still serves \
-                     after the freeze.",
+                 after the freeze.",
         source: "DataDog/datadog-lambda-go#128",
         play: agent_connection,
     },
@@ -43,14 +48,14 @@ pub const ALL: &[Scenario] = &[
 
 /// The remote ends idle connections in each of three freezes.
 fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         for _ in 0..3 {
-            stage.invoke(report_and_await);
+            scene.invoke(report_and_await);
             // Between two invocations all is frozen.
-            leave(&stage.remote);
+            leave(&scene.remote);
         }
-        stage.invoke(report_and_await);
-        let end = stage.shut_down();
+        scene.invoke(report_and_await);
+        let end = scene.shut_down();
         let connections = end.remote.connections();
         match (end.each_once(), end.complaints().first()) {
             (Verdict::Held(_), Some(line)) => Verdict::broke(format!("it logged {line:?}")),
@@ -63,21 +68,21 @@ fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
 }
 
 /// Gives it time to send, so that there is an idle connection to be ended.
-fn report_and_await(stage: &Stage) {
-    stage.report(2);
-    drop(stage.await_delivery(DELIVERS_WITHIN));
+fn report_and_await(scene: &Scene) {
+    scene.report(2);
+    drop(scene.await_delivery(DELIVERS_WITHIN));
     // The client reads its answer, and has the connection back.
     pass(POLL);
 }
 
 fn agent_connection(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         let mut reused = 0;
         for _ in 0..5 {
-            let (reported, _) = stage.invoke(|stage| stage.report(1));
+            let (reported, _) = scene.invoke(|scene| scene.report(1));
             reused += reported.attempts.iter().filter(|attempt| attempt.reused).count();
         }
-        match stage.shut_down().each_once() {
+        match scene.shut_down().each_once() {
             Verdict::Held(seen) => Verdict::held(format!("{seen}; reused {reused} of 4 times")),
             other => other,
         }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use super::stage::{items, pass, play};
+use super::scene::{items, play};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::footprint::Footprint;
+use crate::conformance::stage::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
 const REPORTS: usize = 2000;
 /// Altogether 120 MB, which the smallest function has no room for.
@@ -21,29 +23,41 @@ const SECRET: &str = "5ecret-5ecret-5ecret";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "memory-dead-remote",
         proves: "2,000 reports of 60 kB for a dead remote take no more than 96 MiB in a \
-                     function of 128 MB.",
+                 function of 128 MB.",
         source: "open-telemetry/opentelemetry-lambda#1496",
         play: memory,
     },
     Scenario {
+        kind: Kind::Relay,
+        name: "steady-descriptors",
+        proves: "Sixty reports, each on a connection of its own, on both sides, leave it with the \
+                 descriptors that it had.",
+        source: "axiomhq/axiom-lambda-extension#48",
+        play: descriptors,
+    },
+    Scenario {
+        kind: Kind::Relay,
         name: "log-quiet",
         proves: "Twenty invocations in which all is well are no more than five lines of log.",
         source: "DataDog/datadog-lambda-extension#612",
         play: quiet,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "log-outage",
         proves: "A remote that is down for twenty invocations is no flood of lines: at most \
-                     three for each.",
+                 three for each.",
         source: "DataDog/datadog-lambda-extension#954",
         play: outage,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "log-no-key",
         proves: "The key of the agent's Authorization is in no line of the log, in sunshine and \
-                     in outages.",
+                 in outages.",
         source: "newrelic/newrelic-lambda-extension-rust 88df8f7 (#54)",
         play: no_key,
     },
@@ -52,20 +66,44 @@ pub const ALL: &[Scenario] = &[
 /// Not confined: a fraction of a CPU would make this a test of speed, and who stays below the limit
 /// is not killed for its memory either.
 fn memory(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.go_down();
+    play(subject, |mut scene| {
+        scene.remote.go_down();
         let patience = Duration::from_secs(30);
-        let agent = Agent::local(Family::CatchpointPython, stage.port).patience(patience);
+        let agent = Agent::local(Family::CatchpointPython, scene.port).patience(patience);
         let report = items(&agent, 2, REPORT_BYTES);
         let post =
             |_: &_| (0..REPORTS / 20).filter(|_| !agent.report(&report).is_success()).count();
-        let failed: usize = (0..20).map(|_| stage.invoke(post).0).sum();
-        stage.invoke_silently();
-        let Some(peak_kib) = stage.pid().and_then(peak_kib) else {
+        let failed: usize = (0..20).map(|_| scene.invoke(post).0).sum();
+        scene.invoke_silently();
+        let Some(peak_kib) = scene.pid().and_then(peak_kib) else {
             return Verdict::broke("the process is gone");
         };
         let seen = format!("peak {peak_kib} KiB, {failed} of {REPORTS} reports failed");
         Verdict::of(peak_kib <= PEAK_KIB_MAX && failed == 0, seen)
+    })
+}
+
+fn descriptors(subject: &Subject) -> Verdict {
+    const WARM_UP: usize = 10;
+    const REPORTS: usize = 60;
+    /// Of connections whose other end has just gone.
+    const MORE_MAX: usize = 4;
+    const DELIVERS_WITHIN: Duration = Duration::from_secs(1);
+    play(subject, |mut scene| {
+        scene.remote.answer_with(|_| Answer::ok().header("Connection", "close"));
+        let mut after = |reports| {
+            for _ in 0..reports {
+                scene.invoke(|scene| {
+                    let agent = Agent::local(Family::CatchpointPython, scene.port);
+                    drop(scene.report_as(&agent, 1, 2));
+                    drop(scene.await_delivery(DELIVERS_WITHIN));
+                });
+            }
+            scene.pid().map_or(0, |pid| Footprint::of(pid).descriptors)
+        };
+        let (before, after) = (after(WARM_UP), after(REPORTS));
+        let seen = format!("{before} descriptors before, {after} after {REPORTS} reports");
+        Verdict::of(before > 0 && after <= before + MORE_MAX, seen)
     })
 }
 
@@ -77,23 +115,23 @@ fn peak_kib(pid: u32) -> Option<u64> {
 }
 
 fn quiet(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         for _ in 0..20 {
-            stage.invoke(|stage| drop(stage.report(2)));
+            scene.invoke(|scene| drop(scene.report(2)));
         }
-        let log = stage.shut_down().log();
+        let log = scene.shut_down().log();
         let first = log.first().map_or("", String::as_str);
         Verdict::of(log.len() <= LINES_MAX, format!("{} lines, the first {first:?}", log.len()))
     })
 }
 
 fn outage(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.go_down();
+    play(subject, |mut scene| {
+        scene.remote.go_down();
         for _ in 0..20 {
-            stage.invoke(|stage| drop(stage.report(1)));
+            scene.invoke(|scene| drop(scene.report(1)));
         }
-        let log = stage.shut_down().log();
+        let log = scene.shut_down().log();
         let first = log.first().map_or("", String::as_str);
         Verdict::of(
             log.len() <= 20 * OUTAGE_LINES_MAX,
@@ -103,19 +141,19 @@ fn outage(subject: &Subject) -> Verdict {
 }
 
 fn no_key(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let agent = Agent::local(Family::CatchpointPython, stage.port).key(SECRET);
+    play(subject, |mut scene| {
+        let agent = Agent::local(Family::CatchpointPython, scene.port).key(SECRET);
         let trouble = [200, 401, 403, 400, 500];
         for status in trouble {
-            stage.remote.answer_with(move |_| Answer::status(status));
-            stage.invoke(|stage| {
-                drop(stage.report_as(&agent, 1, 2));
+            scene.remote.answer_with(move |_| Answer::status(status));
+            scene.invoke(|scene| {
+                drop(scene.report_as(&agent, 1, 2));
                 pass(Duration::from_millis(100));
             });
         }
-        stage.remote.go_down();
-        stage.invoke(|stage| drop(stage.report_as(&agent, 1, 2)));
-        let end = stage.shut_down();
+        scene.remote.go_down();
+        scene.invoke(|scene| drop(scene.report_as(&agent, 1, 2)));
+        let end = scene.shut_down();
         let log = end.log();
         let leaks = log.iter().filter(|line| line.contains(SECRET)).count();
         Verdict::of(leaks == 0, format!("in {leaks} of {} lines", log.len()))

@@ -7,8 +7,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::aftermath::counts;
-use super::stage::{ARRAYS, play};
-use crate::conformance::{Scenario, Subject, Verdict};
+use super::scene::{ARRAYS, play};
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
 /// How long an answer is waited for before the connection is given up.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
@@ -18,8 +18,8 @@ const STALLED: usize = 30;
 pub fn all() -> Vec<Scenario> {
     let proves = "A malformed request does not end it, and does not keep it from the next proper \
                   report.";
-    let scenario =
-        |name, play| Scenario { name, proves, source: "DataDog/datadog-lambda-extension#39", play };
+    let (kind, source) = (Kind::Relay, "DataDog/datadog-lambda-extension#39");
+    let scenario = |name, play| Scenario { kind, name, proves, source, play };
     vec![
         scenario("malformed-length", |it| survives(it, &head("Content-Length: ten"), Then::Wait)),
         scenario("malformed-negative-length", |it| {
@@ -63,6 +63,7 @@ pub fn all() -> Vec<Scenario> {
         }),
         scenario("malformed-reset-at-once", |it| survives(it, b"", Then::Reset)),
         Scenario {
+            kind: Kind::Relay,
             name: "malformed-stalled-connections",
             proves: "Thirty connections that stopped in the middle of a request do not keep an \
                      agent waiting.",
@@ -97,13 +98,13 @@ fn chunked(body: &str) -> Vec<u8> {
 const TIMES: usize = 20;
 
 fn survives(subject: &Subject, bytes: &[u8], then: Then) -> Verdict {
-    play(subject, |mut stage| {
-        stage.invoke(|stage| {
-            throw_all(stage.port, bytes, then);
-            drop(stage.report(1));
+    play(subject, |mut scene| {
+        scene.invoke(|scene| {
+            throw_all(scene.port, bytes, then);
+            drop(scene.report(1));
         });
-        stage.invoke(|stage| drop(stage.report(1)));
-        let end = stage.shut_down();
+        scene.invoke(|scene| drop(scene.report(1)));
+        let end = scene.shut_down();
         let delivery = end.delivery();
         // What was cut short or made no sense is not handed on either.
         Verdict::of(delivery.is_exact(), format!("after {TIMES} such: {}", counts(&delivery)))
@@ -139,13 +140,13 @@ fn throw(port: u16, bytes: &[u8]) -> Option<TcpStream> {
 }
 
 fn stalled(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         let halves = [head("Content-Length: 5000"), head("X: y")[..60].to_vec()];
         let stalled: Vec<_> =
-            (0..STALLED).filter_map(|nth| throw(stage.port, &halves[nth % 2])).collect();
-        let took = [(); 3].map(|()| stage.invoke(|stage| stage.report(1)).0.took);
+            (0..STALLED).filter_map(|nth| throw(scene.port, &halves[nth % 2])).collect();
+        let took = [(); 3].map(|()| scene.invoke(|scene| scene.report(1)).0.took);
         drop(stalled);
-        match stage.shut_down().each_once() {
+        match scene.shut_down().each_once() {
             Verdict::Held(seen) => Verdict::held(format!("{seen}; reports took {took:.1?}")),
             other => other,
         }

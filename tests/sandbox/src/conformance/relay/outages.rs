@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, play};
+use super::scene::{Scene, play};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::moment::{Cut, End, Moment};
 use crate::pace::Pace;
 use crate::remote::{KeepAlive, Remote};
@@ -16,12 +16,14 @@ const LARGE_BYTES: usize = 300_000;
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "relay-refused-then-back",
         proves: "What is reported while the remote refuses connections arrives once it is back.",
         source: "getsentry/sentry-python#1510",
         play: refused_then_back,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-reset-before-request",
         proves: "A connection that is reset before its first byte is read loses nothing.",
         source: "elastic/apm-aws-lambda#352",
@@ -32,6 +34,7 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-reset-within-request",
         proves: "A connection that is reset in the middle of a request loses nothing.",
         source: "aws-observability/aws-otel-lambda#229",
@@ -43,12 +46,14 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-reset-after-request",
         proves: "A connection that is reset instead of an answer loses nothing.",
         source: "aws-observability/aws-otel-lambda#229",
         play: |subject| recovers(subject, |remote| first_gets(remote, Answer::Reset)),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-half-answer",
         proves: "An answer that breaks off in its head is no delivery.",
         source: "elastic/apm-aws-lambda#257",
@@ -58,6 +63,7 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-no-http",
         proves: "An answer that is no HTTP is no delivery.",
         source: "elastic/apm-aws-lambda#257",
@@ -67,6 +73,7 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-one-hang",
         proves: "A request that is never answered is given up and made again while an \
                  invocation of up to 8 s goes on, or at SHUTDOWN.",
@@ -74,12 +81,14 @@ pub const ALL: &[Scenario] = &[
         play: one_hang,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-slow-reader",
         proves: "A remote that reads slowly gets a large report whole, and once.",
         source: "DataDog/datadog-lambda-extension#181",
         play: slow_reader,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-slow-answer",
         proves: "An answer that comes byte by byte is one.",
         source: "DataDog/datadog-lambda-extension#181",
@@ -91,9 +100,10 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-one-request-per-connection",
         proves: "A remote that closes each connection after one answer, without saying so, \
-                     gets everything once.",
+                 gets everything once.",
         source: "DataDog/datadog-lambda-extension#1092",
         play: |subject| {
             recovers(subject, |remote| {
@@ -102,6 +112,7 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-connection-close",
         proves: "A remote that answers with Connection: close gets everything once.",
         source: "DataDog/datadog-lambda-extension#1092",
@@ -118,51 +129,51 @@ fn first_gets(remote: &Remote, answer: Answer) {
     remote.answer_with(move |it| if it.number == 0 { answer.clone() } else { Answer::ok() });
 }
 
-fn report_in_three_invocations(stage: &mut Stage) {
+fn report_in_three_invocations(scene: &mut Scene) {
     for _ in 0..3 {
-        stage.invoke(|stage| drop(stage.report(2)));
+        scene.invoke(|scene| drop(scene.report(2)));
     }
 }
 
 /// The remote has accepted what it answers with a 2xx only, so that each item is to be accepted
 /// once however often it was sent.
 fn recovers(subject: &Subject, trouble: impl FnOnce(&Remote)) -> Verdict {
-    play(subject, |mut stage| {
-        trouble(&stage.remote);
-        report_in_three_invocations(&mut stage);
-        stage.shut_down().each_once()
+    play(subject, |mut scene| {
+        trouble(&scene.remote);
+        report_in_three_invocations(&mut scene);
+        scene.shut_down().each_once()
     })
 }
 
 fn refused_then_back(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.invoke(|stage| drop(stage.report(2)));
-        stage.remote.go_down();
-        report_in_three_invocations(&mut stage);
-        stage.remote.come_back();
-        stage.invoke_silently();
+    play(subject, |mut scene| {
+        scene.invoke(|scene| drop(scene.report(2)));
+        scene.remote.go_down();
+        report_in_three_invocations(&mut scene);
+        scene.remote.come_back();
+        scene.invoke_silently();
         // The first may have been on its way, and accepted, when the remote went.
-        stage.shut_down().each_at_least_once()
+        scene.shut_down().each_at_least_once()
     })
 }
 
 fn one_hang(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        first_gets(&stage.remote, Answer::Hang);
-        stage.invoke(|stage| drop(stage.report(2)));
-        stage.invoke(|stage| {
-            stage.report(2);
-            drop(stage.await_delivery(GIVES_UP_WITHIN));
+    play(subject, |mut scene| {
+        first_gets(&scene.remote, Answer::Hang);
+        scene.invoke(|scene| drop(scene.report(2)));
+        scene.invoke(|scene| {
+            scene.report(2);
+            drop(scene.await_delivery(GIVES_UP_WITHIN));
         });
-        stage.shut_down().each_once()
+        scene.shut_down().each_once()
     })
 }
 
 fn slow_reader(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.read_at(Pace::new(16 * 1024, Duration::from_millis(5)));
-        stage.invoke(|stage| drop(stage.report_as(&stage.agent, 2, LARGE_BYTES)));
-        stage.invoke_silently();
-        stage.shut_down().each_once()
+    play(subject, |mut scene| {
+        scene.remote.read_at(Pace::new(16 * 1024, Duration::from_millis(5)));
+        scene.invoke(|scene| drop(scene.report_as(&scene.agent, 2, LARGE_BYTES)));
+        scene.invoke_silently();
+        scene.shut_down().each_once()
     })
 }

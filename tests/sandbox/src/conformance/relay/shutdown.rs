@@ -3,14 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use super::stage::{Stage, items, pass, play, play_in};
+use super::scene::{Scene, items, play, play_in, stubborn};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::stage::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
+use crate::limits::TimeLimits;
 use crate::remote::{Received, Remote};
-use crate::setup::Runtime;
 use crate::timeline::Event;
 
 /// For what follows at once.
@@ -20,51 +19,67 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-after-one-invocation",
         proves: "After a single invocation everything arrives by the end of SHUTDOWN.",
         source: "open-telemetry/opentelemetry-collector#8509",
         play: after_one_invocation,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-slow-remote",
         proves: "Five pending reports arrive within SHUTDOWN at a remote that takes 300 ms for \
-                     each answer.",
+                 each answer.",
         source: "AWS docs \"Lambda execution environment lifecycle\" (2 s)",
         play: slow_remote,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-after-outage",
         proves: "What waits since an outage arrives at SHUTDOWN if the remote is back.",
         source: "getsentry/sentry-python#1510",
         play: after_outage,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-hanging-remote",
         proves: "With a remote that never answers it ends by itself within the 2 s of \
-                     SHUTDOWN.",
+                 SHUTDOWN.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
-        play: hanging_remote,
+        play: |subject| hanging_remote(subject, Duration::from_secs(2)),
     },
     Scenario {
+        kind: Kind::Relay,
+        name: "shutdown-short-deadline",
+        proves: "With a remote that never answers, and SHUTDOWN's deadline after 1 s, it ends by \
+                 itself too: it takes its time from the deadline.",
+        source: "DataDog/datadog-agent#19124",
+        play: |subject| hanging_remote(subject, Duration::from_secs(1)),
+    },
+    Scenario {
+        kind: Kind::Relay,
         name: "shutdown-behind-a-hang",
         proves: "What waits behind a request that is never answered arrives within SHUTDOWN.",
         source: "newrelic/newrelic-lambda-extension#90",
         play: behind_a_hang,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-late-report",
         proves: "What the function reports in its own last moments, when it got SIGTERM and the \
-                     extension not yet SHUTDOWN, arrives.",
+                 extension not yet SHUTDOWN, arrives.",
         source: "honeycombio/honeycomb-lambda-extension#162",
         play: late_report,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-after-timeout",
         proves: "What was accepted before the function timed out arrives.",
         source: "newrelic/newrelic-lambda-extension#91",
         play: after_timeout,
     },
     Scenario {
+        kind: Kind::Relay,
         name: "shutdown-after-crash",
         proves: "What was accepted before the function's process crashed arrives.",
         source: "elastic/apm-aws-lambda#352",
@@ -73,10 +88,10 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn after_one_invocation(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        is_slow(&stage.remote);
-        stage.invoke(report_three);
-        stage.shut_down().each_once()
+    play(subject, |mut scene| {
+        is_slow(&scene.remote);
+        scene.invoke(|scene| report(scene, 3));
+        scene.shut_down().each_once()
     })
 }
 
@@ -85,77 +100,71 @@ fn is_slow(remote: &Remote) {
     remote.answer_with(|_| Answer::ok().after(Duration::from_millis(300)));
 }
 
-fn report_three(stage: &Stage) {
-    for _ in 0..3 {
-        stage.report(1);
+fn report(scene: &Scene, times: usize) {
+    for _ in 0..times {
+        scene.report(1);
     }
 }
 
 fn slow_remote(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(300)));
-        stage.invoke(|stage| {
-            for _ in 0..5 {
-                stage.report(1);
-            }
-        });
-        stage.shut_down().each_once()
+    play(subject, |mut scene| {
+        is_slow(&scene.remote);
+        scene.invoke(|scene| report(scene, 5));
+        scene.shut_down().each_once()
     })
 }
 
 fn after_outage(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.go_down();
+    play(subject, |mut scene| {
+        scene.remote.go_down();
         for _ in 0..3 {
-            stage.invoke(|stage| drop(stage.report(1)));
+            scene.invoke(|scene| drop(scene.report(1)));
         }
-        stage.remote.come_back();
-        stage.shut_down().each_once()
+        scene.remote.come_back();
+        scene.shut_down().each_once()
     })
 }
 
 fn behind_a_hang(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         let first = |it: &Received| if it.number == 0 { Answer::Hang } else { Answer::ok() };
-        stage.remote.answer_with(first);
+        scene.remote.answer_with(first);
         for _ in 0..3 {
-            stage.invoke(|stage| drop(stage.report(1)));
+            scene.invoke(|scene| drop(scene.report(1)));
         }
-        stage.shut_down().each_once()
+        scene.shut_down().each_once()
     })
 }
 
-fn hanging_remote(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.answer_with(|_| Answer::Hang);
-        stage.invoke(|stage| drop(stage.report(1)));
-        let end = stage.shut_down();
-        let took = end.shutdown.duration;
-        match end.shutdown.extension(&end.extension) {
-            Some(ended) => {
-                let seen = format!("{} after {took:.0?}, killed: {}", ended.status, ended.killed);
-                Verdict::of(!ended.killed && ended.status == "exit status: 0", seen)
-            }
-            None => Verdict::broke("it was not there any more"),
-        }
-    })
+fn hanging_remote(subject: &Subject, shutdown: Duration) -> Verdict {
+    let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    Verdict::of_attempts(|| play_in(subject, |setup, _| setup.limits(limits), ended_beside_a_hang))
 }
 
-/// A runtime's process that outlives SIGTERM, until it is killed.
-fn stubborn() -> Runtime {
-    Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
+fn ended_beside_a_hang(mut scene: Scene) -> Verdict {
+    scene.remote.answer_with(|_| Answer::Hang);
+    scene.invoke(|scene| drop(scene.report(1)));
+    let end = scene.shut_down();
+    let took = end.shutdown.duration;
+    match end.shutdown.extension(&end.extension) {
+        Some(ended) => {
+            let seen = format!("{} after {took:.1?}, killed: {}", ended.status, ended.killed);
+            Verdict::of(!ended.killed && ended.status == "exit status: 0", seen)
+        }
+        None => Verdict::broke("it was not there any more"),
+    }
 }
 
 fn late_report(subject: &Subject) -> Verdict {
     play_in(
         subject,
         |setup, _| setup.runtime(stubborn()),
-        |mut stage| {
-            is_slow(&stage.remote);
-            stage.invoke(report_three);
-            let agent = Agent::local(Family::CatchpointPython, stage.port);
+        |mut scene| {
+            is_slow(&scene.remote);
+            scene.invoke(|scene| report(scene, 3));
+            let agent = Agent::local(Family::CatchpointPython, scene.port);
             let items = items(&agent, 1, 2);
-            let timeline = stage.timeline();
+            let timeline = scene.timeline();
             thread::scope(|scope| {
                 let late = scope.spawn(|| {
                     let told =
@@ -163,7 +172,7 @@ fn late_report(subject: &Subject) -> Verdict {
                     timeline.wait_for(SOON, told)?;
                     Some(agent.report(&items))
                 });
-                let mut end = stage.shut_down();
+                let mut end = scene.shut_down();
                 let reported = late.join().expect("reporting does not panic");
                 match reported.as_ref().map(crate::agent::Reported::failure) {
                     Some(None) => end.accepted.extend(items.iter().cloned()),
@@ -182,13 +191,13 @@ fn after_timeout(subject: &Subject) -> Verdict {
     play_in(
         subject,
         |setup, _| setup.timeout(TIMEOUT),
-        |mut stage| {
-            is_slow(&stage.remote);
-            let in_flight = stage.begin();
+        |mut scene| {
+            is_slow(&scene.remote);
+            let in_flight = scene.begin();
             pass(TIMEOUT / 2);
-            report_three(&stage);
+            report(&scene, 3);
             let invocation = in_flight.end(SOON);
-            let verdict = stage.shut_down().each_once();
+            let verdict = scene.shut_down().each_once();
             say_after(&invocation.status, verdict)
         },
     )
@@ -198,16 +207,13 @@ fn after_crash(subject: &Subject) -> Verdict {
     play_in(
         subject,
         |setup, _| setup.runtime(stubborn()),
-        |mut stage| {
-            let pid = stage.runtime_pid().expect("init is over");
-            is_slow(&stage.remote);
-            let in_flight = stage.begin();
-            report_three(&stage);
-            let pid =
-                i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel's own number");
-            kill_process(pid, Signal::KILL).expect("an own child");
+        |mut scene| {
+            is_slow(&scene.remote);
+            let in_flight = scene.begin();
+            report(&scene, 3);
+            scene.kill_runtime();
             let invocation = in_flight.end(SOON);
-            let verdict = stage.shut_down().each_once();
+            let verdict = scene.shut_down().each_once();
             say_after(&invocation.status, verdict)
         },
     )

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::aftermath::counts;
-use super::stage::{items, pass, play};
+use super::scene::{items, play};
+use crate::agent::{Agent, Family};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::stage::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
 /// How often a request may be made within an invocation of half a second, and how often all in
@@ -18,27 +20,31 @@ const AGAIN: &str = "A report that was answered so is sent again, and accepted o
 
 pub const ALL: &[Scenario] = &[
     Scenario {
+        kind: Kind::Relay,
         name: "relay-500-then-200",
         proves: AGAIN,
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| is_sent_again(subject, || Answer::status(500)),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-503-then-200",
         proves: AGAIN,
         source: "RFC 9110, 15.6.4",
         play: |subject| is_sent_again(subject, || Answer::status(503)),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-429-with-retry-after",
         proves: AGAIN,
         source: "RFC 9110, 10.2.3",
         play: |subject| is_sent_again(subject, || Answer::status(429).header("Retry-After", "1")),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-endless-500",
         proves: "A remote that always answers 500 is not asked more than 100 times within an \
-                     invocation of half a second.",
+                 invocation of half a second.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| {
             is_bounded(subject, |remote| {
@@ -47,32 +53,37 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-endless-resets",
         proves: "A remote that resets each connection is not asked more than 100 times within \
-                     an invocation of half a second.",
+                 an invocation of half a second.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| is_bounded(subject, |remote| remote.answer_with(|_| Answer::Reset)),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-401",
         proves: "A report with a key that the remote does not know (401) is not sent for ever.",
         source: "DataDog/datadog-lambda-extension#785",
         play: |subject| is_given_up(subject, 401),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-403",
         proves: "A report with a key that may not (403) is not sent for ever.",
         source: "DataDog/datadog-lambda-extension#787",
         play: |subject| is_given_up(subject, 403),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-413",
         proves: "A report that is too large for the remote (413) is not sent for ever, and \
-                     those after it arrive.",
+                 those after it arrive.",
         source: "RFC 9110, 15.5.14",
         play: |subject| is_given_up(subject, 413),
     },
     Scenario {
+        kind: Kind::Relay,
         name: "relay-redirect",
         proves: "A redirect to another host is not followed with the key.",
         source: "RFC 9110, 15.4",
@@ -81,54 +92,55 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn is_sent_again(subject: &Subject, first: fn() -> Answer) -> Verdict {
-    play(subject, |mut stage| {
-        stage.remote.answer_with(move |it| if it.number == 0 { first() } else { Answer::ok() });
+    play(subject, |mut scene| {
+        scene.remote.answer_with(move |it| if it.number == 0 { first() } else { Answer::ok() });
         for _ in 0..2 {
-            stage.invoke(|stage| drop(stage.report(2)));
+            scene.invoke(|scene| drop(scene.report(2)));
         }
-        stage.invoke_silently();
-        stage.shut_down().each_once()
+        scene.invoke_silently();
+        scene.shut_down().each_once()
     })
 }
 
 fn is_bounded(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
-    play(subject, |mut stage| {
-        trouble(&stage.remote);
+    play(subject, |mut scene| {
+        trouble(&scene.remote);
         let mut most = 0;
         for _ in 0..3 {
-            let before = stage.remote.received().len();
-            stage.invoke(|stage| {
-                stage.report(1);
+            let before = scene.remote.received().len();
+            scene.invoke(|scene| {
+                scene.report(1);
                 pass(HELD_OPEN);
             });
-            most = most.max(stage.remote.received().len() - before);
+            most = most.max(scene.remote.received().len() - before);
         }
         let seen = format!("up to {most} requests in an invocation of {HELD_OPEN:?}");
         Verdict::of(most <= ATTEMPTS_PER_INVOCATION_MAX, seen)
     })
 }
 
-/// One report is answered so whenever it comes, all others are taken.
+/// One report is answered so whenever it comes, one with another key is taken.
 fn is_given_up(subject: &Subject, status: u16) -> Verdict {
-    play(subject, |mut stage| {
-        let agent = &stage.agent;
+    play(subject, |mut scene| {
+        let agent = &scene.agent;
         let refused = items(agent, 1, 2);
         let text = refused[0].clone();
         let is_refused =
             move |body: &[u8]| body.windows(text.len()).any(|window| window == text.as_bytes());
         let judges = is_refused.clone();
-        stage.remote.answer_with(move |it| {
+        scene.remote.answer_with(move |it| {
             if judges(&it.body) { Answer::status(status) } else { Answer::ok() }
         });
-        let (reported, _) = stage.invoke(|stage| stage.agent.report(&refused));
+        let (reported, _) = scene.invoke(|scene| scene.agent.report(&refused));
         if let Some(failure) = reported.failure() {
             return Verdict::broke(format!("the agent saw: {failure}"));
         }
         for _ in 0..5 {
-            stage.invoke(|_| pass(HELD_OPEN / 5));
+            scene.invoke(|_| pass(HELD_OPEN / 5));
         }
-        stage.invoke(|stage| drop(stage.report(1)));
-        let end = stage.shut_down();
+        let other = Agent::local(Family::CatchpointPython, scene.port).key("another-key");
+        scene.invoke(|scene| drop(scene.report_as(&other, 1, 2)));
+        let end = scene.shut_down();
         let received = end.remote.received();
         let attempts = received.iter().filter(|it| is_refused(&it.body)).count();
         let delivery = end.delivery();
@@ -138,17 +150,17 @@ fn is_given_up(subject: &Subject, status: u16) -> Verdict {
 }
 
 fn redirect(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
+    play(subject, |mut scene| {
         let other = Remote::start();
         let to = other.base_url();
-        stage.remote.answer_with(move |it| {
+        scene.remote.answer_with(move |it| {
             let path = it.path.trim_start_matches("/v1");
             Answer::status(307).header("Location", format!("{to}{path}"))
         });
         for _ in 0..2 {
-            stage.invoke(|stage| drop(stage.report(1)));
+            scene.invoke(|scene| drop(scene.report(1)));
         }
-        let end = stage.shut_down();
+        let end = scene.shut_down();
         let asked = end.remote.received().len();
         let followed = other.received();
         let keys = followed.iter().filter(|it| it.header("Authorization").is_some()).count();

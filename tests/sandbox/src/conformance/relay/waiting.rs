@@ -1,10 +1,14 @@
 //! Whatever the remote does, the agent is answered at once, and no invocation is held.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::stage::{Stage, play, play_in};
+use super::scene::{Scene, items, play, play_in};
+use crate::agent::{Agent, Family};
 use crate::answer::Answer;
-use crate::conformance::{Scenario, Subject, Verdict};
+use crate::conformance::stage::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::moment::End;
 use crate::remote::Remote;
 use crate::setup::Setup;
@@ -30,14 +34,28 @@ const PROVES: [&str; 7] = [
 ];
 
 pub fn all() -> Vec<Scenario> {
-    let scenario =
-        |nth: usize, name, source, play| Scenario { name, proves: PROVES[nth], source, play };
+    let scenario = |nth: usize, name, source, play| Scenario {
+        kind: Kind::Relay,
+        name,
+        proves: PROVES[nth],
+        source,
+        play,
+    };
     vec![
         Scenario {
+            kind: Kind::Relay,
             name: "relay-no-report",
             proves: "An invocation in which no agent reports is not held.",
             source: "newrelic/newrelic-lambda-extension#341",
             play: no_report,
+        },
+        Scenario {
+            kind: Kind::Relay,
+            name: "relay-endless-reports",
+            proves: "Reports that keep coming after the function's response do not hold the \
+                     invocation.",
+            source: "DataDog/datadog-lambda-extension#726",
+            play: endless_reports,
         },
         scenario(0, "relay-slow-remote", "DataDog/datadog-lambda-extension#131", |subject| {
             delays_nobody(subject, |remote| remote.answer_with(|_| Answer::ok().after(SLOW)))
@@ -70,20 +88,48 @@ pub fn all() -> Vec<Scenario> {
 }
 
 fn no_report(subject: &Subject) -> Verdict {
-    play(subject, |mut stage| {
-        let with = Pair::of(&mut stage).invocation;
-        let without = median((0..INVOCATIONS).map(|_| stage.invoke_silently().duration).collect());
+    play(subject, |mut scene| {
+        let with = Pair::of(&mut scene).invocation;
+        let without = median((0..INVOCATIONS).map(|_| scene.invoke_silently().duration).collect());
         let seen = format!("medians with a report: {with:.1?}; without: {without:.1?}");
         Verdict::of(without < with + ADDED_MAX, seen)
     })
 }
 
+fn endless_reports(subject: &Subject) -> Verdict {
+    /// Far longer than an invocation may take.
+    const ENDLESS: Duration = Duration::from_secs(5);
+    const BETWEEN_TWO: Duration = Duration::from_millis(5);
+    play(subject, |mut scene| {
+        let with_one = Pair::of(&mut scene).invocation;
+        let agent = Agent::local(Family::CatchpointPython, scene.port);
+        let (items, is_over) = (items(&agent, 1, 2), AtomicBool::new(false));
+        let report_on = || {
+            let end = Instant::now() + ENDLESS;
+            while !is_over.load(Ordering::Relaxed) && Instant::now() < end {
+                // The last of them meets the freeze.
+                drop(agent.report(&items));
+                pass(BETWEEN_TWO);
+            }
+        };
+        let took = thread::scope(|scope| {
+            scope.spawn(report_on);
+            let took = scene.invoke(|_| pass(BETWEEN_TWO * 10)).1.duration;
+            is_over.store(true, Ordering::Relaxed);
+            drop(scene.shut_down());
+            took
+        });
+        let seen = format!("with reports that do not end {took:.1?}, with one {with_one:.1?}");
+        Verdict::of(took < with_one + ADDED_MAX, seen)
+    })
+}
+
 fn delays_nobody(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
     let short = |setup: Setup, _| setup.timeout(TIMEOUT);
-    play_in(subject, short, |mut stage| {
-        let healthy = Pair::of(&mut stage);
-        trouble(&stage.remote);
-        let troubled = Pair::of(&mut stage);
+    play_in(subject, short, |mut scene| {
+        let healthy = Pair::of(&mut scene);
+        trouble(&scene.remote);
+        let troubled = Pair::of(&mut scene);
         let is_near = |it: Duration, reference: Duration| it < reference + ADDED_MAX;
         let kept = is_near(troubled.report, healthy.report)
             && is_near(troubled.invocation, healthy.invocation);
@@ -98,11 +144,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(stage: &mut Stage) -> Self {
+    fn of(scene: &mut Scene) -> Self {
         let mut reports = Vec::new();
         let mut invocations = Vec::new();
         for _ in 0..INVOCATIONS {
-            let (reported, invocation) = stage.invoke(|stage| stage.report(1));
+            let (reported, invocation) = scene.invoke(|scene| scene.report(1));
             reports.push(reported.took);
             invocations.push(invocation.duration);
         }

@@ -10,7 +10,7 @@ use super::failures::make_fifo;
 use super::puppet::{Puppet, script, with_puppet};
 use super::runtime_calls::{Client, check, polling};
 use super::{HANG, NOTHING, SHORT, agent, nowhere, start};
-use crate::{FLOOR, SOON};
+use crate::SOON;
 
 fn managed(workers: usize) -> Setup {
     let count = NonZeroUsize::new(workers).unwrap();
@@ -67,11 +67,12 @@ fn on_managed_instances_an_invocation_still_has_the_functions_timeout() {
 #[test]
 fn on_managed_instances_the_end_of_a_process_is_the_end_of_all() {
     let (_home, path) = script("#!/bin/sh\nexec sleep 1000\n");
-    let lambda = start(managed(1).extension_named(&path, "mortal").extension(FLOOR));
+    let (_home, leaves) = script("#!/bin/sh\nexit 1\n");
+    let setup = managed(1).extension_named(&path, "mortal");
+    let lambda = start(setup.extension_named(&leaves, "leaves-at-once"));
     let mut mortal = Puppet::of(&lambda, "mortal");
     assert_eq!(mortal.register(&["SHUTDOWN"]).status, 200);
     mortal.poll();
-    // The floor asks for INVOKE and leaves when it is refused.
     let status = lambda.wait_for("end of init", |event| match event {
         Event::InitEnded { status, .. } => Some(status.clone()),
         _ => None,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use sandbox::agent::{Connection, Response};
@@ -28,9 +27,8 @@ pub fn script(text: &str) -> (TempDir, PathBuf) {
 
 /// Adds an extension of this name to the setup; its calls are to be made by a [`Puppet`].
 pub fn with_puppet(setup: Setup, name: &str) -> Setup {
-    static SLEEPER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = SLEEPER.get_or_init(|| script("#!/bin/sh\nexec sleep 1000\n"));
-    setup.extension_named(path, name)
+    const SLEEPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/sleeper");
+    setup.extension_named(SLEEPER, name)
 }
 
 impl Puppet {

@@ -128,14 +128,16 @@ fn the_deadline_is_the_end_of_the_budget_in_epoch_milliseconds() {
     reader.poll();
     assert!(lambda.wait_for_init());
     let now = std::time::UNIX_EPOCH.elapsed().unwrap();
-    let event = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| reader.event());
+    let (event, then) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| (reader.event(), std::time::UNIX_EPOCH.elapsed().unwrap()));
         drop(lambda.shut_down("failure"));
         reader.join().unwrap()
     });
     assert_eq!(event["shutdownReason"], "failure");
     let deadline = Duration::from_millis(event["deadlineMs"].as_u64().unwrap());
-    assert!(deadline > now && deadline < now + Duration::from_secs(5), "{event}");
+    // The shutdown began between the two; half of it is for a busy machine.
+    let budget = tenth().shutdown;
+    assert!(deadline > now + budget / 2 && deadline <= then + budget, "{now:?} {event} {then:?}");
 }
 
 fn lambda_is_clean(report: &ShutdownReport) -> bool {

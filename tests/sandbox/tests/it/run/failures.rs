@@ -19,7 +19,10 @@ fn script(home: &Path, name: &str, text: &str) -> String {
 
 #[test]
 fn a_timeout_ends_all_processes_and_the_next_invocation_goes_well() {
-    let events = ["--event", r#"{"work_ms": 60000, "reports": 0}"#, "--event", "{}"];
+    let hangs = r#"{"outcome": "hang", "reports": 0}"#;
+    let help = run(&["--help"]).1;
+    assert!(help.contains(&format!("--event '{hangs}'")), "it is an example of the help: {help}");
+    let events = ["--event", hangs, "--event", "{}"];
     let options = ["--extension", FLOOR, "--invocations", "2", "--timeout", "1s", "--agent", "go"];
     let (code, text, _) = run(&[options.as_slice(), &events].concat());
     assert_eq!(code, Some(1), "{text}");
@@ -97,6 +100,20 @@ fn an_extension_that_never_registers_is_named_and_told_how_to() {
             "`Lambda-Extension-Name: sleeper`",
         ],
     );
+}
+
+#[test]
+fn an_extension_that_can_t_be_executed_is_told_so_with_the_reason_and_nothing_else() {
+    let home = TempDir::new().unwrap();
+    let path = script(home.path(), "nonsense", "what is this");
+    let (code, text, _) = run(&["--extension", &path, "--invocations", "0"]);
+    assert_eq!(code, Some(1), "{text}");
+    let why = "nonsense can't be executed: Exec format error";
+    in_order(
+        &text,
+        ["nonsense started", why, "init: failure Extension.LaunchError", "problem: ", why],
+    );
+    assert!(!text.contains("never registered"), "{text}");
 }
 
 #[test]

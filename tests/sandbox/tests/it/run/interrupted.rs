@@ -1,7 +1,7 @@
 //! A signal in the middle of it leaves no process, cgroup or file behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -42,13 +42,17 @@ impl Interrupted {
         }
     }
 
+    /// Returns what it has written since it was last read.
     #[track_caller]
-    pub fn leaves_nothing(mut self, signal: Signal) {
+    pub fn leaves_nothing(mut self, signal: Signal) -> String {
         send(&self.child, signal);
         assert_eq!(exit_code(&mut self.child), Some(128 + signal.as_raw()));
         self.wait_for_processes(0);
         assert_eq!(cgroups(self.child.id()), "");
         assert_eq!(fs::read_dir(self.home.path().join("tmp")).unwrap().count(), 0);
+        let mut text = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        text
     }
 
     fn processes(&self) -> Vec<String> {
@@ -62,7 +66,7 @@ impl Interrupted {
     }
 
     #[track_caller]
-    fn wait_for_line(&mut self, needle: &str) {
+    pub fn wait_for_line(&mut self, needle: &str) {
         let lines = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
         assert!(lines.map_while(Result::ok).any(|line| line.contains(needle)), "no {needle}");
     }

@@ -5,15 +5,16 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
-use super::{Scenario, Subject, Verdict};
+use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
 use crate::limits::TimeLimits;
 use crate::setup::Runtime;
-use crate::timeline::{Event, Role};
+use crate::timeline::Event;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
+        kind: Kind::Lifecycle,
         name: "lambdas-user",
         proves: "It lives as uid 993, in a directory that it can't write to.",
         source: "aws/aws-lambda-runtime-interface-emulator: internal/lambda-managed-instances, \
@@ -21,19 +22,22 @@ pub const SCENARIOS: &[Scenario] = &[
         play: lambdas_user,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "provisioned-concurrency",
         proves: "A freeze between init and the first invocation is like any other.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
         play: provisioned_concurrency,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "snap-start",
         proves: "The process of the snapshot goes on after the restore, and does not register again.",
         source: "AWS docs \"Improving startup performance with Lambda SnapStart\", \
-                 hashicorp/vault-lambda-extension#113\"",
+                 hashicorp/vault-lambda-extension#113",
         play: snap_start,
     },
     Scenario {
+        kind: Kind::Lifecycle,
         name: "managed-instances",
         proves: "On Lambda Managed Instances, where INVOKE is refused, it registers for SHUTDOWN \
                  only, at once or after the refusal, and gets it.",
@@ -63,8 +67,14 @@ fn provisioned_concurrency(subject: &Subject) -> Verdict {
     let stage = subject.ready(|setup, _| {
         setup.initialization(Initialization::ProvisionedConcurrency).limits(LIMITS)
     });
-    pass(Duration::from_millis(500));
+    await_freeze(&stage);
     Verdict::judged(stage.live())
+}
+
+/// Waits until it is frozen, and for half a second more.
+fn await_freeze(stage: &Stage) {
+    stage.lambda.wait_for("freeze", |event| matches!(event, Event::Frozen).then_some(()));
+    pass(Duration::from_millis(500));
 }
 
 fn snap_start(subject: &Subject) -> Verdict {
@@ -75,7 +85,7 @@ fn snap_start(subject: &Subject) -> Verdict {
             .limits(LIMITS)
             .runtime(Runtime::function(function))
     });
-    pass(Duration::from_millis(500));
+    await_freeze(&stage);
     let registers = stage.calls("/register");
     Verdict::judged((|| {
         stage.invoke()?;
@@ -90,24 +100,13 @@ fn snap_start(subject: &Subject) -> Verdict {
 fn managed_instances(subject: &Subject) -> Verdict {
     const AT_ONCE: usize = 2;
     let at_once = NonZeroUsize::new(AT_ONCE).expect("two is not zero");
-    let stage = subject.staged(|setup, _| {
+    let stage = subject.ready(|setup, _| {
         let environment = Environment::ManagedInstances(at_once);
         setup
             .initialization(Initialization::ManagedInstances { max_concurrency: AT_ONCE })
             .limits(LIMITS)
             .runtime(Runtime::function(move || silent().environment(environment)))
     });
-    let registered = stage.lambda.wait_for("register, or the end of init", |event| match event {
-        Event::Registered { .. } => Some(true),
-        Event::InitEnded { .. } => Some(false),
-        _ => None,
-    });
-    if !registered {
-        return unregistered(&stage);
-    }
-    if !stage.lambda.wait_for_init() {
-        return Verdict::broke(format!("init failed: {}", stage.story()));
-    }
     let mut ready = 0;
     stage.lambda.wait_for("both workers", |event| {
         ready += usize::from(matches!(event, Event::RuntimeReady));
@@ -127,21 +126,4 @@ fn managed_instances(subject: &Subject) -> Verdict {
         let end = stage.shut_down("spindown")?;
         Ok(format!("registered after {refused} refusals, {AT_ONCE} invocations at once; {end}"))
     }))
-}
-
-/// One made for functions on demand can do no more than to end.
-fn unregistered(stage: &Stage) -> Verdict {
-    let role = Role::Extension(stage.name().to_owned());
-    let ended = stage.lambda.wait_for("end of the extension", |event| match event {
-        Event::Exited { process, status } if *process == role => Some(status.clone()),
-        _ => None,
-    });
-    let killed = |event: &Event| matches!(event, Event::Killed { process } if *process == role);
-    let killed = stage.lambda.timeline().iter().any(|entry| killed(&entry.event));
-    if killed || ended == "exit status: 0" {
-        return Verdict::broke(format!("it neither registers nor fails: {}", stage.story()));
-    }
-    Verdict::does_not_apply(format!(
-        "it is made for functions on demand: refused for INVOKE, it ends with {ended}"
-    ))
 }

@@ -6,19 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
+use crate::conformance::stage::{init_failure, pass};
 use crate::conformance::{Subject, Verdict};
 use crate::freezer::Freezer;
 use crate::invocation::{InFlight, Invocation};
 use crate::items::Delivery;
 use crate::lambda::Lambda;
 use crate::remote::Remote;
-use crate::setup::Setup;
+use crate::setup::{Runtime, Setup};
 use crate::timeline::{Event, Status, Timeline};
-use crate::watch::Watch;
 
 pub const ARRAYS: &str = "/v1/monitoring-data";
 pub const COMPOSITES: &str = "/v1/composite-monitoring-data";
@@ -30,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// For a phase to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Stage {
+pub struct Scene {
     pub remote: Arc<Remote>,
     pub agent: Agent,
     pub port: u16,
@@ -42,19 +43,32 @@ pub struct Stage {
 }
 
 /// Plays the scene with a healthy remote.
-pub fn play(subject: &Subject, scene: impl FnOnce(Stage) -> Verdict) -> Verdict {
-    play_in(subject, |setup, _| setup, scene)
+pub fn play(subject: &Subject, act: impl FnOnce(Scene) -> Verdict) -> Verdict {
+    play_in(subject, |setup, _| setup, act)
 }
 
 /// As [`play`], in a sandbox that is changed first; `change` is given the agents' port too.
 pub fn play_in(
     subject: &Subject,
     change: impl FnOnce(Setup, u16) -> Setup,
-    scene: impl FnOnce(Stage) -> Verdict,
+    act: impl FnOnce(Scene) -> Verdict,
+) -> Verdict {
+    play_from_register(subject, change, |_| (), act)
+}
+
+/// As [`play_in`]; `registered` is given the agents' port as soon as the extension has registered,
+/// before there is a runtime.
+pub fn play_from_register(
+    subject: &Subject,
+    change: impl FnOnce(Setup, u16) -> Setup,
+    registered: impl FnOnce(u16),
+    act: impl FnOnce(Scene) -> Verdict,
 ) -> Verdict {
     let cast = subject.cast(Remote::start());
     let Some(port) = cast.port else {
-        return Verdict::does_not_apply("it relays no reports of agents");
+        return Verdict::does_not_apply(
+            "it relays no reports of agents: no variable of it has {port} and {remote}",
+        );
     };
     let setup = change(cast.setup.timeout(TIMEOUT), port);
     let lambda = match setup.start() {
@@ -67,12 +81,13 @@ pub fn play_in(
         Event::InitEnded { .. } => Some(()),
         _ => None,
     });
-    let runtime = Stage::connect(&lambda);
+    registered(port);
+    let runtime = connect(&lambda);
     if !lambda.wait_for_init() {
-        let log = lines_of(&lambda.timeline(), &name);
-        return Verdict::broke(format!("init fails; the extension's log: {log:?}"));
+        let (why, log) = (init_failure(&lambda), lines_of(&lambda.timeline(), &name));
+        return Verdict::broke(format!("{why}; the extension's log: {log:?}"));
     }
-    scene(Stage {
+    act(Scene {
         remote: Arc::new(cast.remote),
         agent: Agent::local(Family::CatchpointPython, port),
         port,
@@ -83,9 +98,9 @@ pub fn play_in(
     })
 }
 
-/// Lets this time pass.
-pub fn pass(time: Duration) {
-    Watch::<()>::default().wait(time, |()| None::<()>);
+/// A runtime's process that outlives SIGTERM, until it is killed; its calls are the scene's.
+pub fn stubborn() -> Runtime {
+    Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
 }
 
 /// The texts of this many items of one invocation, with a response of so many bytes in it.
@@ -94,7 +109,7 @@ pub fn items(agent: &Agent, count: usize, response_bytes: usize) -> Vec<String> 
     told.items(agent, &Ending::Success, count)
 }
 
-impl Stage {
+impl Scene {
     /// An invocation during which this happens.
     ///
     /// # Panics
@@ -187,9 +202,16 @@ impl Stage {
         self.lambda.pid_of(&self.extension)
     }
 
-    /// Of the runtime's process.
-    pub fn runtime_pid(&self) -> Option<u32> {
-        self.lambda.runtime_pid()
+    /// Kills the runtime's process, a [`stubborn`] one, as its crash does.
+    pub fn kill_runtime(&self) {
+        let pid = self.lambda.runtime_pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw).expect("init is over, so there is a process");
+        kill_process(pid, Signal::KILL).expect("an own child");
+    }
+
+    /// After a reset there is a new runtime.
+    pub fn connect_runtime(&mut self) {
+        self.runtime = connect(&self.lambda);
     }
 
     pub fn timeline(&self) -> Timeline {
@@ -206,13 +228,14 @@ impl Stage {
         let (remote, extension) = (self.remote, self.extension);
         Aftermath { remote, shutdown, extension, accepted: self.accepted.into_inner(), timeline }
     }
+}
 
-    fn connect(lambda: &Lambda) -> Connection {
-        let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
-        let mut runtime = Connection::open_at(address);
-        runtime.send(NEXT);
-        runtime
-    }
+/// A runtime that has asked for its first event.
+fn connect(lambda: &Lambda) -> Connection {
+    let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
+    let mut runtime = Connection::open_at(address);
+    runtime.send(NEXT);
+    runtime
 }
 
 const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: lambda\r\n\r\n";
