@@ -14,7 +14,7 @@ use crate::failure::Failure;
 impl Phases {
     /// Returns at once; the invocation goes on beside others.
     pub(super) fn invoke_beside_others(&mut self, order: Order) {
-        let run = Run::start(&self.ground, order);
+        let mut run = Run::start(&self.ground, order);
         let generation = match self.idle() {
             Ok(generation) => generation,
             Err(failure) => return run.refuse(&failure),

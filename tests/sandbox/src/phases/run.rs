@@ -23,6 +23,7 @@ pub struct Run {
     pub(super) deadline: Instant,
     reply: Option<Reply>,
     restore: Option<Duration>,
+    is_handed_out: bool,
     runtime_done: Option<Instant>,
 }
 
@@ -36,6 +37,7 @@ impl Run {
             deadline: started + ground.setup.configuration.timeout,
             reply: None,
             restore: None,
+            is_handed_out: false,
             runtime_done: None,
         }
     }
@@ -52,7 +54,8 @@ impl Run {
     }
 
     /// To the runtime, and to the extensions that get INVOKE, of which Managed Instances have none.
-    pub fn hand_out(&self) {
+    pub fn hand_out(&mut self) {
+        self.is_handed_out = true;
         let Order { request_id, payload, context, .. } = &self.order;
         self.ground.chronicle.invoke_started(request_id, context);
         let configuration = &self.ground.setup.configuration;
@@ -95,11 +98,25 @@ impl Run {
     /// The runtime asked for the next event then.
     pub fn runtime_is_done(&mut self, at: Instant) {
         self.runtime_done = Some(at);
-        let Order { request_id, context, .. } = &self.order;
         if let Some(reply) = &self.reply {
-            let took = at.saturating_duration_since(self.started);
-            self.ground.chronicle.runtime_done(request_id, context, reply, took);
+            self.tell_runtime_done(reply, at);
         }
+    }
+
+    /// The emulator's `handleReset`: the end of its runtime is told of an invocation that is reset,
+    /// too, as an error unless it is the sandbox's.
+    fn runtime_has_failed(&self, reply: &Reply, failure: &Failure, at: Instant) {
+        let status = match failure.status() {
+            Status::Failure(it) if !it.starts_with("Sandbox.") => Status::Error(it),
+            status => status,
+        };
+        self.tell_runtime_done(&Reply { status, ..reply.clone() }, at);
+    }
+
+    fn tell_runtime_done(&self, reply: &Reply, at: Instant) {
+        let Order { request_id, context, .. } = &self.order;
+        let took = at.saturating_duration_since(self.started);
+        self.ground.chronicle.runtime_done(request_id, context, reply, took);
     }
 
     /// The caller that has no reply yet gets the failure, and the invocation is told. `init` is
@@ -118,6 +135,10 @@ impl Run {
         let overhead = self.runtime_done.map(|done| ended.saturating_duration_since(done));
         // Managed Instances are billed by their time, not by invocation.
         let managed = self.ground.setup.configuration.initialization.is_managed_instances();
+        let is_reset = self.is_handed_out && self.runtime_done.is_none() && !managed;
+        if let Some(failure) = failure.filter(|_| is_reset) {
+            self.runtime_has_failed(&reply, failure, ended);
+        }
         let invocation = Invocation {
             request_id: self.order.request_id.clone(),
             status: failure.map_or_else(|| reply.status.clone(), Failure::status),

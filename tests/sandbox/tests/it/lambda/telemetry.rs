@@ -96,9 +96,29 @@ fn a_subscriber_learns_of_init_and_invocation_in_their_order() {
 }
 
 fn report_of(listener: &Remote) -> Value {
-    let is_report = |event: &Value| event["type"] == "platform.report";
-    let events = events_until(listener, "report", is_report);
-    events.into_iter().find(is_report).unwrap()["record"].take()
+    record_of(listener, "platform.report")
+}
+
+fn record_of(listener: &Remote, kind: &str) -> Value {
+    let is_it = |event: &Value| event["type"] == kind;
+    let events = events_until(listener, kind, is_it);
+    events.into_iter().find(is_it).unwrap()["record"].take()
+}
+
+#[test]
+fn the_end_of_a_runtime_is_told_of_an_invocation_that_is_reset_too() {
+    let limits = TimeLimits { shutdown: SOON, runtime_shutdown: SOON, ..TimeLimits::LAMBDA };
+    for (payload, status, error_type) in [
+        (HANG, "timeout", "Sandbox.Timeout"),
+        (r#"{"reports":0,"outcome":"crash"}"#, "error", "Runtime.ExitError"),
+    ] {
+        let setup = Setup::new().runtime(in_threads()).timeout(super::SHORT).limits(limits);
+        let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
+        let request_id = lambda.invoke(payload).request_id;
+        let record = record_of(&listener, "platform.runtimeDone");
+        assert_eq!(record["requestId"], request_id);
+        assert_eq!((&record["status"], &record["errorType"]), (&json!(status), &json!(error_type)));
+    }
 }
 
 #[test]
