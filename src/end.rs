@@ -1,8 +1,6 @@
 //! Whether an invocation that is held is over: by what its agent reported, or by what Lambda tells
 //! of its runtime, whichever comes first. Pure.
 
-use std::time::Instant;
-
 use crate::extensions_api::RequestId;
 use crate::hold::Held;
 
@@ -21,7 +19,7 @@ pub struct End {
 
 impl End {
     pub fn hold(&mut self, held: Held) {
-        self.is_over = self.last_done.as_ref() == Some(&held.invocation.request_id);
+        self.is_over = self.last_done.as_ref() == Some(&held.request_id);
         self.held = Some(held);
     }
 
@@ -30,11 +28,11 @@ impl End {
     pub fn reported(&mut self, body: &[u8]) {
         let Some(held) = self.held.as_ref().filter(|_| !self.is_over) else { return };
         let is_all = body.len() <= ALONE_BYTES_MAX;
-        self.is_over = is_all && contains(body, held.invocation.request_id.0.as_bytes());
+        self.is_over = is_all && contains(body, held.request_id.0.as_bytes());
     }
 
     pub fn runtime_done(&mut self, request_id: RequestId) {
-        let is_held = |held: &Held| held.invocation.request_id == request_id;
+        let is_held = |held: &Held| held.request_id == request_id;
         self.is_over |= self.held.as_ref().is_some_and(is_held);
         self.last_done = Some(request_id);
     }
@@ -50,11 +48,6 @@ impl End {
             drop(done);
         }
     }
-
-    /// By when what is held has to be done.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.held.as_ref().map(|held| held.until.instant())
-    }
 }
 
 fn contains(body: &[u8], needle: &[u8]) -> bool {
@@ -64,20 +57,15 @@ fn contains(body: &[u8], needle: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::Deadline;
-    use crate::extensions_api::Invocation;
     use crossbeam_channel::{Receiver, TryRecvError, bounded};
-    use std::time::Duration;
 
     fn id(text: &str) -> RequestId {
         RequestId(text.to_owned())
     }
 
     fn held(request_id: &str) -> (Held, Receiver<()>) {
-        let invocation = Invocation { request_id: id(request_id), deadline_ms: None };
-        let until = Deadline::after(Duration::from_secs(1), Instant::now());
         let (done, is_done) = bounded(0);
-        (Held { invocation, until, done }, is_done)
+        (Held { request_id: id(request_id), done }, is_done)
     }
 
     fn is_let_go(is_done: &Receiver<()>) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::deadline::{Deadline, Now};
-use crate::extensions_api::Invocation;
+use crate::extensions_api::{Invocation, RequestId};
 use crate::sender::Message;
 use crate::telemetry_api::Telemetry;
 
@@ -30,9 +30,7 @@ pub struct Hold {
 /// What the sender is told of an invocation that is held. It drops `done` once it is.
 #[derive(Debug)]
 pub struct Held {
-    pub invocation: Invocation,
-    /// When it is let go in any case.
-    pub until: Deadline,
+    pub request_id: RequestId,
     pub done: Sender<()>,
 }
 
@@ -50,7 +48,8 @@ impl Hold {
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
         let (done, is_done) = bounded(0);
-        if outbox.send(Message::Held(Held { invocation, until, done })).is_ok() {
+        let request_id = invocation.request_id;
+        if outbox.send(Message::Held(Held { request_id, done })).is_ok() {
             self.wait(&is_done, until);
         }
     }

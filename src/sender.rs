@@ -128,12 +128,8 @@ impl Sender {
                     drop(settled);
                     return;
                 }
-                Step::Send => {
-                    let longest = Instant::now() + ATTEMPT_TIMEOUT;
-                    self.send(Limit::Running(
-                        self.end.deadline().map_or(longest, |it| it.min(longest)),
-                    ));
-                }
+                // As long in the last moments of an invocation: the send goes on after the freeze.
+                Step::Send => self.send(Limit::Running(Instant::now() + ATTEMPT_TIMEOUT)),
                 Step::End => return,
             }
         }

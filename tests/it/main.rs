@@ -19,5 +19,6 @@ mod end;
 mod freezing;
 mod lifecycle;
 mod local_collector;
+mod matrix;
 mod quiet;
 mod strategies;

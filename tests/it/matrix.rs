@@ -1,0 +1,314 @@
+//! The fault matrix: each strategy, with a remote that fails in each way, a freeze at each moment of
+//! a request, and each end of the environment.
+//!
+//! Whatever the cell: invocations go on as if nothing was the matter, the extension's own count of
+//! what was delivered and lost is that of the remote, and nothing arrives twice that the remote's
+//! answer could have spoken for.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sandbox::agent::{Agent, Family};
+use sandbox::function::Function;
+use sandbox::{
+    Answer, Entry, Event, Freezer, Item, KeepAlive, Lambda, Moment, Remote, Role, Runtime, Setup,
+    Status, free_port,
+};
+
+use crate::trial::binary;
+
+const STRATEGIES: [&str; 4] = ["default", "continuously", "periodically,50", "end"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    Far,
+    Down,
+    Resets,
+    Hangs,
+    TakesAndAnswersTooLate,
+    Asks429,
+    Fails500,
+    Refuses401,
+    Refuses413,
+    Refuses400,
+    ClosesIdle,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::None,
+    Fault::Far,
+    Fault::Down,
+    Fault::Resets,
+    Fault::Hangs,
+    Fault::TakesAndAnswersTooLate,
+    Fault::Asks429,
+    Fault::Fails500,
+    Fault::Refuses401,
+    Fault::Refuses413,
+    Fault::Refuses400,
+    Fault::ClosesIdle,
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Freeze {
+    /// As after every invocation.
+    BetweenInvocations,
+    WithinARequest,
+    BeforeAnAnswer,
+}
+
+const FREEZES: [Freeze; 3] =
+    [Freeze::BetweenInvocations, Freeze::WithinARequest, Freeze::BeforeAnAnswer];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Spindown,
+    Timeout,
+    Failure,
+}
+
+const ENDS: [End; 3] = [End::Spindown, End::Timeout, End::Failure];
+
+/// Cells at the same time: most of them wait most of the time.
+const AT_ONCE: usize = 6;
+
+const INVOCATIONS: usize = 3;
+const ITEMS: usize = 2;
+const REPORTED: &str = r#"{"items":2}"#;
+
+/// To the remote and back.
+const FAR: Duration = Duration::from_millis(200);
+/// Beyond an attempt's 3 s, and beyond SHUTDOWN's 2 s.
+const TOO_LATE: Duration = Duration::from_millis(3_500);
+/// What an invocation must stay below that waits for no attempt.
+const NO_ATTEMPT: Duration = Duration::from_millis(2_500);
+const FREEZE: Duration = Duration::from_millis(150);
+/// The agent reports 200 ms before it.
+const TIMEOUT: Duration = Duration::from_millis(1_500);
+
+#[derive(Clone, Copy)]
+struct Cell {
+    strategy: &'static str,
+    fault: Fault,
+    freeze: Freeze,
+    end: End,
+}
+
+impl Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { strategy, fault, freeze, end } = self;
+        write!(f, "{strategy}, {fault:?}, {freeze:?}, {end:?}")
+    }
+}
+
+#[test]
+fn each_pair_of_faults_strategies_freezes_and_ends() {
+    let cells = STRATEGIES.iter().enumerate().flat_map(|(s, strategy)| {
+        let cell = move |(f, fault): (usize, &Fault)| Cell {
+            strategy,
+            fault: *fault,
+            freeze: FREEZES[(f + s) % FREEZES.len()],
+            end: ENDS[(f + 2 * s) % ENDS.len()],
+        };
+        FAULTS.iter().enumerate().map(cell)
+    });
+    play(&cells.collect::<Vec<_>>());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn the_whole_matrix() {
+    let mut cells = Vec::new();
+    for strategy in STRATEGIES {
+        for fault in FAULTS {
+            for freeze in FREEZES {
+                cells.extend(ENDS.map(|end| Cell { strategy, fault, freeze, end }));
+            }
+        }
+    }
+    play(&cells);
+}
+
+fn play(cells: &[Cell]) {
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = cell.play() {
+                        failures.lock().unwrap().push(format!("{cell}: {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "of {} cells:\n{}", cells.len(), failures.join("\n"));
+}
+
+impl Cell {
+    fn play(self) -> Result<(), String> {
+        let remote = Remote::start();
+        self.fault.come_over(&remote);
+        let lambda = self.start(&remote);
+        self.freeze.at_the_first_request(&remote, lambda.freezer());
+        for _ in 0..INVOCATIONS {
+            let invocation = lambda.invoke(REPORTED);
+            let latency = invocation.reply.latency;
+            check(invocation.status == Status::Success, || format!("{:?}", invocation.status))?;
+            check(latency < NO_ATTEMPT, || format!("an invocation took {latency:?}"))?;
+        }
+        let reports = INVOCATIONS + self.end.bring_about(&lambda);
+        let violations = lambda.violations();
+        check(violations.is_empty(), || format!("{violations:?}"))?;
+        let (_, timeline) = lambda.shut_down("spindown");
+        ended_well(&timeline)?;
+        self.balance(reports, &Count::of(&timeline)?, &remote)
+    }
+
+    fn start(self, remote: &Remote) -> Lambda {
+        let port = free_port();
+        let runtime =
+            Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
+        let timeout = if self.end == End::Timeout { TIMEOUT } else { Duration::from_secs(30) };
+        let lambda = Setup::new()
+            .extension(binary())
+            .runtime(runtime)
+            .timeout(timeout)
+            .env("THUNDRA_EXTENSION_PORT", &port.to_string())
+            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
+            .env("THUNDRA_EXTENSION_FLUSH", self.strategy)
+            .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
+            .silent_on_panic()
+            .start()
+            .unwrap();
+        assert!(lambda.wait_for_init());
+        lambda
+    }
+
+    /// The extension's count, against what was reported and what the remote has.
+    fn balance(self, reports: usize, count: &Count, remote: &Remote) -> Result<(), String> {
+        let Count { accepted, delivered, lost } = *count;
+        let received = remote.received();
+        let items = received.iter().filter(|it| it.is_accepted()).flat_map(|it| Item::of(&it.body));
+        let items: Vec<Item> = items.collect();
+        let distinct = items.iter().collect::<HashSet<_>>().len();
+        let seen = || {
+            format!(
+                "{reports} reports, {accepted} accepted, {delivered} delivered, {lost} lost; at the \
+                 remote {} items, {distinct} of them distinct, in {} requests",
+                items.len(),
+                received.len()
+            )
+        };
+        check(accepted == reports && delivered + lost == accepted, seen)?;
+        if self.fault == Fault::TakesAndAnswersTooLate {
+            return check(distinct >= delivered * ITEMS, seen);
+        }
+        check(items.len() == distinct && distinct == delivered * ITEMS, seen)?;
+        check(lost == 0 || !self.fault.lets_all_through(), seen)?;
+        check(delivered == 0 || self.fault.lets_all_through(), seen)
+    }
+}
+
+impl Fault {
+    fn come_over(self, remote: &Remote) {
+        let answer = match self {
+            Self::None => return,
+            Self::Down => return remote.go_down(),
+            Self::ClosesIdle => {
+                return remote.keep_alive(KeepAlive::default().idle(Duration::from_millis(20)));
+            }
+            Self::Far => Answer::ok().after(FAR),
+            Self::Resets => Answer::Reset,
+            Self::Hangs => Answer::Hang,
+            Self::TakesAndAnswersTooLate => Answer::ok().after(TOO_LATE),
+            Self::Asks429 => Answer::status(429).header("Retry-After", "1"),
+            Self::Fails500 => Answer::status(500),
+            Self::Refuses401 => Answer::status(401),
+            Self::Refuses413 => Answer::status(413),
+            Self::Refuses400 => Answer::status(400),
+        };
+        remote.answer_with(move |_| answer.clone());
+    }
+
+    fn lets_all_through(self) -> bool {
+        matches!(self, Self::None | Self::Far | Self::ClosesIdle)
+    }
+}
+
+impl Freeze {
+    fn at_the_first_request(self, remote: &Remote, freezer: Freezer) {
+        let moment = match self {
+            Self::BetweenInvocations => return,
+            Self::WithinARequest => Moment::BodyRead(1_000),
+            Self::BeforeAnAnswer => Moment::BeforeAnswer,
+        };
+        remote.at(moment, 0, move |_| {
+            // Lambda's own freeze, after the invocation, is Lambda's to end.
+            if freezer.freeze() {
+                let (_nobody_sends, never) = mpsc::channel::<()>();
+                let _ = never.recv_timeout(FREEZE);
+                freezer.thaw();
+            }
+        });
+    }
+}
+
+impl End {
+    /// Gives how many reports that makes.
+    fn bring_about(self, lambda: &Lambda) -> usize {
+        let (payload, reports) = match self {
+            Self::Spindown => return 0,
+            Self::Timeout => (r#"{"outcome":"hang","items":2}"#, 1),
+            Self::Failure => (r#"{"outcome":"crash"}"#, 0),
+        };
+        let status = lambda.invoke(payload).status;
+        assert!(matches!(status, Status::Timeout | Status::Failure(_)), "{status:?}");
+        reports
+    }
+}
+
+/// What the extension's closing line says.
+struct Count {
+    accepted: usize,
+    delivered: usize,
+    lost: usize,
+}
+
+impl Count {
+    fn of(timeline: &[Entry]) -> Result<Self, String> {
+        let lines = timeline.iter().filter_map(|entry| match &entry.event {
+            Event::Log { line, .. } => line.split_once(" delivered ").map(|(_, line)| line),
+            _ => None,
+        });
+        let [line] = lines.collect::<Vec<_>>()[..] else {
+            return Err("not one closing line".to_owned());
+        };
+        let (counts, losses) = line.split_once(", lost: ").unwrap_or((line, ""));
+        let numbers = |text: &str| -> Vec<usize> {
+            text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
+        };
+        let [delivered, accepted] = numbers(counts)[..] else { return Err(line.to_owned()) };
+        Ok(Self { accepted, delivered, lost: numbers(losses).iter().sum() })
+    }
+}
+
+fn ended_well(timeline: &[Entry]) -> Result<(), String> {
+    let ill = timeline.iter().find(|entry| match &entry.event {
+        Event::Killed { process: Role::Extension(_) } => true,
+        Event::Exited { process: Role::Extension(_), status } => status != "exit status: 0",
+        _ => false,
+    });
+    ill.map_or(Ok(()), |entry| Err(entry.to_string()))
+}
+
+fn check(holds: bool, seen: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(seen()) }
+}
