@@ -36,6 +36,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// lifecycle"), so that its last bytes are here, but they may be unread.
 const LATE_REPORTS: Duration = Duration::from_millis(50);
 
+/// At SHUTDOWN the remote is given up when it could not be reached so often in a row. More than once,
+/// because one connection that is reset says little, and there is no later.
+const LAST_TRIES: u32 = 2;
+
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
 /// rest is room for what comes during an attempt.
 const BACKLOG_SHARE: (usize, usize) = (3, 4);
@@ -182,23 +186,27 @@ impl Sender {
         }
     }
 
-    /// The last try at everything, whatever was the matter before: once for each report, and none
-    /// more when the remote can't be reached.
+    /// The last try at everything, whatever was the matter before: once for each report that the
+    /// remote refuses, and [`LAST_TRIES`] in all when it can't be reached.
     fn finish(&mut self, deadline: Deadline) {
         self.remote.disarm();
         if self.backoff.is_on() {
             self.remote.reconnect();
         }
-        let mut unsent = Vec::new();
-        while let Some(batch) = self.oldest_or_late(deadline) {
-            match self.attempt(batch, Limit::Final(deadline.instant())) {
-                Ok(()) => {}
-                Err(Kept::Refused(batch)) => unsent.push(batch),
-                Err(Kept::Unreachable(batch)) => {
+        let (mut unsent, mut failures) = (Vec::new(), 0);
+        while failures < LAST_TRIES {
+            let Some(batch) = self.oldest_or_late(deadline) else { break };
+            failures = match self.attempt(batch, Limit::Final(deadline.instant())) {
+                Ok(()) => 0,
+                Err(Kept::Refused(batch)) => {
                     unsent.push(batch);
-                    break;
+                    0
                 }
-            }
+                Err(Kept::Unreachable(batch)) => {
+                    self.backlog.put_back(batch);
+                    failures + 1
+                }
+            };
         }
         self.take_what_has_come();
         let unsent = unsent.into_iter().flat_map(Batch::into_payloads);

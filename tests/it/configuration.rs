@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use sandbox::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, report_of};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, items_at, report_of};
 
 #[test]
 fn enabled_false_registers_and_polls_and_does_nothing_else() {
@@ -325,7 +325,7 @@ fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
         platform.invoke(PATIENCE);
         assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
     }
-    remote.wait_for(3, PATIENCE);
+    items_at(&remote, 3);
     platform.shutdown("spindown", SHUTDOWN);
     assert!(process.exit(PATIENCE).success());
     let log = process.log();

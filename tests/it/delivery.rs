@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Answer, Authority, Item, Moment, Platform, Received, Remote, agent};
+use sandbox::{Answer, Authority, End, Item, Moment, Platform, Received, Remote, agent};
 
 use crate::trial::{
     ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, report_of, text,
@@ -156,6 +156,16 @@ fn what_is_left_is_sent_at_shutdown() {
     assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3]"]);
     let log = trial.process.log();
     assert!(log.contains("INFO delivered 3 of 3 accepted reports"), "{log}");
+}
+
+#[test]
+fn a_connection_that_is_reset_at_shutdown_costs_nothing() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    trial.remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
+    trial.report(ARRAY, "[1]");
+    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(1));
+    assert_eq!(bodies, ["[1]"]);
+    assert!(!log.contains("lost"), "{log}");
 }
 
 #[test]

@@ -74,15 +74,7 @@ impl Trial {
     /// are so many. How reports are put together into requests depends on when they come.
     #[track_caller]
     pub fn items_received(&self, count: usize) -> Vec<String> {
-        for requests in 1.. {
-            let received = self.received(requests);
-            let items = received.iter().flat_map(|it| Item::of(&it.body));
-            let items: Vec<String> = items.map(|it| it.to_string()).collect();
-            if items.len() >= count {
-                return items;
-            }
-        }
-        unreachable!("an item takes at most one request");
+        items_at(&self.remote, count)
     }
 
     /// Waits until the buffer is empty: that is shortly after the remote has answered.
@@ -122,6 +114,20 @@ impl Trial {
         assert_eq!(self.platform.violations(), Vec::<String>::new());
         (log, look(&self))
     }
+}
+
+/// As [`Trial::items_received`].
+#[track_caller]
+pub fn items_at(remote: &Remote, count: usize) -> Vec<String> {
+    for requests in 1.. {
+        let received = remote.wait_for(requests, PATIENCE);
+        let items = received.iter().flat_map(|it| Item::of(&it.body));
+        let items: Vec<String> = items.map(|it| it.to_string()).collect();
+        if items.len() >= count {
+            return items;
+        }
+    }
+    unreachable!("an item takes at most one request");
 }
 
 #[track_caller]
