@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use serde::Serialize;
 use tiny_http::{Method, Request, Response, StatusCode};
 
 use crate::ledger::Refusal;
@@ -23,8 +24,8 @@ impl Answer {
     pub const ACCEPTED: Self =
         Self { status: "200 OK", allow: None, is_last: false, body: Cow::Borrowed("{}") };
 
-    pub fn ok(json: String) -> Self {
-        Self { body: json.into(), ..Self::ACCEPTED }
+    pub fn ok(body: &impl Serialize) -> Self {
+        Self { body: json(body).into(), ..Self::ACCEPTED }
     }
 
     pub fn refused(refusal: Refusal, why: &str) -> Self {
@@ -36,7 +37,7 @@ impl Answer {
             Refusal::WrongMethod => "405 Method Not Allowed",
         };
         let is_last = refusal == Refusal::Malformed;
-        let body = serde_json::json!({ "error": why }).to_string().into();
+        let body = json(&ErrorBody { error: why }).into();
         Self { status, allow: None, is_last, body }
     }
 
@@ -88,6 +89,15 @@ impl Answer {
         )
         .into_bytes()
     }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+}
+
+fn json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("names, texts and numbers serialise")
 }
 
 #[cfg(test)]

@@ -237,10 +237,6 @@ impl Batch {
         self.reports.len()
     }
 
-    pub fn into_payloads(self) -> impl Iterator<Item = Payload> {
-        self.reports.into_iter().map(|report| report.payload)
-    }
-
     /// Whether it could go in smaller requests.
     pub fn is_divisible(&mut self) -> bool {
         match &self.taken {

@@ -5,13 +5,14 @@
 //! never waits for the sender: the channel between them has no bound but the budget.
 
 use crossbeam_channel::Sender;
+use serde::Serialize;
 use tiny_http::{Method, Request};
 use ureq::http::HeaderValue;
 
 use crate::answer::Answer;
 use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
-use crate::ledger::{Ledger, Loss, Outcome, Refusal};
+use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
 use crate::payload::{Headers, Payload, Route};
 use crate::request;
 use crate::sender::Message;
@@ -90,14 +91,23 @@ impl Collector {
     }
 
     fn health(&self) -> Answer {
-        let held = self.budget.held();
-        let size = self.budget.size();
-        let health = serde_json::json!({
-            "reports": self.ledger.balance().to_json(),
-            "buffer": { "held": held, "size": size },
-        });
-        Answer::ok(health.to_string())
+        let buffer = Buffer { held: self.budget.held(), size: self.budget.size() };
+        Answer::ok(&Health { reports: self.ledger.balance(), buffer })
     }
+}
+
+/// What `/health` shows.
+#[derive(Serialize)]
+struct Health {
+    reports: Balance,
+    buffer: Buffer,
+}
+
+/// Bytes.
+#[derive(Serialize)]
+struct Buffer {
+    held: usize,
+    size: usize,
 }
 
 /// A request that is not accepted: how it is counted, and what its sender is told.

@@ -11,7 +11,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::typestate::WithBody;
@@ -184,17 +184,31 @@ fn send_json(request: RequestBuilder<WithBody>, body: &str) -> Result<Response<B
     request.send(body).map_err(ApiError::Unanswered)
 }
 
+/// A field that is not of its type is none: what the platform adds or changes must not end us.
 fn parse_event(body: &[u8]) -> Event {
-    let event: Value = serde_json::from_slice(body).unwrap_or_default();
-    match event["eventType"].as_str() {
-        Some("INVOKE") => Event::Invoke(Invocation {
-            request_id: RequestId(event["requestId"].as_str().unwrap_or_default().to_owned()),
-            deadline_ms: event["deadlineMs"].as_u64(),
-        }),
-        Some("SHUTDOWN") => Event::Shutdown {
-            reason: event["shutdownReason"].as_str().unwrap_or_default().to_owned(),
-            deadline_ms: event["deadlineMs"].as_u64(),
-        },
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct WireEvent<'a> {
+        #[serde(borrow)]
+        event_type: Option<&'a RawValue>,
+        #[serde(borrow)]
+        request_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        shutdown_reason: Option<&'a RawValue>,
+        #[serde(borrow)]
+        deadline_ms: Option<&'a RawValue>,
+    }
+    let text = |field: Option<&RawValue>| -> String {
+        field.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default()
+    };
+    let event: WireEvent = serde_json::from_slice(body).unwrap_or_default();
+    let deadline_ms = event.deadline_ms.and_then(|it| it.get().parse().ok());
+    match text(event.event_type).as_str() {
+        "INVOKE" => {
+            let request_id = RequestId(text(event.request_id));
+            Event::Invoke(Invocation { request_id, deadline_ms })
+        }
+        "SHUTDOWN" => Event::Shutdown { reason: text(event.shutdown_reason), deadline_ms },
         _ => Event::Unknown,
     }
 }

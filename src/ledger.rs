@@ -8,6 +8,8 @@ use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 /// Counts of reports (one POST of an agent each) since the process started. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Counts>);
@@ -214,18 +216,28 @@ impl Balance {
             (format!("{delivered}, lost: {}", causes.join(", ")), true)
         }
     }
+}
 
-    /// As `/health` shows it.
-    pub fn to_json(&self) -> serde_json::Value {
+/// As `/health` shows it.
+impl Serialize for Balance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let dropped = Loss::ALL.map(|loss| (loss.name(), self.dropped(loss)));
         let refused = Refusal::ALL.map(|refusal| (refusal.name(), self.refused(refusal)));
-        serde_json::json!({
-            "accepted": self.accepted,
-            "delivered": self.delivered,
-            "pending": self.pending(),
-            "dropped": serde_json::Map::from_iter(dropped.map(|(k, v)| (k.to_owned(), v.into()))),
-            "refused": serde_json::Map::from_iter(refused.map(|(k, v)| (k.to_owned(), v.into()))),
-        })
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("accepted", &self.accepted)?;
+        map.serialize_entry("delivered", &self.delivered)?;
+        map.serialize_entry("pending", &self.pending())?;
+        map.serialize_entry("dropped", &Named(&dropped))?;
+        map.serialize_entry("refused", &Named(&refused))?;
+        map.end()
+    }
+}
+
+struct Named<'a>(&'a [(&'static str, u64)]);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
     }
 }
 

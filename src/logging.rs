@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
+use serde::Serialize;
 
 /// How lines look, as the function's log format asks ("Configuring advanced logging controls").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +50,20 @@ fn write_text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
 }
 
 fn write_json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
-    let line = serde_json::json!({
-        "timestamp": timestamp(SystemTime::now()),
-        "level": record.level().as_str(),
-        "logger": "thundra-lambda-extension",
-        "message": record.args().to_string(),
-    });
-    writeln!(out, "{line}")
+    #[derive(Serialize)]
+    struct Line<'a> {
+        timestamp: String,
+        level: &'a str,
+        logger: &'a str,
+        message: String,
+    }
+    let line = Line {
+        timestamp: timestamp(SystemTime::now()),
+        level: record.level().as_str(),
+        logger: "thundra-lambda-extension",
+        message: record.args().to_string(),
+    };
+    writeln!(out, "{}", serde_json::to_string(&line)?)
 }
 
 /// A moment as RFC 3339 has it, in UTC with milliseconds: Lambda filters JSON lines by level only

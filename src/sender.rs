@@ -36,9 +36,12 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// lifecycle"), so that its last bytes are here, but they may be unread.
 const LATE_REPORTS: Duration = Duration::from_millis(50);
 
-/// At SHUTDOWN the remote is given up when it could not be reached so often in a row. More than once,
-/// because one connection that is reset says little, and there is no later.
-const LAST_TRIES: u32 = 2;
+/// So often everything that is left is tried at SHUTDOWN, as far as the back-off leaves time: one
+/// answer, or one connection that is reset, says little, and there is no later.
+const LAST_ROUNDS: u32 = 5;
+
+/// Before what was refused is tried once more although the remote takes other reports.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
 /// rest is room for what comes during an attempt.
@@ -186,33 +189,53 @@ impl Sender {
         }
     }
 
-    /// The last try at everything, whatever was the matter before: once for each report that the
-    /// remote refuses, and [`LAST_TRIES`] in all when it can't be reached.
+    /// The last tries at everything: at once, whatever was the matter before, and again while the
+    /// back-off ends before the deadline. After a long outage it does not.
     fn finish(&mut self, deadline: Deadline) {
         self.remote.disarm();
         if self.backoff.is_on() {
             self.remote.reconnect();
         }
-        let (mut unsent, mut failures) = (Vec::new(), 0);
-        while failures < LAST_TRIES {
-            let Some(batch) = self.oldest_or_late(deadline) else { break };
-            failures = match self.attempt(batch, Limit::Final(deadline.instant())) {
-                Ok(()) => 0,
-                Err(Kept::Refused(batch)) => {
-                    unsent.push(batch);
-                    0
-                }
-                Err(Kept::Unreachable(batch)) => {
-                    self.backlog.put_back(batch);
-                    failures + 1
-                }
-            };
+        for _ in 0..LAST_ROUNDS {
+            self.try_all(deadline);
+            if self.backlog.is_empty() || !self.wait_for_a_round(deadline) {
+                break;
+            }
         }
         self.take_what_has_come();
-        let unsent = unsent.into_iter().flat_map(Batch::into_payloads);
-        for payload in unsent.chain(self.backlog.drain()) {
+        for payload in self.backlog.drain() {
             payload.settle(Outcome::Dropped(Loss::Unsent));
         }
+    }
+
+    /// Each batch once, until the remote can't be reached. What it did not take is left.
+    fn try_all(&mut self, deadline: Deadline) {
+        let mut refused = Vec::new();
+        while let Some(batch) = self.oldest_or_late(deadline) {
+            match self.attempt(batch, Limit::Final(deadline.instant())) {
+                Ok(()) => {}
+                Err(Kept::Refused(batch)) => refused.push(batch),
+                Err(Kept::Unreachable(batch)) => {
+                    self.backlog.put_back(batch);
+                    break;
+                }
+            }
+        }
+        for batch in refused.into_iter().rev() {
+            self.backlog.put_back(batch);
+        }
+    }
+
+    /// False if there is no time for another round.
+    fn wait_for_a_round(&mut self, deadline: Deadline) -> bool {
+        let until = self.backoff.until().unwrap_or_else(|| Instant::now() + ROUND_PAUSE);
+        if until >= deadline.instant() {
+            return false;
+        }
+        while let Ok(message) = self.inbox.recv_deadline(until) {
+            self.take_late(message);
+        }
+        true
     }
 
     /// The next batch to send before the deadline, if there still comes one.

@@ -159,13 +159,26 @@ fn what_is_left_is_sent_at_shutdown() {
 }
 
 #[test]
-fn a_connection_that_is_reset_at_shutdown_costs_nothing() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
-    trial.remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
-    trial.report(ARRAY, "[1]");
-    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(1));
-    assert_eq!(bodies, ["[1]"]);
-    assert!(!log.contains("lost"), "{log}");
+fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
+    let reset = |remote: &Remote| {
+        remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
+    };
+    let fail = |remote: &Remote| {
+        remote.answer_with(|it| Answer::status(if it.number < 2 { 500 } else { 200 }));
+    };
+    for trouble in [reset as fn(&Remote), fail] {
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+        trouble(&trial.remote);
+        trial.report(ARRAY, "[1]");
+        trial.report(COMPOSITE, "{}");
+        let (log, bodies) = trial.shut_down_leaving(|trial| {
+            let received = trial.remote.received();
+            let accepted = received.iter().filter(|it| it.is_accepted());
+            accepted.map(|it| text(&it.body).to_owned()).collect::<Vec<_>>()
+        });
+        assert_eq!(bodies, ["[1]", "{}"]);
+        assert!(!log.contains("lost"), "{log}");
+    }
 }
 
 #[test]
@@ -313,10 +326,10 @@ fn encoded_reports_and_what_is_no_array_go_as_they_came() {
 
 #[test]
 fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it() {
-    let buffer = 64 * 1024;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    let buffer = 256 * 1024;
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     trial.remote.answer_with(|_| Answer::status(503));
-    let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(1_000));
+    let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(2_000));
     for n in 0..200 {
         trial.report(ARRAY, &format!("[{}]", item(n)));
         trial.platform.invoke(PATIENCE);
