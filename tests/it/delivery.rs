@@ -331,7 +331,7 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
     trial.remote.answer_with(|_| Answer::status(503));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(2_000));
     for n in 0..200 {
-        trial.report(ARRAY, &format!("[{}]", item(n)));
+        trial.report_when_there_is_room(ARRAY, &format!("[{}]", item(n)));
         trial.platform.invoke(PATIENCE);
         trial.platform.wait_for_next(PATIENCE);
     }

@@ -8,6 +8,7 @@
     reason = "clippy knows tests, but not what they call, by themselves"
 )]
 
+mod closing_line;
 mod trial;
 
 mod captures;
@@ -16,6 +17,7 @@ mod conformance;
 mod crowds;
 mod delivery;
 mod end;
+mod endurance;
 mod freezing;
 mod lifecycle;
 mod local_collector;

@@ -20,6 +20,7 @@ use sandbox::{
     Status, free_port,
 };
 
+use crate::closing_line::ClosingLine;
 use crate::trial::binary;
 
 const STRATEGIES: [&str; 4] = ["default", "continuously", "periodically,50", "end"];
@@ -169,7 +170,7 @@ impl Cell {
         check(violations.is_empty(), || format!("{violations:?}"))?;
         let (_, timeline) = lambda.shut_down("spindown");
         ended_well(&timeline)?;
-        self.balance(reports, &Count::of(&timeline)?, &remote)
+        self.balance(reports, &ClosingLine::of(&timeline)?, &remote)
     }
 
     fn start(self, remote: &Remote) -> Lambda {
@@ -193,8 +194,8 @@ impl Cell {
     }
 
     /// The extension's count, against what was reported and what the remote has.
-    fn balance(self, reports: usize, count: &Count, remote: &Remote) -> Result<(), String> {
-        let Count { accepted, delivered, lost } = *count;
+    fn balance(self, reports: usize, count: &ClosingLine, remote: &Remote) -> Result<(), String> {
+        let ClosingLine { accepted, delivered, lost } = *count;
         let received = remote.received();
         let items = received.iter().filter(|it| it.is_accepted()).flat_map(|it| Item::of(&it.body));
         let items: Vec<Item> = items.collect();
@@ -272,31 +273,6 @@ impl End {
         let status = lambda.invoke(payload).status;
         assert!(matches!(status, Status::Timeout | Status::Failure(_)), "{status:?}");
         reports
-    }
-}
-
-/// What the extension's closing line says.
-struct Count {
-    accepted: usize,
-    delivered: usize,
-    lost: usize,
-}
-
-impl Count {
-    fn of(timeline: &[Entry]) -> Result<Self, String> {
-        let lines = timeline.iter().filter_map(|entry| match &entry.event {
-            Event::Log { line, .. } => line.split_once(" delivered ").map(|(_, line)| line),
-            _ => None,
-        });
-        let [line] = lines.collect::<Vec<_>>()[..] else {
-            return Err("not one closing line".to_owned());
-        };
-        let (counts, losses) = line.split_once(", lost: ").unwrap_or((line, ""));
-        let numbers = |text: &str| -> Vec<usize> {
-            text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
-        };
-        let [delivered, accepted] = numbers(counts)[..] else { return Err(line.to_owned()) };
-        Ok(Self { accepted, delivered, lost: numbers(losses).iter().sum() })
     }
 }
 

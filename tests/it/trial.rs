@@ -64,6 +64,15 @@ impl Trial {
         assert_eq!((response.status, text(&response.body)), (200, "{}"));
     }
 
+    /// As [`Self::report`], again for as long as there is no room for it.
+    #[track_caller]
+    pub fn report_when_there_is_room(&self, path: &str, body: &str) {
+        let waited = Instant::now();
+        while agent::post(self.port, path, body.as_bytes()).status == 429 {
+            assert!(waited.elapsed() < PATIENCE, "{}", self.health());
+        }
+    }
+
     /// What the remote has received once it has received `count` requests.
     #[track_caller]
     pub fn received(&self, count: usize) -> Vec<Received> {

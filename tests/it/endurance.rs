@@ -1,0 +1,306 @@
+//! What holds for long, and often: thousands of invocations, hundreds of ends. The longest are slow
+//! tests (`--ignored`).
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sandbox::agent::{self, Agent, Family};
+use sandbox::function::Function;
+use sandbox::{
+    Answer, End, Fate, Freezer, Item, KeepAlive, Lambda, Moment, Platform, Received, Remote,
+    Runtime, Setup, Status, free_port,
+};
+
+use crate::closing_line::ClosingLine;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, nowhere};
+
+const ITEMS: usize = 2;
+const REPORTED: &str = r#"{"items":2}"#;
+
+/// Numbers without a pattern, the same in each run (Marsaglia's xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Freezes at every fifth request or so, anywhere in it, for up to 20 ms.
+fn freeze_often(remote: &Remote, freezer: &Freezer, requests: usize, dice: &mut Dice) {
+    for request in 0..requests {
+        let moment = match dice.below(25) {
+            0 => Moment::HeadRead,
+            1 => Moment::BytesRead(1 + usize::try_from(dice.below(400)).unwrap()),
+            2 => Moment::BodyRead(1 + usize::try_from(dice.below(3_000)).unwrap()),
+            3 => Moment::BeforeAnswer,
+            4 => Moment::AfterAnswer,
+            _ => continue,
+        };
+        let (freezer, lasts) = (freezer.clone(), Duration::from_millis(dice.below(20)));
+        remote.at(moment, request, move |_| {
+            // Lambda's own freeze, after an invocation, is Lambda's to end.
+            if freezer.freeze() {
+                pass(lasts);
+                freezer.thaw();
+            }
+        });
+    }
+}
+
+/// One answer in ten is none, or none that arrives, or says no.
+fn fail_sometimes(remote: &Remote) {
+    remote.keep_alive(KeepAlive::default().idle(Duration::from_millis(15)));
+    remote.answer_with(|it| match it.number % 40 {
+        7 => Answer::status(503),
+        17 => Answer::Reset,
+        27 => Answer::ok().cut_after(0, End::Reset),
+        37 => Answer::HalfAnswer(b"HTTP/1.1 5".to_vec()),
+        _ => Answer::ok(),
+    });
+}
+
+fn start(remote: &Remote, strategy: &str) -> Lambda {
+    let port = free_port();
+    let runtime =
+        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
+    let lambda = Setup::new()
+        .extension(binary())
+        .runtime(runtime)
+        .timeout(PATIENCE)
+        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
+        .env("THUNDRA_EXTENSION_FLUSH", strategy)
+        .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
+        .start()
+        .unwrap();
+    assert!(lambda.wait_for_init());
+    lambda
+}
+
+fn a_thousand_invocations(strategy: &str) {
+    const INVOCATIONS: usize = 1_000;
+    let remote = Remote::start();
+    fail_sometimes(&remote);
+    let lambda = start(&remote, strategy);
+    freeze_often(&remote, &lambda.freezer(), 2 * INVOCATIONS, &mut Dice(0x5eed));
+    for _ in 0..INVOCATIONS {
+        assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
+    }
+    assert_eq!(lambda.violations(), Vec::<String>::new());
+    let (_, timeline) = lambda.shut_down("spindown");
+
+    let line = ClosingLine::of(&timeline).unwrap();
+    assert_eq!(line, ClosingLine { accepted: INVOCATIONS, delivered: INVOCATIONS, lost: 0 });
+    let received = remote.received();
+    let mut times_answered = HashMap::<Item, usize>::new();
+    for request in received.iter().filter(|it| it.is_accepted()) {
+        for item in Item::of(&request.body) {
+            *times_answered.entry(item).or_default() += usize::from(request.fate == Fate::Answered);
+        }
+    }
+    assert_eq!(times_answered.len(), INVOCATIONS * ITEMS);
+    let twice = times_answered.values().filter(|times| **times > 1).count();
+    assert_eq!(twice, 0, "sent again although the answer was there");
+}
+
+#[test]
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_each_report_is_sent() {
+    a_thousand_invocations("continuously");
+}
+
+#[test]
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_are_collected() {
+    a_thousand_invocations("default");
+}
+
+#[test]
+fn an_agents_post_takes_as_long_whatever_the_remote_does() {
+    const POSTS: usize = 300;
+    const FAR: Duration = Duration::from_millis(300);
+    let fine = Trial::start();
+    let trials = [
+        Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]),
+        Trial::start(),
+        Trial::start(),
+    ];
+    trials[1].remote.answer_with(|_| Answer::ok().after(FAR));
+    trials[2].remote.answer_with(|_| Answer::Hang);
+    let report = array_of(3_000);
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); 1 + trials.len()];
+    for _ in 0..POSTS {
+        // In turns, so that whatever else the machine does meets all of them.
+        for (trial, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
+            let started = Instant::now();
+            assert_eq!(agent::post(trial.port, ARRAY, report.as_bytes()).status, 200);
+            times.push(started.elapsed());
+        }
+    }
+    let share = |times: &mut Vec<Duration>, percent: usize| {
+        times.sort_unstable();
+        times[times.len() * percent / 100]
+    };
+    let [fine, others @ ..] = &mut times[..] else { unreachable!() };
+    let fine = share(fine, 50);
+    for times in others {
+        let (median, tail) = (share(times, 50), share(times, 99));
+        assert!(median < fine * 2, "{median:?}, with a fine remote {fine:?}");
+        // On a busy machine a few take long anyway, but none as long as the slow remote does.
+        assert!(tail < FAR / 2, "{tail:?}");
+    }
+}
+
+/// What the system holds for a process, as proc(5) shows it.
+#[derive(Debug)]
+struct Footprint {
+    resident_kb: u64,
+    threads: u64,
+    descriptors: usize,
+}
+
+impl Footprint {
+    fn of(trial: &Trial) -> Self {
+        let process = format!("/proc/{}", trial.process.pid());
+        let status = fs::read_to_string(format!("{process}/status")).unwrap();
+        let number = |key: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            value.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        Self {
+            resident_kb: number("VmRSS:"),
+            threads: number("Threads:"),
+            descriptors: fs::read_dir(format!("{process}/fd")).unwrap().count(),
+        }
+    }
+}
+
+#[test]
+fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
+    const BUFFER_KB: u64 = 4_096;
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]);
+    let invoke = |trial: &Trial| {
+        let started = Instant::now();
+        trial.platform.invoke(PATIENCE);
+        trial.report_when_there_is_room(ARRAY, &array_of(20_000));
+        trial.platform.wait_for_next(PATIENCE);
+        started.elapsed()
+    };
+    let median = |trial: &Trial| {
+        let mut times: Vec<Duration> = (0..200).map(|_| invoke(trial)).collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let before_outage = median(&trial);
+    trial.wait_for_an_empty_buffer();
+    let before = Footprint::of(&trial);
+    trial.remote.go_down();
+    let in_outage = median(&trial);
+    let after = Footprint::of(&trial);
+    assert!(in_outage < before_outage * 2, "{in_outage:?}, without an outage {before_outage:?}");
+    let grown = after.resident_kb.saturating_sub(before.resident_kb);
+    assert!(grown <= BUFFER_KB + 2_048, "{before:?}, then {after:?}");
+    trial.remote.come_back();
+    let (log, accepted) = trial.shut_down_leaving(|trial| {
+        trial.remote.received().iter().filter(|it| it.is_accepted()).count()
+    });
+    assert!(accepted > 0 && log.contains(" evicted"), "{log}");
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn ten_thousand_invocations_leave_memory_threads_and_descriptors_as_they_were() {
+    const WARM_UP: usize = 1_000;
+    const INVOCATIONS: usize = 10_000;
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
+    let invoke = |times: usize| {
+        for _ in 0..times {
+            trial.platform.invoke(PATIENCE);
+            trial.report(ARRAY, &array_of(3_000));
+            trial.platform.wait_for_next(PATIENCE);
+        }
+        trial.wait_for_an_empty_buffer();
+        Footprint::of(&trial)
+    };
+    let (before, after) = (invoke(WARM_UP), invoke(INVOCATIONS));
+    let is_flat = after.resident_kb <= before.resident_kb + 1_024
+        && after.threads <= before.threads + 2
+        && after.descriptors <= before.descriptors + 2;
+    assert!(is_flat, "{before:?}, then {after:?}");
+    trial.shut_down();
+}
+
+/// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.
+fn end_with_a_full_backlog() {
+    const FAR: Duration = Duration::from_millis(50);
+    const LEFT: Duration = Duration::from_millis(1_400);
+    const REPORT_BYTES: usize = 100_000;
+    let trial = Trial::on(Platform::start(), Remote::start(), &[]);
+    trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+    trial.report(ARRAY, &array_of(REPORT_BYTES));
+    trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    let reports = 3 * 1024 * 1024 / (REPORT_BYTES + 1_000);
+    for _ in 1..reports {
+        trial.report(ARRAY, &array_of(REPORT_BYTES));
+    }
+    trial.remote.answer_with(|_| Answer::ok().after(FAR));
+    let started = Instant::now();
+    trial.platform.shutdown("spindown", LEFT);
+    assert!(trial.process.exit(PATIENCE).success());
+    let took = started.elapsed();
+    assert!(took < LEFT, "{took:?}");
+    let accepted: Vec<_> =
+        trial.remote.received().into_iter().filter(Received::is_accepted).collect();
+    let items: usize = accepted.iter().map(|it| Item::of(&it.body).len()).sum();
+    let log = trial.process.log();
+    // All of it is in the line only at level info; a loss would be at the default one.
+    assert!(items == reports && !log.contains("lost"), "{items} of {reports}; {log}");
+    assert_eq!(accepted.len(), reports.div_ceil(1_000_000 / REPORT_BYTES));
+}
+
+#[test]
+fn a_full_backlog_is_sent_in_time_and_in_few_requests() {
+    end_with_a_full_backlog();
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn two_hundred_ends_of_two_hundred_are_in_time() {
+    const ENDS: usize = 200;
+    const AT_ONCE: usize = 4;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while next.fetch_add(1, Ordering::Relaxed) < ENDS {
+                    end_with_a_full_backlog();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_does_not_fit_into_the_end_is_told() {
+    let trial = Trial::start();
+    trial.remote.answer_with(|_| Answer::Hang);
+    for _ in 0..20 {
+        trial.report(ARRAY, &array_of(100_000));
+    }
+    let started = Instant::now();
+    let log = trial.shut_down();
+    assert!(started.elapsed() < SHUTDOWN + Duration::from_secs(1));
+    assert!(log.contains("delivered 0 of 20 accepted reports, lost: 20 unsent"), "{log}");
+}
+
+/// The point is time itself.
+fn pass(time: Duration) {
+    let (_nobody_sends, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
