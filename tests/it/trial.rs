@@ -89,8 +89,13 @@ impl Trial {
     /// Waits until the buffer is empty: that is shortly after the remote has answered.
     #[track_caller]
     pub fn wait_for_an_empty_buffer(&self) {
+        self.wait_for_health(|it| it["buffer"]["held"] == 0);
+    }
+
+    #[track_caller]
+    pub fn wait_for_health(&self, holds: impl Fn(&serde_json::Value) -> bool) {
         let waited = Instant::now();
-        while self.health()["buffer"]["held"] != 0 {
+        while !holds(&self.health()) {
             assert!(waited.elapsed() < PATIENCE, "{}", self.health());
         }
     }
