@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 /// Busy functions' reports wait so long, for others to go with them …
 const COLLECT_FOR: Duration = Duration::from_secs(10);
-/// … or for so many bytes of them.
+/// … or for so many bytes of them …
 const COLLECT_BYTES: usize = 256 * 1024;
+/// … or until this part of the buffer is taken: what comes when it is full is lost.
+const COLLECT_SHARE: usize = 2;
 
 /// Invocations that come further apart than this on average are sparse: the environment may end
 /// before the next one.
@@ -39,12 +41,16 @@ pub enum Traffic {
 }
 
 impl Strategy {
-    /// When reports of so many bytes are to be sent, of which the oldest came at that moment.
-    pub fn due(self, traffic: Traffic, oldest: Instant, bytes: usize) -> Instant {
+    /// When reports that take so many bytes of the buffer are to be sent, of which the oldest came
+    /// at that moment.
+    pub fn due(self, traffic: Traffic, oldest: Instant, bytes: usize, buffer: usize) -> Instant {
+        let room = buffer / COLLECT_SHARE;
         match (self, traffic) {
-            (Self::Default, Traffic::Busy) if bytes < COLLECT_BYTES => oldest + COLLECT_FOR,
-            (Self::Periodically(period), _) => oldest + period,
-            (Self::Default | Self::Continuously | Self::End, _) => oldest,
+            (Self::Default, Traffic::Busy) if bytes < room.min(COLLECT_BYTES) => {
+                oldest + COLLECT_FOR
+            }
+            (Self::Periodically(period), _) if bytes < room => oldest + period,
+            _ => oldest,
         }
     }
 }
@@ -85,6 +91,7 @@ mod tests {
 
     #[test]
     fn each_strategy_has_its_moment() {
+        const BUFFER: usize = 4 << 20;
         let (oldest, period) = (Instant::now(), Duration::from_millis(700));
         let periodically = Strategy::Periodically(period);
         for (strategy, traffic, bytes, wait) in [
@@ -96,11 +103,22 @@ mod tests {
             (Strategy::Continuously, Traffic::Sparse, 1, Duration::ZERO),
             (periodically, Traffic::Sparse, COLLECT_BYTES, period),
             (periodically, Traffic::Busy, 1, period),
+            (periodically, Traffic::Busy, BUFFER / 2, Duration::ZERO),
             (Strategy::End, Traffic::Busy, 1, Duration::ZERO),
         ] {
-            let due = strategy.due(traffic, oldest, bytes);
+            let due = strategy.due(traffic, oldest, bytes, BUFFER);
             assert_eq!(due, oldest + wait, "{strategy:?} {traffic:?} {bytes}");
         }
+    }
+
+    #[test]
+    fn nothing_is_collected_beyond_half_of_a_small_buffer() {
+        const BUFFER: usize = 64 << 10;
+        let due = |bytes| {
+            let oldest = Instant::now();
+            Strategy::Default.due(Traffic::Busy, oldest, bytes, BUFFER) - oldest
+        };
+        assert_eq!((due(BUFFER / 2 - 1), due(BUFFER / 2)), (COLLECT_FOR, Duration::ZERO));
     }
 
     /// The traffic after each of these gaps.

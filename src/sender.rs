@@ -162,8 +162,8 @@ impl Sender {
 
     /// When to send next, if there is anything to send.
     fn due(&self) -> Option<Instant> {
-        let Policy { strategy, traffic, .. } = self.policy;
-        let due = strategy.due(traffic, self.backlog.oldest()?, self.backlog.held());
+        let Policy { strategy, traffic, buffer } = self.policy;
+        let due = strategy.due(traffic, self.backlog.oldest()?, self.backlog.held(), buffer);
         Some(self.backoff.until().map_or(due, |until| due.max(until)))
     }
 
@@ -175,6 +175,11 @@ impl Sender {
     fn keep(&mut self, payload: Payload) {
         self.end.reported(&payload.body);
         self.backlog.push(payload, Instant::now());
+        self.make_room();
+    }
+
+    /// While the remote fails: else a full buffer would turn away everything new.
+    fn make_room(&mut self) {
         if self.backoff.is_on() {
             let (share, whole) = BACKLOG_SHARE;
             self.backlog.evict_down_to(self.policy.buffer / whole * share);
@@ -186,6 +191,7 @@ impl Sender {
         let Some(batch) = self.backlog.take(self.most) else { return };
         if let Err(Kept::Refused(batch) | Kept::Unreachable(batch)) = self.attempt(batch, limit) {
             self.backlog.put_back(batch);
+            self.make_room();
         }
     }
 
