@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -77,7 +78,7 @@ enum End {
 const ENDS: [End; 3] = [End::Spindown, End::Timeout, End::Failure];
 
 /// Cells at the same time: most of them wait most of the time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 4;
 
 const INVOCATIONS: usize = 3;
 const ITEMS: usize = 2;
@@ -165,12 +166,12 @@ impl Cell {
             check(invocation.status == Status::Success, || format!("{:?}", invocation.status))?;
             check(latency < NO_ATTEMPT, || format!("an invocation took {latency:?}"))?;
         }
-        let reports = INVOCATIONS + self.end.bring_about(&lambda);
+        let more = self.end.bring_about(&lambda);
         let violations = lambda.violations();
         check(violations.is_empty(), || format!("{violations:?}"))?;
         let (_, timeline) = lambda.shut_down("spindown");
         ended_well(&timeline)?;
-        self.balance(reports, &ClosingLine::of(&timeline)?, &remote)
+        self.balance(INVOCATIONS..=INVOCATIONS + more, &ClosingLine::of(&timeline)?, &remote)
     }
 
     fn start(self, remote: &Remote) -> Lambda {
@@ -194,7 +195,12 @@ impl Cell {
     }
 
     /// The extension's count, against what was reported and what the remote has.
-    fn balance(self, reports: usize, count: &ClosingLine, remote: &Remote) -> Result<(), String> {
+    fn balance(
+        self,
+        reports: RangeInclusive<usize>,
+        count: &ClosingLine,
+        remote: &Remote,
+    ) -> Result<(), String> {
         let ClosingLine { accepted, delivered, lost } = *count;
         let received = remote.received();
         let items = received.iter().filter(|it| it.is_accepted()).flat_map(|it| Item::of(&it.body));
@@ -202,13 +208,13 @@ impl Cell {
         let distinct = items.iter().collect::<HashSet<_>>().len();
         let seen = || {
             format!(
-                "{reports} reports, {accepted} accepted, {delivered} delivered, {lost} lost; at the \
+                "{reports:?} reports, {accepted} accepted, {delivered} delivered, {lost} lost; at the \
                  remote {} items, {distinct} of them distinct, in {} requests",
                 items.len(),
                 received.len()
             )
         };
-        check(accepted == reports && delivered + lost == accepted, seen)?;
+        check(reports.contains(&accepted) && delivered + lost == accepted, seen)?;
         if self.fault == Fault::TakesAndAnswersTooLate {
             return check(distinct >= delivered * ITEMS, seen);
         }
@@ -263,7 +269,7 @@ impl Freeze {
 }
 
 impl End {
-    /// Gives how many reports that makes.
+    /// Gives how many reports that makes: on a busy machine an agent may miss its moment.
     fn bring_about(self, lambda: &Lambda) -> usize {
         let (payload, reports) = match self {
             Self::Spindown => return 0,
