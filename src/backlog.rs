@@ -77,7 +77,7 @@ impl Backlog {
     pub fn take(&mut self, most: Most) -> Option<Batch> {
         let mut oldest = self.pop()?;
         let is_alone = self.reports.is_empty();
-        if is_alone && oldest.is_unopened() && most.is_surely_kept_by(&oldest.payload.body) {
+        if is_alone && oldest.is_unopened() && most.is_kept_by_array(&oldest.payload.body) {
             return Some(Batch::verbatim(oldest));
         }
         let Some(run) = oldest.open() else { return Some(Batch::verbatim(oldest)) };
@@ -92,21 +92,24 @@ impl Backlog {
         Some(Batch { taken, ..batch })
     }
 
+    /// Reports of another key or route between them do not keep those of one apart.
     fn merge(&mut self, oldest: Report, run: &Run, most: Most) -> Batch {
         let (mut items, mut bytes) = (run.items, run.range.len() + BRACKETS);
-        let mut reports = vec![oldest];
-        while let Some(next) = self.reports.front_mut() {
-            if next.is_apart || reports[0].is_apart || !next.payload.goes_with(&reports[0].payload)
-            {
-                break;
-            }
-            let Some(run) = next.open() else { break };
+        let (mut reports, mut passed) = (vec![oldest], 0);
+        while let Some(next) = self.reports.get_mut(passed).filter(|_| passed <= LOOK_AHEAD) {
+            let goes_along = !next.is_apart
+                && !reports[0].is_apart
+                && next.payload.goes_with(&reports[0].payload);
+            let Some(run) = goes_along.then(|| next.open()).flatten() else {
+                passed += 1;
+                continue;
+            };
             items += run.items;
             bytes += run.range.len() + COMMA;
             if !most.is_kept_by(items, bytes) {
                 break;
             }
-            reports.extend(self.pop());
+            reports.extend(self.remove(passed));
         }
         Batch { reports, taken: Taken::Items }
     }
@@ -148,8 +151,21 @@ impl Backlog {
         self.reports.drain(..).map(|report| report.payload)
     }
 
+    /// As [`Self::put_back`], but behind all others: a lone report that the remote fails over must
+    /// not keep them waiting.
+    pub fn put_behind(&mut self, batch: Batch) {
+        for report in batch.reports {
+            self.held += report.payload.permit.bytes();
+            self.reports.push_back(report);
+        }
+    }
+
     fn pop(&mut self) -> Option<Report> {
-        let report = self.reports.pop_front()?;
+        self.remove(0)
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Report> {
+        let report = self.reports.remove(index)?;
         self.held -= report.payload.permit.bytes();
         Some(report)
     }
@@ -159,6 +175,9 @@ impl Backlog {
         self.reports.push_front(report);
     }
 }
+
+/// How many reports that do not go along are passed for one that does: each costs a look.
+const LOOK_AHEAD: usize = 100;
 
 const BRACKETS: usize = 2;
 const COMMA: usize = 1;
@@ -376,11 +395,11 @@ mod tests {
         let array = |body| (ARRAYS, "k", body);
         check(&[array(" [1, 2] ")], most, &[" [1, 2] "]);
         check(&[array(" [1, 2] "), array("[3]")], most, &["[1, 2,3]"]);
-        check(&[array("[1]"), (ARRAYS, "l", "[2]"), array("[3]")], most, &["[1]", "[2]", "[3]"]);
-        check(&[array("[1]"), (COMPOSITES, "k", "{}"), array("[2]")], most, &["[1]", "{}", "[2]"]);
+        check(&[array("[1]"), (ARRAYS, "l", "[2]"), array("[3]")], most, &["[1,3]", "[2]"]);
+        check(&[array("[1]"), (COMPOSITES, "k", "{}"), array("[2]")], most, &["[1,2]", "{}"]);
         let composite = (COMPOSITES, "k", "[1]");
         check(&[composite, composite], most, &["[1]", "[1]"]);
-        check(&[array("[1]"), array("no array"), array("[2]")], most, &["[1]", "no array", "[2]"]);
+        check(&[array("[1]"), array("no array"), array("[2]")], most, &["[1,2]", "no array"]);
     }
 
     #[test]
@@ -432,6 +451,17 @@ mod tests {
         desk.backlog.put_back_apart(batch);
         desk.push(ARRAYS, "k", "[3]");
         assert_eq!(desk.requests(Most::REMOTE), ["[1]", "[2]", "[3]"]);
+    }
+
+    #[test]
+    fn what_was_put_behind_comes_last() {
+        let mut desk = Desk::new();
+        desk.push(COMPOSITES, "k", "{1}");
+        let first = desk.backlog.take(Most::REMOTE).unwrap();
+        desk.push(COMPOSITES, "k", "{2}");
+        desk.backlog.put_behind(first);
+        assert_eq!(desk.requests(Most::REMOTE), ["{2}", "{1}"]);
+        assert_eq!(desk.backlog.held(), 0);
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Backoff {
         self.failures > 0
     }
 
+    /// How many attempts failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Until when to leave the remote alone, if the last attempt failed.
     pub fn until(&self) -> Option<Instant> {
         self.until
@@ -52,8 +57,9 @@ impl Backoff {
 /// What an answer's `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3).
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|it| it.is_ascii_digit()) {
+        // What is too large for the type is too long for us in any case.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = http_date(value)?;
     Some(at.duration_since(now).unwrap_or_default())
@@ -140,6 +146,7 @@ mod tests {
             retry_after(&headers.into_iter().collect(), now)
         };
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)));
         assert_eq!(asked("Sun, 06 Nov 1994 08:49:47 GMT"), Some(Duration::from_secs(10)));
         assert_eq!(asked("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::ZERO));
         for other in

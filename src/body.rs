@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use tiny_http::Request;
 
 use crate::budget::{Budget, Permit};
+use crate::items::skip_string;
 use crate::request::{is_upgrade, values};
 
 /// The longest told length that is read at all, in bytes. When a body ends early, tiny_http
@@ -180,16 +181,7 @@ pub fn is_whole_json(bytes: &[u8]) -> bool {
     let mut bytes = bytes.trim_ascii().iter();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'"' => {
-                // To the end of the string: an escaped byte never ends it.
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => _ = bytes.next(),
-                        _ => {}
-                    }
-                }
-            }
+            b'"' => skip_string(&mut bytes),
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth == 1 => return bytes.len() == 0,
             b']' | b'}' => depth = depth.saturating_sub(1),

@@ -13,13 +13,17 @@ const ALONE_BYTES_MAX: usize = 24 * 1024;
 pub struct End {
     held: Option<Held>,
     is_over: bool,
-    /// The one that Lambda told of last: it may do so before the invocation is held.
+    /// The one that is held, or was last.
+    known: Option<RequestId>,
+    /// The one that Lambda told of before it was held, as it may.
     last_done: Option<RequestId>,
 }
 
 impl End {
     pub fn hold(&mut self, held: Held) {
-        self.is_over = self.last_done.as_ref() == Some(&held.request_id);
+        // Taken: Lambda tries a failed event again under the same id.
+        self.is_over = self.last_done.take().as_ref() == Some(&held.request_id);
+        self.known = Some(held.request_id.clone());
         self.held = Some(held);
     }
 
@@ -32,9 +36,11 @@ impl End {
     }
 
     pub fn runtime_done(&mut self, request_id: RequestId) {
-        let is_held = |held: &Held| held.request_id == request_id;
-        self.is_over |= self.held.as_ref().is_some_and(is_held);
-        self.last_done = Some(request_id);
+        if self.known.as_ref() == Some(&request_id) {
+            self.is_over = true;
+        } else {
+            self.last_done = Some(request_id);
+        }
     }
 
     /// Whether an invocation is held, and over.
@@ -122,6 +128,17 @@ mod tests {
         let (mut end, (held, _)) = (End::default(), held(""));
         end.hold(held);
         end.reported(b"[1]");
+        assert!(!end.has_come());
+    }
+
+    #[test]
+    fn another_try_of_the_same_request_is_held_anew() {
+        let (mut end, (first, _a), (second, _b)) = (End::default(), held("a-1"), held("a-1"));
+        end.hold(first);
+        end.reported(br#"[{"requestId":"a-1"}]"#);
+        end.release();
+        end.runtime_done(id("a-1"));
+        end.hold(second);
         assert!(!end.has_come());
     }
 

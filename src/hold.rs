@@ -55,9 +55,12 @@ impl Hold {
     }
 
     fn wait(&mut self, is_done: &Receiver<()>, until: Deadline) {
+        let batches = |telemetry: &Option<Telemetry>| telemetry.as_ref().map(Telemetry::batches);
+        let before = batches(&self.telemetry);
         let in_vain = is_done.recv_deadline(until.instant()) == Err(RecvTimeoutError::Timeout);
-        // Telemetry begins with the init: if nothing of it has come by now, nothing will.
-        if in_vain && self.telemetry.take_if(|it| !it.is_heard()).is_some() {
+        // The start of this very invocation has been told long ago, where anything is.
+        if in_vain && batches(&self.telemetry) == before {
+            self.telemetry = None;
             log::warn!(
                 "no telemetry is delivered, so nothing tells when an invocation is over; reports \
                  are sent as they come, as by the strategy continuously"

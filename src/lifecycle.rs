@@ -18,8 +18,10 @@ use crate::hold::Hold;
 use crate::remote::Interrupt;
 use crate::sender::Message;
 
-/// What is left of the shutdown phase for the closing line and the way out.
+/// What is left of the shutdown phase for the closing line and the way out, where there is so much.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
+/// What of a short one is left at most.
+const SHUTDOWN_MARGIN_SHARE: u32 = 4;
 
 /// The whole shutdown phase: no deadline is further away ("Lambda execution environment
 /// lifecycle").
@@ -102,7 +104,10 @@ fn poll(
 fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>, interrupt: &Interrupt) {
     let now = Instant::now();
     let deadline = match end {
-        Ok(deadline) => deadline.earlier_by(SHUTDOWN_MARGIN),
+        Ok(deadline) => {
+            let share = deadline.remaining(now) / SHUTDOWN_MARGIN_SHARE;
+            deadline.earlier_by(share.min(SHUTDOWN_MARGIN))
+        }
         Err(_) => Deadline::after(FAILURE_FLUSH, now),
     };
     // Nothing is ever sent on these: a wait ends when the sender drops its end, or at its deadline.

@@ -152,14 +152,15 @@ fn start(
         Subscription::InvokeAndShutdown => Traffic::Sparse,
         Subscription::ShutdownOnly => Traffic::Busy,
     };
-    let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
-    let sender = Sender::new(inbox, remote, policy);
+    let budget = Budget::of(config.buffer);
+    let policy = Policy { strategy: config.flush, traffic };
+    let sender = Sender::new(inbox, remote, policy, budget.clone());
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
     let holds =
         config.flush == Strategy::End && extension.subscription == Subscription::InvokeAndShutdown;
     let hold = holds.then(|| hold(extension, &outbox));
     let collector = Collector {
-        budget: Budget::of(config.buffer),
+        budget,
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,

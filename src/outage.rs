@@ -3,26 +3,48 @@
 use std::mem;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 /// A remote that comes and goes is a line each time it goes at most so often.
 const LINES_EVERY: Duration = Duration::from_secs(60);
+
+/// Lets a line that may repeat be said once a minute.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    said_at: Option<Instant>,
+}
+
+impl Seldom {
+    /// Whether it is time for one, which is then taken for said.
+    #[must_use]
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.said_at.is_none_or(|it| now.saturating_duration_since(it) >= LINES_EVERY);
+        if is_due {
+            self.said_at = Some(now);
+        }
+        is_due
+    }
+
+    /// To say it at: those in between are for who looks for them.
+    #[must_use]
+    pub fn level(&mut self, now: Instant) -> Level {
+        if self.is_due(now) { Level::Warn } else { Level::Debug }
+    }
+}
 
 /// What was said of the attempts that failed.
 #[derive(Debug, Default)]
 pub struct Outage {
     is_said: bool,
-    said_at: Option<Instant>,
+    lines: Seldom,
 }
 
 impl Outage {
     /// To be told of each attempt that fails. True if that is to be said.
     #[must_use]
     pub fn begins(&mut self, now: Instant) -> bool {
-        let is_due = self.said_at.is_none_or(|it| now.saturating_duration_since(it) >= LINES_EVERY);
-        let is_news = is_due && !self.is_said;
-        if is_news {
-            self.is_said = true;
-            self.said_at = Some(now);
-        }
+        let is_news = !self.is_said && self.lines.is_due(now);
+        self.is_said |= is_news;
         is_news
     }
 
@@ -36,6 +58,13 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_said_once_a_minute() {
+        let (mut line, now) = (Seldom::default(), Instant::now());
+        assert_eq!((line.level(now), line.level(now)), (Level::Warn, Level::Debug));
+        assert_eq!(line.level(now + LINES_EVERY), Level::Warn);
+    }
 
     #[test]
     fn an_outage_is_said_once_and_so_is_its_end() {

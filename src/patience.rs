@@ -13,6 +13,13 @@ const LATE: Duration = Duration::from_millis(500);
 /// limit for a socket.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
+/// No wait is longer, so that a freeze hides no more running time than this.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// What a request may take at least once it has a connection. To get one has limits of its own, and
+/// what a freeze took of that is not to be taken from the request.
+const REQUEST_MIN: Duration = Duration::from_secs(1);
+
 /// What freezes have taken of one request.
 #[derive(Debug, Default)]
 pub struct Patience {
@@ -30,6 +37,17 @@ pub enum Limit {
     Final(Instant),
 }
 
+impl Limit {
+    /// For a request on a connection that may be dead without a sign: at the end of the sandbox one
+    /// half, so that a new one has the other.
+    pub fn on_a_kept_connection(self, now: Instant) -> Self {
+        match self {
+            Self::Running(_) => self,
+            Self::Final(until) => Self::Final(now + until.saturating_duration_since(now) / 2),
+        }
+    }
+}
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
@@ -42,8 +60,11 @@ pub enum Waited {
 
 impl Patience {
     /// For a new request.
-    pub fn renew(&mut self) {
+    pub fn renew(&mut self, limit: Limit, now: Instant) {
         *self = Self::default();
+        if let Limit::Running(until) = limit {
+            self.frozen = (now + REQUEST_MIN).saturating_duration_since(until);
+        }
     }
 
     /// To be told of the start of each step of the request.
@@ -60,7 +81,7 @@ impl Patience {
             Limit::Running(until) => until + self.frozen,
             Limit::Final(until) => until,
         };
-        until.saturating_duration_since(now).max(WAIT_MIN)
+        until.saturating_duration_since(now).clamp(WAIT_MIN, WAIT_MAX)
     }
 
     /// To be told of each wait that was `asked` for at `started`. False if time is over.
@@ -76,12 +97,13 @@ impl Patience {
         let was_frozen = waited == Waited::Interrupted || took >= asked + LATE;
         self.seen = Some(now);
         if was_frozen {
-            self.frozen += took;
+            // What it ran before the freeze counts: an attempt that hangs must end all the same.
+            self.frozen += took.saturating_sub(asked);
         }
         match (waited, limit) {
             (Waited::Done | Waited::Interrupted, _) => true,
-            (Waited::TimedOut, Limit::Running(_)) => was_frozen,
-            (Waited::TimedOut, Limit::Final(_)) => false,
+            (Waited::TimedOut, Limit::Running(until)) => was_frozen || now < until + self.frozen,
+            (Waited::TimedOut, Limit::Final(until)) => now < until,
         }
     }
 }
@@ -94,63 +116,92 @@ mod tests {
     const ATTEMPT: Duration = Duration::from_secs(3);
     const FREEZE: Duration = Duration::from_secs(60);
 
-    /// What is left of an attempt after these waits, or `None` if one of them ended it.
+    /// How long an attempt goes on after these waits, in which nothing freezes it any more.
     #[track_caller]
-    fn check(final_: bool, waits: &[(Duration, Waited)], left: Option<Duration>) {
+    fn check(waits: &[(Duration, Waited)], left: Option<Duration>) {
         let start = Instant::now();
-        let until = start + ATTEMPT;
-        let limit = if final_ { Limit::Final(until) } else { Limit::Running(until) };
+        let limit = Limit::Running(start + ATTEMPT);
         let (mut patience, mut now) = (Patience::default(), start);
-        let goes_on = waits.iter().all(|(took, waited)| {
-            patience.resume(now);
-            let wait = (patience.left(limit, now), now);
-            now += *took;
-            patience.goes_on(limit, wait, *waited, now)
+        let goes_on =
+            waits.iter().all(|(took, waited)| wait(&mut patience, limit, &mut now, *took, *waited));
+        let left_at = now;
+        let rest = goes_on.then(|| {
+            loop {
+                let asked = patience.left(limit, now);
+                if !wait(&mut patience, limit, &mut now, asked, Waited::TimedOut) {
+                    return now - left_at;
+                }
+            }
         });
-        patience.resume(now);
-        assert_eq!(goes_on.then(|| patience.left(limit, now)), left, "{waits:?}");
+        assert_eq!(rest, left, "{waits:?}");
+    }
+
+    fn wait(
+        patience: &mut Patience,
+        limit: Limit,
+        now: &mut Instant,
+        took: Duration,
+        waited: Waited,
+    ) -> bool {
+        patience.resume(*now);
+        let asked = (patience.left(limit, *now), *now);
+        *now += took;
+        patience.goes_on(limit, asked, waited, *now)
     }
 
     #[test]
     fn running_time_counts() {
-        check(false, &[], Some(ATTEMPT));
-        check(false, &[(MS, Waited::Done), (MS * 9, Waited::Done)], Some(MS * 2_990));
-        check(false, &[(ATTEMPT, Waited::TimedOut)], None);
-        check(false, &[(ATTEMPT + LATE / 2, Waited::TimedOut)], None);
-        check(false, &[(ATTEMPT, Waited::Done)], Some(WAIT_MIN));
+        check(&[], Some(ATTEMPT));
+        check(&[(MS, Waited::Done), (MS * 9, Waited::Done)], Some(MS * 2_990));
+        check(&[(MS * 200, Waited::Done); 15], Some(WAIT_MIN));
+        check(&[(WAIT_MAX, Waited::TimedOut); 11], Some(WAIT_MAX));
+        check(&[(WAIT_MAX, Waited::TimedOut); 12], None);
+        check(&[(WAIT_MAX, Waited::Interrupted); 11], Some(WAIT_MAX));
     }
 
     #[test]
-    fn a_wait_that_a_freeze_fell_into_does_not() {
-        check(false, &[(FREEZE, Waited::Interrupted)], Some(ATTEMPT));
-        check(false, &[(FREEZE, Waited::TimedOut)], Some(ATTEMPT));
-        check(false, &[(FREEZE, Waited::Done)], Some(ATTEMPT));
-        check(false, &[(MS * 2_999, Waited::Interrupted)], Some(ATTEMPT));
-        let twice = [(MS, Waited::Done), (FREEZE, Waited::Interrupted), (FREEZE, Waited::TimedOut)];
-        check(false, &twice, Some(MS * 2_999));
+    fn a_freeze_does_not_but_for_the_wait_that_it_fell_into() {
+        for waited in [Waited::Interrupted, Waited::TimedOut, Waited::Done] {
+            check(&[(FREEZE, waited)], Some(MS * 2_750));
+            check(&[(MS, Waited::Done), (FREEZE, waited), (FREEZE, waited)], Some(MS * 2_499));
+        }
     }
 
     #[test]
-    fn after_a_freeze_there_is_as_much_time_as_before_and_then_it_is_over() {
-        check(false, &[(FREEZE, Waited::TimedOut), (ATTEMPT, Waited::TimedOut)], None);
+    fn an_attempt_that_is_frozen_again_and_again_ends_all_the_same() {
+        check(&[(FREEZE, Waited::Interrupted); 11], Some(WAIT_MAX));
+        check(&[(FREEZE, Waited::TimedOut); 12], Some(WAIT_MIN));
     }
 
     #[test]
     fn a_freeze_between_two_waits_does_not_count_either() {
         let now = Instant::now();
         let (limit, mut patience) = (Limit::Running(now + ATTEMPT), Patience::default());
-        assert!(patience.goes_on(limit, (ATTEMPT, now), Waited::Done, now + MS));
-        patience.resume(now + MS + FREEZE);
-        assert_eq!(patience.left(limit, now + MS + FREEZE), MS * 2_999);
-        patience.renew();
-        patience.resume(now + FREEZE * 2);
-        assert_eq!(patience.left(limit, now), ATTEMPT, "another request, another count");
+        assert!(patience.goes_on(limit, (WAIT_MAX, now), Waited::Done, now + MS));
+        let thawed = now + MS + FREEZE;
+        patience.resume(thawed);
+        assert_eq!(patience.frozen, FREEZE);
+    }
+
+    #[test]
+    fn once_it_has_a_connection_a_request_has_a_time_of_its_own() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        for (until, frozen) in [(now + ATTEMPT, Duration::ZERO), (now, REQUEST_MIN)] {
+            patience.renew(Limit::Running(until), now);
+            assert_eq!(patience.frozen, frozen);
+        }
+        patience.renew(Limit::Final(now), now);
+        assert_eq!(patience.frozen, Duration::ZERO, "the sandbox ends all the same");
     }
 
     #[test]
     fn nothing_moves_the_end_of_the_sandbox_but_there_is_always_a_last_look() {
-        check(true, &[(FREEZE, Waited::Interrupted)], Some(WAIT_MIN));
-        check(true, &[(FREEZE, Waited::TimedOut)], None);
-        check(true, &[(FREEZE, Waited::Interrupted), (MS, Waited::TimedOut)], None);
+        let start = Instant::now();
+        let limit = Limit::Final(start + ATTEMPT);
+        let (mut patience, mut now) = (Patience::default(), start);
+        assert!(wait(&mut patience, limit, &mut now, FREEZE, Waited::Interrupted));
+        assert_eq!(patience.left(limit, now), WAIT_MIN);
+        assert!(!wait(&mut patience, limit, &mut now, WAIT_MIN, Waited::TimedOut));
     }
 }

@@ -27,6 +27,11 @@ use crate::tls::TlsConnector;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection is kept without a request, freezes included; ureq's own 15 s would cost a
+/// new one, with its handshake, at most invocations. NAT gateways forget one after 350 s ("NAT
+/// gateway basics", Amazon VPC), and the request after that would hang.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+
 /// What is read of an answer so that its connection can be used again, in bytes. A longer answer
 /// costs a new connection, and so does one that takes longer once its status is there.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -112,8 +117,12 @@ impl Remote {
     /// Sends one batch in the time there is.
     pub fn post(&mut self, batch: &Batch, limit: Limit) -> Delivery {
         let had_connection = mem::take(&mut self.has_connection);
-        let mut answer = self.attempt(batch, limit);
-        let is_lost = matches!(&answer, Err(error) if !matches!(error, ureq::Error::Timeout(_)));
+        let first = if had_connection { limit.on_a_kept_connection(Instant::now()) } else { limit };
+        let mut answer = self.attempt(batch, first);
+        let has_time = |error: &ureq::Error| {
+            !matches!(error, ureq::Error::Timeout(_)) || matches!(limit, Limit::Final(_))
+        };
+        let is_lost = answer.as_ref().is_err_and(has_time);
         if had_connection && is_lost && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze: that is no
             // sign of an outage, and ureq has dropped it by now.
@@ -176,6 +185,7 @@ impl Remote {
                 .http_status_as_error(false)
                 .user_agent(USER_AGENT)
                 .accept(AutoHeaderValue::None)
+                .max_idle_age(IDLE_MAX)
                 .timeout_resolve(Some(LOOKUP_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_recv_body(Some(ANSWER_BODY_TIMEOUT))

@@ -15,6 +15,7 @@ use ureq::http::StatusCode;
 
 use crate::backlog::{Backlog, Batch};
 use crate::backoff::{Backoff, Chance};
+use crate::budget::Budget;
 use crate::circuit::Circuit;
 use crate::deadline::Deadline;
 use crate::end::End;
@@ -23,13 +24,27 @@ use crate::flush::{Strategy, Traffic};
 use crate::hold::Held;
 use crate::items::Most;
 use crate::ledger::{Loss, Outcome};
-use crate::outage::Outage;
+use crate::outage::{Outage, Seldom};
 use crate::patience::Limit;
 use crate::payload::Payload;
 use crate::remote::{Delivery, Remote};
 
-/// The longest one attempt may take; at SHUTDOWN its deadline is nearer.
+/// The longest the first attempt may take, and after failures twice and four times as long: a remote
+/// that is that slow takes what it is sent, again and again. At SHUTDOWN its deadline is nearer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
+
+/// From so many failures in a row on, a remote that says 500 may trip over what it is sent: reports
+/// that went together then go alone, and one that goes alone lets others go first.
+const SUSPECT_FROM: u32 = 4;
+
+/// A remote that calls less than this too large, in bytes, means something else, which requests
+/// that are smaller still would not help.
+const TOO_LARGE_MIN: usize = 16 * 1024;
+
+/// While an invocation is held, a next attempt that comes so soon is waited for. Later ones cost
+/// more billed time than they are worth.
+const HELD_FOR_RETRY: Duration = Duration::from_millis(500);
 
 /// How long the sender waits, once it has nothing left at SHUTDOWN, for a report that is still on
 /// its way through the collector. The runtime has ended by then ("Lambda execution environment
@@ -73,8 +88,6 @@ pub struct Policy {
     pub strategy: Strategy,
     /// Of the first invocations.
     pub traffic: Traffic,
-    /// Bytes.
-    pub buffer: usize,
 }
 
 #[derive(Debug)]
@@ -82,12 +95,15 @@ pub struct Sender {
     inbox: Receiver<Message>,
     remote: Remote,
     policy: Policy,
+    budget: Budget,
     /// What one request may hold: what the remote takes, or less since it refused that.
     most: Most,
     backlog: Backlog,
     backoff: Backoff,
     circuit: Circuit,
     outage: Outage,
+    /// What is said of reports that are dropped.
+    drops: Seldom,
     end: End,
 }
 
@@ -99,16 +115,18 @@ enum Step {
 }
 
 impl Sender {
-    pub fn new(inbox: Receiver<Message>, remote: Remote, policy: Policy) -> Self {
+    pub fn new(inbox: Receiver<Message>, remote: Remote, policy: Policy, budget: Budget) -> Self {
         Self {
             inbox,
             remote,
             policy,
+            budget,
             most: Most::REMOTE,
             backlog: Backlog::default(),
             backoff: Backoff::default(),
             circuit: Circuit::default(),
             outage: Outage::default(),
+            drops: Seldom::default(),
             end: End::default(),
         }
     }
@@ -135,8 +153,7 @@ impl Sender {
                     drop(settled);
                     return;
                 }
-                // As long in the last moments of an invocation: the send goes on after the freeze.
-                Step::Send => self.send(Limit::Running(Instant::now() + ATTEMPT_TIMEOUT)),
+                Step::Send => self.send(),
                 Step::End => return,
             }
         }
@@ -162,18 +179,27 @@ impl Sender {
 
     /// When to send next, if there is anything to send.
     fn due(&self) -> Option<Instant> {
-        let Policy { strategy, traffic, buffer } = self.policy;
-        let due = strategy.due(traffic, self.backlog.oldest()?, self.backlog.held(), buffer);
+        let Policy { strategy, traffic } = self.policy;
+        let (held, buffer) = (self.backlog.held(), self.budget.size());
+        let due = strategy.due(traffic, self.backlog.oldest()?, held, buffer);
         Some(self.backoff.until().map_or(due, |until| due.max(until)))
     }
 
-    /// Whether everything that came is settled, or has to wait for a remote that fails.
+    /// Whether everything that came is settled, and nothing is coming in; or it has to wait for a
+    /// remote that fails.
     fn has_nothing_to_do(&self) -> bool {
-        self.inbox.is_empty() && (self.backlog.is_empty() || self.backoff.is_on())
+        let soon = Instant::now() + HELD_FOR_RETRY;
+        let waits = self.backoff.until().is_some_and(|until| until > soon);
+        self.inbox.is_empty() && (waits || self.budget.held() == 0)
     }
 
     fn keep(&mut self, payload: Payload) {
         self.end.reported(&payload.body);
+        if self.backoff.is_on() && payload.permit.bytes() > self.backlog_max() {
+            // All others would have to go for it, and then itself.
+            payload.settle(Outcome::Dropped(Loss::Evicted));
+            return;
+        }
         self.backlog.push(payload, Instant::now());
         self.make_room();
     }
@@ -181,17 +207,38 @@ impl Sender {
     /// While the remote fails: else a full buffer would turn away everything new.
     fn make_room(&mut self) {
         if self.backoff.is_on() {
-            let (share, whole) = BACKLOG_SHARE;
-            self.backlog.evict_down_to(self.policy.buffer / whole * share);
+            self.backlog.evict_down_to(self.backlog_max());
         }
     }
 
+    fn backlog_max(&self) -> usize {
+        let (share, whole) = BACKLOG_SHARE;
+        self.budget.size() / whole * share
+    }
+
     /// One attempt at what is oldest.
-    fn send(&mut self, limit: Limit) {
+    fn send(&mut self) {
         let Some(batch) = self.backlog.take(self.most) else { return };
-        if let Err(Kept::Refused(batch) | Kept::Unreachable(batch)) = self.attempt(batch, limit) {
-            self.backlog.put_back(batch);
-            self.make_room();
+        let doublings = self.backoff.failures().min(ATTEMPT_DOUBLINGS_MAX);
+        let longest = ATTEMPT_TIMEOUT * 2_u32.pow(doublings);
+        // In the last moments of an invocation too: the send goes on after the freeze.
+        match self.attempt(batch, Limit::Running(Instant::now() + longest)) {
+            Ok(()) => {}
+            Err(Kept::Suspect(batch)) if self.backoff.failures() >= SUSPECT_FROM => {
+                self.put_suspect(batch);
+            }
+            Err(Kept::Suspect(batch) | Kept::Refused(batch) | Kept::Unreachable(batch)) => {
+                self.backlog.put_back(batch);
+            }
+        }
+        self.make_room();
+    }
+
+    fn put_suspect(&mut self, batch: Batch) {
+        if batch.reports() > 1 {
+            self.backlog.put_back_apart(batch);
+        } else {
+            self.backlog.put_behind(batch);
         }
     }
 
@@ -220,7 +267,10 @@ impl Sender {
         while let Some(batch) = self.oldest_or_late(deadline) {
             match self.attempt(batch, Limit::Final(deadline.instant())) {
                 Ok(()) => {}
-                Err(Kept::Refused(batch)) => refused.push(batch),
+                Err(Kept::Suspect(batch)) if batch.reports() > 1 => {
+                    self.backlog.put_back_apart(batch);
+                }
+                Err(Kept::Suspect(batch) | Kept::Refused(batch)) => refused.push(batch),
                 Err(Kept::Unreachable(batch)) => {
                     self.backlog.put_back(batch);
                     break;
@@ -285,6 +335,9 @@ impl Sender {
         match self.remote.post(&batch, limit) {
             Delivery::Delivered => {
                 self.end_outage();
+                // Slowly back to what the remote may have refused for another reason.
+                let most = self.most.bytes + self.most.bytes / 8;
+                self.most.bytes = most.min(Most::REMOTE.bytes);
                 log::debug!("delivered {} reports in one request", batch.reports());
                 self.backlog.settle(batch, None);
                 Ok(())
@@ -296,7 +349,8 @@ impl Sender {
             }
             Delivery::Retry { status, after } => {
                 self.note_outage(&format!("it answered {status}"), after);
-                Err(Kept::Refused(batch))
+                let is_suspect = status == StatusCode::INTERNAL_SERVER_ERROR;
+                Err(if is_suspect { Kept::Suspect(batch) } else { Kept::Refused(batch) })
             }
             Delivery::Unreachable(why) => {
                 self.note_outage(&why, None);
@@ -308,7 +362,7 @@ impl Sender {
     /// The remote will not take this, ever; perhaps it takes a part of it.
     fn refused(&mut self, mut batch: Batch, loss: Loss, status: StatusCode) {
         match loss {
-            Loss::TooLarge if batch.is_divisible() => {
+            Loss::TooLarge if batch.body().length() > TOO_LARGE_MIN && batch.is_divisible() => {
                 self.most.bytes = batch.body().length() / 2;
                 log::debug!(
                     "a request was too large; none of over {} bytes follows",
@@ -316,7 +370,7 @@ impl Sender {
                 );
                 self.backlog.put_back(batch);
             }
-            Loss::Rejected if batch.reports() > 1 => {
+            Loss::TooLarge | Loss::Rejected if batch.reports() > 1 => {
                 log::debug!("{} reports were refused together: {status}", batch.reports());
                 self.backlog.put_back_apart(batch);
             }
@@ -331,7 +385,8 @@ impl Sender {
             }
             loss => {
                 let bytes = batch.body().length();
-                log::warn!("dropped a report of {bytes} bytes: the remote answered {status}");
+                let level = self.drops.level(Instant::now());
+                log::log!(level, "dropped a report of {bytes} bytes: the remote answered {status}");
                 self.backlog.settle(batch, Some(loss));
             }
         }
@@ -355,6 +410,8 @@ impl Sender {
 
 /// A batch that the remote did not take now.
 enum Kept {
+    /// The remote failed, perhaps over this one: servers that trip over a body say 500.
+    Suspect(Batch),
     /// It may take another one.
     Refused(Batch),
     Unreachable(Batch),

@@ -45,7 +45,14 @@ impl<In: Transport> Connector<In> for SocketConnector {
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         let patience = Patience::default();
-        Ok(Some(Either::B(Socket { stream, buffers, patience, has_read: false })))
+        Ok(Some(Either::B(Socket {
+            stream,
+            buffers,
+            patience,
+            has_read: true,
+            connects: false,
+            broken: None,
+        })))
     }
 }
 
@@ -75,6 +82,11 @@ pub struct Socket {
     patience: Patience,
     /// Since it was written to last: what is written next begins a request.
     has_read: bool,
+    /// What was written last was part of a handshake.
+    connects: bool,
+    /// Why nothing more can be written. The answer may be there all the same: a remote that does not
+    /// want a body answers and closes before it is sent.
+    broken: Option<io::Error>,
 }
 
 impl Transport for Socket {
@@ -83,13 +95,19 @@ impl Transport for Socket {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        if self.has_read {
-            self.patience.renew();
+        let connects = timeout.reason == Timeout::Connect;
+        if self.has_read || (self.connects && !connects) {
+            let now = Instant::now();
+            self.patience.renew(limit(timeout, now), now);
             self.has_read = false;
+        }
+        self.connects = connects;
+        if self.broken.is_some() {
+            return Ok(());
         }
         let Self { stream, buffers, patience, .. } = self;
         let mut output = &buffers.output()[..amount];
-        transfer(patience, timeout, |within| {
+        let sent = transfer(patience, timeout, |within| {
             stream.set_write_timeout(Some(within))?;
             let sent = (&**stream).write(output)?;
             if sent == 0 {
@@ -98,22 +116,35 @@ impl Transport for Socket {
             output = &output[sent..];
             // A blocking write that leaves something was interrupted, or its time was over.
             if output.is_empty() { Ok(()) } else { Err(ErrorKind::Interrupted.into()) }
-        })
+        });
+        match sent {
+            Err(ureq::Error::Io(error))
+                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+            {
+                self.broken = Some(error);
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.has_read = true;
-        let Self { stream, buffers, patience, .. } = self;
+        let Self { stream, buffers, patience, broken, .. } = self;
         let read = transfer(patience, timeout, |within| {
             stream.set_read_timeout(Some(within))?;
             (&**stream).read(buffers.input_append_buf())
-        })?;
+        });
+        let read = match (read, broken.take()) {
+            (Ok(0) | Err(_), Some(error)) => return Err(error.into()),
+            (read, _) => read?,
+        };
         self.buffers.input_appended(read);
         Ok(read > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        is_silent(&self.stream).unwrap_or(false)
+        self.broken.is_none() && is_silent(&self.stream).unwrap_or(false)
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 use serde::Deserialize;
@@ -26,10 +26,13 @@ use crate::sender::Message;
 /// to expect twice the subscription's `maxBytes`, and what surrounds the events.
 const BATCHES_BYTES_MAX: usize = 1024 * 1024;
 
+/// A UUID has 36; what is longer is none, and would be held outside of the budget.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
 /// A subscription to the platform's events.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    is_heard: Arc<AtomicBool>,
+    batches: Arc<AtomicU64>,
 }
 
 impl Telemetry {
@@ -43,7 +46,7 @@ impl Telemetry {
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
-        let telemetry = Self { is_heard: Arc::default() };
+        let telemetry = Self { batches: Arc::default() };
         let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
         readers::serve(
             listener,
@@ -54,19 +57,19 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Whether anything was ever delivered. The platform begins with its init.
-    pub fn is_heard(&self) -> bool {
-        self.is_heard.load(Ordering::Relaxed)
+    /// How many batches were delivered.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
     }
 
     fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
-        self.is_heard.store(true, Ordering::Relaxed);
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
             return;
         }
         match body::read(&mut request, budget, 0) {
             Ok(batch) => {
+                self.batches.fetch_add(1, Ordering::Relaxed);
                 for request_id in ended(&batch.bytes) {
                     // The sender is gone only in the last moment of the process.
                     drop(outbox.send(Message::RuntimeDone(request_id)));
@@ -104,7 +107,7 @@ fn ended(batch: &[u8]) -> Vec<RequestId> {
         let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
         let is_end = kind == "platform.runtimeDone";
         let record: RuntimeDone = serde_json::from_str(record.get()).ok().filter(|_| is_end)?;
-        Some(RequestId(record.request_id))
+        Some(RequestId(record.request_id)).filter(|it| it.0.len() <= REQUEST_ID_BYTES_MAX)
     };
     events.into_iter().filter_map(request_id).collect()
 }
