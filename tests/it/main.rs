@@ -19,6 +19,7 @@ mod delivery;
 mod end;
 mod endurance;
 mod freezing;
+mod hostile_remotes;
 mod lifecycle;
 mod local_collector;
 mod matrix;

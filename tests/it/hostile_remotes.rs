@@ -1,0 +1,272 @@
+//! Remotes that fail in ways of their own, and freezes at the worst moments: nothing lost, nothing
+//! doubled, nobody behind them kept waiting.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sandbox::{Answer, Authority, Item, Platform, Received, Remote, agent};
+
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, report_of};
+
+/// Longer than an attempt may take.
+const FREEZE: Duration = Duration::from_secs(4);
+
+/// The point is time itself.
+fn pass(time: Duration) {
+    let (_nobody_sends, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("remote".to_owned()).spawn(run).unwrap();
+}
+
+fn holds(it: &Received, text: &str) -> bool {
+    String::from_utf8_lossy(&it.body).contains(text)
+}
+
+#[test]
+fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt() {
+    let trial = Trial::start();
+    trial.remote.answer_with(|it| match (it.connection, it.number) {
+        (0, 1..) => Answer::Hang,
+        _ => Answer::ok(),
+    });
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    trial.report(ARRAY, "[2]");
+    trial.received(2);
+    // In all it runs for twice as long as an attempt may take.
+    for _ in 0..12 {
+        pass(Duration::from_millis(500));
+        trial.process.stop();
+        trial.process.resume();
+    }
+    assert_eq!(trial.bodies_received(3), ["[1]", "[2]", "[2]"]);
+    trial.shut_down();
+}
+
+/// Carries bytes between the extension and a TLS remote; the first that the remote says to the
+/// first connection waits until `held` is hung up.
+fn hold_the_handshake(
+    remote_port: u16,
+    held: mpsc::Receiver<()>,
+    is_held: mpsc::Sender<()>,
+) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut first = Some((held, is_held));
+    spawn(move || {
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            let server = TcpStream::connect(("127.0.0.1", remote_port)).unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            spawn(move || drop(std::io::copy(&mut from, &mut to)));
+            let first = first.take();
+            let (mut from, mut to) = (server, client);
+            spawn(move || {
+                if let Some((held, is_held)) = first {
+                    from.peek(&mut [0]).unwrap();
+                    is_held.send(()).unwrap();
+                    let _ = held.recv_timeout(PATIENCE);
+                }
+                drop(std::io::copy(&mut from, &mut to));
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
+    let authority = Authority::new();
+    let remote = Remote::start_tls(&authority);
+    remote.answer_with(|_| Answer::ok().after(Duration::from_millis(100)));
+    let remote_port = remote.origin().rsplit(':').next().unwrap().parse().unwrap();
+    let ((go_on, held), (is_held, holding)) = (mpsc::channel(), mpsc::channel());
+    let port = hold_the_handshake(remote_port, held, is_held);
+    let url = format!("https://localhost:{port}/v1");
+    let ca = authority.pem_file().to_str().unwrap().to_owned();
+    let environment = [("SSL_CERT_FILE", &*ca), ("THUNDRA_EXTENSION_COLLECTOR_URL", &url)];
+    let trial = Trial::on(Platform::start(), remote, &environment);
+    trial.report(ARRAY, "[1]");
+    holding.recv_timeout(PATIENCE).unwrap();
+    trial.process.stop();
+    drop(go_on);
+    pass(FREEZE);
+    trial.process.resume();
+    trial.wait_for_an_empty_buffer();
+    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(1));
+    assert_eq!((log.as_str(), bodies), ("", vec!["[1]".to_owned()]));
+}
+
+#[test]
+fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    trial.remote.answer_with(|it| match (it.connection, it.number) {
+        (0, 1..) => Answer::Hang,
+        _ => Answer::ok(),
+    });
+    // Half the buffer goes out at once, and leaves a connection.
+    trial.report(ARRAY, &array_of(3_000_000));
+    trial.received(1);
+    trial.wait_for_an_empty_buffer();
+    trial.report(ARRAY, "[2]");
+    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(3));
+    assert_eq!(bodies[1..], ["[2]", "[2]"]);
+    assert!(!log.contains("lost"), "{log}");
+}
+
+fn fail_over_one(trial: &Trial) {
+    trial.remote.answer_with(|it| Answer::status(if holds(it, "bad") { 500 } else { 200 }));
+}
+
+fn accepted_items(trial: &Trial) -> Vec<String> {
+    let received = trial.remote.received();
+    let accepted = received.iter().filter(|it| it.is_accepted());
+    accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect()
+}
+
+#[test]
+fn a_report_that_the_remote_fails_over_costs_no_other_at_the_end() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    fail_over_one(&trial);
+    for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
+        trial.report(ARRAY, body);
+    }
+    let (log, items) = trial.shut_down_leaving(accepted_items);
+    assert_eq!(items, ["1", "2", "3"]);
+    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
+}
+
+#[test]
+fn a_report_that_the_remote_fails_over_lets_others_go_first() {
+    let trial = Trial::start();
+    fail_over_one(&trial);
+    trial.report(ARRAY, "[\"bad\"]");
+    trial.received(1);
+    for n in 1..=3 {
+        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+    }
+    let expected = ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"];
+    trial.remote.wait_for_items(&expected, PATIENCE);
+    trial.shut_down();
+}
+
+/// Answers a head with a large length before it has read the body, and closes.
+fn start_impatient(told: mpsc::Sender<usize>) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut head) = (client.unwrap(), Vec::new());
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let length = head.split("content-length: ").nth(1).unwrap();
+            let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+            let _ = told.send(length);
+            let status = if length > 200_000 { "413 Content Too Large" } else { "200 OK" };
+            if length <= 200_000 {
+                client.read_exact(&mut vec![0; length]).unwrap();
+            }
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    format!("http://127.0.0.1:{port}/v1")
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_is_sent_is_an_answer() {
+    let (told, lengths) = mpsc::channel();
+    let url = start_impatient(told);
+    let trial = Trial::with(&[
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", &url),
+        ("THUNDRA_EXTENSION_BUFFER", "16MiB"),
+    ]);
+    trial.report(COMPOSITE, &array_of(9_000_000));
+    assert_eq!(lengths.recv_timeout(PATIENCE), Ok(9_000_000));
+    trial.report(ARRAY, "[1]");
+    assert_eq!(lengths.recv_timeout(PATIENCE), Ok(3), "the large one is not tried again");
+    let log = trial.shut_down();
+    assert!(log.contains("lost: 1 too_large"), "{log}");
+}
+
+#[test]
+fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_each() {
+    let trial = Trial::start();
+    trial.remote.answer_with(|_| Answer::status(413));
+    let items = vec!["{\"a\":1}"; 20_000].join(",");
+    trial.report(ARRAY, &format!("[{items}]"));
+    trial.wait_for_an_empty_buffer();
+    let log = trial.shut_down();
+    assert_eq!(log.matches("dropped a report").count(), 1, "{log}");
+}
+
+#[test]
+fn one_that_is_too_large_makes_later_requests_small_for_a_while_only() {
+    let trial = Trial::start();
+    trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 413 } else { 200 }));
+    let report = |items: usize| {
+        let item = format!("\"{}\"", "x".repeat(998));
+        trial.report(ARRAY, &format!("[{}]", vec![item; items].join(",")));
+        trial.wait_for_an_empty_buffer();
+        trial.remote.received().len()
+    };
+    let mut before = report(60);
+    assert!(before > 2, "cut in two at least");
+    for _ in 0..10 {
+        before = report(60);
+    }
+    assert_eq!(report(60), before + 1);
+    trial.shut_down();
+}
+
+#[test]
+fn a_report_that_is_larger_than_all_that_may_wait_drives_nobody_out() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+    for n in 0..20 {
+        trial.report(ARRAY, &format!("[{n}]"));
+    }
+    trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    trial.report(ARRAY, &array_of(900_000));
+    trial.wait_for_health(|it| it["reports"]["dropped"]["evicted"] == 1);
+    trial.remote.answer_with(|_| Answer::ok());
+    let (log, items) = trial.shut_down_leaving(accepted_items);
+    assert_eq!(items.len(), 20);
+    assert!(log.contains("delivered 20 of 21 accepted reports, lost: 1 evicted"), "{log}");
+}
+
+#[test]
+fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    for n in 0..40 {
+        let key = format!("Authorization: ApiKey {}\r\n", n % 2);
+        let report = report_of(4, &key, &format!("[{:02}]", 10 + n));
+        assert_eq!(agent::request(trial.port, report.as_bytes()).status, 200);
+    }
+    let (_, received) = trial.shut_down_leaving(|trial| trial.received(2));
+    let counts: Vec<usize> = received.iter().map(|it| Item::of(&it.body).len()).collect();
+    assert_eq!(counts, [20, 20]);
+}
+
+#[test]
+fn an_end_with_little_time_is_used() {
+    for left in [50, 100, 200] {
+        let left = Duration::from_millis(left);
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+        trial.report(ARRAY, "[1]");
+        trial.platform.shutdown("timeout", left);
+        assert!(trial.process.exit(SHUTDOWN).success());
+        assert_eq!(trial.bodies_received(1), ["[1]"], "{left:?}");
+    }
+}
