@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use sandbox::agent::{Agent, Family};
-use sandbox::function::Function;
-use sandbox::{Answer, Invocation, Item, Lambda, Remote, Runtime, Setup, Status, free_port};
+use sandbox::{Answer, Invocation, Item, Lambda, Remote, Setup, Status, free_port};
 
-use crate::trial::{binary, nowhere};
+use crate::trial::{lambda, nowhere};
 
 /// To the remote and back; far more than anything inside the sandbox takes.
 const FAR: Duration = Duration::from_millis(200);
@@ -21,15 +19,7 @@ const UNREPORTED: &str = r#"{"reports":0}"#;
 
 /// A function whose agent reports to the extension, and that to this URL.
 fn start(url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
-    let port = free_port();
-    let runtime =
-        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
-    let setup = Setup::new()
-        .extension(binary())
-        .runtime(runtime)
-        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", url)
-        .env("THUNDRA_EXTENSION_FLUSH", "end");
+    let setup = lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = change(setup).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda

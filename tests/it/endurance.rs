@@ -4,19 +4,16 @@
 use std::collections::HashMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::agent::{self, Agent, Family};
-use sandbox::function::Function;
 use sandbox::{
     Answer, End, Fate, Freezer, Item, KeepAlive, Lambda, Moment, Platform, Received, Remote,
-    Runtime, Setup, Status, free_port,
+    Status, agent, free_port,
 };
 
 use crate::closing_line::ClosingLine;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, nowhere};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, lambda, nowhere, pass};
 
 const ITEMS: usize = 2;
 const REPORTED: &str = r#"{"items":2}"#;
@@ -68,19 +65,8 @@ fn fail_sometimes(remote: &Remote) {
 }
 
 fn start(remote: &Remote, strategy: &str) -> Lambda {
-    let port = free_port();
-    let runtime =
-        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
-    let lambda = Setup::new()
-        .extension(binary())
-        .runtime(runtime)
-        .timeout(PATIENCE)
-        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
-        .env("THUNDRA_EXTENSION_FLUSH", strategy)
-        .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
-        .start()
-        .unwrap();
+    let setup = lambda(&remote.base_url(), free_port()).timeout(PATIENCE);
+    let lambda = setup.env("THUNDRA_EXTENSION_FLUSH", strategy).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda
 }
@@ -297,10 +283,4 @@ fn what_does_not_fit_into_the_end_is_told() {
     let log = trial.shut_down();
     assert!(started.elapsed() < SHUTDOWN + Duration::from_secs(1));
     assert!(log.contains("delivered 0 of 20 accepted reports, lost: 20 unsent"), "{log}");
-}
-
-/// The point is time itself.
-fn pass(time: Duration) {
-    let (_nobody_sends, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(time);
 }

@@ -4,11 +4,9 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use sandbox::agent::{Agent, Family};
-use sandbox::function::Function;
-use sandbox::{Answer, Moment, Remote, Runtime, Setup, Status, agent, free_port};
+use sandbox::{Answer, Moment, Remote, Status, agent, free_port};
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, pass};
 
 const FREEZE: Duration = Duration::from_secs(60);
 
@@ -16,15 +14,7 @@ const FREEZE: Duration = Duration::from_secs(60);
 #[ignore = "takes a minute"]
 fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
     let (remote, port) = (Remote::start(), free_port());
-    let runtime =
-        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
-    let lambda = Setup::new()
-        .extension(binary())
-        .runtime(runtime)
-        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
-        .start()
-        .unwrap();
+    let lambda = lambda(&remote.base_url(), port).start().unwrap();
     assert!(lambda.wait_for_init());
     let (freezer, (frozen, is_frozen)) = (lambda.freezer(), mpsc::channel());
     remote.at(Moment::BeforeAnswer, 0, move |_| {
@@ -74,10 +64,4 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
     assert!(process.exit(PATIENCE).success());
     let requests = trial.remote.wait_for(1, PATIENCE).len();
     assert_eq!((requests, process.log().as_str()), (1, ""));
-}
-
-/// The point of the test is time itself.
-fn pass(time: Duration) {
-    let (_nobody_sends, never) = mpsc::channel::<()>();
-    assert_eq!(never.recv_timeout(time), Err(mpsc::RecvTimeoutError::Timeout));
 }

@@ -9,16 +9,10 @@ use std::time::Duration;
 
 use sandbox::{Answer, Authority, Item, Platform, Received, Remote, agent};
 
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, report_of};
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, report_of};
 
 /// Longer than an attempt may take.
 const FREEZE: Duration = Duration::from_secs(4);
-
-/// The point is time itself.
-fn pass(time: Duration) {
-    let (_nobody_sends, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(time);
-}
 
 fn spawn(run: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name("remote".to_owned()).spawn(run).unwrap();

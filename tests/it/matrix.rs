@@ -10,19 +10,15 @@ use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sandbox::agent::{Agent, Family};
-use sandbox::function::Function;
 use sandbox::{
-    Answer, Entry, Event, Freezer, Item, KeepAlive, Lambda, Moment, Remote, Role, Runtime, Setup,
-    Status, free_port,
+    Answer, Entry, Event, Freezer, Item, KeepAlive, Lambda, Moment, Remote, Role, Status, free_port,
 };
 
 use crate::closing_line::ClosingLine;
-use crate::trial::binary;
+use crate::trial::{lambda, pass};
 
 const STRATEGIES: [&str; 4] = ["default", "continuously", "periodically,50", "end"];
 
@@ -175,18 +171,10 @@ impl Cell {
     }
 
     fn start(self, remote: &Remote) -> Lambda {
-        let port = free_port();
-        let runtime =
-            Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
         let timeout = if self.end == End::Timeout { TIMEOUT } else { Duration::from_secs(30) };
-        let lambda = Setup::new()
-            .extension(binary())
-            .runtime(runtime)
+        let lambda = lambda(&remote.base_url(), free_port())
             .timeout(timeout)
-            .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
             .env("THUNDRA_EXTENSION_FLUSH", self.strategy)
-            .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
             .silent_on_panic()
             .start()
             .unwrap();
@@ -260,8 +248,7 @@ impl Freeze {
         remote.at(moment, 0, move |_| {
             // Lambda's own freeze, after the invocation, is Lambda's to end.
             if freezer.freeze() {
-                let (_nobody_sends, never) = mpsc::channel::<()>();
-                let _ = never.recv_timeout(FREEZE);
+                pass(FREEZE);
                 freezer.thaw();
             }
         });

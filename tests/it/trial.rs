@@ -2,9 +2,14 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use sandbox::{Item, Launch, Platform, Process, Received, Remote, agent, free_port};
+use sandbox::agent::{Agent, Family};
+use sandbox::function::Function;
+use sandbox::{
+    Item, Launch, Platform, Process, Received, Remote, Runtime, Setup, agent, free_port,
+};
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +29,25 @@ pub fn binary() -> PathBuf {
 /// A base URL where nothing listens.
 pub fn nowhere() -> String {
     format!("http://127.0.0.1:{}/v1", free_port())
+}
+
+/// A local Lambda with the extension, and a function whose agent reports to it at this port; it
+/// forwards to this URL.
+pub fn lambda(url: &str, port: u16) -> Setup {
+    let runtime =
+        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
+    Setup::new()
+        .extension(binary())
+        .runtime(runtime)
+        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", url)
+        .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
+}
+
+/// For tests whose point is time itself.
+pub fn pass(time: Duration) {
+    let (_nobody_sends, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
 }
 
 pub struct Trial {
