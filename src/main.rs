@@ -51,6 +51,7 @@ mod flush;
 mod end;
 mod backlog;
 mod items;
+mod courier;
 mod backoff;
 mod circuit;
 mod outage;
@@ -152,15 +153,14 @@ fn start(
         Subscription::InvokeAndShutdown => Traffic::Sparse,
         Subscription::ShutdownOnly => Traffic::Busy,
     };
-    let budget = Budget::of(config.buffer);
-    let policy = Policy { strategy: config.flush, traffic };
-    let sender = Sender::new(inbox, remote, policy, budget.clone());
+    let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
+    let sender = Sender::new(inbox, remote, policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
     let holds =
         config.flush == Strategy::End && extension.subscription == Subscription::InvokeAndShutdown;
     let hold = holds.then(|| hold(extension, &outbox));
     let collector = Collector {
-        budget,
+        budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,

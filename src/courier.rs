@@ -1,0 +1,156 @@
+//! What stands between the backlog and the remote: how much goes into a request, with which keys,
+//! how soon after a failure, and what is said of it.
+//!
+//! Invariant: a batch is settled, or given back, or is in the backlog again.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::StatusCode;
+
+use crate::backlog::{Backlog, Batch};
+use crate::backoff::{Backoff, Chance};
+use crate::circuit::Circuit;
+use crate::items::Most;
+use crate::ledger::Loss;
+use crate::outage::{Outage, Seldom};
+use crate::patience::Limit;
+use crate::remote::{Delivery, Remote};
+
+/// A remote that calls less than this too large, in bytes, means something else, which requests
+/// that are smaller still would not help.
+const TOO_LARGE_MIN: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Courier {
+    pub remote: Remote,
+    pub backoff: Backoff,
+    /// What one request may hold: what the remote takes, or less since it refused that.
+    pub most: Most,
+    circuit: Circuit,
+    outage: Outage,
+    /// What is said of reports that are dropped.
+    drops: Seldom,
+}
+
+/// A batch that the remote did not take now.
+#[derive(Debug)]
+pub enum Kept {
+    /// The remote failed, perhaps over this one: servers that trip over a body say 500.
+    Suspect(Batch),
+    /// It may take another one.
+    Refused(Batch),
+    Unreachable(Batch),
+}
+
+impl Courier {
+    pub fn to(remote: Remote) -> Self {
+        Self {
+            remote,
+            backoff: Backoff::default(),
+            most: Most::REMOTE,
+            circuit: Circuit::default(),
+            outage: Outage::default(),
+            drops: Seldom::default(),
+        }
+    }
+
+    /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
+    ///
+    /// # Errors
+    /// The batch, where the remote did not take it now.
+    pub fn attempt(
+        &mut self,
+        batch: Batch,
+        backlog: &mut Backlog,
+        limit: Limit,
+    ) -> Result<(), Kept> {
+        let key = batch.headers().authorization.as_ref();
+        if self.circuit.is_open(key, Instant::now()) {
+            backlog.settle(batch, Some(Loss::Unauthorized));
+            return Ok(());
+        }
+        match self.remote.post(&batch, limit) {
+            Delivery::Delivered => {
+                self.end_outage();
+                // Slowly back to what the remote may have refused for another reason.
+                let most = self.most.bytes + self.most.bytes / 8;
+                self.most.bytes = most.min(Most::REMOTE.bytes);
+                log::debug!("delivered {} reports in one request", batch.reports());
+                backlog.settle(batch, None);
+                Ok(())
+            }
+            Delivery::Dropped(loss, status) => {
+                self.end_outage();
+                self.refused(batch, backlog, loss, status);
+                Ok(())
+            }
+            Delivery::Retry { status, after } => {
+                self.note_outage(&format!("it answered {status}"), after);
+                let is_suspect = status == StatusCode::INTERNAL_SERVER_ERROR;
+                Err(if is_suspect { Kept::Suspect(batch) } else { Kept::Refused(batch) })
+            }
+            Delivery::Unreachable(why) => {
+                self.note_outage(&why, None);
+                Err(Kept::Unreachable(batch))
+            }
+        }
+    }
+
+    /// The remote will not take this, ever; perhaps it takes a part of it.
+    fn refused(&mut self, mut batch: Batch, backlog: &mut Backlog, loss: Loss, status: StatusCode) {
+        match loss {
+            Loss::TooLarge if batch.body().length() > TOO_LARGE_MIN && batch.is_divisible() => {
+                self.most.bytes = batch.body().length() / 2;
+                log::debug!(
+                    "a request was too large; none of over {} bytes follows",
+                    self.most.bytes
+                );
+                backlog.put_back(batch);
+            }
+            Loss::TooLarge | Loss::Rejected if batch.reports() > 1 => {
+                log::debug!("{} reports were refused together: {status}", batch.reports());
+                backlog.put_back_apart(batch);
+            }
+            Loss::Unauthorized => {
+                self.circuit.open(batch.headers().authorization.as_ref(), Instant::now());
+                log::warn!(
+                    "the remote refused the key of {} reports: {status}; reports with this key are \
+                     dropped for five minutes",
+                    batch.reports()
+                );
+                backlog.settle(batch, Some(loss));
+            }
+            loss => {
+                let bytes = batch.body().length();
+                let level = self.drops.level(Instant::now());
+                log::log!(level, "dropped a report of {bytes} bytes: the remote answered {status}");
+                backlog.settle(batch, Some(loss));
+            }
+        }
+    }
+
+    fn note_outage(&mut self, why: &str, retry_after: Option<Duration>) {
+        let now = Instant::now();
+        self.backoff.failed(now, retry_after, chance());
+        let is_news = self.outage.begins(now);
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "cannot deliver to the remote: {why}; reports are kept and tried again");
+    }
+
+    fn end_outage(&mut self) {
+        self.backoff.ended();
+        if self.outage.ends() {
+            log::warn!("the remote is back");
+        }
+    }
+}
+
+/// From the system's source of randomness, once a thread, and the clock: two environments that were
+/// restored from one snapshot must not draw the same.
+fn chance() -> Chance {
+    let hash = RandomState::new().hash_one(SystemTime::now());
+    let upper = u32::try_from(hash >> 32).expect("32 bits are left");
+    Chance(f64::from(upper) / f64::from(u32::MAX))
+}
