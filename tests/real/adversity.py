@@ -22,6 +22,7 @@ from findings import (
     unless,
 )
 from functions import KEY, Function
+from report import foreign
 from trial import Record, Trial
 
 COLLECTOR_URL = "THUNDRA_EXTENSION_COLLECTOR_URL"
@@ -139,7 +140,7 @@ def _delays_nobody(bench: Bench, trial: Trial, logs: Path) -> tuple[Record, Find
 def _was_asked(record: Record) -> Findings:
     return [
         *unless(record.arrived, "nothing arrived at the remote, so this shows nothing"),
-        *(f"arrived though not posted so: {report}" for report in {*record.arrived} - {*record.posted}),
+        *foreign(record.posted, record.arrived),
     ]
 
 

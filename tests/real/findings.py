@@ -86,6 +86,11 @@ def all_delivered(record: Record) -> Findings:
     ]
 
 
+def some_went_together(record: Record) -> Findings:
+    posted, arrived = len(record.posted), len(record.arrived)
+    return unless(arrived < posted, f"{posted} reports went in {arrived} requests: none had company")
+
+
 def never_waited(good: Record, record: Record) -> Findings:
     """Each invocation took about as long as the same one does with a good remote."""
     pairs = [(was["milliseconds"], now["milliseconds"]) for was, now in zip(good.invocations, record.invocations)]

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ADDRESS = ("127.0.0.1", 8080)
+RUNTIME_API = ("127.0.0.1", 9001)
 INVOCATIONS = "/2015-03-31/functions/function/invocations"
 TASK = Path("/var/task")
 # Where the emulator looks in Managed-Instances mode; on demand it is told.
@@ -40,7 +41,9 @@ class Rie:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_until_it_listens()
+        self._wait_until_it_listens(ADDRESS)
+        # The emulator does not wait for it: on a busy machine an extension would come too early, and be refused.
+        self._wait_until_it_listens(RUNTIME_API)
 
     def invoke_all(self, events: Sequence[dict], lanes: int) -> Iterator[dict]:
         """The results, in order. More than one lane is for Managed-Instances mode only: two requests at
@@ -73,15 +76,16 @@ class Rie:
         connection.close()
         return {"status": answer.status, "body": body, "milliseconds": (time.perf_counter() - began) * 1000}
 
-    def _wait_until_it_listens(self) -> None:
+    def _wait_until_it_listens(self, address: tuple[str, int]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                socket.create_connection(ADDRESS).close()
+                socket.create_connection(address).close()
                 return
             except ConnectionRefusedError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the emulator does not listen, exit status {self._process.returncode}")
+                    status = self._process.returncode
+                    raise RuntimeError(f"the emulator does not listen on {address}, exit status {status}")
                 _pause()
 
 

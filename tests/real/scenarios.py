@@ -22,7 +22,7 @@ from alike import (
     on_the_sandbox_too_every_report_arrives_once,
 )
 from bench import Bench
-from events import EVENTS, TABLE_FOR_TWO
+from events import EVENTS, MANY, TABLE_FOR_TWO
 from findings import (
     Findings,
     all_delivered,
@@ -30,10 +30,12 @@ from findings import (
     ended_well,
     nothing_reported,
     registered_for,
+    results_good,
     results_unchanged,
     secrets_kept,
     several_connections,
     silent,
+    some_went_together,
 )
 from functions import CONTRARY, NODE, NODE_WITHOUT_AGENT, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
 from trial import Trial
@@ -62,6 +64,18 @@ def every_report_arrives_once_and_no_result_changes(bench: Bench, function: Func
         *results_unchanged(alone, record),
         *all_reported(record, function),
         *all_delivered(record),
+        *silent(record),
+        *ended_well(record),
+    ]
+
+
+def arrays_of_a_busy_function_go_together(bench: Bench, function: Function, logs: Path) -> Findings:
+    record = bench.conduct(Trial(function, MANY, bench.extension), logs / "extended")
+    return [
+        *results_good(record),
+        *all_reported(record, function),
+        *all_delivered(record),
+        *some_went_together(record),
         *silent(record),
         *ended_well(record),
     ]
@@ -98,6 +112,8 @@ SCENARIOS = (
     Scenario("python-composite", PYTHON_COMPOSITE, every_report_arrives_once_and_no_result_changes),
     Scenario("python-arrays", PYTHON_ARRAYS, every_report_arrives_once_and_no_result_changes),
     Scenario("node", NODE, every_report_arrives_once_and_no_result_changes),
+    Scenario("python-busy", PYTHON_ARRAYS, arrays_of_a_busy_function_go_together),
+    Scenario("node-busy", NODE, arrays_of_a_busy_function_go_together),
     Scenario(
         "managed-instances",
         PYTHON_COMPOSITE,

@@ -16,14 +16,13 @@ import namespaces
 from conversation import conversations
 from http_message import messages
 from remote import Remote
-from rie import BOOTSTRAP, TASK, Rie
+from rie import BOOTSTRAP, RUNTIME_API, TASK, Rie
 from sandbox import Sandbox
 from sniffer import Sniffer
 from stranger import Stranger
 from streams import Connection, connections
 
 COLLECTOR_PORT = 3333
-RUNTIME_API_PORT = 9001
 REGISTER = "POST /2020-01-01/extension/register "
 FUNCTION_NAME = "orders"
 MEMORY_MB = "128"
@@ -40,7 +39,7 @@ def main() -> None:
     _furnish(plan)
     if plan["port_taken"]:
         Stranger(COLLECTOR_PORT)
-    sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API_PORT)
+    sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API[1])
     remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote", plan["answer"])
     _emit("listening", remote.url)
     platform = _sandbox(plan, remote) if plan["on_sandbox"] else _emulator(plan, remote)
@@ -49,8 +48,8 @@ def main() -> None:
     _emit("shutdown", platform.terminate())
     _emit("arrived", remote.finish())
     segments = sniffer.finish()
-    _emit("registered", _registrations(connections(segments, RUNTIME_API_PORT)))
-    _emit("called", conversations(connections(segments, RUNTIME_API_PORT)))
+    _emit("registered", _registrations(connections(segments, RUNTIME_API[1])))
+    _emit("called", conversations(connections(segments, RUNTIME_API[1])))
     _emit("posted", _posts(connections(segments, COLLECTOR_PORT)))
 
 
@@ -100,7 +99,7 @@ def _emulator(plan: dict, remote: Remote) -> Rie:
 
 
 def _sandbox(plan: dict, remote: Remote) -> Sandbox:
-    options = ["--user", "own", "--no-telemetry", "--runtime-api", f"127.0.0.1:{RUNTIME_API_PORT}"]
+    options = ["--user", "own", "--no-telemetry", "--runtime-api", "{}:{}".format(*RUNTIME_API)]
     options += ["--function-name", FUNCTION_NAME, "--memory", MEMORY_MB, "--handler", plan["handler"]]
     options += ["--directory", str(TASK), "--timeout", f"{plan['timeout_seconds'] or LONG_SECONDS}s"]
     if plan["context"]:
