@@ -1,5 +1,7 @@
 //! Whether an invocation that is held is over: by what its agent reported, or by what Lambda tells
-//! of its runtime, whichever comes first. Pure.
+//! of its runtime, whichever comes first. Pure, the time is an argument.
+
+use std::time::{Duration, Instant};
 
 use crate::extensions_api::RequestId;
 use crate::hold::Held;
@@ -8,38 +10,52 @@ use crate::hold::Held;
 /// invocation. 100 items are longer than this many bytes, so what is shorter is not one of several.
 const ALONE_BYTES_MAX: usize = 24 * 1024;
 
+/// Who reports in the last moment of an invocation may be heard so long after its end. What comes
+/// later has to wait for the next one: a function that never stops to report would be held, and
+/// billed, to its deadline (DataDog/datadog-lambda-extension#726).
+const LATE: Duration = Duration::from_millis(50);
+
 /// What is known of the end of invocations.
 #[derive(Debug, Default)]
 pub struct End {
     held: Option<Held>,
-    is_over: bool,
+    over_at: Option<Instant>,
     /// The one that Lambda told of last: it may do so before the invocation is held.
     last_done: Option<RequestId>,
 }
 
 impl End {
-    pub fn hold(&mut self, held: Held) {
-        self.is_over = self.last_done.as_ref() == Some(&held.request_id);
+    pub fn hold(&mut self, held: Held, now: Instant) {
+        let is_over = self.last_done.as_ref() == Some(&held.request_id);
+        self.over_at = is_over.then_some(now);
         self.held = Some(held);
     }
 
     /// An agent reported this. Its report of an invocation names it, and is the last that it has to
     /// say of it, unless it is one of several.
-    pub fn reported(&mut self, body: &[u8]) {
-        let Some(held) = self.held.as_ref().filter(|_| !self.is_over) else { return };
+    pub fn reported(&mut self, body: &[u8], now: Instant) {
+        let Some(held) = self.held.as_ref().filter(|_| self.over_at.is_none()) else { return };
         let is_all = body.len() <= ALONE_BYTES_MAX;
-        self.is_over = is_all && contains(body, held.request_id.0.as_bytes());
+        if is_all && contains(body, held.request_id.0.as_bytes()) {
+            self.over_at = Some(now);
+        }
     }
 
-    pub fn runtime_done(&mut self, request_id: RequestId) {
-        let is_held = |held: &Held| held.request_id == request_id;
-        self.is_over |= self.held.as_ref().is_some_and(is_held);
+    pub fn runtime_done(&mut self, request_id: RequestId, now: Instant) {
+        if self.held.as_ref().is_some_and(|held| held.request_id == request_id) {
+            self.over_at.get_or_insert(now);
+        }
         self.last_done = Some(request_id);
     }
 
     /// Whether an invocation is held, and over.
     pub fn has_come(&self) -> bool {
-        self.is_over && self.held.is_some()
+        self.over_at.is_some() && self.held.is_some()
+    }
+
+    /// Whether what came at that moment is not of the invocation that is over.
+    pub fn was_before(&self, came: Instant) -> bool {
+        self.over_at.is_some_and(|over_at| came > over_at + LATE)
     }
 
     /// Lets go of the invocation: there is nothing to do for it any more.
@@ -75,7 +91,7 @@ mod tests {
     /// Whether an invocation is let go once this has happened, with nothing left to do.
     fn ends(happened: impl FnOnce(&mut End)) -> bool {
         let (mut end, (held, is_done)) = (End::default(), held("a-1"));
-        end.hold(held);
+        end.hold(held, Instant::now());
         happened(&mut end);
         let has_come = end.has_come();
         end.release();
@@ -85,43 +101,43 @@ mod tests {
 
     #[test]
     fn its_own_report_or_the_end_of_its_runtime_is_its_end() {
-        assert!(ends(|end| end.reported(br#"[{"requestId":"a-1"}]"#)));
-        assert!(ends(|end| end.runtime_done(id("a-1"))));
+        assert!(ends(|end| end.reported(br#"[{"requestId":"a-1"}]"#, Instant::now())));
+        assert!(ends(|end| end.runtime_done(id("a-1"), Instant::now())));
         assert!(ends(|end| {
-            end.runtime_done(id("a-1"));
-            end.reported(b"[]");
+            end.runtime_done(id("a-1"), Instant::now());
+            end.reported(b"[]", Instant::now());
         }));
     }
 
     #[test]
     fn what_is_told_of_another_is_not() {
         assert!(!ends(|_| {}));
-        assert!(!ends(|end| end.reported(br#"[{"requestId":"a-2"}]"#)));
-        assert!(!ends(|end| end.runtime_done(id("a-2"))));
+        assert!(!ends(|end| end.reported(br#"[{"requestId":"a-2"}]"#, Instant::now())));
+        assert!(!ends(|end| end.runtime_done(id("a-2"), Instant::now())));
     }
 
     #[test]
     fn an_end_that_was_told_too_early_counts() {
         let (mut end, (held, is_done)) = (End::default(), held("a-1"));
-        end.runtime_done(id("a-1"));
-        end.hold(held);
+        end.runtime_done(id("a-1"), Instant::now());
+        end.hold(held, Instant::now());
         assert!(end.has_come() && !is_let_go(&is_done));
     }
 
     #[test]
     fn the_next_one_is_held_anew() {
         let (mut end, (first, is_done), (second, _)) = (End::default(), held("a-1"), held("a-2"));
-        end.hold(first);
-        end.runtime_done(id("a-1"));
-        end.hold(second);
+        end.hold(first, Instant::now());
+        end.runtime_done(id("a-1"), Instant::now());
+        end.hold(second, Instant::now());
         assert!(is_let_go(&is_done) && !end.has_come());
     }
 
     #[test]
     fn an_invocation_without_an_id_is_not_ended_by_any_report() {
         let (mut end, (held, _)) = (End::default(), held(""));
-        end.hold(held);
-        end.reported(b"[1]");
+        end.hold(held, Instant::now());
+        end.reported(b"[1]", Instant::now());
         assert!(!end.has_come());
     }
 
@@ -129,10 +145,21 @@ mod tests {
     fn one_of_several_reports_is_not_the_last_word() {
         let padding = "x".repeat(ALONE_BYTES_MAX);
         let long = format!(r#"["a-1","{padding}"]"#);
-        assert!(!ends(|end| end.reported(long.as_bytes())));
+        assert!(!ends(|end| end.reported(long.as_bytes(), Instant::now())));
         assert!(ends(|end| {
-            end.reported(long.as_bytes());
-            end.runtime_done(id("a-1"));
+            end.reported(long.as_bytes(), Instant::now());
+            end.runtime_done(id("a-1"), Instant::now());
         }));
+    }
+
+    #[test]
+    fn what_comes_long_after_the_end_is_not_of_it_and_what_comes_with_it_is() {
+        let (mut end, (held, _), now) = (End::default(), held("a-1"), Instant::now());
+        end.hold(held, now);
+        assert!(!end.was_before(now + LATE * 2), "it is not over");
+        end.reported(br#"["a-1"]"#, now);
+        end.runtime_done(id("a-1"), now + LATE);
+        assert!(!end.was_before(now) && !end.was_before(now + LATE));
+        assert!(end.was_before(now + LATE * 2));
     }
 }

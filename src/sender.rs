@@ -127,8 +127,10 @@ impl Sender {
             match self.next_step() {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
-                Step::Take(Message::Held(held)) => self.end.hold(held),
-                Step::Take(Message::RuntimeDone(request_id)) => self.end.runtime_done(request_id),
+                Step::Take(Message::Held(held)) => self.end.hold(held, Instant::now()),
+                Step::Take(Message::RuntimeDone(request_id)) => {
+                    self.end.runtime_done(request_id, Instant::now());
+                }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
                     self.finish(deadline);
@@ -167,14 +169,19 @@ impl Sender {
         Some(self.backoff.until().map_or(due, |until| due.max(until)))
     }
 
-    /// Whether everything that came is settled, or has to wait for a remote that fails.
+    /// Whether everything that came before the end of the invocation is settled, or has to wait for
+    /// a remote that fails.
     fn has_nothing_to_do(&self) -> bool {
-        self.inbox.is_empty() && (self.backlog.is_empty() || self.backoff.is_on())
+        match self.backlog.oldest() {
+            Some(oldest) => self.backoff.is_on() || self.end.was_before(oldest),
+            None => self.inbox.is_empty(),
+        }
     }
 
     fn keep(&mut self, payload: Payload) {
-        self.end.reported(&payload.body);
-        self.backlog.push(payload, Instant::now());
+        let now = Instant::now();
+        self.end.reported(&payload.body, now);
+        self.backlog.push(payload, now);
         if self.backoff.is_on() {
             let (share, whole) = BACKLOG_SHARE;
             self.backlog.evict_down_to(self.policy.buffer / whole * share);

@@ -22,3 +22,4 @@ mod local_collector;
 mod matrix;
 mod quiet;
 mod strategies;
+mod telemetry;
