@@ -22,6 +22,7 @@ mod lifecycle;
 mod local_collector;
 mod matrix;
 mod overhead;
+mod peers;
 mod quiet;
 mod strategies;
 mod telemetry;
