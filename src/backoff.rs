@@ -100,6 +100,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_by_chance_any_part_of_the_window() {
+        for part in [0.0, 0.25, 0.5, 1.0] {
+            let (mut backoff, now) = (Backoff::default(), Instant::now());
+            for window in [100, 200, 400] {
+                backoff.failed(now, None, Chance(part));
+                let pause = Duration::from_millis(window).mul_f64(part);
+                assert_eq!(backoff.until(), Some(now + pause));
+            }
+        }
+    }
+
+    #[test]
     fn a_success_ends_it() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         assert!(!backoff.is_on() && backoff.until().is_none());

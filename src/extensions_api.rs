@@ -302,4 +302,20 @@ mod tests {
             check(body, &Event::Unknown);
         }
     }
+
+    #[test]
+    fn nothing_limits_the_time_of_a_poll() {
+        let timeouts = RuntimeApi::at("127.0.0.1:9001").agent.config().timeouts();
+        let limits = [
+            timeouts.global,
+            timeouts.per_call,
+            timeouts.resolve,
+            timeouts.connect,
+            timeouts.send_request,
+            timeouts.send_body,
+            timeouts.recv_response,
+            timeouts.recv_body,
+        ];
+        assert_eq!(limits, [None; 8]);
+    }
 }

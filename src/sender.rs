@@ -107,8 +107,10 @@ impl Sender {
             match self.next_step() {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
-                Step::Take(Message::Held(held)) => self.end.hold(held),
-                Step::Take(Message::RuntimeDone(request_id)) => self.end.runtime_done(request_id),
+                Step::Take(Message::Held(held)) => self.end.hold(held, Instant::now()),
+                Step::Take(Message::RuntimeDone(request_id)) => {
+                    self.end.runtime_done(request_id, Instant::now());
+                }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
                     self.finish(deadline);
@@ -146,21 +148,26 @@ impl Sender {
         Some(self.courier.backoff.until().map_or(due, |until| due.max(until)))
     }
 
-    /// Whether everything that came is settled, or has to wait for a remote that fails.
+    /// Whether everything that came before the end of the invocation is settled, or has to wait for
+    /// a remote that fails.
     fn has_nothing_to_do(&self) -> bool {
         let soon = Instant::now() + HELD_FOR_RETRY;
         let waits = self.courier.backoff.until().is_some_and(|until| until > soon);
-        self.inbox.is_empty() && (waits || self.backlog.is_empty())
+        match self.backlog.oldest() {
+            Some(oldest) => waits || self.end.was_before(oldest),
+            None => self.inbox.is_empty(),
+        }
     }
 
     fn keep(&mut self, payload: Payload) {
-        self.end.reported(&payload.body);
+        let now = Instant::now();
+        self.end.reported(&payload.body, now);
         if self.courier.backoff.is_on() && payload.permit.bytes() > self.backlog_max() {
             // All others would have to go for it, and then itself.
             payload.settle(Outcome::Dropped(Loss::Evicted));
             return;
         }
-        self.backlog.push(payload, Instant::now());
+        self.backlog.push(payload, now);
         self.make_room();
     }
 

@@ -1,12 +1,14 @@
 //! Many clients at once, clients that stall, and clients that lie: none holds up another.
 
+use std::env;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use sandbox::agent::Connection;
+use sandbox::agent::{self, Connection};
 
-use crate::trial::{ARRAY, PATIENCE, Trial, array_of, report_of};
+use crate::trial::{ARRAY, PATIENCE, Trial, array_of, nowhere, report_of};
 
 #[test]
 fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
@@ -182,6 +184,34 @@ fn clients_that_reset_right_after_sending_do_no_harm() {
     trial.report(ARRAY, "[2]");
     let log = trial.shut_down();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
+    // 60 MB, half of the smallest function's memory.
+    const REPORTS: usize = 1_000;
+    const REPORT_BYTES: usize = 60_000;
+    // The buffer's 4 MiB, what the allocator keeps beside it, and the program: 6 MB of a release.
+    const PEAK_KB_MAX: u64 = 24 * 1024;
+    if env::var_os("SANDBOX_RUNNER").is_some() {
+        return; // what runs it, such as an emulator, takes memory of its own
+    }
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let report = || agent::post(trial.port, ARRAY, array_of(REPORT_BYTES).as_bytes());
+            scope.spawn(move || {
+                for _ in 0..REPORTS / 4 {
+                    assert!([200, 429].contains(&report().status));
+                }
+            });
+        }
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", trial.process.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(peak <= PEAK_KB_MAX, "{peak} kB at most");
+    trial.shut_down();
 }
 
 fn try_to_report(address: SocketAddr) -> io::Result<String> {

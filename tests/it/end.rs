@@ -97,6 +97,16 @@ fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
 }
 
 #[test]
+fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it() {
+    const TWO_ATTEMPTS: Duration = Duration::from_secs(6);
+    let remote = Remote::start();
+    remote.answer_with(|_| Answer::Hang);
+    let lambda = start(&remote.base_url(), |setup| setup.timeout(Duration::from_secs(60)));
+    let invocation = invoke(&lambda, r#"{"reports":5,"items":2}"#);
+    assert!(invocation.duration < TWO_ATTEMPTS, "{invocation:?}");
+}
+
+#[test]
 fn a_function_that_times_out_does_so_as_without_it_and_its_report_arrives() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let remote = Remote::start();

@@ -2,11 +2,12 @@
 //! conformance suite.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sandbox::agent::Connection;
 use sandbox::{Answer, Moment, Remote, Status, agent, free_port};
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, pass};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, pass, report_of};
 
 const FREEZE: Duration = Duration::from_secs(60);
 
@@ -64,4 +65,38 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
     assert!(process.exit(PATIENCE).success());
     let requests = trial.remote.wait_for(1, PATIENCE).len();
     assert_eq!((requests, process.log().as_str()), (1, ""));
+}
+
+#[test]
+fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    trial.remote.answer_with(|_| Answer::Hang);
+    while agent::post(trial.port, ARRAY, array_of(10_000).as_bytes()).status == 200 {}
+    for _ in 0..3 {
+        trial.process.stop();
+        trial.platform.invoke(PATIENCE);
+        trial.process.resume();
+        let thawed = Instant::now();
+        let status = agent::post(trial.port, ARRAY, array_of(10_000).as_bytes()).status;
+        assert!([200, 429].contains(&status), "{status}");
+        trial.platform.wait_for_next(PATIENCE);
+        assert!(thawed.elapsed() < SHUTDOWN, "an attempt takes 3 s: {:?}", thawed.elapsed());
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last() {
+    let trial = Trial::start();
+    let mut connection = Connection::open(trial.port);
+    connection.send(report_of(5_000, "", "[\"half").as_bytes());
+    trial.wait_for_health(|health| health["buffer"]["held"] != 0);
+    trial.process.stop();
+    connection.reset();
+    trial.process.resume();
+    trial.wait_for_health(|health| health["reports"]["refused"]["malformed"] == 1);
+    assert_eq!(trial.process.log(), "");
+    let log = trial.shut_down();
+    assert!(log.contains("lost: 1 refused as malformed"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
 }

@@ -1,6 +1,8 @@
 //! What Lambda asks of an extension: registration, polling, and the ways it may end.
 
 use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use sandbox::{Authority, EventType, Launch, Platform, PlatformScript, Remote, agent, free_port};
 
@@ -54,6 +56,20 @@ fn next_is_pending_again_at_once_after_each_invoke() {
         trial.platform.invoke(PATIENCE);
         trial.platform.wait_for_next(PATIENCE);
     }
+    trial.shut_down();
+}
+
+#[test]
+#[ignore = "takes five minutes"]
+fn a_poll_that_is_held_for_longer_than_any_client_waits_by_default_is_answered() {
+    let trial = Trial::start();
+    // Five minutes are what Node.js waits; nothing but time can show that nothing ends the poll.
+    let (_nobody_sends, never) = mpsc::channel::<()>();
+    assert!(never.recv_timeout(Duration::from_secs(301)).is_err());
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    let paths = trial.platform.calls().into_iter().map(|call| call.path);
+    assert_eq!(paths.filter(|path| path.ends_with("/next")).count(), 2);
     trial.shut_down();
 }
 

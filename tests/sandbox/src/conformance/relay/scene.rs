@@ -189,6 +189,14 @@ impl Scene {
         }
     }
 
+    /// Lets an invocation go on until the remote has had a request, or this time is over.
+    pub fn await_request(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.remote.received().is_empty() && Instant::now() < deadline {
+            pass(POLL);
+        }
+    }
+
     /// Counts items that the extension has accepted otherwise.
     pub fn accept(&self, items: Vec<String>) {
         self.accepted.borrow_mut().extend(items);

@@ -1,0 +1,81 @@
+//! Connections to the remote: those that can't be made, those that died in a freeze, and what they
+//! all leave behind.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use sandbox::{Answer, Authority, Platform, Remote};
+
+use crate::trial::{ARRAY, PATIENCE, Trial};
+
+#[test]
+fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
+    for end in [Remote::close_idle, Remote::reset_idle, Remote::forget_idle] {
+        let authority = Authority::new();
+        let ca = authority.pem_file().to_str().unwrap().to_owned();
+        let remote = Remote::start_tls(&authority);
+        let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+        trial.report(ARRAY, "[1]");
+        trial.received(1);
+        trial.wait_for_an_empty_buffer();
+        trial.process.stop();
+        end(&trial.remote);
+        trial.process.resume();
+        trial.report(ARRAY, "[2]");
+        let delivery = trial.remote.wait_for_items(&["1", "2"], PATIENCE);
+        assert!(delivery.is_exact(), "{delivery}");
+        assert_eq!(trial.shut_down(), "");
+    }
+}
+
+#[test]
+fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
+    // The kernel takes connections for it, and nobody ever says a word of TLS.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}/v1", silent.local_addr().unwrap());
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    let reported = Instant::now();
+    trial.report(ARRAY, "[1]");
+    let line = trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    assert!(line.contains("timeout: connect"), "{line}");
+    assert!(reported.elapsed() >= Duration::from_millis(900), "{:?}", reported.elapsed());
+    trial.shut_down();
+}
+
+#[test]
+fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
+    let remote = Remote::start();
+    // A name has to be looked up for each new connection.
+    let url = remote.base_url().replace("127.0.0.1", "localhost");
+    let trial = Trial::on(
+        Platform::start(),
+        remote,
+        &[("THUNDRA_EXTENSION_COLLECTOR_URL", &url), ("NO_PROXY", "*")],
+    );
+    trial.remote.answer_with(|it| match it.number % 4 {
+        0 => Answer::Reset,
+        1 => Answer::status(500),
+        2 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
+        _ => Answer::ok(),
+    });
+    let held_after = |reports: usize| {
+        for _ in 0..reports {
+            trial.report(ARRAY, "[1]");
+            trial.wait_for_an_empty_buffer();
+        }
+        ["task", "fd"].map(|it| entries(trial.process.pid(), it))
+    };
+    let [[threads, descriptors], after] = [held_after(5), held_after(50)];
+    // Those of the last connection may be on their way out.
+    assert!(
+        after[0] <= threads + 2 && after[1] <= descriptors + 4,
+        "{threads}, {descriptors}: {after:?}"
+    );
+    trial.shut_down();
+}
+
+/// How many entries a directory of the process has in procfs.
+fn entries(pid: u32, directory: &str) -> usize {
+    fs::read_dir(format!("/proc/{pid}/{directory}")).unwrap().count()
+}

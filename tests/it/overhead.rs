@@ -1,0 +1,46 @@
+//! What an invocation is held up by the extension: not on average, which hides the one that a
+//! customer notices, but at the far end.
+
+use std::time::Duration;
+
+use sandbox::agent::{Agent, Family};
+use sandbox::function::Function;
+use sandbox::{Answer, Remote, Runtime, Setup, Status, free_port};
+
+use crate::trial::binary;
+
+const INVOCATIONS: usize = 100;
+
+/// Time in which the extension can ask for its next event while the function still works.
+const TASK: &str = r#"{"items":2,"work_ms":50}"#;
+
+/// A busy machine may take this for one or two of a hundred; an attempt at a remote that hangs
+/// takes 3 s.
+const NOISE: Duration = Duration::from_millis(250);
+
+#[test]
+fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs() {
+    for strategy in ["default", "continuously", "periodically,50"] {
+        let (remote, port) = (Remote::start(), free_port());
+        remote.answer_with(|_| Answer::Hang);
+        let runtime =
+            Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
+        let lambda = Setup::new()
+            .extension(binary())
+            .runtime(runtime)
+            .env("THUNDRA_EXTENSION_PORT", &port.to_string())
+            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
+            .env("THUNDRA_EXTENSION_FLUSH", strategy)
+            .start()
+            .unwrap();
+        assert!(lambda.wait_for_init());
+        let held = |_| {
+            let invocation = lambda.invoke(TASK);
+            assert_eq!(invocation.status, Status::Success);
+            invocation.extension_overhead
+        };
+        let mut held: Vec<Duration> = (0..INVOCATIONS).map(held).collect();
+        held.sort();
+        assert!(held[INVOCATIONS - 2] < NOISE, "{strategy}: {:?}", &held[INVOCATIONS - 5..]);
+    }
+}

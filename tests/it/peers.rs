@@ -1,0 +1,100 @@
+//! What other extensions failed in, as a table in `peers.md`: it names only what there is.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use sandbox::conformance::scenarios;
+
+const TABLE: &str = include_str!("peers.md");
+
+/// How the last column begins where no test is needed, or none holds it.
+const REASONS: [&str; 2] = ["Does not apply", "Not held yet: "];
+
+struct Row {
+    /// `owner/repository#number`, or what else names a source.
+    issues: Vec<String>,
+    held_by: &'static str,
+}
+
+fn rows() -> Vec<Row> {
+    let lines = TABLE.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| issue"));
+    let rows = lines.filter(|line| !line.starts_with("| ---")).map(Row::of);
+    rows.collect()
+}
+
+impl Row {
+    fn of(line: &'static str) -> Self {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [issues, failure, held_by] = cells[..] else { panic!("not three cells: {line}") };
+        assert!(!failure.is_empty(), "{line}");
+        let mut repository = "";
+        let issues = issues.split(", ").map(|issue| match issue.split_once('#') {
+            Some(("", number)) => format!("{repository}#{number}"),
+            Some((named, _)) => {
+                repository = named;
+                issue.to_owned()
+            }
+            None => issue.to_owned(),
+        });
+        Self { issues: issues.collect(), held_by }
+    }
+
+    /// All that is in backticks.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.held_by.split('`').skip(1).step_by(2)
+    }
+}
+
+/// Whether `file::name` is there: a function of Rust, of Python or of a shell.
+fn is_there(name: &str) -> bool {
+    let Some((file, function)) = name.split_once("::") else { return false };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let Ok(source) = fs::read_to_string(&path) else { return false };
+    let definition = match path.extension().and_then(|it| it.to_str()) {
+        Some("py") => format!("def {function}("),
+        Some("sh") => format!("{function}() {{"),
+        _ => format!("fn {function}("),
+    };
+    source.lines().any(|line| line.trim_start().starts_with(&definition))
+}
+
+#[test]
+fn the_table_names_tests_and_scenarios_that_exist() {
+    let scenarios: HashSet<&str> = scenarios().iter().map(|it| it.name).collect();
+    let rows = rows();
+    assert!(rows.len() > 100, "{} rows", rows.len());
+    let names = rows.iter().flat_map(Row::names);
+    let dead: Vec<_> = names.filter(|it| !scenarios.contains(it) && !is_there(it)).collect();
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn each_row_is_held_by_something_or_says_why_not() {
+    let is_open = |row: &Row| {
+        row.names().next().is_none() && !REASONS.iter().any(|it| row.held_by.starts_with(it))
+    };
+    let open: Vec<_> = rows().into_iter().filter(is_open).map(|it| it.issues).collect();
+    assert!(open.is_empty(), "{open:#?}");
+}
+
+#[test]
+fn no_issue_stands_twice() {
+    let mut seen = HashSet::new();
+    let issues = rows().into_iter().flat_map(|row| row.issues);
+    let twice: Vec<String> = issues.filter(|issue| !seen.insert(issue.clone())).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+}
+
+#[test]
+fn there_is_no_lock_to_hold_while_waiting() {
+    let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let sources = sources.map(|entry| entry.unwrap().path());
+    let locking: Vec<_> = sources
+        .filter(|path| {
+            let source = fs::read_to_string(path).unwrap();
+            ["Mutex", "RwLock", "Condvar"].iter().any(|lock| source.contains(lock))
+        })
+        .collect();
+    assert!(locking.is_empty(), "{locking:?}");
+}

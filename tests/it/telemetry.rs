@@ -1,0 +1,173 @@
+//! What the strategy `end` asks of the Telemetry API, where the platform plays it as no sandbox
+//! should: it takes the subscription, and tells what the test tells, if anything.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sandbox::{Answer, Platform, Remote, agent};
+
+use crate::trial::{ARRAY, PATIENCE, Trial};
+
+const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
+
+/// Far less than the time of an invocation, far more than anything that does not wait.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Stands before a platform's API, and answers subscriptions itself.
+struct Subscriptions {
+    address: String,
+    asked: Receiver<String>,
+}
+
+impl Subscriptions {
+    fn before(platform: &Platform) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (runtime_api, (asking, asked)) = (platform.runtime_api(), channel());
+        start_thread(move || {
+            for client in listener.incoming() {
+                let (client, asking) = (client.unwrap(), asking.clone());
+                let platform = TcpStream::connect(&runtime_api).unwrap();
+                // It ends as its connections do, in whatever way that is.
+                start_thread(move || drop(relay(&client, &platform, &asking)));
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// Which port the extension wants to be told at.
+    fn port(&self) -> u16 {
+        let asked = self.asked.recv_timeout(PATIENCE).unwrap();
+        let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+        let uri = asked["destination"]["URI"].as_str().unwrap();
+        uri.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+}
+
+fn start_thread(body: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("subscriptions".to_owned()).spawn(body).unwrap();
+}
+
+/// Whatever the platform says goes to the client; of what the client says, all but subscriptions to
+/// the platform.
+fn relay(
+    mut client: &TcpStream,
+    mut platform: &TcpStream,
+    asking: &Sender<String>,
+) -> io::Result<()> {
+    let (mut answers, mut to_client) = (platform.try_clone()?, client.try_clone()?);
+    start_thread(move || drop(io::copy(&mut answers, &mut to_client)));
+    let mut requests = BufReader::new(client);
+    loop {
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let from = head.len();
+            if requests.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
+            if let Some(value) = head[from..].to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        requests.read_exact(&mut body)?;
+        if head.starts_with(TELEMETRY) {
+            asking.send(String::from_utf8(body).unwrap()).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK\"")?;
+        } else {
+            platform.write_all(&[head.as_bytes(), &body].concat())?;
+        }
+    }
+}
+
+/// An extension that holds invocations until their end, with the port where it is told of that.
+fn start(remote: Remote) -> (Trial, u16) {
+    let platform = Platform::start();
+    let subscriptions = Subscriptions::before(&platform);
+    let environment = [
+        ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
+        ("THUNDRA_EXTENSION_FLUSH", "end"),
+    ];
+    let trial = Trial::on(platform, remote, &environment);
+    let port = subscriptions.port();
+    (trial, port)
+}
+
+/// Delivers a batch as the platform does.
+#[track_caller]
+fn tell(port: u16, batch: &str) {
+    let told = Instant::now();
+    assert_eq!(agent::post(port, "/", batch.as_bytes()).status, 200, "{batch}");
+    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+}
+
+fn runtime_done(request_id: &str) -> String {
+    format!(r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request_id}"}}}}]"#)
+}
+
+#[test]
+fn each_extension_is_told_at_a_port_of_its_own_that_takes_whatever_comes_at_once() {
+    let (first, second) = (start(Remote::start()), start(Remote::start()));
+    assert_ne!(first.1, second.1);
+    for (trial, port) in [first, second] {
+        trial.remote.answer_with(|_| Answer::Hang);
+        trial.report(ARRAY, "[1]");
+        trial.received(1);
+        let lines = vec![r#"{"type":"function","record":"a line"}"#; 1_000].join(",");
+        let large = format!(r#"["{}"]"#, "x".repeat(2_000_000));
+        for batch in [&format!("[{lines}]"), &large, "", "no json", &runtime_done("nobody")] {
+            tell(port, batch);
+        }
+        trial.shut_down();
+    }
+}
+
+#[test]
+fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
+    let (trial, _) = start(Remote::start());
+    trial.platform.invoke(Duration::from_secs(1));
+    trial.process.wait_for_log("no telemetry is delivered", PATIENCE);
+    for _ in 0..3 {
+        let invoked = Instant::now();
+        trial.platform.invoke(PATIENCE);
+        trial.platform.wait_for_next(PATIENCE);
+        assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
+    }
+    assert_eq!(trial.shut_down().lines().count(), 1);
+}
+
+#[test]
+fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
+    let (trial, port) = start(Remote::start());
+    let ((told, is_told), is_over) = (channel(), AtomicBool::new(false));
+    let asked = told.clone();
+    trial.remote.answer_with(move |_| {
+        let _ = asked.send(()); // nobody listens any more at the end
+        Answer::ok().after(Duration::from_millis(50))
+    });
+    // While a request is answered the next ones come, and never so many that they fill several.
+    let (reporting, stop) = (&trial, &is_over);
+    let report_on = move || {
+        while !stop.load(Ordering::Relaxed) {
+            (0..20).for_each(|_| reporting.report(ARRAY, "[1]"));
+            is_told.recv_timeout(PATIENCE).unwrap();
+        }
+    };
+    let held = thread::scope(|scope| {
+        let request_id = trial.platform.invoke(PATIENCE);
+        scope.spawn(report_on);
+        trial.received(3);
+        tell(port, &runtime_done(&request_id));
+        let ended = Instant::now();
+        trial.platform.wait_for_next(PATIENCE);
+        is_over.store(true, Ordering::Relaxed);
+        told.send(()).unwrap();
+        ended.elapsed()
+    });
+    assert!(held < AT_ONCE, "{held:?}");
+    trial.shut_down();
+}
