@@ -1,6 +1,5 @@
 //! The sandbox as a command: its help is the manual.
 
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +12,7 @@ mod command {
     pub mod demo;
     pub mod environment;
     pub mod function;
+    pub mod output;
     pub mod pause;
     pub mod quartiles;
     pub mod remote;
@@ -84,10 +84,6 @@ fn main() -> ExitCode {
         Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        // Whoever read the output has enough of it.
-        if error.kind() == ErrorKind::BrokenPipe {
-            return ExitCode::SUCCESS;
-        }
         eprintln!("sandbox: {error}");
         ExitCode::FAILURE
     })

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::code::Code;
 use super::environment::Environment;
+use super::output::unless_unread;
 use super::pause::pause;
 use super::span::duration;
 use screen::Screen;
@@ -129,11 +130,11 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let (report, entries) = lambda.shut_down(arguments.shutdown.name());
     screen.finish()?;
     let verdict = Verdict::of(&invocations, &report, &entries, violations);
-    if arguments.json {
-        summary::lines(&report, &notes, &verdict)?;
+    unless_unread(if arguments.json {
+        summary::lines(&report, &notes, &verdict)
     } else {
-        summary::table(&invocations, &report, &notes, &verdict)?;
-    }
+        summary::table(&invocations, &report, &notes, &verdict)
+    })?;
     Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
