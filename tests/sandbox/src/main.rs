@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
-        Command::Conformance(arguments) => Ok(conformance::run(&arguments)),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Remote(arguments) => remote::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),

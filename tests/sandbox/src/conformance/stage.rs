@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::subject::Subject;
+use super::verdict::Obstacle;
 use crate::agent::{Agent, Endpoint, Family, Localhost};
 use crate::function::Function;
 use crate::invocation::Invocation;
@@ -41,7 +42,7 @@ impl Subject {
         let setup = change(setup, &cast.remote);
         let name = setup.extensions.first().expect("the subject is an extension").name.clone();
         let managed = setup.configuration.initialization.is_managed_instances();
-        let lambda = setup.start().expect("a sandbox on any free port");
+        let lambda = setup.start().unwrap_or_else(|error| Obstacle::no_sandbox(&error));
         Stage { lambda, name, registers_may_be_refused: managed, _remote: cast.remote }
     }
 
