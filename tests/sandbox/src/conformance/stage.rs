@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::subject::Subject;
 use super::verdict::Obstacle;
 use crate::agent::{Agent, Endpoint, Family, Localhost};
+use crate::failure::SANDBOX_FAILURE;
 use crate::function::Function;
 use crate::invocation::Invocation;
 use crate::lambda::Lambda;
@@ -55,14 +56,19 @@ impl Subject {
     }
 }
 
-/// In one line what an init failed of.
+/// In one line what an init failed of. Ends the scenario where that is the machine.
 pub fn init_failure(lambda: &Lambda) -> String {
     let timeline = lambda.timeline();
+    let is_the_machines = |event: &Event| matches!(event, Event::InitEnded { status: Status::Failure(it), .. } if it == SANDBOX_FAILURE);
     let find = |wanted: fn(&Event) -> bool| timeline.iter().find(|entry| wanted(&entry.event));
     let cause = find(|event| matches!(event, Event::NotExecuted { .. }));
     let end = || find(|event| matches!(event, Event::InitEnded { .. }));
     let told = cause.or_else(end).map(|entry| entry.event.to_string());
-    told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned()
+    let told = told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned();
+    if timeline.iter().any(|entry| is_the_machines(&entry.event)) {
+        Obstacle::shortage(told)
+    }
+    told
 }
 
 /// A function whose agent has nobody to report to, and is never asked to.

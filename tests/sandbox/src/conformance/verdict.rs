@@ -25,6 +25,11 @@ impl Obstacle {
     pub(super) fn no_sandbox(error: &io::Error) -> ! {
         panic_any(Self(format!("the sandbox does not start: {error}")))
     }
+
+    /// The same, for what the machine lacks.
+    pub(super) fn shortage(told: String) -> ! {
+        panic_any(Self(told))
+    }
 }
 
 impl Verdict {

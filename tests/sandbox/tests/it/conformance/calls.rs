@@ -63,6 +63,18 @@ fn what_the_machine_fails_in_is_no_breach() {
 }
 
 #[test]
+fn want_of_descriptors_is_no_breach() {
+    // Enough for one extension, and not for ten.
+    let suite = format!("ulimit -n 32; exec {SANDBOX} conformance --extension {FLOOR} --jobs 1");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{suite} --only ten-at-once")]);
+    let output = command.output().unwrap();
+    let told = stdout(&output);
+    assert!(told.contains("NOT PLAYED") && told.contains("Too many open files"), "{told}");
+    assert_eq!(output.status.code(), Some(3), "{told}");
+}
+
+#[test]
 fn a_suite_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
     let suite = ["conformance", "--only", "spindown", "--only", "registers-in-time"];
     for (extension, expected) in [(FLOOR, 0), ("/bin/true", 1)] {
