@@ -51,5 +51,6 @@ fn is_expected(finding: &Finding) -> bool {
         Verdict::Held(_) => true,
         Verdict::Broke(_) => excuse == Some(Excuse::MayBreak),
         Verdict::DoesNotApply(_) => excuse == Some(Excuse::MayNotApply),
+        Verdict::NotPlayed(_) => false,
     }
 }

@@ -7,18 +7,19 @@ mod footprint;
 mod frugality;
 mod initializations;
 mod kind;
-
 mod neighbours;
 mod oddities;
 mod polling;
 mod registration;
 mod relay;
 mod resets;
+mod shortfall;
 mod shutdown;
 mod stage;
 mod subject;
 mod verdict;
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -29,10 +30,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use kind::Kind;
+pub use shortfall::shortfall;
 pub use subject::Subject;
 pub use verdict::Verdict;
 
 use crate::timeline::as_ms;
+use verdict::Obstacle;
 
 /// One named situation, and what an extension must do in it.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +75,9 @@ pub fn at_once(subject: &Subject, wanted: NonZeroUsize) -> NonZeroUsize {
     if subject.fixed_port.is_some() { NonZeroUsize::MIN } else { wanted }
 }
 
-/// Plays the scenarios, as many at a time as [`at_once`] says beside one that mostly waits, and
-/// returns what they showed in their order. `told` is called with each as soon as it is known.
+/// Plays the scenarios, as many at a time as [`at_once`] says beside one that mostly waits, but where
+/// that is one no other beside it, and returns what they showed in their order. `told` is called with
+/// each as soon as it is known.
 ///
 /// # Panics
 ///
@@ -85,7 +89,7 @@ pub fn play(
     told: impl Fn(&Finding) + Sync,
 ) -> Vec<Finding> {
     let at_once = self::at_once(subject, at_once);
-    let beside = |scenario: &Scenario| subject.fixed_port.is_none() && catalogue::sleeps(scenario);
+    let beside = |scenario: &Scenario| at_once.get() > 1 && catalogue::sleeps(scenario);
     let (asleep, awake): (Vec<_>, Vec<_>) =
         scenarios.iter().enumerate().partition(|(_, scenario)| beside(scenario));
     let next = AtomicUsize::new(0);
@@ -124,17 +128,23 @@ const PLAYING: &str = "conformance";
 const A_THREAD: &str = "a thread to play scenarios";
 
 impl Scenario {
-    /// Plays it once. A wait that runs out is a breach: the extension did not do its part.
+    /// Plays it once. A wait that runs out is a breach: the extension did not do its part. That the
+    /// machine gives no sandbox is none.
     #[must_use]
     pub fn play(&self, subject: &Subject) -> Finding {
         let started = Instant::now();
         let played = catch_unwind(AssertUnwindSafe(|| (self.play)(subject)));
-        let verdict = played.unwrap_or_else(|panic| {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-            Verdict::broke(message.unwrap_or("the scenario panicked without a message"))
-        });
+        let verdict = played.unwrap_or_else(|panic| judged(panic.as_ref()));
         let Self { kind, name: scenario, proves, source, .. } = *self;
         Finding { kind, scenario, proves, source, verdict, took: started.elapsed() }
     }
+}
+
+fn judged(panic: &(dyn Any + Send)) -> Verdict {
+    if let Some(Obstacle(why)) = panic.downcast_ref() {
+        return Verdict::not_played(why);
+    }
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    Verdict::broke(message.unwrap_or("the scenario panicked without a message"))
 }

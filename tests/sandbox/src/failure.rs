@@ -1,12 +1,17 @@
 //! Why an init or an invocation failed.
 
+use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::runtime_api::Outcome;
 use crate::timeline::{Role, Status};
+
+/// The error type of what fails without a fault of the function's or of an extension's.
+pub const SANDBOX_FAILURE: &str = "Sandbox.Failure";
 
 #[derive(Debug, Clone)]
 pub enum Failure {
@@ -24,6 +29,11 @@ pub enum Failure {
         process: Role,
         why: String,
     },
+    /// The same, but for want of something of this machine: the program is not to blame.
+    Shortage {
+        process: Role,
+        why: String,
+    },
     /// The runtime reported that its init failed.
     Init(Outcome),
     TooManyExtensions,
@@ -36,6 +46,18 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Of a process that the system does not execute.
+    pub fn of_launch(process: Role, error: &io::Error) -> Self {
+        /// Of files here and on the whole machine, of processes, of memory, and of room on a disk.
+        const SHORTAGES: [Errno; 5] =
+            [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM, Errno::NOSPC];
+        let why = error.to_string();
+        match Errno::from_io_error(error) {
+            Some(errno) if SHORTAGES.contains(&errno) => Self::Shortage { process, why },
+            _ => Self::Launch { process, why },
+        }
+    }
+
     /// Lambda's name for it, as its caller sees it; telemetry of a function on demand has another
     /// for a timeout.
     pub fn error_type(&self) -> String {
@@ -49,7 +71,7 @@ impl Failure {
             Self::Init(outcome) => outcome.error_type.as_deref().unwrap_or("Runtime.Unknown"),
             Self::Unavailable => "Runtime.Unavailable",
             Self::ShutDown => "Client.ExecutionEnvironmentShutDown",
-            Self::Abandoned => "Sandbox.Failure",
+            Self::Abandoned | Self::Shortage { .. } => SANDBOX_FAILURE,
         };
         name.to_owned()
     }
@@ -99,7 +121,7 @@ impl Failure {
             Self::Exited { status, .. } => {
                 format!("RequestId: {request_id} Error: {}", in_words(*status))
             }
-            Self::Launch { process, why } => {
+            Self::Launch { process, why } | Self::Shortage { process, why } => {
                 format!("RequestId: {request_id} Error: can't start {process}: {why}")
             }
             Self::Abandoned => "the sandbox was dropped".to_owned(),

@@ -201,9 +201,8 @@ fn status_of(end: &End) -> Option<ExitStatus> {
 }
 
 fn not_executed(ground: &Ground, role: &Role, error: &io::Error) -> Failure {
-    let (process, why) = (role.clone(), error.to_string());
-    ground.chronicle.add(Event::NotExecuted { process: process.clone(), why: why.clone() });
-    Failure::Launch { process, why }
+    ground.chronicle.add(Event::NotExecuted { process: role.clone(), why: error.to_string() });
+    Failure::of_launch(role.clone(), error)
 }
 
 /// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's. Links

@@ -16,7 +16,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::claim::{self, Claim, PREFIX};
+use crate::claim::{self, Claim, PREFIX, Proof};
 
 /// From now on SIGINT, SIGTERM and SIGHUP kill every process of every sandbox, remove every cgroup
 /// and temporary directory, and exit with 128 and the signal's number, as a shell would tell it.
@@ -101,7 +101,7 @@ impl TempDir {
         INHERITED.call_once(remove_inherited);
         let make = || {
             let new = || tempfile::Builder::new().prefix(PREFIX).tempdir();
-            let (directory, claim) = Claim::make(new)?;
+            let (directory, claim) = Claim::make(Proof::Marker, new)?;
             let path = directory.path().to_owned();
             // Of what can't be removed the exit status has no room to tell.
             let remove: Remove = Box::new(move || drop(fs::remove_dir_all(path)));
@@ -117,8 +117,8 @@ impl TempDir {
 }
 
 fn remove_inherited() {
-    for (directory, _claim) in claim::inheritance(&env::temp_dir()) {
-        // What can't be removed is left, as another user's.
+    for (directory, _claim) in claim::inheritance(&env::temp_dir(), Proof::Marker) {
+        // What can't be removed is left.
         drop(fs::remove_dir_all(directory));
     }
 }

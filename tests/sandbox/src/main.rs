@@ -1,6 +1,5 @@
 //! The sandbox as a command: its help is the manual.
 
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +12,7 @@ mod command {
     pub mod demo;
     pub mod environment;
     pub mod function;
+    pub mod output;
     pub mod pause;
     pub mod quartiles;
     pub mod remote;
@@ -78,16 +78,12 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
-        Command::Conformance(arguments) => Ok(conformance::run(&arguments)),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Remote(arguments) => remote::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        // Whoever read the output has enough of it.
-        if error.kind() == ErrorKind::BrokenPipe {
-            return ExitCode::SUCCESS;
-        }
         eprintln!("sandbox: {error}");
         ExitCode::FAILURE
     })

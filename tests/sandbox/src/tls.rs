@@ -1,7 +1,7 @@
 //! A certificate authority of the test's own, and servers it vouches for.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,16 +32,23 @@ impl Authority {
         reason = "each authority is another; none is the default"
     )]
     pub fn new() -> Self {
+        Self::create().expect("writing to an own temporary directory")
+    }
+
+    /// # Errors
+    ///
+    /// When its certificate can't be written to a temporary directory.
+    pub fn create() -> io::Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.distinguished_name.push(DnType::CommonName, "sandbox authority");
         let key = KeyPair::generate().expect("the system gives random numbers");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("valid parameters");
-        let home = TempDir::new().expect("a temporary directory");
+        let home = TempDir::new()?;
         let pem_file = home.path().join("ca.pem");
-        fs::write(&pem_file, issuer.pem()).expect("writing to an own directory");
-        Self { issuer, pem_file, _home: home }
+        fs::write(&pem_file, issuer.pem())?;
+        Ok(Self { issuer, pem_file, _home: home })
     }
 
     /// The authority's certificate, for `SSL_CERT_FILE`. Gone when the authority is dropped.

@@ -3,15 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use uuid::Uuid;
 
 use super::hierarchy::{Hierarchy, Version};
-use crate::claim::{self, Claim, PREFIX};
+use crate::claim::{self, Claim, Proof};
 
 pub struct Cgroup {
     pub version: Version,
@@ -25,11 +23,10 @@ impl Cgroup {
     pub fn make(hierarchy: &Hierarchy) -> Result<Self, String> {
         let parent = hierarchy.own.clone();
         let make = || {
-            let name = format!("{PREFIX}{}-{}", process::id(), Uuid::new_v4());
-            let directory = parent.join(name);
+            let directory = parent.join(claim::new_name());
             fs::create_dir(&directory).map(|()| directory)
         };
-        let (directory, claim) = Claim::make(make)
+        let (directory, claim) = Claim::make(Proof::Name, make)
             .map_err(|error| format!("can't make a cgroup in {}: {error}", parent.display()))?;
         // v2 asks for the right to write to the common ancestor of the two cgroups.
         let place = if hierarchy.version == Version::V2 { &parent } else { &directory };
@@ -43,7 +40,7 @@ impl Cgroup {
     /// Those beside the one that would be made here whose owners are dead.
     pub fn inherited(hierarchy: &Hierarchy) -> impl Iterator<Item = Self> {
         let (version, parent) = (hierarchy.version, hierarchy.own.clone());
-        claim::inheritance(&hierarchy.own).map(move |(directory, claim)| Self {
+        claim::inheritance(&hierarchy.own, Proof::Name).map(move |(directory, claim)| Self {
             version,
             parent: parent.clone(),
             directory,

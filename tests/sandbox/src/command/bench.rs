@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use sandbox::{Launch, Platform};
 use serde::Serialize;
 
+use super::output;
 use super::quartiles::Quartiles;
 
 /// Compares what extensions add to a cold start
@@ -65,12 +66,11 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
         }
     }
     let results = results(contenders, &samples);
-    if arguments.json {
-        println!("{}", serde_json::json!({ "runs": arguments.runs, "extensions": results }));
+    output::print(&if arguments.json {
+        format!("{}\n", serde_json::json!({ "runs": arguments.runs, "extensions": results }))
     } else {
-        print!("{}", table(&results));
-    }
-    Ok(())
+        table(&results)
+    })
 }
 
 struct Start {

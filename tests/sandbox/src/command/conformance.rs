@@ -1,24 +1,32 @@
 //! `sandbox conformance`: what Lambda asks of any extension, tried on this one.
 
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use sandbox::conformance::{self, Finding, Scenario, Subject, Verdict};
+use clap::ValueEnum;
+use sandbox::conformance::{self, Finding, Kind, Scenario, Subject, Verdict};
+
+use super::output;
+
+mod choice;
+mod text;
 
 /// Tries on an extension what Lambda, agents and remotes ask of one
 ///
 /// Plays named scenarios, each in a sandbox of its own, several at a time. A scenario is held, is
-/// broken, or does not apply. Each says what it proves and what it stands on: a page of AWS's
-/// documentation, or the issue of an extension that broke. Those of the kind lifecycle are for any
-/// extension; those of the kind relay apply to one that takes reports of agents and sends them on,
-/// for which `{remote}` has to be in a variable, and `{port}` or else `--port` be given. All of them
-/// take one to two minutes. Exits with 0 when nothing is broken, with 1 when something is, with 2
-/// when it was called in a wrong way.
+/// broken, does not apply, or could not be played. Each says what it proves and what it stands on: a
+/// page of AWS's documentation, or the issue of an extension that broke. Those of the kind lifecycle
+/// are for any extension; those of the kind relay apply to one that takes reports of agents and
+/// sends them on, for which `{remote}` has to be in a variable, and `{port}` or else `--port` be
+/// given. All of them take one to two minutes. Exits with 0 when nothing is broken, with 1 when
+/// something is, with 2 when it was called in a wrong way, and with 3 when nothing is broken but a
+/// scenario could not be played or its outcome not be told, as on a full disk.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -33,8 +41,12 @@ pub struct Arguments {
 
     /// The port where agents report to it, if no variable says so; scenarios are played one at a
     /// time then
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+
+    /// Play the scenarios of this kind alone
+    #[arg(long, value_enum)]
+    kind: Option<OfKind>,
 
     /// Play this scenario; give it once for each. Without, all are played
     #[arg(long, value_name = "NAME", value_parser = scenario)]
@@ -44,7 +56,9 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     except: Vec<Scenario>,
 
-    /// How many to play at a time; as many as there are CPUs, unless told
+    /// How many to play at a time; as many as there are CPUs, unless told. An extension that listens
+    /// on a port of its own, which no variable sets, meets its copies there and breaks nearly
+    /// anywhere: play it with 1, or with `--port` if agents report to that port
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
@@ -82,130 +96,99 @@ Examples:
 
 const QUICK_NEXT_HELD: Duration = Duration::from_secs(5);
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let scenarios = chosen(arguments);
-    if arguments.list {
-        print!("{}", list(&scenarios, arguments.json));
-        return ExitCode::SUCCESS;
-    }
-    let subject = match subject(arguments) {
-        Ok(subject) => subject,
-        Err(why) => {
-            eprintln!("sandbox: {why}");
-            return ExitCode::from(WRONG_USE);
-        }
-    };
-    keep_panics_of_scenarios_quiet();
-    let findings = play(arguments, &subject, &scenarios);
-    if arguments.json {
-        println!("{}", serde_json::json!({ "findings": findings }));
-    } else {
-        print!("{}", summary(&findings));
-    }
-    let broke = findings.iter().any(|finding| matches!(finding.verdict, Verdict::Broke(_)));
-    if broke { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+#[derive(Clone, Copy, ValueEnum)]
+enum OfKind {
+    Lifecycle,
+    Relay,
 }
 
 /// As for what the parser of the arguments refuses.
 const WRONG_USE: u8 = 2;
+/// Nothing is known to be broken, but not all is known.
+const NOT_ALL_TOLD: u8 = 3;
 
-fn chosen(arguments: &Arguments) -> Vec<Scenario> {
-    let named = |names: &[Scenario], it: &Scenario| names.iter().any(|name| name.name == it.name);
-    let mut scenarios = conformance::scenarios();
-    scenarios.retain(|it| arguments.only.is_empty() || named(&arguments.only, it));
-    scenarios.retain(|it| !named(&arguments.except, it));
-    scenarios
-}
-
-fn subject(arguments: &Arguments) -> Result<Subject, String> {
-    let path = arguments.extension.as_ref().ok_or("--extension is missing")?;
-    let binary = path
-        .canonicalize()
-        .map_err(|error| format!("no extension at {}: {error}", path.display()))?;
-    if !binary.is_file() {
-        return Err(format!("no extension at {}: it is not a file", path.display()));
+pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    let wrong_use = |why: String| {
+        eprintln!("sandbox: {why}");
+        Ok(ExitCode::from(WRONG_USE))
+    };
+    let scenarios = match choice::scenarios(arguments) {
+        Ok(scenarios) => scenarios,
+        Err(why) => return wrong_use(why),
+    };
+    if arguments.list {
+        output::print(&text::list(&scenarios, arguments.json))?;
+        return Ok(ExitCode::SUCCESS);
     }
-    // The name under which it was given is the extension's, also where that is a link.
-    let binary = path.parent().filter(|it| !it.as_os_str().is_empty()).map_or_else(
-        || PathBuf::from(".").join(path),
-        |parent| parent.join(path.file_name().unwrap_or_default()),
-    );
-    let variables = arguments.variables.clone();
-    let next_held = if arguments.quick { QUICK_NEXT_HELD } else { arguments.next_held };
-    Ok(Subject { binary, variables, fixed_port: arguments.port, next_held })
+    let subject = match choice::subject(arguments, &scenarios) {
+        Ok(subject) => subject,
+        Err(why) => return wrong_use(why),
+    };
+    keep_panics_of_scenarios_quiet();
+    let (findings, told) = play(arguments, &subject, &scenarios);
+    Ok(exit_code(&findings, &told))
 }
 
-fn play(arguments: &Arguments, subject: &Subject, scenarios: &[Scenario]) -> Vec<Finding> {
+/// What comes out, and whether it could be told.
+fn play(
+    arguments: &Arguments,
+    subject: &Subject,
+    scenarios: &[Scenario],
+) -> (Vec<Finding>, io::Result<()>) {
     let cpus = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let at_once = conformance::at_once(subject, arguments.jobs.unwrap_or_else(cpus));
-    let width = scenarios.iter().map(|it| it.name.len()).max().unwrap_or_default();
-    let (told, count) = (AtomicUsize::new(0), scenarios.len());
-    if !arguments.json {
-        println!("{count} scenarios, {at_once} at a time\n");
-    }
-    conformance::play(subject, scenarios, at_once, |finding| {
-        let nth = told.fetch_add(1, Ordering::Relaxed) + 1;
-        let (word, seen) = word_and_seen(&finding.verdict);
-        let line = format!(
-            "{nth:>3}/{count}  {word:<14}  {:<width$}  {:>5.1} s  {}",
-            finding.scenario,
-            finding.took.as_secs_f64(),
-            seen.lines().next().unwrap_or_default()
-        );
-        // With --json, stdout is the machine's.
-        if arguments.json { eprintln!("{line}") } else { println!("{line}") }
-    })
-}
-
-fn word_and_seen(verdict: &Verdict) -> (&'static str, &str) {
-    match verdict {
-        Verdict::Held(seen) => ("held", seen),
-        Verdict::Broke(seen) => ("BROKE", seen),
-        Verdict::DoesNotApply(why) => ("does not apply", why),
-    }
-}
-
-fn summary(findings: &[Finding]) -> String {
-    let count = |wanted: &str| {
-        findings.iter().filter(|finding| word_and_seen(&finding.verdict).0 == wanted).count()
+    let shortfall = conformance::shortfall();
+    let begun = if arguments.json {
+        Ok(())
+    } else {
+        output::print(&text::heading(scenarios.len(), at_once, shortfall.as_deref()))
     };
-    let mut text = format!(
-        "\n{} held, {} broke, {} do not apply\n",
-        count("held"),
-        count("BROKE"),
-        count("does not apply")
-    );
-    for finding in findings {
-        if let Verdict::Broke(seen) = &finding.verdict {
-            let Finding { scenario, proves, source, .. } = finding;
-            let seen = seen.replace('\n', "\n      ");
-            for line in [
-                format!("\nBROKE {scenario}\n"),
-                format!("  proves: {proves}\n"),
-                format!("  source: {source}\n"),
-                format!("  seen:   {seen}\n"),
-            ] {
-                text.push_str(&line);
-            }
+    let progress = Mutex::new(Progress { told: 0, written: begun });
+    let findings = conformance::play(subject, scenarios, at_once, |finding| {
+        let mut progress = progress.lock().expect("writing does not panic");
+        progress.tell(finding, scenarios, arguments.json);
+    });
+    let written = progress.into_inner().expect("writing does not panic").written;
+    let whole = if arguments.json {
+        text::json(&findings, shortfall.as_deref())
+    } else {
+        text::summary(&findings)
+    };
+    let written = written.and_then(|()| output::print(&whole));
+    (findings, written)
+}
+
+struct Progress {
+    told: usize,
+    /// After what could not be written nothing more is; the scenarios go on, for the exit code.
+    written: io::Result<()>,
+}
+
+impl Progress {
+    fn tell(&mut self, finding: &Finding, scenarios: &[Scenario], json: bool) {
+        self.told += 1;
+        let line = text::line(self.told, finding, scenarios);
+        if json {
+            // Stdout is the machine's, and nothing depends on what people could read meanwhile.
+            let _unread = io::stderr().write_all(line.as_bytes());
+        } else if self.written.is_ok() {
+            self.written = output::print(&line);
         }
     }
-    text
 }
 
-fn list(scenarios: &[Scenario], as_json: bool) -> String {
-    if as_json {
-        let entry = |it: &Scenario| {
-            let Scenario { kind, name, proves, source, .. } = *it;
-            serde_json::json!({ "scenario": name, "kind": kind, "proves": proves, "source": source })
-        };
-        let entries: Vec<_> = scenarios.iter().map(entry).collect();
-        return format!("{}\n", serde_json::json!({ "scenarios": entries }));
+fn exit_code(findings: &[Finding], told: &io::Result<()>) -> ExitCode {
+    let any = |is_it: fn(&Verdict) -> bool| findings.iter().any(|it| is_it(&it.verdict));
+    if let Err(error) = told {
+        eprintln!("sandbox: can't tell what came out: {error}");
     }
-    let entry = |it: &Scenario| {
-        let Scenario { kind, name, proves, source, .. } = it;
-        format!("{name} ({kind})\n  {proves}\n  {source}\n")
-    };
-    scenarios.iter().map(entry).collect()
+    if any(|it| matches!(it, Verdict::Broke(_))) {
+        ExitCode::FAILURE
+    } else if told.is_err() || any(|it| matches!(it, Verdict::NotPlayed(_))) {
+        ExitCode::from(NOT_ALL_TOLD)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Their messages are in the verdicts.
@@ -216,6 +199,15 @@ fn keep_panics_of_scenarios_quiet() {
             print(panic);
         }
     }));
+}
+
+impl From<OfKind> for Kind {
+    fn from(kind: OfKind) -> Self {
+        match kind {
+            OfKind::Lifecycle => Self::Lifecycle,
+            OfKind::Relay => Self::Relay,
+        }
+    }
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {

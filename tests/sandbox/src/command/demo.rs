@@ -10,6 +10,7 @@ use sandbox::agent::Family;
 use sandbox::{CpuShare, Setup, User};
 
 use super::environment::{MEMORY_MB, existing};
+use super::output;
 use super::pause::pause;
 use super::span::duration;
 use comparison::Comparison;
@@ -104,12 +105,13 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         direct: direct.end(),
         through_extension: through.end(),
     };
-    let mut out = io::stdout().lock();
+    let mut text = Vec::new();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&comparison)?)?;
+        writeln!(text, "{}", serde_json::to_string(&comparison)?)?;
     } else {
-        table::write(&comparison, &mut out)?;
+        table::write(&comparison, &mut text)?;
     }
+    output::print(&String::from_utf8_lossy(&text))?;
     Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

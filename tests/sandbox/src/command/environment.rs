@@ -14,6 +14,10 @@ use super::span::positive;
 /// What Lambda sells (AWS docs "Configure Lambda function memory").
 pub const MEMORY_MB: RangeInclusive<i64> = 128..=10_240;
 
+/// The longest that Lambda lets a function run (AWS docs "Configure Lambda function timeout"). The
+/// shortest there is a second; here what is shorter tries a timeout in less time.
+const TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Environment")]
 pub struct Environment {
@@ -21,8 +25,8 @@ pub struct Environment {
     #[arg(long = "extension", value_name = "PATH")]
     extensions: Vec<PathBuf>,
 
-    /// The function's timeout, which covers extensions too
-    #[arg(long, default_value = "3s", value_parser = positive)]
+    /// The function's timeout, which covers extensions too; up to 15 minutes
+    #[arg(long, default_value = "3s", value_parser = function_timeout)]
     timeout: Duration,
 
     /// The function's memory size, in MB
@@ -183,6 +187,13 @@ impl From<FreezeWay> for Option<FreezeBy> {
             FreezeWay::CgroupV1 => Some(FreezeBy::CgroupV1),
             FreezeWay::Signals => Some(FreezeBy::Signals),
         }
+    }
+}
+
+fn function_timeout(argument: &str) -> Result<Duration, String> {
+    match positive(argument)? {
+        timeout if timeout <= TIMEOUT_MAX => Ok(timeout),
+        _ => Err(format!("it is longer than {} s, Lambda's maximum", TIMEOUT_MAX.as_secs())),
     }
 }
 

@@ -12,6 +12,7 @@ use sandbox::{Authority, CutShort, Delivery, Fate, Item, KeepAlive, Pace, Receiv
 use serde_json::{Map, Value, json};
 
 use super::course::{Admission, Course, parse_admission, parse_course, parse_pace};
+use super::output;
 use super::span::positive;
 
 /// Runs a remote collector that records every request, and fails as it is told to
@@ -85,7 +86,7 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
     let requests = arguments.dir.join("requests.jsonl");
     let requests = OpenOptions::new().create(true).append(true).open(requests)?;
     let (remote, authority_file) = if arguments.tls {
-        let authority = Authority::new();
+        let authority = Authority::create()?;
         let file = arguments.dir.join("ca.pem");
         fs::copy(authority.pem_file(), &file)?;
         (Remote::start_tls(&authority), Some(file))
@@ -94,11 +95,10 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
     };
     script(&remote, arguments);
     record(&remote, requests, arguments);
-    println!("{}", announcement(&remote, authority_file.as_deref()));
-    io::stdout().flush()?;
+    output::print(&format!("{}\n", announcement(&remote, authority_file.as_deref())))?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     if arguments.report {
-        println!("{}", report(&remote));
+        output::print(&format!("{}\n", report(&remote)))?;
     }
     Ok(())
 }

@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 
 use super::code::Code;
 use super::environment::Environment;
+use super::output::unless_unread;
 use super::pause::pause;
 use super::span::duration;
 use screen::Screen;
 use verdict::Verdict;
 
+mod ends;
 mod screen;
 mod summary;
 mod verdict;
@@ -24,8 +26,8 @@ mod verdict;
 ///
 /// Starts the extensions and then the function, invokes it, freezes all processes after each
 /// invocation, thaws them for the next, and shuts down. Prints each step when it happens, then what
-/// each invocation took and how the processes ended. The exit code is 0 if all invocations
-/// succeeded and all extensions ended well, else 1.
+/// each invocation took and how the processes ended. The exit code is 0 if all inits and all
+/// invocations succeeded, and all extensions ended well and left no process behind, else 1.
 ///
 /// SIGINT, SIGTERM and SIGHUP end all processes. SIGKILL leaves them; the next start of a sandbox
 /// removes the cgroups that one left, with what runs in them, and its temporary directories.
@@ -109,7 +111,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         io::Error::new(error.kind(), format!("can't start the environment: {error}"))
     })?;
     let screen = Screen::showing(lambda.live_timeline(), arguments.json)?;
-    let initialised = lambda.wait_for_init();
+    lambda.wait_for_init();
     let mut invocations = Vec::new();
     for (number, event) in arguments.events.iter().cycle().take(arguments.invocations).enumerate() {
         if number > 0 {
@@ -127,12 +129,12 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let (notes, violations) = (lambda.notes(), lambda.violations());
     let (report, entries) = lambda.shut_down(arguments.shutdown.name());
     screen.finish()?;
-    let verdict = Verdict::of(initialised, &invocations, &report, &entries, violations);
-    if arguments.json {
-        summary::lines(&report, &notes, &verdict)?;
+    let verdict = Verdict::of(&invocations, &report, &entries, violations);
+    unless_unread(if arguments.json {
+        summary::lines(&report, &notes, &verdict)
     } else {
-        summary::table(&invocations, &report, &notes, &verdict)?;
-    }
+        summary::table(&invocations, &report, &notes, &verdict)
+    })?;
     Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

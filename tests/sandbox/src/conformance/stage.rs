@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::subject::Subject;
+use super::verdict::Obstacle;
 use crate::agent::{Agent, Endpoint, Family, Localhost};
+use crate::failure::SANDBOX_FAILURE;
 use crate::function::Function;
 use crate::invocation::Invocation;
 use crate::lambda::Lambda;
@@ -41,7 +43,7 @@ impl Subject {
         let setup = change(setup, &cast.remote);
         let name = setup.extensions.first().expect("the subject is an extension").name.clone();
         let managed = setup.configuration.initialization.is_managed_instances();
-        let lambda = setup.start().expect("a sandbox on any free port");
+        let lambda = setup.start().unwrap_or_else(|error| Obstacle::no_sandbox(&error));
         Stage { lambda, name, registers_may_be_refused: managed, _remote: cast.remote }
     }
 
@@ -54,14 +56,19 @@ impl Subject {
     }
 }
 
-/// In one line what an init failed of.
+/// In one line what an init failed of. Ends the scenario where that is the machine.
 pub fn init_failure(lambda: &Lambda) -> String {
     let timeline = lambda.timeline();
+    let is_the_machines = |event: &Event| matches!(event, Event::InitEnded { status: Status::Failure(it), .. } if it == SANDBOX_FAILURE);
     let find = |wanted: fn(&Event) -> bool| timeline.iter().find(|entry| wanted(&entry.event));
     let cause = find(|event| matches!(event, Event::NotExecuted { .. }));
     let end = || find(|event| matches!(event, Event::InitEnded { .. }));
     let told = cause.or_else(end).map(|entry| entry.event.to_string());
-    told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned()
+    let told = told.unwrap_or_else(|| "init never ended".to_owned()).trim_start().to_owned();
+    if timeline.iter().any(|entry| is_the_machines(&entry.event)) {
+        Obstacle::shortage(told)
+    }
+    told
 }
 
 /// A function whose agent has nobody to report to, and is never asked to.

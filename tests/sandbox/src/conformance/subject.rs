@@ -12,6 +12,9 @@ const PORT: &str = "{port}";
 /// Stands for the base URL of the remote, without a trailing slash, in a variable's value.
 const REMOTE: &str = "{remote}";
 
+/// All that is filled in.
+const PLACEHOLDERS: [&str; 2] = [PORT, REMOTE];
+
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub binary: PathBuf,
@@ -45,8 +48,33 @@ impl Subject {
     /// Whether it takes reports from agents and delivers them to a remote that can be chosen.
     #[must_use]
     pub fn relays(&self) -> bool {
-        let mentions = |what: &str| self.variables.iter().any(|(_, value)| value.contains(what));
-        mentions(REMOTE) && (mentions(PORT) || self.fixed_port.is_some())
+        self.has_port() && self.mentions(REMOTE)
+    }
+
+    /// Of what a relay needs, the one thing that is not said, if the other is: an oversight, as it
+    /// looks.
+    #[must_use]
+    pub fn missing_half(&self) -> Option<&'static str> {
+        match (self.has_port(), self.mentions(REMOTE)) {
+            (true, false) => Some("no variable has {remote}"),
+            (false, true) => Some("no variable has {port}, and there is no port of its own"),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// The first `{word}` in a variable that stands for nothing.
+    #[must_use]
+    pub fn unknown_placeholder(&self) -> Option<&str> {
+        let words = self.variables.iter().flat_map(|(_, value)| words_in_braces(value));
+        words.into_iter().find(|word| !PLACEHOLDERS.contains(word))
+    }
+
+    fn has_port(&self) -> bool {
+        self.mentions(PORT) || self.fixed_port.is_some()
+    }
+
+    fn mentions(&self, placeholder: &str) -> bool {
+        self.variables.iter().any(|(_, value)| value.contains(placeholder))
     }
 
     /// The name of its file, and so of the extension.
@@ -77,5 +105,49 @@ impl Subject {
             let value = value.replace(PORT, &port.to_string());
             (name.as_str(), value.replace(REMOTE, &origin))
         })
+    }
+}
+
+/// With their braces; what has anything but letters, digits, `-` and `_` in them, such as JSON, is
+/// none.
+fn words_in_braces(value: &str) -> impl Iterator<Item = &str> {
+    let is_of_a_word = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    value.match_indices('{').filter_map(move |(start, _)| {
+        let length = value[start..].find('}')?;
+        let word = &value[start + 1..start + length];
+        let is_word = !word.is_empty() && word.chars().all(is_of_a_word);
+        is_word.then(|| &value[start..=start + length])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(value: &str) -> Subject {
+        Subject { variables: vec![("NAME".to_owned(), value.to_owned())], ..Subject::new("x") }
+    }
+
+    #[test]
+    fn a_word_in_braces_that_stands_for_nothing_is_told() {
+        for value in ["", "{port}", "{remote}/v1", "{", "}{", "{}", r#"{"a": {"b": 1}}"#, "a{1,2}"]
+        {
+            assert_eq!(subject(value).unknown_placeholder(), None, "{value}");
+        }
+        for (value, word) in
+            [("{remot}", "{remot}"), ("a{port}{Port}b", "{Port}"), ("{{x-y}", "{x-y}")]
+        {
+            assert_eq!(subject(value).unknown_placeholder(), Some(word));
+        }
+    }
+
+    #[test]
+    fn half_a_relay_is_told() {
+        assert!(subject("{port}").missing_half().is_some_and(|it| it.contains("{remote}")));
+        assert!(subject("{remote}").missing_half().is_some_and(|it| it.contains("{port}")));
+        assert_eq!(subject("{port} {remote}").missing_half(), None);
+        assert_eq!(subject("").missing_half(), None);
+        let fixed = Subject { fixed_port: Some(1), ..subject("{remote}") };
+        assert_eq!(fixed.missing_half(), None);
     }
 }

@@ -1,5 +1,8 @@
 //! What came out of a scenario, with what was seen.
 
+use std::io;
+use std::panic::panic_any;
+
 use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -9,6 +12,24 @@ pub enum Verdict {
     Broke(String),
     /// The extension does nothing that the scenario is about.
     DoesNotApply(String),
+    /// Something failed that is not the extension's, such as a full disk of this machine: nothing is
+    /// known of the extension.
+    NotPlayed(String),
+}
+
+/// The panic of a scenario that can't go on for such a reason.
+pub(super) struct Obstacle(pub String);
+
+impl Obstacle {
+    /// Ends the scenario, which is not played.
+    pub(super) fn no_sandbox(error: &io::Error) -> ! {
+        panic_any(Self(format!("the sandbox does not start: {error}")))
+    }
+
+    /// The same, for what the machine lacks.
+    pub(super) fn shortage(told: String) -> ! {
+        panic_any(Self(told))
+    }
 }
 
 impl Verdict {
@@ -22,6 +43,10 @@ impl Verdict {
 
     pub fn does_not_apply(why: impl Into<String>) -> Self {
         Self::DoesNotApply(why.into())
+    }
+
+    pub fn not_played(why: impl Into<String>) -> Self {
+        Self::NotPlayed(why.into())
     }
 
     /// Broke by what the error says.

@@ -1,5 +1,7 @@
 //! The suite as a command: what it says, and what it exits with.
 
+mod calls;
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

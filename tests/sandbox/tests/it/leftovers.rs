@@ -240,6 +240,18 @@ fn what_sigkill_leaves_frozen_by_cgroup_v1_the_next_sandbox_removes() {
 }
 
 #[test]
+fn a_directory_that_only_has_the_name_is_left_alone() {
+    let home = TempDir::new().unwrap();
+    let kept = home.path().join("lambda-sandbox-reports").join("requests.jsonl");
+    fs::create_dir(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, "somebody's").unwrap();
+    let mut next = Command::new(SANDBOX);
+    next.args(["run", "--invocations", "0", "--extension", FLOOR]).env("TMPDIR", home.path());
+    assert!(next.output().unwrap().status.success());
+    assert_eq!(fs::read_to_string(kept).unwrap(), "somebody's");
+}
+
+#[test]
 fn an_interrupted_bench_leaves_no_extension() {
     for signal in [Signal::INT, Signal::TERM] {
         let home = TempDir::new().unwrap();

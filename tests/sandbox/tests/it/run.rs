@@ -3,6 +3,7 @@
 mod failures;
 pub mod interrupted;
 mod memory;
+pub mod unread;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -10,6 +10,8 @@ use std::time::Duration;
 use sandbox::{Entry, Event, Invocation, Status, Timeline};
 use serde_json::json;
 
+use crate::command::output::{self, unless_unread};
+
 /// How long the end of the time line may go unnoticed.
 const LOOK_EACH: Duration = Duration::from_millis(20);
 
@@ -53,7 +55,7 @@ impl Screen {
     pub fn invocation(&self, invocation: &Invocation) -> io::Result<()> {
         self.paper.print()?;
         match self.paper.style {
-            Style::Json => writeln!(io::stdout(), "{}", json!({ "invocation": invocation })),
+            Style::Json => output::print(&format!("{}\n", json!({ "invocation": invocation }))),
             Style::Coloured | Style::Plain => Ok(()),
         }
     }
@@ -79,10 +81,8 @@ impl Paper {
         // Some things are noticed after what follows them.
         entries.sort_by_key(|entry| entry.at);
         let mut out = io::stdout().lock();
-        for entry in &entries {
-            self.style.write(entry, &mut out)?;
-        }
-        out.flush()
+        let written = entries.iter().try_for_each(|entry| self.style.write(entry, &mut out));
+        unless_unread(written.and_then(|()| out.flush()))
     }
 }
 

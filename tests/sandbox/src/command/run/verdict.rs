@@ -1,7 +1,9 @@
 //! Whether a run went well, and what went wrong in it.
 
-use sandbox::{Ended, Entry, Event, EventType, Invocation, Role, ShutdownReport, Status};
+use sandbox::{Ended, Entry, Event, Invocation, Role, ShutdownReport, Status};
 use serde_json::Value;
+
+use super::ends::{End, ends};
 
 pub struct Verdict {
     /// A line each; none if all is well.
@@ -10,19 +12,18 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn of(
-        initialised: bool,
         invocations: &[Invocation],
         report: &ShutdownReport,
         entries: &[Entry],
         violations: Vec<String>,
     ) -> Self {
         let mut problems: Vec<String> = unregistered(entries);
-        if invocations.is_empty() && !initialised {
-            problems.push("the init failed".to_owned());
-        }
+        problems.extend(failed_inits(entries));
         let failed = (1..).zip(invocations).filter(|(_, it)| it.status != Status::Success);
         problems.extend(failed.map(|(number, it)| failure(number, it)));
-        problems.extend(report.processes.iter().filter_map(|it| bad_end(it, entries)));
+        problems.extend(ends(entries).iter().filter_map(End::problem));
+        problems.extend(report.processes.iter().filter_map(left_behind));
+        problems.extend(strays(report));
         problems.extend(violations);
         Self { problems }
     }
@@ -58,6 +59,15 @@ fn unregistered(entries: &[Entry]) -> Vec<String> {
     problems.into_iter().map(|(_, problem)| problem).collect()
 }
 
+fn failed_inits(entries: &[Entry]) -> impl Iterator<Item = String> {
+    let statuses = entries.iter().filter_map(|entry| match &entry.event {
+        Event::InitEnded { status, .. } => Some(status),
+        _ => None,
+    });
+    let failed = (1..).zip(statuses).filter(|(_, status)| **status != Status::Success);
+    failed.map(|(number, status)| format!("init {number}: {status}"))
+}
+
 fn how_to_register(name: &str) -> String {
     format!(
         "an extension must POST /2020-01-01/extension/register with the header \
@@ -69,33 +79,30 @@ fn failure(number: usize, invocation: &Invocation) -> String {
     let Invocation { status, reply, .. } = invocation;
     let payload = serde_json::from_slice::<Value>(&reply.payload).unwrap_or_default();
     match payload["errorMessage"].as_str() {
-        Some(message) if reply.status != Status::Success => {
+        Some(message) if reply.status == *status => {
             format!("invocation {number}: {status}: {message}")
         }
-        // The caller got a good reply before an extension failed the invocation.
+        // The caller had its reply before something else failed the invocation.
         _ => format!("invocation {number}: {status}"),
     }
 }
 
-/// Lambda kills an extension that did not register for SHUTDOWN, without a word: no fault of it.
-fn bad_end(ended: &Ended, entries: &[Entry]) -> Option<String> {
-    let Role::Extension(name) = &ended.process else { return None };
-    let wants_shutdown = |it: &Event| match it {
-        Event::Registered { extension, events } => {
-            extension == name && events.contains(&EventType::Shutdown)
-        }
-        _ => false,
-    };
-    let is_told_ever = entries.iter().any(|entry| wants_shutdown(&entry.event));
-    match (ended.killed, ended.told) {
-        (true, true) => {
-            Some(format!("{name} was killed: it had SHUTDOWN and did not end in its time"))
-        }
-        (true, false) if is_told_ever => {
-            Some(format!("{name} was killed: it never asked for the SHUTDOWN it registered for"))
-        }
-        (true, false) => None,
-        (false, _) if ended.status == "exit status: 0" => None,
-        (false, _) => Some(format!("{name} ended with {}", ended.status)),
+/// As the conformance suite judges it. A runtime's are the function's own affair.
+fn left_behind(ended: &Ended) -> Option<String> {
+    match (&ended.process, ended.left_behind) {
+        (Role::Runtime, _) | (_, 0) => None,
+        (Role::Extension(name), left) => Some(format!("{left} processes outlive {name}")),
+    }
+}
+
+/// Whose they are, nobody can tell; without an extension they are the function's.
+fn strays(report: &ShutdownReport) -> Option<String> {
+    let is_extension = |it: &Ended| matches!(it.process, Role::Extension(_));
+    match report.strays {
+        0 => None,
+        _ if !report.processes.iter().any(is_extension) => None,
+        strays => Some(format!(
+            "{strays} processes outlive the shutdown: they left the group of their parent"
+        )),
     }
 }

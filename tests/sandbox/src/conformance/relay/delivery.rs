@@ -199,7 +199,7 @@ fn large(subject: &Subject, bytes: usize) -> Verdict {
         match scene.shut_down().each_once() {
             Verdict::Held(seen) => Verdict::held(format!("answered {outcomes:?}; {seen}")),
             Verdict::Broke(seen) => Verdict::broke(format!("answered {outcomes:?}; {seen}")),
-            other @ Verdict::DoesNotApply(_) => other,
+            other @ (Verdict::DoesNotApply(_) | Verdict::NotPlayed(_)) => other,
         }
     })
 }

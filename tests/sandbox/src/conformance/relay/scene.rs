@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
 use crate::conformance::stage::{init_failure, pass};
+use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
 use crate::freezer::Freezer;
 use crate::invocation::{InFlight, Invocation};
@@ -71,10 +72,7 @@ pub fn play_from_register(
         );
     };
     let setup = change(cast.setup.timeout(TIMEOUT), port);
-    let lambda = match setup.start() {
-        Ok(lambda) => lambda,
-        Err(error) => return Verdict::broke(format!("the sandbox does not start: {error}")),
-    };
+    let lambda = setup.start().unwrap_or_else(|error| Obstacle::no_sandbox(&error));
     let name = subject.name();
     lambda.wait_for("registration of the extension", |event| match event {
         Event::Registered { extension, .. } if *extension == name => Some(()),

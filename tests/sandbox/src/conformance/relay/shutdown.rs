@@ -228,6 +228,6 @@ fn say_after(status: &crate::timeline::Status, verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Held(seen) => Verdict::held(format!("{seen}; the invocation: {status}")),
         Verdict::Broke(seen) => Verdict::broke(format!("{seen}; the invocation: {status}")),
-        other @ Verdict::DoesNotApply(_) => other,
+        other @ (Verdict::DoesNotApply(_) | Verdict::NotPlayed(_)) => other,
     }
 }

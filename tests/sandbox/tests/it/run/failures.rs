@@ -131,6 +131,107 @@ fn an_extension_that_ends_badly_at_shutdown_fails_the_run() {
     in_order(&text, ["invocation: success", "problem: sour ended with exit status: 7"]);
 }
 
+/// An extension in Python that does the one before it registers, and the other at SHUTDOWN.
+fn python_extension(home: &Path, name: &str, before: &str, at_shutdown: &str) -> String {
+    let text = format!(
+        r#"#!/usr/bin/env python3
+import http.client, json, os, subprocess, sys
+{before}
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+base = "/2020-01-01/extension"
+api.request("POST", base + "/register", '{{"events": ["INVOKE", "SHUTDOWN"]}}',
+            {{"Lambda-Extension-Name": os.path.basename(sys.argv[0])}})
+answer = api.getresponse()
+answer.read()
+me = {{"Lambda-Extension-Identifier": answer.headers["Lambda-Extension-Identifier"]}}
+while True:
+    api.request("GET", base + "/event/next", headers=me)
+    event = json.loads(api.getresponse().read())
+    if event["eventType"] == "SHUTDOWN":
+        {at_shutdown}
+"#
+    );
+    script(home, name, &text)
+}
+
+/// Runs the line in the first process alone: the one that finds no file of this name.
+fn only_first(home: &Path, line: &str) -> String {
+    let place = home.join("seen");
+    format!(
+        "if not os.path.exists({0:?}):\n    open({0:?}, \"w\").close()\n    {line}",
+        place.display().to_string()
+    )
+}
+
+fn open_home() -> TempDir {
+    let home = TempDir::new().unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    home
+}
+
+#[test]
+fn a_first_init_that_fails_is_a_problem_though_the_second_goes_well() {
+    let home = open_home();
+    let before = only_first(home.path(), "sys.exit(7)");
+    let path = python_extension(home.path(), "late", &before, "sys.exit()");
+    let (code, text, _) = run(&["--extension", &path, "--timeout", "20s", "--invocations", "1"]);
+    in_order(&text, ["init: failure Extension.Crash", "INIT again", "invocation: success"]);
+    in_order(&text, ["problem: init 1: failure Extension.Crash", "problem: late ended with"]);
+    assert!(!text.contains("problem: invocation") && !text.contains("init 2"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn an_extension_that_ends_badly_at_a_reset_fails_the_run() {
+    let home = open_home();
+    let end = "sys.exit(9 if event[\"shutdownReason\"] == \"failure\" else 0)";
+    let path = python_extension(home.path(), "sour", "", end);
+    let events = ["--event", r#"{"outcome": "crash"}"#, "--event", "{}", "--invocations", "2"];
+    let (code, text, _) =
+        run(&[&["--extension", &path, "--timeout", "20s"], events.as_slice()].concat());
+    assert_eq!(code, Some(1), "{text}");
+    in_order(&text, ["problem: invocation 1: ", "problem: sour ended with exit status: 9"]);
+    assert_eq!(text.matches("problem: sour").count(), 1, "{text}");
+}
+
+#[test]
+fn an_extension_that_leaves_a_process_behind_fails_the_run() {
+    let sleep = "subprocess.Popen([\"sleep\", \"60\"]); sys.exit()";
+    let stray = "subprocess.Popen([\"sleep\", \"60\"], start_new_session=True); sys.exit()";
+    let told = ["problem: 1 processes outlive ", "problem: 1 processes outlive the shutdown"];
+    for (end, problem) in [sleep, stray].into_iter().zip(told) {
+        let home = open_home();
+        let path = python_extension(home.path(), "messy", "", end);
+        let (code, text, _) =
+            run(&["--extension", &path, "--timeout", "20s", "--invocations", "1"]);
+        assert_eq!(code, Some(1), "{text}");
+        in_order(&text, ["invocation: success", problem]);
+    }
+}
+
+#[test]
+fn a_timeout_is_not_told_with_the_words_of_the_reply_before_it() {
+    const RUNTIME: &str = r#"
+import http.client, os, time
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+base = "/2018-06-01/runtime/invocation/"
+api.request("GET", base + "next")
+event = api.getresponse()
+event.read()
+request = event.headers["Lambda-Runtime-Aws-Request-Id"]
+api.request("POST", base + request + "/error", '{"errorMessage": "no luck"}')
+api.getresponse().read()
+time.sleep(600)
+"#;
+    let home = TempDir::new().unwrap();
+    let path = script(home.path(), "runtime.py", RUNTIME);
+    let options = ["--invocations", "1", "--timeout", "1s", "--", "python3", &path];
+    let (code, text, _) = run(&options);
+    assert_eq!(code, Some(1), "{text}");
+    in_order(&text, ["the caller has the reply: error", "invocation: timeout", "no luck"]);
+    assert!(text.lines().any(|it| it == "problem: invocation 1: timeout"), "{text}");
+}
+
 #[test]
 fn what_is_no_event_is_a_wrong_call() {
     let (code, _, errors) = run(&["--event", "{x"]);
@@ -150,6 +251,7 @@ fn what_lambda_does_not_sell_and_what_never_ends_is_refused_before_anything_star
         ["--memory", "64"],
         ["--memory", "20480"],
         ["--timeout", "500000years"],
+        ["--timeout", "901s"],
         ["--timeout", "0s"],
         ["--freeze", "2days"],
         ["--env", "NAME"],

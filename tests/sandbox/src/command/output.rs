@@ -1,0 +1,26 @@
+//! Standard output, whose reader may leave at any moment: whoever did has enough of it, but the exit
+//! code still counts, as in `sandbox run … | grep -q INIT`.
+
+use std::io::{self, ErrorKind, Write};
+
+/// Writes the text whole.
+///
+/// # Errors
+///
+/// When it can't be written, such as on a full disk; not when nobody reads on.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    unless_unread(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What came of writing, but well where nobody reads on.
+///
+/// # Errors
+///
+/// Any other than that.
+pub fn unless_unread(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
