@@ -22,10 +22,16 @@ use crate::remote::{Delivery, Remote};
 /// that are smaller still would not help.
 const TOO_LARGE_MIN: usize = 16 * 1024;
 
+/// While an invocation is held, a next attempt that comes so soon is waited for. Later ones, and
+/// those at a remote that does not answer, cost more billed time than they are worth.
+const WORTH_WAITING_FOR: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub struct Courier {
     pub remote: Remote,
     pub backoff: Backoff,
+    /// Whether the last attempt was answered, with whatever.
+    is_answered: bool,
     /// What one request may hold: what the remote takes, or less since it refused that.
     pub most: Most,
     circuit: Circuit,
@@ -49,11 +55,18 @@ impl Courier {
         Self {
             remote,
             backoff: Backoff::default(),
+            is_answered: true,
             most: Most::REMOTE,
             circuit: Circuit::default(),
             outage: Outage::default(),
             drops: Seldom::default(),
         }
+    }
+
+    /// Whether the next attempt is so near, and so likely to end soon, that it is worth billed time.
+    pub fn is_worth_waiting_for(&self, now: Instant) -> bool {
+        let is_near = self.backoff.until().is_none_or(|until| until <= now + WORTH_WAITING_FOR);
+        self.is_answered && is_near
     }
 
     /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
@@ -71,7 +84,9 @@ impl Courier {
             backlog.settle(batch, Some(Loss::Unauthorized));
             return Ok(());
         }
-        match self.remote.post(&batch, limit) {
+        let delivery = self.remote.post(&batch, limit);
+        self.is_answered = !matches!(delivery, Delivery::Unreachable(_));
+        match delivery {
             Delivery::Delivered => {
                 self.end_outage();
                 // Slowly back to what the remote may have refused for another reason.

@@ -33,10 +33,6 @@ const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 /// that went together then go alone, and one that goes alone lets others go first.
 const SUSPECT_FROM: u32 = 4;
 
-/// While an invocation is held, a next attempt that comes so soon is waited for. Later ones cost
-/// more billed time than they are worth.
-const HELD_FOR_RETRY: Duration = Duration::from_millis(500);
-
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
 /// rest is room for what comes during an attempt.
 const BACKLOG_SHARE: (usize, usize) = (3, 4);
@@ -151,10 +147,10 @@ impl Sender {
     /// Whether everything that came before the end of the invocation is settled, or has to wait for
     /// a remote that fails.
     fn has_nothing_to_do(&self) -> bool {
-        let soon = Instant::now() + HELD_FOR_RETRY;
-        let waits = self.courier.backoff.until().is_some_and(|until| until > soon);
         match self.backlog.oldest() {
-            Some(oldest) => waits || self.end.was_before(oldest),
+            Some(oldest) => {
+                self.end.was_before(oldest) || !self.courier.is_worth_waiting_for(Instant::now())
+            }
             None => self.inbox.is_empty(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandbox::conformance::scenarios;
 
@@ -88,13 +88,24 @@ fn no_issue_stands_twice() {
 
 #[test]
 fn there_is_no_lock_to_hold_while_waiting() {
-    let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-    let sources = sources.map(|entry| entry.unwrap().path());
-    let locking: Vec<_> = sources
-        .filter(|path| {
-            let source = fs::read_to_string(path).unwrap();
-            ["Mutex", "RwLock", "Condvar"].iter().any(|lock| source.contains(lock))
-        })
-        .collect();
+    let mut sources = Vec::new();
+    find_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 30, "{sources:?}");
+    let locks = |path: &PathBuf| {
+        let source = fs::read_to_string(path).unwrap();
+        ["Mutex", "RwLock", "Condvar"].iter().any(|lock| source.contains(lock))
+    };
+    let locking: Vec<_> = sources.into_iter().filter(locks).collect();
     assert!(locking.is_empty(), "{locking:?}");
+}
+
+fn find_sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            find_sources(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
 }
