@@ -96,6 +96,20 @@ impl Stage {
         self.succeeded(self.lambda.invoke(QUIET))
     }
 
+    /// An invocation of which a process was killed. The function works long enough for its end to be
+    /// known: a frozen process dies only when it is thawed, and not every extension is waited for.
+    ///
+    /// # Errors
+    ///
+    /// When it does not fail.
+    pub fn invoke_with_a_dead_process(&self) -> Result<Invocation, String> {
+        let failed = self.lambda.invoke(r#"{"reports":0,"work_ms":5000}"#);
+        match failed.status {
+            Status::Failure(_) => Ok(failed),
+            status => Err(format!("the invocation ends in {status}: {}", self.story())),
+        }
+    }
+
     pub fn succeeded(&self, invocation: Invocation) -> Result<Invocation, String> {
         match invocation.status {
             Status::Success => Ok(invocation),
