@@ -395,6 +395,16 @@ class DropsAt429(Faulty):
             return 400 if status == 429 else status, retry_after
 
 
+class IgnoresRetryAfter(Faulty):
+    """Tries again when it likes, whatever the remote asks for."""
+
+    SEEN_BY = ("relay-429-with-retry-after",)
+
+    class sender_kind(Sender):
+        def wait(self, failures, retry_after):
+            super().wait(failures, None)
+
+
 class RetriesAtOnce(Faulty):
     """Tries again without a pause."""
 
@@ -445,6 +455,35 @@ class DropsAuthorization(Faulty):
     class remote_kind(Remote):
         def exchange(self, report, seconds):
             return super().exchange(Report(report.path, {}, report.body), seconds)
+
+
+class MixesKeys(Faulty):
+    """Sends all reports with the key of the first."""
+
+    SEEN_BY = ("relay-authorization",)
+
+    class remote_kind(Remote):
+        key = None
+
+        def exchange(self, report, seconds):
+            self.key = self.key or report.headers.get("Authorization")
+            headers = {**report.headers, "Authorization": self.key}
+            return super().exchange(report._replace(headers=headers), seconds)
+
+
+class MixesPaths(Faulty):
+    """Sends all reports of a key to the path of its first."""
+
+    SEEN_BY = ("relay-authorization",)
+
+    class remote_kind(Remote):
+        def __init__(self, origin):
+            super().__init__(origin)
+            self.paths = {}
+
+        def exchange(self, report, seconds):
+            path = self.paths.setdefault(report.headers.get("Authorization"), report.path)
+            return super().exchange(report._replace(path=path), seconds)
 
 
 class DropsEncoding(Faulty):
