@@ -525,6 +525,18 @@ class HoldsInvocation(Extension):
         time.sleep(0.3)
 
 
+class HoldsTwoOfThree(Extension):
+    """Works for a second after most events."""
+
+    SEEN_BY = ("invocations-not-held",)
+    invocations = 0
+
+    def invoked(self, event):
+        self.invocations += 1
+        if self.invocations % 3:
+            time.sleep(1)
+
+
 class LeaksDescriptors(Extension):
     """Opens ten files at each invocation and closes none."""
 
@@ -562,6 +574,21 @@ class BurnsCpu(Extension):
     def spin(self):
         while True:
             pass
+
+
+class BurnsCpuOnceInvoked(BurnsCpu):
+    """Begins with it at its first event."""
+
+    SEEN_BY = ("sleeps-while-idle",)
+    spins = False
+
+    def registered(self):
+        pass
+
+    def invoked(self, event):
+        if not self.spins:
+            self.spins = True
+            super().registered()
 
 
 class WakesOften(Extension):
