@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::stage::{QUIET, Stage, TIMEOUT, ms, pass, silent};
+use super::stage::{QUIET, Stage, TIMEOUT, WORKING, ms, pass, silent};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::invocation::Invocation;
 use crate::lambda::Lambda;
@@ -12,6 +12,7 @@ use crate::setup::{Runtime, Setup};
 use crate::timeline::Event;
 
 pub const NEXT_HELD: &str = "next-held-open";
+pub const LONG_FREEZE: &str = "frozen-for-long";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -47,6 +48,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         kind: Kind::Lifecycle,
+        name: LONG_FREEZE,
+        proves: "After an invocation and a freeze for longer than a minute the next that was open \
+                 all the time gets its event.",
+        source: "getsentry/sentry-javascript#24219, Nike-Inc/hal#54",
+        play: frozen_for_long,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "frozen-with-an-event",
         proves: "A freeze after an event was handed out, and before it asks for the next one, \
                  changes nothing but the time.",
@@ -70,7 +79,7 @@ fn next_after_each_invocation(subject: &Subject) -> Verdict {
             stage.invoke()?;
         }
         // Time for what it does beside its next, which the freezes held up.
-        stage.succeeded(stage.lambda.invoke(r#"{"reports":0,"work_ms":300}"#))?;
+        stage.succeeded(stage.lambda.invoke(WORKING))?;
         let nexts = stage.calls("/event/next");
         let due = if stage.asks_for("INVOKE") { INVOCATIONS + 1 } else { 1 };
         if stage.pid() != pid || nexts != due {
@@ -143,6 +152,29 @@ fn frozen_between_invocations(subject: &Subject) -> Verdict {
     })())
 }
 
+fn frozen_for_long(subject: &Subject) -> Verdict {
+    /// Between the thaw and its event: a time limit that is over has its turn first.
+    const AWAKE: Duration = Duration::from_millis(500);
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        // Its next is open, and what limits it runs, some time before the freeze.
+        stage.succeeded(stage.lambda.invoke(WORKING))?;
+        let nexts = stage.calls("/event/next");
+        pass(subject.next_held);
+        stage.lambda.freezer().thaw();
+        pass(AWAKE);
+        stage.is_blameless()?;
+        let (later, starts) = (stage.calls("/event/next"), stage.starts());
+        if later != nexts || starts != 1 {
+            return Err(format!(
+                "{later} nexts of {starts} processes after the freeze, not {nexts}"
+            ));
+        }
+        let lived = stage.goes_on()?;
+        Ok(format!("frozen for {:?} after an invocation; then {lived}", subject.next_held))
+    })())
+}
+
 fn frozen_with_an_event(subject: &Subject) -> Verdict {
     const FREEZE: Duration = Duration::from_secs(1);
     let stage = subject.ready(|setup, _| setup);
@@ -152,7 +184,7 @@ fn frozen_with_an_event(subject: &Subject) -> Verdict {
     Verdict::judged((|| {
         // It stands still before the event is there, and so can't be done with it.
         stage.signal(stage.name(), Signal::STOP)?;
-        let running = stage.lambda.begin(r#"{"reports":0,"work_ms":300}"#);
+        let running = stage.lambda.begin(WORKING);
         stage.lambda.wait_for("invocation", |event| {
             matches!(event, Event::InvokeStarted { .. }).then_some(())
         });

@@ -19,6 +19,9 @@ use crate::watch::Watch;
 /// An event for a function that does nothing and reports nothing.
 pub const QUIET: &str = r#"{"reports":0}"#;
 
+/// One for a function that works for 300 ms, which leaves time for what is done beside it.
+pub const WORKING: &str = r#"{"reports":0,"work_ms":300}"#;
+
 /// Reached only where something hangs; a loaded machine slows a good extension far less.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 

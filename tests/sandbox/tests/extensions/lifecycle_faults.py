@@ -290,6 +290,16 @@ class TimesOutAndExits(TimesOutAndPollsAnew):
         sys.exit("timeout")
 
 
+class TimesOutLater(Extension):
+    """Sets a timeout once there was an event, and ends when it is over."""
+
+    SEEN_BY = ("frozen-for-long",)
+    PATIENCE_SECONDS = 20
+
+    def invoked(self, event):
+        self.api.sock.settimeout(self.PATIENCE_SECONDS)
+
+
 class TimesOutAtThaw(Extension):
     """Has a timeout on next whose clock goes on while the process is frozen."""
 
