@@ -573,6 +573,41 @@ class LeaksMemory(Extension):
         self.memory.append(b"x" * (64 * 1024))
 
 
+class LeaksChildren(Extension):
+    """Starts a process at every tenth event, and ends them all with itself only."""
+
+    SEEN_BY = ("steady-footprint",)
+
+    def __init__(self):
+        super().__init__()
+        self.invocations = 0
+        self.children = []
+
+    def invoked(self, event):
+        self.invocations += 1
+        if self.invocations % 10 == 0:
+            quiet = subprocess.DEVNULL
+            sleep = ["sleep", str(FOR_EVER_SECONDS)]
+            self.children.append(subprocess.Popen(sleep, stdout=quiet, stderr=quiet))
+
+    def shut_down(self, event):
+        for child in self.children:
+            child.kill()
+
+
+class LeaksInAChild(LeaksMemory):
+    """Has a child that lives its life, and waits for the end of it."""
+
+    SEEN_BY = ("steady-footprint",)
+
+    def run(self):
+        child = os.fork()
+        if child == 0:
+            super().run()
+            os._exit(0)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
 class BurnsCpu(Extension):
     """Looks again and again, without a pause, whether there is something to do."""
 
