@@ -160,6 +160,15 @@ impl Cage {
         self.caged.kill_strays();
     }
 
+    /// Of all live processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.caged
+            .members()
+            .into_iter()
+            .map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
+            .collect()
+    }
+
     /// Of all processes since they are held, as the scheduler counts it.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {

@@ -206,6 +206,11 @@ impl Lambda {
         self.ground.chronicle.pid_of(&Role::Runtime)
     }
 
+    /// Of all live processes, children and strays too.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.ground.cage.pids()
+    }
+
     /// CPU time that all processes have used so far, from the scheduler.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {

@@ -103,6 +103,17 @@ impl Caged {
         }
     }
 
+    /// All live processes, wherever they are held.
+    pub fn members(&self) -> Vec<Pid> {
+        let mut members = self.held().members();
+        for pid in self.cgroups.iter().flat_map(|cgroup| cgroup.pids()) {
+            if !members.contains(&pid) {
+                members.push(pid);
+            }
+        }
+        members
+    }
+
     /// The live processes that left their groups, or outlive these.
     pub fn strays(&self) -> Vec<Pid> {
         let held = self.held();

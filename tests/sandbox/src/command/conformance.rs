@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// How long the scenario next-held-open keeps a next waiting, such as 310s
+    /// How long next-held-open and frozen-for-long keep a next waiting, such as 310s
     #[arg(long, value_name = "TIME", default_value = "61s", value_parser = super::span::positive)]
     next_held: Duration,
 

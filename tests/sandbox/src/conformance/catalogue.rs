@@ -23,5 +23,5 @@ pub fn all() -> Vec<Scenario> {
 
 /// Whether it waits so much longer than it works that it takes no place from others.
 pub fn sleeps(scenario: &Scenario) -> bool {
-    scenario.name == polling::NEXT_HELD
+    [polling::NEXT_HELD, polling::LONG_FREEZE].contains(&scenario.name)
 }

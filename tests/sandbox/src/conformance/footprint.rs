@@ -1,28 +1,64 @@
-//! What the system holds for a process, as proc(5) shows it.
+//! What the system holds for processes, as proc(5) shows it.
 
 use std::fs;
+use std::iter::Sum;
+use std::ops::Add;
 
+use crate::lambda::Lambda;
+
+#[derive(Default)]
 pub struct Footprint {
+    pub processes: usize,
     pub descriptors: usize,
     pub resident_kb: u64,
-    /// How often its threads went to sleep to wait for something, and so how often they woke up.
+    /// The largest that was resident so far, of each process at a time of its own.
+    pub peak_kb: u64,
+    /// How often threads went to sleep to wait for something, and so how often they woke up.
     pub wakes: u64,
 }
 
 impl Footprint {
+    /// Of all extensions in it, and of what they have started; of a runtime too, if it is a process.
+    pub fn within(lambda: &Lambda) -> Self {
+        lambda.pids().into_iter().map(Self::of).sum()
+    }
+
     /// Of a process that is gone, nothing.
-    pub fn of(pid: u32) -> Self {
+    fn of(pid: u32) -> Self {
         let process = format!("/proc/{pid}");
         let read = |path: String| fs::read_to_string(path).unwrap_or_default();
         let threads = fs::read_dir(format!("{process}/task")).into_iter().flatten().flatten();
+        let status = read(format!("{process}/status"));
         Self {
+            processes: usize::from(!status.is_empty()),
             descriptors: fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
-            resident_kb: number(&read(format!("{process}/status")), "VmRSS:"),
+            resident_kb: number(&status, "VmRSS:"),
+            peak_kb: number(&status, "VmHWM:"),
             wakes: threads
                 .map(|thread| read(thread.path().join("status").display().to_string()))
                 .map(|status| number(&status, "voluntary_ctxt_switches:"))
                 .sum(),
         }
+    }
+}
+
+impl Add for Footprint {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            processes: self.processes + other.processes,
+            descriptors: self.descriptors + other.descriptors,
+            resident_kb: self.resident_kb + other.resident_kb,
+            peak_kb: self.peak_kb + other.peak_kb,
+            wakes: self.wakes + other.wakes,
+        }
+    }
+}
+
+impl Sum for Footprint {
+    fn sum<I: Iterator<Item = Self>>(footprints: I) -> Self {
+        footprints.fold(Self::default(), Add::add)
     }
 }
 
@@ -38,7 +74,9 @@ mod tests {
 
     #[test]
     fn this_process_has_files_and_memory() {
-        let Footprint { descriptors, resident_kb, wakes } = Footprint::of(std::process::id());
-        assert!(descriptors > 2 && resident_kb > 100 && wakes > 0);
+        let Footprint { processes, descriptors, resident_kb, peak_kb, wakes } =
+            Footprint::of(std::process::id());
+        assert!(processes == 1 && descriptors > 2 && wakes > 0);
+        assert!(resident_kb > 100 && peak_kb > 100);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::stage::{QUIET, Stage, TIMEOUT, pass, silent};
+use super::stage::{Stage, TIMEOUT, WORKING, pass, silent};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
@@ -113,9 +113,12 @@ fn managed_instances(subject: &Subject) -> Verdict {
         (ready == AT_ONCE).then_some(())
     });
     let invoked = (|| {
-        let running = [(); AT_ONCE].map(|()| stage.lambda.begin(QUIET));
+        let running = [(); AT_ONCE].map(|()| stage.lambda.begin(WORKING));
         for invocation in running {
             stage.succeeded(invocation.end(TIMEOUT * 2))?;
+        }
+        if most_at_once(&stage) < AT_ONCE {
+            return Err(format!("one invocation waits for the other: {}", stage.story()));
         }
         match stage.calls("/event/next") {
             1 => Ok(stage.calls("/register") - 1),
@@ -126,4 +129,18 @@ fn managed_instances(subject: &Subject) -> Verdict {
         let end = stage.shut_down("spindown")?;
         Ok(format!("registered after {refused} refusals, {AT_ONCE} invocations at once; {end}"))
     }))
+}
+
+/// How many invocations the function worked on at the same time.
+fn most_at_once(stage: &Stage) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    for entry in stage.lambda.timeline() {
+        match entry.event {
+            Event::InvokeStarted { .. } => now += 1,
+            Event::Replied { .. } => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
 }

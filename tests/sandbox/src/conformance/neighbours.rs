@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::stage::{NEIGHBOUR, QUIET, Stage, TIMEOUT, ms, pass};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::extensions_api::EXTENSIONS_MAX;
-use crate::timeline::{Event, Status};
+use crate::timeline::Event;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -53,10 +53,7 @@ fn crash_beside_it(subject: &Subject) -> Verdict {
     Verdict::judged((|| {
         stage.invoke()?;
         stage.signal(&format!("{NEIGHBOUR}0"), Signal::KILL)?;
-        let failed = stage.lambda.invoke(QUIET);
-        if !matches!(failed.status, Status::Failure(_)) {
-            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
-        }
+        let failed = stage.invoke_with_a_dead_process()?;
         let name = stage.name().to_owned();
         let clean = stage.lambda.timeline().iter().any(|entry| {
             matches!(&entry.event, Event::Exited { process, status }

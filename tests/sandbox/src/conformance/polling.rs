@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::stage::{QUIET, TIMEOUT, ms, pass, silent};
+use super::stage::{QUIET, Stage, TIMEOUT, WORKING, ms, pass, silent};
 use super::{Kind, Scenario, Subject, Verdict};
+use crate::invocation::Invocation;
+use crate::lambda::Lambda;
 use crate::setup::{Runtime, Setup};
 use crate::timeline::Event;
 
 pub const NEXT_HELD: &str = "next-held-open";
+pub const LONG_FREEZE: &str = "frozen-for-long";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -45,6 +48,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         kind: Kind::Lifecycle,
+        name: LONG_FREEZE,
+        proves: "After an invocation and a freeze for longer than a minute the next that was open \
+                 all the time gets its event.",
+        source: "getsentry/sentry-javascript#24219, Nike-Inc/hal#54",
+        play: frozen_for_long,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "frozen-with-an-event",
         proves: "A freeze after an event was handed out, and before it asks for the next one, \
                  changes nothing but the time.",
@@ -54,10 +65,10 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const INVOCATIONS: usize = 30;
-/// More than an invocation without it: twice the shortest time in which the Telemetry API tells that
-/// a function is done, for those who wait for it.
+/// Of a function that does nothing: twice the shortest time in which the Telemetry API tells that it
+/// is done, for those who wait for it.
 const HELD_MAX: Duration = Duration::from_millis(50);
-/// So many that are held, of so many, need no more of them.
+/// So many more with it than without are its doing, and need no more of them.
 const HELD_ENOUGH: usize = 4;
 
 fn next_after_each_invocation(subject: &Subject) -> Verdict {
@@ -68,7 +79,7 @@ fn next_after_each_invocation(subject: &Subject) -> Verdict {
             stage.invoke()?;
         }
         // Time for what it does beside its next, which the freezes held up.
-        stage.succeeded(stage.lambda.invoke(r#"{"reports":0,"work_ms":300}"#))?;
+        stage.succeeded(stage.lambda.invoke(WORKING))?;
         let nexts = stage.calls("/event/next");
         let due = if stage.asks_for("INVOKE") { INVOCATIONS + 1 } else { 1 };
         if stage.pid() != pid || nexts != due {
@@ -81,31 +92,30 @@ fn next_after_each_invocation(subject: &Subject) -> Verdict {
 }
 
 fn invocations_not_held(subject: &Subject) -> Verdict {
-    let stage = subject.ready(|setup, _| setup);
-    Verdict::judged((|| {
+    Verdict::of_attempts(|| {
+        let stage = subject.ready(|setup, _| setup);
         let alone = Setup::new().silent_on_panic().timeout(TIMEOUT);
         let alone = alone.runtime(Runtime::function(silent)).start();
-        let alone = alone.map_err(|error| format!("no sandbox for the function: {error}"))?;
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        // In turns, so that whatever else the machine does holds up both.
-        for _ in 0..INVOCATIONS {
-            without.push(alone.invoke(QUIET).duration);
-            with.push(stage.invoke()?.duration);
-            if with.len() >= HELD_ENOUGH && with.iter().all(|took| *took >= HELD_MAX) {
-                break;
-            }
-        }
-        stage.finish()?;
-        // The lower quartile: a busy machine holds up some of them, an extension that waits all.
-        let (count, with, without) = (with.len(), quartile(&mut with), quartile(&mut without));
-        let seen = format!(
-            "a quarter of {count} invocations takes {} or less, without it {}, limit {HELD_MAX:?} \
-             more",
-            ms(with),
-            ms(without)
-        );
-        if with < without + HELD_MAX { Ok(seen) } else { Err(seen) }
-    })())
+        Verdict::judged(match alone {
+            Ok(alone) => held_with_and_without(stage, &alone),
+            Err(error) => Err(format!("no sandbox for the function: {error}")),
+        })
+    })
+}
+
+fn held_with_and_without(stage: Stage, alone: &Lambda) -> Result<String, String> {
+    let is_held = |invocation: &Invocation| invocation.duration >= HELD_MAX;
+    let (mut count, mut with, mut without) = (0, 0, 0);
+    // In turns, so that whatever else the machine does holds up both.
+    while count < INVOCATIONS && with < without + HELD_ENOUGH {
+        without += usize::from(is_held(&alone.invoke(QUIET)));
+        with += usize::from(is_held(&stage.invoke()?));
+        count += 1;
+    }
+    stage.finish()?;
+    let seen =
+        format!("{with} of {count} invocations take {HELD_MAX:?} or longer, without it {without}");
+    if with < without + HELD_ENOUGH { Ok(seen) } else { Err(seen) }
 }
 
 fn next_held_open(subject: &Subject) -> Verdict {
@@ -142,6 +152,29 @@ fn frozen_between_invocations(subject: &Subject) -> Verdict {
     })())
 }
 
+fn frozen_for_long(subject: &Subject) -> Verdict {
+    /// Between the thaw and its event: a time limit that is over has its turn first.
+    const AWAKE: Duration = Duration::from_millis(500);
+    let stage = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        // Its next is open, and what limits it runs, some time before the freeze.
+        stage.succeeded(stage.lambda.invoke(WORKING))?;
+        let nexts = stage.calls("/event/next");
+        pass(subject.next_held);
+        stage.lambda.freezer().thaw();
+        pass(AWAKE);
+        stage.is_blameless()?;
+        let (later, starts) = (stage.calls("/event/next"), stage.starts());
+        if later != nexts || starts != 1 {
+            return Err(format!(
+                "{later} nexts of {starts} processes after the freeze, not {nexts}"
+            ));
+        }
+        let lived = stage.goes_on()?;
+        Ok(format!("frozen for {:?} after an invocation; then {lived}", subject.next_held))
+    })())
+}
+
 fn frozen_with_an_event(subject: &Subject) -> Verdict {
     const FREEZE: Duration = Duration::from_secs(1);
     let stage = subject.ready(|setup, _| setup);
@@ -151,7 +184,7 @@ fn frozen_with_an_event(subject: &Subject) -> Verdict {
     Verdict::judged((|| {
         // It stands still before the event is there, and so can't be done with it.
         stage.signal(stage.name(), Signal::STOP)?;
-        let running = stage.lambda.begin(r#"{"reports":0,"work_ms":300}"#);
+        let running = stage.lambda.begin(WORKING);
         stage.lambda.wait_for("invocation", |event| {
             matches!(event, Event::InvokeStarted { .. }).then_some(())
         });
@@ -167,9 +200,4 @@ fn frozen_with_an_event(subject: &Subject) -> Verdict {
         let lived = stage.goes_on()?;
         Ok(format!("an invocation with a freeze of 1 s takes {}; {lived}", ms(invocation.duration)))
     })())
-}
-
-fn quartile(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 4]
 }

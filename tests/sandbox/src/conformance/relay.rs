@@ -4,6 +4,7 @@ mod aftermath;
 mod delivery;
 mod environments;
 mod freezing;
+mod headers;
 mod idle;
 mod limits;
 mod local;
@@ -20,6 +21,7 @@ use super::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         delivery::ALL,
+        headers::ALL,
         local::ALL,
         environments::ALL,
         &malformed::all(),

@@ -104,10 +104,7 @@ fn killed(subject: &Subject) -> Verdict {
     Verdict::judged((|| {
         stage.invoke()?;
         stage.signal(stage.name(), Signal::KILL)?;
-        let failed = stage.lambda.invoke(QUIET);
-        if !matches!(failed.status, Status::Failure(_)) {
-            return Err(format!("the invocation ends in {}: {}", failed.status, stage.story()));
-        }
+        let failed = stage.invoke_with_a_dead_process()?;
         let took = ms(stage.invoke()?.duration);
         stage.invoke()?;
         if stage.starts() != 2 {

@@ -21,6 +21,9 @@ use crate::watch::Watch;
 /// An event for a function that does nothing and reports nothing.
 pub const QUIET: &str = r#"{"reports":0}"#;
 
+/// One for a function that works for 300 ms, which leaves time for what is done beside it.
+pub const WORKING: &str = r#"{"reports":0,"work_ms":300}"#;
+
 /// Reached only where something hangs; a loaded machine slows a good extension far less.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -101,6 +104,20 @@ impl Stage {
     /// When the invocation does not succeed.
     pub fn invoke(&self) -> Result<Invocation, String> {
         self.succeeded(self.lambda.invoke(QUIET))
+    }
+
+    /// An invocation of which a process was killed. The function works long enough for its end to be
+    /// known: a frozen process dies only when it is thawed, and not every extension is waited for.
+    ///
+    /// # Errors
+    ///
+    /// When it does not fail.
+    pub fn invoke_with_a_dead_process(&self) -> Result<Invocation, String> {
+        let failed = self.lambda.invoke(r#"{"reports":0,"work_ms":5000}"#);
+        match failed.status {
+            Status::Failure(_) => Ok(failed),
+            status => Err(format!("the invocation ends in {status}: {}", self.story())),
+        }
     }
 
     pub fn succeeded(&self, invocation: Invocation) -> Result<Invocation, String> {

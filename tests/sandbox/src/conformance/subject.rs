@@ -23,7 +23,7 @@ pub struct Subject {
     pub variables: Vec<(String, String)>,
     /// Where agents report to it, when that can't be chosen by a variable.
     pub fixed_port: Option<u16>,
-    /// How long the scenario about it keeps a next waiting.
+    /// How long the scenarios about it keep a next waiting.
     pub next_held: Duration,
 }
 

@@ -58,7 +58,7 @@ class Extension:
 
 
 def run_fault_of(module):
-    """Runs the class of it that FAULT names; without, prints which scenarios see which class."""
+    """Runs the class of it that FAULT names; without, prints which scenarios see what of which."""
     if "FAULT" in os.environ:
         module[os.environ["FAULT"]]().run()
     else:

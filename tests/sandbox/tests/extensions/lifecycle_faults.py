@@ -1,6 +1,7 @@
 """What extensions do wrong in their lifecycle: each class is `extension.py` with one fault.
 
-Its `SEEN_BY` names the scenarios made for it. The variable FAULT names the class.
+Its `SEEN_BY` names the scenarios made for it, each with a part of what they must see. The variable
+FAULT names the class.
 """
 
 import http.client
@@ -25,7 +26,7 @@ FOR_EVER_SECONDS = 600
 class ExitsEarly(Extension):
     """Takes the first invocation for the last one, and ends with 0."""
 
-    SEEN_BY = ("next-after-each-invocation",)
+    SEEN_BY = {"next-after-each-invocation": "an invocation ended in failure Extension.Crash"}
 
     def invoked(self, event):
         sys.exit(0)
@@ -34,7 +35,7 @@ class ExitsEarly(Extension):
 class ExitsWithoutConfiguration(Extension):
     """Takes a missing variable of its own for a reason to leave."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
     def registered(self):
         sys.exit(0 if "BROKEN_API_KEY" not in os.environ else None)
@@ -43,7 +44,7 @@ class ExitsWithoutConfiguration(Extension):
 class CrashesInInit(Extension):
     """Fails between register and the first next."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
     def registered(self):
         sys.exit(1)
@@ -52,7 +53,7 @@ class CrashesInInit(Extension):
 class NeverRegisters(Extension):
     """Starts, and does nothing."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: timeout"}
 
     def register(self, events):
         time.sleep(FOR_EVER_SECONDS)
@@ -61,7 +62,7 @@ class NeverRegisters(Extension):
 class RegistersSlowly(Extension):
     """Does its own work before it registers, while the runtime has to wait."""
 
-    SEEN_BY = ("small-share-of-a-cpu",)
+    SEEN_BY = {"small-share-of-a-cpu": "after its start, limit"}
 
     def register(self, events):
         time.sleep(4)
@@ -71,7 +72,7 @@ class RegistersSlowly(Extension):
 class RegistersLate(Extension):
     """Registers when init is over."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: timeout"}
 
     def register(self, events):
         time.sleep(11)
@@ -81,7 +82,7 @@ class RegistersLate(Extension):
 class NeverPolls(Extension):
     """Registers, and never asks for an event."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: timeout"}
 
     def registered(self):
         time.sleep(FOR_EVER_SECONDS)
@@ -90,7 +91,7 @@ class NeverPolls(Extension):
 class ConstantName(Extension):
     """Registers under the name that its file had once."""
 
-    SEEN_BY = ("renamed-file",)
+    SEEN_BY = {"renamed-file": "init: failure Extension.Crash"}
 
     def register(self, events):
         sys.argv[0] = "my-extension"
@@ -100,7 +101,7 @@ class ConstantName(Extension):
 class ConstantAddress(Extension):
     """Takes it for granted that the Runtime API is where emulators have it."""
 
-    SEEN_BY = ("registers-in-time",)
+    SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
     def __init__(self):
         super().__init__()
@@ -110,7 +111,7 @@ class ConstantAddress(Extension):
 class UsesProxy(Extension):
     """Asks the Runtime API through the proxy that the function uses."""
 
-    SEEN_BY = ("proxy-variables",)
+    SEEN_BY = {"proxy-variables": "init: failure Extension.Crash"}
 
     def ask(self, method, path, body, headers):
         url = f"http://{self.api.host}:{self.api.port}/2020-01-01/extension/{path}"
@@ -125,7 +126,7 @@ class UsesProxy(Extension):
 class AsksForUnknownEvent(Extension):
     """Asks for an event that does not exist, and gives up when it is refused."""
 
-    SEEN_BY = ("events-that-exist",)
+    SEEN_BY = {"events-that-exist": "init: failure Extension.Crash"}
 
     def register(self, events):
         super().register([*events, "RESTORE"])
@@ -134,7 +135,7 @@ class AsksForUnknownEvent(Extension):
 class DemandsInvoke(Extension):
     """Knows no environment without INVOKE, such as Managed Instances, and ends with 0."""
 
-    SEEN_BY = ("managed-instances",)
+    SEEN_BY = {"managed-instances": "init: failure Extension.Crash"}
 
     def register(self, events):
         if "INVOKE" not in events:
@@ -145,7 +146,7 @@ class DemandsInvoke(Extension):
 class FailsWithoutInvoke(Extension):
     """The same, and ends with an error."""
 
-    SEEN_BY = ("managed-instances",)
+    SEEN_BY = {"managed-instances": "init: failure Extension.Crash"}
 
     def register(self, events):
         if "INVOKE" not in events:
@@ -156,7 +157,7 @@ class FailsWithoutInvoke(Extension):
 class WaitsOnRefusedRegister(Extension):
     """Stays where it is when it can't register, and init with it."""
 
-    SEEN_BY = ("refused-register",)
+    SEEN_BY = {"refused-register": "it holds init until it is killed"}
 
     def register(self, events):
         try:
@@ -168,7 +169,7 @@ class WaitsOnRefusedRegister(Extension):
 class SpinsOnRefusedRegister(Extension):
     """Registers again at once, and for ever, when it is refused."""
 
-    SEEN_BY = ("refused-register",)
+    SEEN_BY = {"refused-register": "it spins"}
 
     def register(self, events):
         while not self.identity:
@@ -181,7 +182,7 @@ class SpinsOnRefusedRegister(Extension):
 class NeedsHome(Extension):
     """Keeps its state in the home directory, which Lambda's user does not have."""
 
-    SEEN_BY = ("bare-environment",)
+    SEEN_BY = {"bare-environment": "init: failure Extension.Crash"}
 
     def registered(self):
         os.makedirs(os.path.join(os.environ["HOME"], ".broken"), exist_ok=True)
@@ -190,7 +191,7 @@ class NeedsHome(Extension):
 class NeedsRuntimesVariable(Extension):
     """Needs a variable that only the runtime gets."""
 
-    SEEN_BY = ("bare-environment",)
+    SEEN_BY = {"bare-environment": "init: failure Extension.Crash"}
 
     def registered(self):
         os.environ["AWS_EXECUTION_ENV"]
@@ -199,7 +200,10 @@ class NeedsRuntimesVariable(Extension):
 class NeedsNumber(Extension):
     """Takes a memory size that is no number for a reason to crash."""
 
-    SEEN_BY = ("empty-variables", "absurd-variables")
+    SEEN_BY = {
+        "empty-variables": "init: failure Extension.Crash",
+        "absurd-variables": "init: failure Extension.Crash",
+    }
 
     def registered(self):
         int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"))
@@ -208,7 +212,7 @@ class NeedsNumber(Extension):
 class NeedsSmallNumber(Extension):
     """Takes any number for a memory size that makes sense."""
 
-    SEEN_BY = ("absurd-numbers",)
+    SEEN_BY = {"absurd-numbers": "init: failure Extension.Crash"}
 
     def registered(self):
         memory_size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
@@ -219,7 +223,7 @@ class NeedsSmallNumber(Extension):
 class NeedsUtf8(Extension):
     """Takes each variable for text."""
 
-    SEEN_BY = ("variables-that-are-not-utf-8",)
+    SEEN_BY = {"variables-that-are-not-utf-8": "init: failure Extension.Crash"}
 
     def registered(self):
         for value in os.environb.values():
@@ -229,7 +233,7 @@ class NeedsUtf8(Extension):
 class NeedsIpAddress(Extension):
     """Takes the host of the Runtime API for an address, where a name may be."""
 
-    SEEN_BY = ("runtime-api-by-name",)
+    SEEN_BY = {"runtime-api-by-name": "init: failure Extension.Crash"}
 
     def registered(self):
         ipaddress.ip_address(self.api.host)
@@ -238,7 +242,7 @@ class NeedsIpAddress(Extension):
 class NeedsWritableDirectory(Extension):
     """Keeps its state beside its file, where Lambda's user may not write."""
 
-    SEEN_BY = ("lambdas-user",)
+    SEEN_BY = {"lambdas-user": "init: failure Extension.Crash"}
 
     def registered(self):
         with open(f"{sys.argv[0]}.state", "w") as state:
@@ -248,7 +252,7 @@ class NeedsWritableDirectory(Extension):
 class LocksOthersOut(Extension):
     """Takes for itself what only one process of an environment can have."""
 
-    SEEN_BY = ("ten-at-once", "crash-beside-it")
+    SEEN_BY = {"ten-at-once": "init: failure Extension.Crash"}
 
     def registered(self):
         self.lock = socket.socket(socket.AF_UNIX)
@@ -258,7 +262,10 @@ class LocksOthersOut(Extension):
 class AbandonsNext(Extension):
     """Gives a next up after 200 ms, and polls anew on another connection."""
 
-    SEEN_BY = ("next-held-open", "slow-one-beside-it")
+    SEEN_BY = {
+        "next-held-open": "closed while its next was pending",
+        "slow-one-beside-it": "an invocation ended in failure Extension.Crash",
+    }
     PATIENCE_SECONDS = 0.2
 
     def next(self):
@@ -277,28 +284,38 @@ class AbandonsNext(Extension):
 class TimesOutAndPollsAnew(AbandonsNext):
     """The same with the timeout that HTTP clients have by default."""
 
-    SEEN_BY = ("next-held-open",)
+    SEEN_BY = {"next-held-open": "closed while its next was pending"}
     PATIENCE_SECONDS = 30
 
 
 class TimesOutAndExits(TimesOutAndPollsAnew):
     """The same, with the end of the process instead of another poll."""
 
-    SEEN_BY = ("next-held-open",)
+    SEEN_BY = {"next-held-open": "closed while its next was pending"}
 
     def gave_up(self):
         sys.exit("timeout")
 
 
+class TimesOutLater(Extension):
+    """Sets a timeout once there was an event, and ends when it is over."""
+
+    SEEN_BY = {"frozen-for-long": "closed while its next was pending"}
+    PATIENCE_SECONDS = 20
+
+    def invoked(self, event):
+        self.api.sock.settimeout(self.PATIENCE_SECONDS)
+
+
 class TimesOutAtThaw(Extension):
     """Has a timeout on next whose clock goes on while the process is frozen."""
 
-    SEEN_BY = (
-        "frozen-between-invocations",
-        "frozen-with-an-event",
-        "provisioned-concurrency",
-        "snap-start",
-    )
+    SEEN_BY = {
+        "frozen-between-invocations": "an invocation ended in failure Extension.Crash",
+        "frozen-with-an-event": "an invocation ended in failure Extension.Crash",
+        "provisioned-concurrency": "an invocation ended in failure Extension.Crash",
+        "snap-start": "an invocation ended in failure Extension.Crash",
+    }
 
     def registered(self):
         threading.Thread(target=self.watch, daemon=True).start()
@@ -314,7 +331,7 @@ class TimesOutAtThaw(Extension):
 class PollsTwice(Extension):
     """Polls on two connections at a time."""
 
-    SEEN_BY = ("next-after-each-invocation",)
+    SEEN_BY = {"next-after-each-invocation": "an invocation ended in failure Extension.Crash"}
 
     def next(self):
         second = http.client.HTTPConnection(self.api.host, self.api.port)
@@ -327,7 +344,7 @@ class PollsTwice(Extension):
 class PollsAfterShutdown(Extension):
     """Asks for the event after the last."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "next after SHUTDOWN"}
 
     def shut_down(self, event):
         self.next()
@@ -336,7 +353,10 @@ class PollsAfterShutdown(Extension):
 class IgnoresShutdown(Extension):
     """Waits for SIGTERM, which extensions never get."""
 
-    SEEN_BY = ("spindown", "spindown-unused")
+    SEEN_BY = {
+        "spindown": "after the shutdown began",
+        "spindown-unused": "after the shutdown began",
+    }
 
     def shut_down(self, event):
         time.sleep(FOR_EVER_SECONDS)
@@ -345,7 +365,10 @@ class IgnoresShutdown(Extension):
 class IgnoresDeadline(Extension):
     """Takes 1.9 s for its end, however little of the 2 s the runtime has left."""
 
-    SEEN_BY = ("runtime-ignores-sigterm", "short-shutdown")
+    SEEN_BY = {
+        "runtime-ignores-sigterm": "after the shutdown began",
+        "short-shutdown": "after the shutdown began",
+    }
 
     def shut_down(self, event):
         time.sleep(1.9)
@@ -354,7 +377,7 @@ class IgnoresDeadline(Extension):
 class FailsAtShutdown(Extension):
     """Ends with a failure although it was asked to end."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "ended by exit status: 3"}
 
     def shut_down(self, event):
         sys.exit(3)
@@ -363,7 +386,7 @@ class FailsAtShutdown(Extension):
 class NeedsUpperCaseReason(Extension):
     """Knows the reasons for SHUTDOWN as the documentation spells them."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "ended by exit status: 1"}
 
     def shut_down(self, event):
         ["SPINDOWN", "TIMEOUT", "FAILURE"].index(event["shutdownReason"])
@@ -372,7 +395,7 @@ class NeedsUpperCaseReason(Extension):
 class NeedsKnownReason(Extension):
     """Knows three reasons for SHUTDOWN and crashes at a fourth."""
 
-    SEEN_BY = ("unknown-reason",)
+    SEEN_BY = {"unknown-reason": "ended by exit status: 1"}
 
     def shut_down(self, event):
         ["spindown", "timeout", "failure"].index(event["shutdownReason"])
@@ -381,7 +404,13 @@ class NeedsKnownReason(Extension):
 class FailsAfterFailure(Extension):
     """Takes the function's failure for its own."""
 
-    SEEN_BY = ("timeout-and-failure", "function-timeout", "runtime-crash", "runtime-exit")
+    SEEN_BY = {
+        "timeout-and-failure": "ended by exit status: 1",
+        "function-timeout": "it does not leave by SHUTDOWN (timeout)",
+        "runtime-crash": "it does not leave by SHUTDOWN (failure)",
+        "runtime-exit": "it does not leave by SHUTDOWN (failure)",
+        "crash-beside-it": "it does not leave by SHUTDOWN",
+    }
 
     def shut_down(self, event):
         sys.exit(event["shutdownReason"] in ("timeout", "failure"))
@@ -390,7 +419,7 @@ class FailsAfterFailure(Extension):
 class NeedsEventIdentifier(Extension):
     """Needs a header that SHUTDOWN does not have."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "ended by exit status: 1"}
 
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
@@ -402,7 +431,7 @@ class NeedsEventIdentifier(Extension):
 class NeedsJsonType(Extension):
     """Needs a Content-Type that SHUTDOWN does not have."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "ended by exit status: 1"}
 
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
@@ -414,7 +443,7 @@ class NeedsJsonType(Extension):
 class NeedsTracing(Extension):
     """Needs what only an event with a trace has."""
 
-    SEEN_BY = ("traced-invocation",)
+    SEEN_BY = {"traced-invocation": "an invocation ended in failure Extension.Crash"}
 
     def invoked(self, event):
         event["tracing"]["value"]
@@ -423,7 +452,7 @@ class NeedsTracing(Extension):
 class NeedsKnownFields(Extension):
     """Knows what an event may hold, and crashes at a field that is new."""
 
-    SEEN_BY = ("additions-to-answers",)
+    SEEN_BY = {"additions-to-answers": "an invocation ended in failure Extension.Crash"}
 
     KNOWN = {"eventType", "deadlineMs", "requestId", "invokedFunctionArn", "tracing"}
 
@@ -435,7 +464,7 @@ class NeedsKnownFields(Extension):
 class CrashesOnUnknownEvent(Extension):
     """Knows two events and crashes at a third."""
 
-    SEEN_BY = ("unknown-event",)
+    SEEN_BY = {"unknown-event": "an invocation ended in failure Extension.Crash"}
 
     def invoked(self, event):
         {"INVOKE": None}[event["eventType"]]
@@ -444,7 +473,7 @@ class CrashesOnUnknownEvent(Extension):
 class SpinsOnUnknownEvent(Extension):
     """Looks at an event that it does not know for ever."""
 
-    SEEN_BY = ("unknown-event",)
+    SEEN_BY = {"unknown-event": "an invocation ended in timeout"}
 
     def invoked(self, event):
         while event.get("eventType") != "INVOKE":
@@ -454,7 +483,7 @@ class SpinsOnUnknownEvent(Extension):
 class SpinsOnFailedNext(Extension):
     """Polls again at once, and for ever, when a next fails."""
 
-    SEEN_BY = ("next-answered-500",)
+    SEEN_BY = {"next-answered-500": "it spins"}
 
     def next(self):
         while True:
@@ -466,7 +495,7 @@ class SpinsOnFailedNext(Extension):
 class ExitsCleanlyOnFailedNext(Extension):
     """Ends with 0 when a next fails, as if all were well."""
 
-    SEEN_BY = ("next-answered-500",)
+    SEEN_BY = {"next-answered-500": "it says that all is well, and ends"}
 
     def next(self):
         try:
@@ -478,7 +507,7 @@ class ExitsCleanlyOnFailedNext(Extension):
 class NeedsContentLength(Extension):
     """Reads as many bytes as Content-Length says, and no chunks."""
 
-    SEEN_BY = ("chunked-answers",)
+    SEEN_BY = {"chunked-answers": "init: failure Extension.Crash"}
 
     def ask(self, method, path, body, headers):
         self.api.request(method, f"/2020-01-01/extension/{path}", body, headers)
@@ -490,7 +519,10 @@ class NeedsContentLength(Extension):
 class NeedsHeaderCase(Extension):
     """Compares the names of headers byte by byte."""
 
-    SEEN_BY = ("headers-in-lower-case", "headers-in-upper-case")
+    SEEN_BY = {
+        "headers-in-lower-case": "init: failure Extension.Crash",
+        "headers-in-upper-case": "init: failure Extension.Crash",
+    }
 
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
@@ -500,7 +532,7 @@ class NeedsHeaderCase(Extension):
 class ReadsOnce(Extension):
     """Takes what a single read returns for the whole answer."""
 
-    SEEN_BY = ("answers-byte-by-byte",)
+    SEEN_BY = {"answers-byte-by-byte": "init: failure Extension.Crash"}
 
     def ask(self, method, path, body, headers):
         body = body or ""
@@ -519,16 +551,28 @@ class ReadsOnce(Extension):
 class HoldsInvocation(Extension):
     """Works for 300 ms before it asks for the next event."""
 
-    SEEN_BY = ("invocations-not-held",)
+    SEEN_BY = {"invocations-not-held": "invocations take 50ms or longer"}
 
     def invoked(self, event):
         time.sleep(0.3)
 
 
+class HoldsTwoOfThree(Extension):
+    """Works for a second after most events."""
+
+    SEEN_BY = {"invocations-not-held": "invocations take 50ms or longer"}
+    invocations = 0
+
+    def invoked(self, event):
+        self.invocations += 1
+        if self.invocations % 3:
+            time.sleep(1)
+
+
 class LeaksDescriptors(Extension):
     """Opens ten files at each invocation and closes none."""
 
-    SEEN_BY = ("steady-footprint",)
+    SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
     def __init__(self):
         super().__init__()
@@ -541,7 +585,7 @@ class LeaksDescriptors(Extension):
 class LeaksMemory(Extension):
     """Keeps 64 KiB of each invocation."""
 
-    SEEN_BY = ("steady-footprint",)
+    SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
     def __init__(self):
         super().__init__()
@@ -551,10 +595,45 @@ class LeaksMemory(Extension):
         self.memory.append(b"x" * (64 * 1024))
 
 
+class LeaksChildren(Extension):
+    """Starts a process at every tenth event, and ends them all with itself only."""
+
+    SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
+
+    def __init__(self):
+        super().__init__()
+        self.invocations = 0
+        self.children = []
+
+    def invoked(self, event):
+        self.invocations += 1
+        if self.invocations % 10 == 0:
+            quiet = subprocess.DEVNULL
+            sleep = ["sleep", str(FOR_EVER_SECONDS)]
+            self.children.append(subprocess.Popen(sleep, stdout=quiet, stderr=quiet))
+
+    def shut_down(self, event):
+        for child in self.children:
+            child.kill()
+
+
+class LeaksInAChild(LeaksMemory):
+    """Has a child that lives its life, and waits for the end of it."""
+
+    SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
+
+    def run(self):
+        child = os.fork()
+        if child == 0:
+            super().run()
+            os._exit(0)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
 class BurnsCpu(Extension):
     """Looks again and again, without a pause, whether there is something to do."""
 
-    SEEN_BY = ("sleeps-while-idle",)
+    SEEN_BY = {"sleeps-while-idle": "limits 20ms and 20"}
 
     def registered(self):
         threading.Thread(target=self.spin, daemon=True).start()
@@ -564,10 +643,25 @@ class BurnsCpu(Extension):
             pass
 
 
+class BurnsCpuOnceInvoked(BurnsCpu):
+    """Begins with it at its first event."""
+
+    SEEN_BY = {"sleeps-while-idle": "after its first event"}
+    spins = False
+
+    def registered(self):
+        pass
+
+    def invoked(self, event):
+        if not self.spins:
+            self.spins = True
+            super().registered()
+
+
 class WakesOften(Extension):
     """Looks every 10 ms whether there is something to do."""
 
-    SEEN_BY = ("sleeps-while-idle",)
+    SEEN_BY = {"sleeps-while-idle": "limits 20ms and 20"}
 
     def registered(self):
         threading.Thread(target=self.look, daemon=True).start()
@@ -580,7 +674,7 @@ class WakesOften(Extension):
 class LeavesChild(Extension):
     """Starts a process that outlives it."""
 
-    SEEN_BY = ("spindown",)
+    SEEN_BY = {"spindown": "processes outlive it"}
 
     def registered(self):
         sleep = ["sleep", str(FOR_EVER_SECONDS)]
@@ -591,7 +685,7 @@ class LeavesChild(Extension):
 class FloodsLog(Extension):
     """Writes 200 lines of each event, and so into the bill of the log."""
 
-    SEEN_BY = ("quiet-log",)
+    SEEN_BY = {"quiet-log": "lines at its start"}
 
     def invoked(self, event):
         print("\n".join([str(event)] * 200), flush=True)
@@ -600,7 +694,7 @@ class FloodsLog(Extension):
 class ReportsExitAndStays(Extension):
     """Says that it has failed, and stays."""
 
-    SEEN_BY = ("next-after-each-invocation",)
+    SEEN_BY = {"next-after-each-invocation": "an invocation ended in timeout"}
 
     def invoked(self, event):
         headers = {"Lambda-Extension-Function-Error-Type": "Extension.Broken", **self.identity}
@@ -611,7 +705,7 @@ class ReportsExitAndStays(Extension):
 class LeavesLock(Extension):
     """Takes the lock of its predecessor, who was killed, for one of somebody who lives."""
 
-    SEEN_BY = ("killed",)
+    SEEN_BY = {"killed": "an invocation ended in failure Extension.Crash"}
 
     def registered(self):
         self.lock = f"/tmp/broken-{self.api.port}.lock"
@@ -628,7 +722,13 @@ class LeavesLock(Extension):
 class KeepsLock(LeavesLock):
     """Leaves its lock where it is when it was asked to end, too."""
 
-    SEEN_BY = ("function-timeout", "runtime-crash", "runtime-exit", "failed-init", "slow-init")
+    SEEN_BY = {
+        "function-timeout": "an invocation ended in failure Extension.Crash",
+        "runtime-crash": "an invocation ended in failure Extension.Crash",
+        "runtime-exit": "an invocation ended in failure Extension.Crash",
+        "failed-init": "an invocation ended in failure Extension.Crash",
+        "slow-init": "an invocation ended in failure Extension.Crash",
+    }
 
     def shut_down(self, event):
         if event["shutdownReason"] == "spindown":
@@ -638,7 +738,7 @@ class KeepsLock(LeavesLock):
 class NeedsTelemetry(Extension):
     """Ends where it can't subscribe to telemetry."""
 
-    SEEN_BY = ("telemetry-not-supported",)
+    SEEN_BY = {"telemetry-not-supported": "init: failure Extension.Crash"}
 
     def registered(self):
         port = 4243  # Nobody listens, and nothing is waited for.

@@ -1,6 +1,7 @@
 """What relays do wrong: each class is `relay.py` with one fault.
 
-Its `SEEN_BY` names the scenarios made for it. The variable FAULT names the class.
+Its `SEEN_BY` names the scenarios made for it, each with a part of what they must see. The variable
+FAULT names the class.
 """
 
 import http.client
@@ -46,7 +47,10 @@ class Faulty(Relay):
 class ForwardsInline(Faulty):
     """Answers the agent when the remote has answered."""
 
-    SEEN_BY = ("relay-slow-remote", "relay-hanging-remote")
+    SEEN_BY = {
+        "relay-slow-remote": "medians with a healthy remote",
+        "relay-hanging-remote": "no answer in time",
+    }
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -57,7 +61,7 @@ class ForwardsInline(Faulty):
 class Answers202(Faulty):
     """Answers 202, which Node.js's agent takes for a failure."""
 
-    SEEN_BY = ("relay-every-agent",)
+    SEEN_BY = {"relay-every-agent": "status 202"}
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -67,7 +71,7 @@ class Answers202(Faulty):
 class Answers500(Faulty):
     """Takes the report, and says that it failed."""
 
-    SEEN_BY = ("relay-every-agent",)
+    SEEN_BY = {"relay-every-agent": "status 500"}
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -77,7 +81,7 @@ class Answers500(Faulty):
 class ListensOnV4(Faulty):
     """Can't be reached where localhost is ::1."""
 
-    SEEN_BY = ("relay-ipv6-only",)
+    SEEN_BY = {"relay-ipv6-only": "a report of the agent"}
 
     def listen(self):
         self.servers.setdefault("::1", None)
@@ -87,7 +91,7 @@ class ListensOnV4(Faulty):
 class SingleThreaded(Faulty):
     """Serves one connection at a time."""
 
-    SEEN_BY = ("malformed-stalled-connections",)
+    SEEN_BY = {"malformed-stalled-connections": "no answer in time"}
 
     class server_kind(Server):
         def process_request(self, request, client_address):
@@ -98,7 +102,10 @@ class SingleThreaded(Faulty):
 class CrashesOnReset(Faulty):
     """Ends when an agent resets its connection."""
 
-    SEEN_BY = ("malformed-reset-at-once", "malformed-reset-after-sending")
+    SEEN_BY = {
+        "malformed-reset-at-once": "a report of the agent",
+        "malformed-reset-after-sending": "a report of the agent",
+    }
 
     class server_kind(Server):
         def handle_error(self, request, client_address):
@@ -108,18 +115,18 @@ class CrashesOnReset(Faulty):
 class CrashesOnMalformed(Faulty):
     """Ends when a request is not HTTP as it should be."""
 
-    SEEN_BY = (
-        "malformed-length",
-        "malformed-garbage",
-        "malformed-negative-length",
-        "malformed-chunk",
-        "malformed-huge-chunk",
-        "malformed-huge-length",
-        "malformed-large-length",
-        "malformed-tls-hello",
-        "malformed-http2-preface",
-        "malformed-endless-head",
-    )
+    SEEN_BY = {
+        "malformed-length": "a report of the agent",
+        "malformed-garbage": "a report of the agent",
+        "malformed-negative-length": "a report of the agent",
+        "malformed-chunk": "a report of the agent",
+        "malformed-huge-chunk": "a report of the agent",
+        "malformed-huge-length": "a report of the agent",
+        "malformed-large-length": "a report of the agent",
+        "malformed-tls-hello": "a report of the agent",
+        "malformed-http2-preface": "a report of the agent",
+        "malformed-endless-head": "a report of the agent",
+    }
 
     class reception_kind(Reception):
         def send_error(self, *arguments, **more):
@@ -134,7 +141,10 @@ class CrashesOnMalformed(Faulty):
 class CrashesOnEmpty(Faulty):
     """Takes it for granted that there is something in a report."""
 
-    SEEN_BY = ("local-empty-array", "local-empty-body")
+    SEEN_BY = {
+        "local-empty-array": "closed in the head",
+        "local-empty-body": "closed in the head",
+    }
 
     class reception_kind(Reception):
         def accept(self, body):
@@ -146,7 +156,7 @@ class CrashesOnEmpty(Faulty):
 class HangsUpOnUnknown(Faulty):
     """Closes the connection of a request that it does not know, without an answer."""
 
-    SEEN_BY = ("local-unknown-path",)
+    SEEN_BY = {"local-unknown-path": "closed in the head"}
 
     class reception_kind(Reception):
         def do_GET(self):
@@ -156,7 +166,7 @@ class HangsUpOnUnknown(Faulty):
 class NeedsHeaderCase(Faulty):
     """Compares the names of headers byte by byte."""
 
-    SEEN_BY = ("local-odd-headers",)
+    SEEN_BY = {"local-odd-headers": " 0 repeated"}
 
     class reception_kind(Reception):
         def read_body(self):
@@ -167,7 +177,7 @@ class NeedsHeaderCase(Faulty):
 class DiesWhenPortIsTaken(Faulty):
     """Takes a port that is taken for the end."""
 
-    SEEN_BY = ("local-port-taken",)
+    SEEN_BY = {"local-port-taken": "init: failure Extension.Crash"}
 
     def serve(self, address, family):
         try:
@@ -179,7 +189,7 @@ class DiesWhenPortIsTaken(Faulty):
 class ListensLate(Faulty):
     """Opens its port some time after it has registered."""
 
-    SEEN_BY = ("local-open-at-register",)
+    SEEN_BY = {"local-open-at-register": "its port is not open"}
 
     def register(self, events):
         extension.Extension.register(self, events)
@@ -193,7 +203,7 @@ class ListensLate(Faulty):
 class BindsAlone(Faulty):
     """Can't have its port where a connection of its predecessor is not yet forgotten."""
 
-    SEEN_BY = ("local-port-after-reset",)
+    SEEN_BY = {"local-port-after-reset": "a report of the agent"}
 
     class server_kind(Server):
         allow_reuse_address = False
@@ -202,7 +212,7 @@ class BindsAlone(Faulty):
 class StaysDeaf(Faulty):
     """Asks for its port once, and never again when it was taken."""
 
-    SEEN_BY = ("local-port-freed",)
+    SEEN_BY = {"local-port-freed": "it does not listen there"}
 
     def invoked(self, event):
         pass
@@ -211,7 +221,10 @@ class StaysDeaf(Faulty):
 class ResetsOversize(Faulty):
     """Resets the connection of a body that it finds too large, instead of reading it."""
 
-    SEEN_BY = ("relay-one-megabyte", "relay-six-megabytes")
+    SEEN_BY = {
+        "relay-one-megabyte": "the agent Node saw: reset",
+        "relay-six-megabytes": "the agent Node saw: reset",
+    }
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -227,7 +240,7 @@ class ResetsOversize(Faulty):
 class IgnoresChunks(Faulty):
     """Reads no body that has no Content-Length."""
 
-    SEEN_BY = ("relay-every-agent",)
+    SEEN_BY = {"relay-every-agent": " 0 repeated"}
 
     class reception_kind(Reception):
         def chunks(self):
@@ -237,7 +250,7 @@ class IgnoresChunks(Faulty):
 class KeepsCutBodies(Faulty):
     """Delivers what has arrived of a body that was cut short."""
 
-    SEEN_BY = ("malformed-half-a-request",)
+    SEEN_BY = {"malformed-half-a-request": " 0 missing"}
 
     class reception_kind(Reception):
         def pieces(self, length):
@@ -250,7 +263,7 @@ class KeepsCutBodies(Faulty):
 class DrainsToTheEnd(Faulty):
     """Asks for the next event only when no agent has reported for 100 ms."""
 
-    SEEN_BY = ("relay-endless-reports",)
+    SEEN_BY = {"relay-endless-reports": "with reports that do not end"}
 
     class queue_kind(Queue):
         last_put = 0
@@ -269,7 +282,10 @@ class DrainsToTheEnd(Faulty):
 class WaitsForAgent(Faulty):
     """Asks for the next event only when an agent has reported, or 1.2 s are over."""
 
-    SEEN_BY = ("invocations-not-held", "relay-no-report")
+    SEEN_BY = {
+        "invocations-not-held": "invocations take 50ms or longer",
+        "relay-no-report": "medians with a report",
+    }
 
     def invoked(self, event):
         super().invoked(event)
@@ -283,14 +299,14 @@ class WaitsForAgent(Faulty):
 class WaitsForRemote(Faulty):
     """Asks for the next event only when all is delivered."""
 
-    SEEN_BY = (
-        "relay-hanging-remote",
-        "relay-dead-remote",
-        "relay-black-hole",
-        "relay-resetting-remote",
-        "relay-failing-remote",
-        "relay-refusing-remote",
-    )
+    SEEN_BY = {
+        "relay-hanging-remote": "the invocation ended in timeout",
+        "relay-dead-remote": "the invocation ended in timeout",
+        "relay-black-hole": "the invocation ended in timeout",
+        "relay-resetting-remote": "the invocation ended in timeout",
+        "relay-failing-remote": "the invocation ended in timeout",
+        "relay-refusing-remote": "the invocation ended in timeout",
+    }
 
     def invoked(self, event):
         super().invoked(event)
@@ -301,22 +317,22 @@ class WaitsForRemote(Faulty):
 class DropsFailures(Faulty):
     """Drops what was being sent when the connection failed, such as at a thaw."""
 
-    SEEN_BY = (
-        "freeze-then-reset",
-        "relay-reset-after-request",
-        "relay-reset-before-request",
-        "relay-reset-within-request",
-        "relay-half-answer",
-        "relay-no-http",
-        "relay-one-hang",
-        "relay-refused-then-back",
-        "freeze-then-close",
-        "freeze-then-reset-within-request",
-        "idle-closed",
-        "idle-reset",
-        "idle-forgotten",
-        "relay-one-request-per-connection",
-    )
+    SEEN_BY = {
+        "freeze-then-reset": " 0 repeated",
+        "relay-reset-after-request": " 0 repeated",
+        "relay-reset-before-request": " 0 repeated",
+        "relay-reset-within-request": " 0 repeated",
+        "relay-half-answer": " 0 repeated",
+        "relay-no-http": " 0 repeated",
+        "relay-one-hang": " 0 repeated",
+        "relay-refused-then-back": " 0 repeated",
+        "freeze-then-close": " 0 repeated",
+        "freeze-then-reset-within-request": " 0 repeated",
+        "idle-closed": " 0 repeated",
+        "idle-reset": " 0 repeated",
+        "idle-forgotten": " 0 repeated",
+        "relay-one-request-per-connection": " 0 repeated",
+    }
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -331,7 +347,7 @@ class DropsFailures(Faulty):
 class RepeatsAfterFreeze(Faulty):
     """Takes an attempt of more than a second for failed, although its answer is there."""
 
-    SEEN_BY = ("freeze-long-before-answer",)
+    SEEN_BY = {"freeze-long-before-answer": " 0 missing"}
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -344,7 +360,7 @@ class RepeatsAfterFreeze(Faulty):
 class ForgetsAtThaw(Faulty):
     """Collects for a moment before it sends, and drops at a thaw what it has."""
 
-    SEEN_BY = ("freeze-after-post",)
+    SEEN_BY = {"freeze-after-post": " 0 repeated"}
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -358,14 +374,14 @@ class ForgetsAtThaw(Faulty):
 class SendsTwice(Faulty):
     """Sends each report twice, to be sure."""
 
-    SEEN_BY = (
-        "relay-several-reports",
-        "relay-many-items",
-        "freeze-within-request",
-        "freeze-before-answer",
-        "relay-slow-reader",
-        "relay-slow-answer",
-    )
+    SEEN_BY = {
+        "relay-several-reports": " 0 missing",
+        "relay-many-items": " 0 missing",
+        "freeze-within-request": " 0 missing",
+        "freeze-before-answer": " 0 missing",
+        "relay-slow-reader": " 0 missing",
+        "relay-slow-answer": " 0 missing",
+    }
 
     class remote_kind(Remote):
         def post(self, report, seconds):
@@ -376,7 +392,10 @@ class SendsTwice(Faulty):
 class DropsAt500(Faulty):
     """Takes a failure of the remote for its last word."""
 
-    SEEN_BY = ("relay-500-then-200", "relay-503-then-200")
+    SEEN_BY = {
+        "relay-500-then-200": " 0 repeated",
+        "relay-503-then-200": " 0 repeated",
+    }
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -387,7 +406,7 @@ class DropsAt500(Faulty):
 class DropsAt429(Faulty):
     """Takes a remote that is busy for one that refuses."""
 
-    SEEN_BY = ("relay-429-with-retry-after",)
+    SEEN_BY = {"relay-429-with-retry-after": " 0 repeated"}
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -395,10 +414,23 @@ class DropsAt429(Faulty):
             return 400 if status == 429 else status, retry_after
 
 
+class IgnoresRetryAfter(Faulty):
+    """Tries again when it likes, whatever the remote asks for."""
+
+    SEEN_BY = {"relay-429-with-retry-after": "sent again after"}
+
+    class sender_kind(Sender):
+        def wait(self, failures, retry_after):
+            super().wait(failures, None)
+
+
 class RetriesAtOnce(Faulty):
     """Tries again without a pause."""
 
-    SEEN_BY = ("relay-endless-500", "relay-endless-resets")
+    SEEN_BY = {
+        "relay-endless-500": "requests in an invocation of",
+        "relay-endless-resets": "requests in an invocation of",
+    }
 
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
@@ -408,7 +440,11 @@ class RetriesAtOnce(Faulty):
 class RetriesRefusals(Faulty):
     """Tries for ever with a key that the remote does not know."""
 
-    SEEN_BY = ("relay-401", "relay-403", "relay-413")
+    SEEN_BY = {
+        "relay-401": "times; another",
+        "relay-403": "times; another",
+        "relay-413": "times; another",
+    }
 
     class sender_kind(Sender):
         def attempt(self, report):
@@ -419,7 +455,7 @@ class RetriesRefusals(Faulty):
 class FollowsRedirects(Faulty):
     """Sends body and key wherever the remote points."""
 
-    SEEN_BY = ("relay-redirect",)
+    SEEN_BY = {"relay-redirect": "requests redirected"}
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -440,17 +476,46 @@ class FollowsRedirects(Faulty):
 class DropsAuthorization(Faulty):
     """Forwards no header."""
 
-    SEEN_BY = ("relay-authorization",)
+    SEEN_BY = {"relay-authorization": "a report came with"}
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
             return super().exchange(Report(report.path, {}, report.body), seconds)
 
 
+class MixesKeys(Faulty):
+    """Sends all reports with the key of the first."""
+
+    SEEN_BY = {"relay-authorization": "a report came with"}
+
+    class remote_kind(Remote):
+        key = None
+
+        def exchange(self, report, seconds):
+            self.key = self.key or report.headers.get("Authorization")
+            headers = {**report.headers, "Authorization": self.key}
+            return super().exchange(report._replace(headers=headers), seconds)
+
+
+class MixesPaths(Faulty):
+    """Sends all reports of a key to the path of its first."""
+
+    SEEN_BY = {"relay-authorization": "a report came with"}
+
+    class remote_kind(Remote):
+        def __init__(self, origin):
+            super().__init__(origin)
+            self.paths = {}
+
+        def exchange(self, report, seconds):
+            path = self.paths.setdefault(report.headers.get("Authorization"), report.path)
+            return super().exchange(report._replace(path=path), seconds)
+
+
 class DropsEncoding(Faulty):
     """Forwards the compressed body without a word about its compression."""
 
-    SEEN_BY = ("relay-compressed",)
+    SEEN_BY = {"relay-compressed": "of them as reported"}
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -461,7 +526,7 @@ class DropsEncoding(Faulty):
 class RewritesBodies(Faulty):
     """Reads the JSON and writes it anew, a little different."""
 
-    SEEN_BY = ("relay-every-agent",)
+    SEEN_BY = {"relay-every-agent": "items: 0 once"}
 
     class remote_kind(Remote):
         def exchange(self, report, seconds):
@@ -475,7 +540,10 @@ class RewritesBodies(Faulty):
 class LogsKey(Faulty):
     """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
 
-    SEEN_BY = ("log-no-key", "log-quiet")
+    SEEN_BY = {
+        "log-no-key": " lines",
+        "log-quiet": 'the first "relay',
+    }
 
     class reception_kind(Reception):
         def answer(self, status):
@@ -486,7 +554,7 @@ class LogsKey(Faulty):
 class LogsEachAttempt(Faulty):
     """Writes a line of each attempt that fails, and makes many."""
 
-    SEEN_BY = ("log-outage",)
+    SEEN_BY = {"log-outage": 'the first "relay'}
 
     class sender_kind(Sender):
         def wait(self, failures, retry_after):
@@ -500,7 +568,7 @@ class LogsEachAttempt(Faulty):
 class Unbounded(Faulty):
     """Keeps all that comes, however long the remote is away."""
 
-    SEEN_BY = ("memory-dead-remote",)
+    SEEN_BY = {"memory-dead-remote": "KiB, 0 of 2000 reports failed"}
 
     class queue_kind(Queue):
         def reserve(self, size):
@@ -511,7 +579,7 @@ class Unbounded(Faulty):
 class LeaksConnections(Faulty):
     """Makes a new connection to the remote where one is needed, and closes none."""
 
-    SEEN_BY = ("steady-descriptors",)
+    SEEN_BY = {"steady-descriptors": "descriptors before"}
 
     class remote_kind(Remote):
         sockets = []
@@ -529,7 +597,7 @@ INVOKED = threading.Event()
 class SendsAtNextInvoke(Faulty):
     """Sends only when an INVOKE comes, of which there are none on Managed Instances."""
 
-    SEEN_BY = ("relay-managed-instances",)
+    SEEN_BY = {"relay-managed-instances": " 0 repeated"}
 
     class sender_kind(Sender):
         def run(self):
@@ -544,7 +612,7 @@ class SendsAtNextInvoke(Faulty):
 class SendsAtTheEnd(Faulty):
     """Keeps all for SHUTDOWN."""
 
-    SEEN_BY = ("relay-before-shutdown",)
+    SEEN_BY = {"relay-before-shutdown": " 0 repeated"}
 
     class sender_kind(Sender):
         def run(self):
@@ -555,15 +623,15 @@ class SendsAtTheEnd(Faulty):
 class NoFlush(Faulty):
     """Ends at SHUTDOWN with what it has not delivered."""
 
-    SEEN_BY = (
-        "shutdown-slow-remote",
-        "shutdown-after-outage",
-        "shutdown-after-one-invocation",
-        "shutdown-behind-a-hang",
-        "shutdown-after-timeout",
-        "shutdown-after-crash",
-        "shutdown-late-report",
-    )
+    SEEN_BY = {
+        "shutdown-slow-remote": " 0 repeated",
+        "shutdown-after-outage": " 0 repeated",
+        "shutdown-after-one-invocation": " 0 repeated",
+        "shutdown-behind-a-hang": " 0 repeated",
+        "shutdown-after-timeout": " 0 repeated",
+        "shutdown-after-crash": " 0 repeated",
+        "shutdown-late-report": " 0 repeated",
+    }
 
     def shut_down(self, event):
         os._exit(0)
@@ -572,7 +640,7 @@ class NoFlush(Faulty):
 class FlushesBeyondDeadline(Faulty):
     """Goes on delivering until it is killed."""
 
-    SEEN_BY = ("shutdown-hanging-remote",)
+    SEEN_BY = {"shutdown-hanging-remote": "killed: true"}
 
     def shut_down(self, event):
         super().shut_down({**event, "deadlineMs": event["deadlineMs"] + 60_000})
@@ -581,7 +649,7 @@ class FlushesBeyondDeadline(Faulty):
 class FlushesForConstant(Faulty):
     """Goes on delivering for 1.7 s, whatever the deadline."""
 
-    SEEN_BY = ("shutdown-short-deadline",)
+    SEEN_BY = {"shutdown-short-deadline": "killed: true"}
 
     def shut_down(self, event):
         super().shut_down({**event, "deadlineMs": (time.time() + 1.7 + relay.EXIT_SECONDS) * 1000})

@@ -28,17 +28,32 @@ fn stdout(output: &Output) -> String {
 /// What some machines can't play: without root, or without cgroups that can be written to.
 const MAY_NOT_APPLY: [&str; 2] = ["lambdas-user", "small-share-of-a-cpu"];
 
-/// All of a lifecycle, and nothing of a relay.
+/// What is about an event that an extension does not have to ask for.
+const FOR_INVOKE: [&str; 4] =
+    ["frozen-with-an-event", "unknown-event", "next-answered-500", "slow-one-beside-it"];
+const FOR_SHUTDOWN: [&str; 6] = [
+    "spindown",
+    "spindown-unused",
+    "timeout-and-failure",
+    "unknown-reason",
+    "runtime-ignores-sigterm",
+    "short-shutdown",
+];
+
+/// All of a lifecycle but these, which do not apply, and nothing of a relay.
 #[track_caller]
-fn check_all_held(extension: &str) {
+fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
     let output = conformance(&["--extension", extension, "--quick", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = told["findings"].as_array().unwrap();
     let is_expected = |finding: &&Value| {
         let name = finding["scenario"].as_str().unwrap();
         match (finding["kind"].as_str().unwrap(), finding["verdict"].as_str().unwrap()) {
-            ("lifecycle", "held") | ("relay", "does_not_apply") => true,
-            ("lifecycle", "does_not_apply") => MAY_NOT_APPLY.contains(&name),
+            ("lifecycle", "held") => !do_not_apply.contains(&name),
+            ("lifecycle", "does_not_apply") => {
+                MAY_NOT_APPLY.contains(&name) || do_not_apply.contains(&name)
+            }
+            ("relay", "does_not_apply") => true,
             _ => false,
         }
     };
@@ -50,12 +65,45 @@ fn check_all_held(extension: &str) {
 
 #[test]
 fn a_correct_extension_of_a_few_lines_holds_all_of_a_lifecycle() {
-    check_all_held(MINIMAL);
+    check_all_held_but(&[], MINIMAL);
+}
+
+#[test]
+fn who_asks_for_shutdown_alone_holds_all_that_applies() {
+    let (_home, extension) = minimal_with(EVENTS, r#"json.dumps({"events": ["SHUTDOWN"]})"#);
+    check_all_held_but(&FOR_INVOKE, &extension);
+}
+
+#[test]
+fn who_asks_for_no_event_holds_all_that_applies() {
+    let (_home, extension) = minimal_with(EVENTS, r#""{}""#);
+    check_all_held_but(&[&FOR_INVOKE[..], &FOR_SHUTDOWN].concat(), &extension);
+}
+
+#[test]
+fn who_runs_as_the_child_of_a_shell_holds_all_of_a_lifecycle() {
+    let (_home, inner) = minimal_with("sys.argv[0]", "sys.argv[1]");
+    let inner = fs::read_to_string(inner).unwrap();
+    let wrapper = format!("#!/bin/sh\npython3 - \"$0\" <<'END'\n{inner}END\nexit $?\n");
+    let (_home, extension) = file("wrapped", &wrapper, 0o755);
+    check_all_held_but(&[], &extension);
 }
 
 #[test]
 fn the_floor_holds_all_of_a_lifecycle() {
-    check_all_held(FLOOR);
+    check_all_held_but(&[], FLOOR);
+}
+
+/// What the minimal extension registers for.
+const EVENTS: &str =
+    r#"json.dumps({"events": ["SHUTDOWN"] if managed else ["INVOKE", "SHUTDOWN"]})"#;
+
+/// The minimal extension with this instead of that.
+fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
+    let minimal = fs::read_to_string(MINIMAL).unwrap();
+    let changed = minimal.replace(instead_of, this);
+    assert_ne!(changed, minimal);
+    file("changed", &changed, 0o755)
 }
 
 /// A file of this name, content and mode in a directory of its own.

@@ -4,10 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::aftermath::counts;
-use super::scene::{ARRAYS, Scene, items, play};
-use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost, request};
+use super::scene::{Scene, items, play};
+use crate::agent::{Agent, Attempt, Endpoint, Failure, Family, Localhost};
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
-use crate::remote::Received;
 
 const FAMILIES: [Family; 5] = [
     Family::ThundraPython,
@@ -78,25 +77,7 @@ pub const ALL: &[Scenario] = &[
         source: "DataDog/datadog-lambda-extension#1041",
         play: |subject| large(subject, 6_000_000),
     },
-    Scenario {
-        kind: Kind::Relay,
-        name: "relay-authorization",
-        proves: "The remote gets the agent's Authorization header and its Content-Type.",
-        source: "DataDog/datadog-lambda-extension#834",
-        play: authorization,
-    },
-    Scenario {
-        kind: Kind::Relay,
-        name: "relay-compressed",
-        proves: "Compressed reports arrive byte for byte, each with its Content-Encoding.",
-        source: "elastic/apm-aws-lambda#257",
-        play: compressed,
-    },
 ];
-
-/// `[{"a":1}]` as gzip(1) makes it.
-const COMPRESSED: &[u8] =
-    b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x8b\xaeVJT\xb22\xac\x8d\x05\0}s\xcb\xf2\t\0\0\0";
 
 fn every_agent(subject: &Subject) -> Verdict {
     play(subject, |mut scene| {
@@ -201,46 +182,5 @@ fn large(subject: &Subject, bytes: usize) -> Verdict {
             Verdict::Broke(seen) => Verdict::broke(format!("answered {outcomes:?}; {seen}")),
             other @ (Verdict::DoesNotApply(_) | Verdict::NotPlayed(_)) => other,
         }
-    })
-}
-
-fn authorization(subject: &Subject) -> Verdict {
-    play(subject, |mut scene| {
-        let agent = Agent::local(Family::CatchpointPython, scene.port).key("k-1-2-3");
-        scene.invoke(|scene| drop(scene.report_as(&agent, 1, 2)));
-        let end = scene.shut_down();
-        let received = end.remote.received();
-        let kept = |name: &str, value: &str| {
-            !received.is_empty() && received.iter().all(|it| it.header(name) == Some(value))
-        };
-        let authorized = kept("Authorization", "ApiKey k-1-2-3");
-        let typed = kept("Content-Type", "application/json");
-        let seen = format!(
-            "of {} requests all with the Authorization: {authorized}, all with the Content-Type: \
-             {typed}",
-            received.len()
-        );
-        Verdict::of(authorized && typed, seen)
-    })
-}
-
-fn compressed(subject: &Subject) -> Verdict {
-    const REPORTS: usize = 3;
-    play(subject, |mut scene| {
-        let head = format!(
-            "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            COMPRESSED.len()
-        );
-        let bytes = [head.as_bytes(), COMPRESSED].concat();
-        let (answers, _) =
-            scene.invoke(|scene| [(); REPORTS].map(|()| request(scene.port, &bytes).status));
-        let end = scene.shut_down();
-        let received = end.remote.received();
-        let is_whole =
-            |it: &&Received| it.body == COMPRESSED && it.header("Content-Encoding") == Some("gzip");
-        let (all, whole) = (received.len(), received.iter().filter(is_whole).count());
-        let seen = format!("answered {answers:?}; {all} requests, {whole} of them as reported");
-        Verdict::of((all, whole) == (REPORTS, REPORTS), seen)
     })
 }

@@ -1,12 +1,10 @@
 //! What it costs, and what it writes.
 
-use std::fs;
 use std::time::Duration;
 
 use super::scene::{items, play};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
-use crate::conformance::footprint::Footprint;
 use crate::conformance::stage::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
@@ -75,9 +73,11 @@ fn memory(subject: &Subject) -> Verdict {
             |_: &_| (0..REPORTS / 20).filter(|_| !agent.report(&report).is_success()).count();
         let failed: usize = (0..20).map(|_| scene.invoke(post).0).sum();
         scene.invoke_silently();
-        let Some(peak_kib) = scene.pid().and_then(peak_kib) else {
+        // The system counts in KiB and says kB.
+        let peak_kib = scene.footprint().peak_kb;
+        if peak_kib == 0 {
             return Verdict::broke("the process is gone");
-        };
+        }
         let seen = format!("peak {peak_kib} KiB, {failed} of {REPORTS} reports failed");
         Verdict::of(peak_kib <= PEAK_KIB_MAX && failed == 0, seen)
     })
@@ -99,19 +99,12 @@ fn descriptors(subject: &Subject) -> Verdict {
                     drop(scene.await_delivery(DELIVERS_WITHIN));
                 });
             }
-            scene.pid().map_or(0, |pid| Footprint::of(pid).descriptors)
+            scene.footprint().descriptors
         };
         let (before, after) = (after(WARM_UP), after(REPORTS));
         let seen = format!("{before} descriptors before, {after} after {REPORTS} reports");
         Verdict::of(before > 0 && after <= before + MORE_MAX, seen)
     })
-}
-
-/// `VmHWM` of `/proc/PID/status`: the largest resident set so far (proc(5)).
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 fn quiet(subject: &Subject) -> Verdict {

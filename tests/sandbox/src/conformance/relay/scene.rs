@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
+use crate::conformance::footprint::Footprint;
 use crate::conformance::stage::{init_failure, pass};
 use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
@@ -204,8 +205,8 @@ impl Scene {
         self.lambda.freezer()
     }
 
-    pub fn pid(&self) -> Option<u32> {
-        self.lambda.pid_of(&self.extension)
+    pub fn footprint(&self) -> Footprint {
+        Footprint::within(&self.lambda)
     }
 
     /// Kills the runtime's process, a [`stubborn`] one, as its crash does.
