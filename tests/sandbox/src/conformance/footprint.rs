@@ -73,7 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_files_and_memory() {
+    fn this_process_has_files_memory_and_threads_that_waited() {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
         let Footprint { processes, descriptors, resident_kb, peak_kb, wakes } =
             Footprint::of(std::process::id());
         assert!(processes == 1 && descriptors > 2 && wakes > 0);
