@@ -13,7 +13,9 @@ use sandbox::{
 };
 
 use crate::closing_line::ClosingLine;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, lambda, nowhere, pass};
+use crate::trial::{
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, lambda, memory_is_its_own, nowhere, pass,
+};
 
 const ITEMS: usize = 2;
 const REPORTED: &str = r#"{"items":2}"#;
@@ -191,7 +193,8 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     let after = Footprint::of(&trial);
     assert!(in_outage < before_outage * 2, "{in_outage:?}, without an outage {before_outage:?}");
     let grown = after.resident_kb.saturating_sub(before.resident_kb);
-    assert!(grown <= BUFFER_KB + 2_048, "{before:?}, then {after:?}");
+    let is_bounded = grown <= BUFFER_KB + 2_048 || !memory_is_its_own();
+    assert!(is_bounded, "{before:?}, then {after:?}");
     trial.remote.come_back();
     let (log, accepted) = trial.shut_down_leaving(|trial| {
         trial.remote.received().iter().filter(|it| it.is_accepted()).count()

@@ -26,6 +26,11 @@ pub fn binary() -> PathBuf {
     env::var_os("EXTENSION_BINARY").map_or_else(|| built.into(), PathBuf::from)
 }
 
+/// Whether its memory is its own: what runs it, such as an emulator, takes some too.
+pub fn memory_is_its_own() -> bool {
+    env::var_os("SANDBOX_RUNNER").is_none()
+}
+
 /// A base URL where nothing listens.
 pub fn nowhere() -> String {
     format!("http://127.0.0.1:{}/v1", free_port())
