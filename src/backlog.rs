@@ -47,11 +47,10 @@ enum Contents {
 
 impl Backlog {
     pub fn push(&mut self, payload: Payload, now: Instant) {
-        self.held += payload.permit.bytes();
         let is_array = payload.route == Route::MonitoringData;
         let may_open = is_array && payload.headers.content_encoding.is_none();
         let contents = if may_open { Contents::Unopened } else { Contents::Sealed };
-        self.reports.push_back(Report { payload, since: now, contents, is_apart: false });
+        self.push_back(Report { payload, since: now, contents, is_apart: false });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -127,11 +126,17 @@ impl Backlog {
 
     /// As [`Self::put_back`], and each report of it goes alone from now on: together they were
     /// refused for what may be the fault of one.
-    pub fn put_back_apart(&mut self, batch: Batch) {
-        for mut report in batch.reports.into_iter().rev() {
+    pub fn put_back_apart(&mut self, mut batch: Batch) {
+        for report in &mut batch.reports {
             report.is_apart = true;
-            self.push_front(report);
         }
+        self.put_back(batch);
+    }
+
+    /// As [`Self::put_back`], but behind all others: a lone report that the remote fails over must
+    /// not keep them waiting.
+    pub fn put_behind(&mut self, batch: Batch) {
+        batch.reports.into_iter().for_each(|report| self.push_back(report));
     }
 
     /// Settles what went out with a batch, as lost for `this` reason if there is one, and puts back
@@ -155,15 +160,6 @@ impl Backlog {
         self.reports.drain(..).map(|report| report.payload)
     }
 
-    /// As [`Self::put_back`], but behind all others: a lone report that the remote fails over must
-    /// not keep them waiting.
-    pub fn put_behind(&mut self, batch: Batch) {
-        for report in batch.reports {
-            self.held += report.payload.permit.bytes();
-            self.reports.push_back(report);
-        }
-    }
-
     fn pop(&mut self) -> Option<Report> {
         self.remove(0)
     }
@@ -172,6 +168,11 @@ impl Backlog {
         let report = self.reports.remove(index)?;
         self.held -= report.payload.permit.bytes();
         Some(report)
+    }
+
+    fn push_back(&mut self, report: Report) {
+        self.held += report.payload.permit.bytes();
+        self.reports.push_back(report);
     }
 
     fn push_front(&mut self, report: Report) {
