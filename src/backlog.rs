@@ -84,7 +84,7 @@ impl Backlog {
             return Some(Batch::verbatim(oldest));
         }
         let Some(run) = oldest.open() else { return Some(Batch::verbatim(oldest)) };
-        if !most.is_kept_by(run.items, run.range.len() + BRACKETS) {
+        if !most.is_kept_by(run.items, run.array_bytes()) {
             let mut rest = run;
             let head = rest.split_to(&oldest.payload.body, most);
             return Some(Batch { reports: vec![oldest], taken: Taken::Head { head, rest } });
@@ -97,7 +97,7 @@ impl Backlog {
 
     /// Reports of another key or route between them do not keep those of one apart.
     fn merge(&mut self, oldest: Report, run: &Run, most: Most) -> Batch {
-        let (mut items, mut bytes) = (run.items, run.range.len() + BRACKETS);
+        let (mut items, mut bytes) = (run.items, run.array_bytes());
         let (mut reports, mut passed) = (vec![oldest], 0);
         while let Some(next) = self.reports.get_mut(passed).filter(|_| passed <= LOOK_AHEAD) {
             let goes_along = !next.is_apart
@@ -184,7 +184,6 @@ impl Backlog {
 /// How many reports that do not go along are passed for one that does: each costs a look.
 const LOOK_AHEAD: usize = 100;
 
-const BRACKETS: usize = 2;
 const COMMA: usize = 1;
 
 impl Report {

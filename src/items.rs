@@ -74,18 +74,22 @@ impl Run {
         deserializer.end().is_ok().then_some(run)
     }
 
+    /// Of an array that holds them and no more.
+    pub fn array_bytes(&self) -> usize {
+        const BRACKETS: usize = 2;
+        self.range.len() + BRACKETS
+    }
+
     /// Takes the longest beginning off that makes an array within the limits: one item at least,
     /// whatever its size.
     pub fn split_to(&mut self, array: &[u8], most: Most) -> Self {
-        const BRACKETS: usize = 2;
         let mut head = Self { range: self.range.start..self.range.start, items: 0 };
         while let Some(item) = self.first(array) {
-            let bytes = item.end - head.range.start + BRACKETS;
-            let fits = head.items < most.items && bytes <= most.bytes;
-            if head.items > 0 && !fits {
+            let longer = Self { range: head.range.start..item.end, items: head.items + 1 };
+            if head.items > 0 && !most.is_kept_by(longer.items, longer.array_bytes()) {
                 break;
             }
-            head = Self { range: head.range.start..item.end, items: head.items + 1 };
+            head = longer;
             self.items -= 1;
             self.range.start = next_item(array, item.end).min(self.range.end);
         }
