@@ -1,10 +1,11 @@
 //! What Lambda asks of an extension: registration, polling, and the ways it may end.
 
-use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sandbox::{Authority, EventType, Launch, Platform, PlatformScript, Remote, agent, free_port};
+use sandbox::{
+    Authority, EventType, Launch, Platform, PlatformScript, Remote, TakenPort, agent, free_port,
+};
 
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
 
@@ -185,7 +186,7 @@ fn nothing_but_the_runtime_api_is_contacted_before_the_first_poll_or_without_a_r
 #[test]
 fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
     let port = free_port();
-    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let taken = TakenPort::new(port);
     let platform = Platform::start();
     let remote = Remote::start();
     let process = Launch::of(binary())

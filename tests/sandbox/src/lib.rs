@@ -73,7 +73,7 @@ pub use moment::{Cut, End, Interruption, Moment};
 pub use pace::Pace;
 pub use phases::{Ended, ShutdownReport};
 pub use platform::Platform;
-pub use port::free_port;
+pub use port::{TakenPort, free_port};
 pub use process::Process;
 pub use proxy::Proxy;
 pub use remote::{Cause, CutShort, Fate, Head, KeepAlive, Received, Remote};

@@ -1,10 +1,12 @@
 //! Ports for extensions, which take a number and can't be told to listen on "any".
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Below the kernel's ephemeral range (Linux: from 32768), so that no outgoing connection and no
 /// listener on port 0 can take a port between this call and its use.
@@ -34,24 +36,78 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// A port of both addresses on which somebody else listens, who answers nobody. Free when dropped.
+pub struct TakenPort(Vec<TcpListener>);
+
+impl TakenPort {
+    /// Takes what there is to take: a machine may lack IPv6, or the port may be taken already.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self(addresses(port).into_iter().filter_map(|it| TcpListener::bind(it).ok()).collect())
+    }
+}
+
+impl Drop for TakenPort {
+    fn drop(&mut self) {
+        for listener in &self.0 {
+            // A process that was just forked has the socket too, until it executes another file,
+            // and closing this descriptor alone would leave the port taken until then.
+            let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn addresses(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
 fn is_free(port: u16) -> bool {
-    let v4 = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let v6 = TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+    let [v4, v6] = addresses(port).map(hold);
     // A machine without IPv6 has nobody there who could hold the port.
     let v6_is_taken = v6.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
     v4.is_ok() && !v6_is_taken
+}
+
+/// Binds without listening: it tells whether somebody listens there, and is in nobody's way who
+/// wants to.
+///
+/// # Errors
+///
+/// When somebody listens there, or there is no such address.
+pub fn hold(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As std does: connections of before may still be closing.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::net::TcpStream;
 
     #[test]
     fn no_port_is_handed_out_twice() {
         let ports: HashSet<u16> = (0..50).map(|_| free_port()).collect();
         assert_eq!(ports.len(), 50);
         assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+    }
+
+    #[test]
+    fn a_taken_port_is_free_at_once_although_another_process_has_its_sockets_too() {
+        let port = free_port();
+        let taken = TakenPort::new(port);
+        let _others: Vec<_> = taken.0.iter().map(|it| it.try_clone().unwrap()).collect();
+        assert!(!is_free(port));
+        drop(taken);
+        assert!(is_free(port));
+        for address in addresses(port) {
+            let refused = TcpStream::connect(address).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{address}");
+        }
+        TcpListener::bind(addresses(port)[0]).unwrap();
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The port of the remote, which can be closed for a while.
 
 use std::iter;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 
 use crate::listener::Listener;
-use crate::port::free_port;
+use crate::port::{free_port, hold};
 use crate::watch::Watch;
 
 /// For connections that are read slowly. Linux doubles it.
@@ -108,17 +108,18 @@ impl Entrance {
     }
 
     fn hold(&self) -> Socket {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
-        // As std does: connections of before may still be closing.
-        socket.set_reuse_address(true).expect("an option of every TCP socket");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let address = SockAddr::from(address);
         let deadline = Instant::now() + FREED_WITHIN;
-        while let Err(error) = socket.bind(&address) {
-            assert!(Instant::now() < deadline, "port {} is not free again: {error}", self.port);
+        loop {
+            match hold((Ipv4Addr::LOCALHOST, self.port).into()) {
+                Ok(socket) => return socket,
+                Err(error) => assert!(
+                    Instant::now() < deadline,
+                    "port {} is not free again: {error}",
+                    self.port
+                ),
+            }
             Watch::<()>::default().wait(LOOKS_EVERY, |()| None::<()>);
         }
-        socket
     }
 
     fn door(&self) -> MutexGuard<'_, Door> {

@@ -1,7 +1,7 @@
 //! The local server beside its proper use.
 
-use std::cell::RefCell;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::aftermath::counts;
@@ -9,6 +9,7 @@ use super::scene::{ARRAYS, COMPOSITES, POLL, items, play, play_in};
 use crate::agent::{post, request};
 use crate::conformance::stage::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
+use crate::port::TakenPort;
 
 /// For what an extension does at an INVOKE, on a busy machine too; who is done ends the wait.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
@@ -63,10 +64,9 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn port_taken(subject: &Subject) -> Verdict {
-    let mut taken = Vec::new();
+    let mut taken = None;
     let take = |setup, port| {
-        let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
-        taken.extend(addresses.iter().filter_map(|it| TcpListener::bind(it).ok()));
+        taken = Some(TakenPort::new(port));
         setup
     };
     let verdict = play_in(subject, take, |mut scene| {
@@ -82,16 +82,14 @@ fn port_taken(subject: &Subject) -> Verdict {
 }
 
 fn port_freed(subject: &Subject) -> Verdict {
-    let taken = RefCell::new(Vec::new());
+    let taken = Cell::new(None);
     let take = |setup, port| {
-        let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
-        let listeners = addresses.iter().filter_map(|it| TcpListener::bind(it).ok());
-        taken.borrow_mut().extend(listeners);
+        taken.set(Some(TakenPort::new(port)));
         setup
     };
     play_in(subject, take, |mut scene| {
         scene.invoke_silently();
-        taken.borrow_mut().clear();
+        drop(taken.take());
         let (listens, _) = scene.invoke(|scene| listens(scene.port));
         if !listens {
             return Verdict::broke("its port is free, and it does not listen there");
