@@ -21,6 +21,12 @@ const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// left then is forgotten.
 const HEARD_OUT_WITHIN: Duration = Duration::from_secs(1);
 
+/// A machine that stands still takes the extensions' last milliseconds, not the time of this
+/// double: both would wake up behind the deadline, and the kill might come first. From so long
+/// before the deadline on it is looked that often, and what a look comes later is put on top.
+const STALLS_COUNT_WITHIN: Duration = Duration::from_millis(250);
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
+
 struct Fate {
     role: Role,
     told: bool,
@@ -139,15 +145,22 @@ impl Phases {
         generation: &Generation,
         fates: &mut [Fate],
         reason: &str,
-        deadline: Instant,
+        mut deadline: Instant,
     ) {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let ends_at = SystemTime::now() + left();
+        let begun = Instant::now();
+        let ends_at = SystemTime::now() + deadline.saturating_duration_since(begun);
+        let mut here_by = begun + LOOKS_EVERY;
         loop {
-            let step = self.ground.apis.wait(left(), |apis| next_step(apis, generation, fates));
+            let now = Instant::now();
+            deadline += now.saturating_duration_since(here_by);
+            let wait = next_wait(deadline.saturating_duration_since(now));
+            here_by = now + wait + LOOKS_EVERY;
+            let step = self.ground.apis.wait(wait, |apis| next_step(apis, generation, fates));
             match step {
                 Some(Step::Tell(index)) => self.tell(&mut fates[index], reason, ends_at),
-                Some(Step::End) | None => return,
+                Some(Step::End) => return,
+                None if wait.is_zero() => return,
+                None => {}
             }
         }
     }
@@ -210,6 +223,14 @@ enum Step {
     /// This one waits for its event.
     Tell(usize),
     End,
+}
+
+/// The longest wait of which the deadline need not know how long it really was.
+fn next_wait(left: Duration) -> Duration {
+    match left.checked_sub(STALLS_COUNT_WITHIN) {
+        Some(until_then) if !until_then.is_zero() => until_then,
+        _ => left.min(LOOKS_EVERY),
+    }
 }
 
 fn next_step(apis: &Apis, generation: &Generation, fates: &[Fate]) -> Option<Step> {

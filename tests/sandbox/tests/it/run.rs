@@ -3,6 +3,7 @@
 mod failures;
 pub mod interrupted;
 mod memory;
+mod stalled;
 pub mod unread;
 
 use std::fs;

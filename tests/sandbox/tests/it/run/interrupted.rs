@@ -67,9 +67,15 @@ impl Interrupted {
 
     #[track_caller]
     pub fn wait_for_line(&mut self, needle: &str) {
-        let lines = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line.contains(needle)), "no {needle}");
+        read_up_to(needle, self.child.stdout.as_mut().unwrap());
     }
+}
+
+/// Up to a line with this in it, and perhaps further.
+#[track_caller]
+pub fn read_up_to(needle: &str, text: impl Read) {
+    let lines = BufReader::new(text).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(needle)), "no {needle}");
 }
 
 #[test]
