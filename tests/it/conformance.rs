@@ -32,8 +32,11 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(6).expect("six is not zero");
 
 #[test]
 fn it_holds_every_scenario_but_those_that_are_listed() {
-    let variables =
-        [("THUNDRA_EXTENSION_PORT", "{port}"), ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1")];
+    let variables = [
+        ("THUNDRA_EXTENSION_PORT", "{port}"),
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
+        ("SSL_CERT_FILE", "{ca}"),
+    ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let subject = Subject { variables: variables.to_vec(), ..Subject::new(binary()) };
     let findings = play(&subject, &scenarios(), AT_ONCE, |_| {});

@@ -55,7 +55,12 @@ impl Remote {
     /// HTTPS for `localhost` and 127.0.0.1, with a certificate of this authority.
     #[must_use]
     pub fn start_tls(authority: &Authority) -> Self {
-        Self::listen(Some(authority.issue()))
+        Self::listen(Some(authority.issue(&["localhost", "127.0.0.1"])))
+    }
+
+    /// As [`Self::start_tls`], with a certificate for this name alone, which is not its own.
+    pub(crate) fn start_tls_as(authority: &Authority, another_name: &str) -> Self {
+        Self::listen(Some(authority.issue(&[another_name])))
     }
 
     /// Plain HTTP; the first requests get these answers, all later ones 200.

@@ -57,9 +57,10 @@ impl Authority {
         &self.pem_file
     }
 
-    pub(crate) fn issue(&self) -> Identity {
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let params = CertificateParams::new(names).expect("a host name and an address");
+    /// For a host or an address of each of these names.
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
+        let params = CertificateParams::new(names).expect("host names and addresses");
         let key = KeyPair::generate().expect("the system gives random numbers");
         let certificate = params.signed_by(&key, &self.issuer).expect("valid parameters");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

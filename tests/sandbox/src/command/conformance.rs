@@ -24,7 +24,7 @@ mod text;
 /// page of AWS's documentation, or the issue of an extension that broke. Those of the kind lifecycle
 /// are for any extension; those of the kind relay apply to one that takes reports of agents and
 /// sends them on, for which `{remote}` has to be in a variable, and `{port}` or else `--port` be
-/// given. All of them take one to two minutes. Exits with 0 when nothing is broken, with 1 when
+/// given; those about TLS also want `{ca}` in one. All of them take one to two minutes. Exits with 0 when nothing is broken, with 1 when
 /// something is, with 2 when it was called in a wrong way, and with 3 when nothing is broken but a
 /// scenario could not be played or its outcome not be told, as on a full disk.
 #[derive(clap::Args)]
@@ -34,8 +34,9 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", required_unless_present = "list")]
     extension: Option<PathBuf>,
 
-    /// A variable of the function; in VALUE `{port}` stands for a free port, and `{remote}` for
-    /// http://127.0.0.1:PORT of a collector. Give it once for each
+    /// A variable of the function; in VALUE `{port}` stands for a free port, `{remote}` for
+    /// http://127.0.0.1:PORT of a collector, or https://localhost:PORT, and `{ca}` for a PEM file
+    /// with the certificate authority of the latter. Give it once for each
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
 
@@ -86,7 +87,7 @@ Examples:
 
   One that takes reports of agents at a port, and sends them on:
     sandbox conformance --extension my-extension \\
-        --env 'MY_PORT={port}' --env 'MY_COLLECTOR={remote}/v1'
+        --env 'MY_PORT={port}' --env 'MY_COLLECTOR={remote}/v1' --env 'SSL_CERT_FILE={ca}'
 
   The one scenario that is broken, alone:
     sandbox conformance --extension my-extension --only frozen-between-invocations

@@ -41,9 +41,9 @@ fn among(subject: &Subject, copies: usize) -> Option<Stage> {
     if subject.fixed_port.is_some() {
         return None;
     }
-    Some(subject.ready(|setup, remote| {
+    Some(subject.ready(|setup, far| {
         (0..copies).fold(setup, |setup, number| {
-            subject.copied(setup, &format!("{NEIGHBOUR}{number}"), remote)
+            subject.copied(setup, &format!("{NEIGHBOUR}{number}"), far)
         })
     }))
 }

@@ -10,8 +10,9 @@ mod limits;
 mod local;
 mod malformed;
 mod outages;
-mod shutdown;
 mod scene;
+mod secure;
+mod shutdown;
 mod statuses;
 mod waiting;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
     [
         delivery::ALL,
         headers::ALL,
+        secure::ALL,
         local::ALL,
         environments::ALL,
         &malformed::all(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::subject::Subject;
+use super::subject::{Far, Subject};
 use super::verdict::Obstacle;
 use crate::agent::{Agent, Endpoint, Family, Localhost};
 use crate::failure::SANDBOX_FAILURE;
@@ -13,7 +13,6 @@ use crate::invocation::Invocation;
 use crate::lambda::Lambda;
 use crate::phases::Ended;
 use crate::port::free_port;
-use crate::remote::Remote;
 use crate::setup::{Runtime, Setup};
 use crate::timeline::{Event, Role, Status};
 use crate::watch::Watch;
@@ -35,23 +34,23 @@ pub struct Stage {
     name: String,
     /// On Managed Instances one learns from the refusal what to ask for.
     registers_may_be_refused: bool,
-    _remote: Remote,
+    _far: Far,
 }
 
 impl Subject {
     /// Starts it, in a setup with these changes.
-    pub(super) fn staged(&self, change: impl FnOnce(Setup, &Remote) -> Setup) -> Stage {
-        let cast = self.cast(Remote::start());
+    pub(super) fn staged(&self, change: impl FnOnce(Setup, &Far) -> Setup) -> Stage {
+        let cast = self.cast(self.plain());
         let setup = cast.setup.runtime(Runtime::function(silent)).timeout(TIMEOUT);
-        let setup = change(setup, &cast.remote);
+        let setup = change(setup, &cast.far);
         let name = setup.extensions.first().expect("the subject is an extension").name.clone();
         let managed = setup.configuration.initialization.is_managed_instances();
         let lambda = setup.start().unwrap_or_else(|error| Obstacle::no_sandbox(&error));
-        Stage { lambda, name, registers_may_be_refused: managed, _remote: cast.remote }
+        Stage { lambda, name, registers_may_be_refused: managed, _far: cast.far }
     }
 
     /// Starts it and waits for an init that goes well.
-    pub(super) fn ready(&self, change: impl FnOnce(Setup, &Remote) -> Setup) -> Stage {
+    pub(super) fn ready(&self, change: impl FnOnce(Setup, &Far) -> Setup) -> Stage {
         let stage = self.staged(change);
         let ready = stage.lambda.wait_for_init();
         assert!(ready, "{}{}", init_failure(&stage.lambda), stage.story());

@@ -3,23 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::verdict::Obstacle;
 use crate::port::free_port;
 use crate::remote::Remote;
 use crate::setup::Setup;
+use crate::tls::Authority;
 
 /// Stands for the port of the local server in a variable's value.
 const PORT: &str = "{port}";
 /// Stands for the base URL of the remote, without a trailing slash, in a variable's value.
 const REMOTE: &str = "{remote}";
+/// Stands for a PEM file with the certificate of an authority, in a variable's value.
+const AUTHORITY: &str = "{ca}";
 
 /// All that is filled in.
-const PLACEHOLDERS: [&str; 2] = [PORT, REMOTE];
+const PLACEHOLDERS: [&str; 3] = [PORT, REMOTE, AUTHORITY];
 
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub binary: PathBuf,
-    /// Names and values; in a value `{port}` stands for a free port, and `{remote}` for
-    /// `http://127.0.0.1:PORT` of a collector double.
+    /// Names and values; in a value `{port}` stands for a free port, `{remote}` for
+    /// `http://127.0.0.1:PORT` of a collector double or, where a scenario is about TLS,
+    /// `https://localhost:PORT`, and `{ca}` for a PEM file with the authority that it may trust.
     pub variables: Vec<(String, String)>,
     /// Where agents report to it, when that can't be chosen by a variable.
     pub fixed_port: Option<u16>,
@@ -35,8 +40,27 @@ pub struct Cast {
     pub setup: Setup,
     /// Of its local server; `None` if it has none that agents could report to.
     pub port: Option<u16>,
-    pub remote: Remote,
+    pub far: Far,
 }
+
+/// What the subject meets outside of the environment.
+pub struct Far {
+    pub remote: Remote,
+    /// Whom the subject may trust, if it is told. Its file goes when this goes.
+    authority: Option<Authority>,
+}
+
+/// What a remote shows of itself over TLS.
+#[derive(Clone, Copy)]
+pub enum Certificate {
+    /// Of the authority that the subject may trust, for the remote's name.
+    Right,
+    OfAnotherAuthority,
+    ForAnotherName,
+}
+
+/// Never the remote's.
+const ANOTHER_NAME: &str = "elsewhere.test";
 
 impl Subject {
     /// Without variables and a port of its own.
@@ -69,6 +93,12 @@ impl Subject {
         words.into_iter().find(|word| !PLACEHOLDERS.contains(word))
     }
 
+    /// Whether it can be told whom it may trust.
+    #[must_use]
+    pub fn takes_an_authority(&self) -> bool {
+        self.mentions(AUTHORITY)
+    }
+
     fn has_port(&self) -> bool {
         self.mentions(PORT) || self.fixed_port.is_some()
     }
@@ -83,29 +113,50 @@ impl Subject {
         self.binary.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    pub(crate) fn cast(&self, remote: Remote) -> Cast {
+    /// A remote without TLS.
+    pub(crate) fn plain(&self) -> Far {
+        let authority = self.takes_an_authority().then(create_authority);
+        Far { remote: Remote::start(), authority }
+    }
+
+    pub(crate) fn secure(certificate: Certificate) -> Far {
+        let authority = create_authority();
+        let remote = match certificate {
+            Certificate::Right => Remote::start_tls(&authority),
+            Certificate::OfAnotherAuthority => Remote::start_tls(&create_authority()),
+            Certificate::ForAnotherName => Remote::start_tls_as(&authority, ANOTHER_NAME),
+        };
+        Far { remote, authority: Some(authority) }
+    }
+
+    pub(crate) fn cast(&self, far: Far) -> Cast {
         let port = self.fixed_port.unwrap_or_else(free_port);
         let setup = Setup::new().silent_on_panic().extension(&self.binary);
-        let setup = self
-            .filled_in(port, &remote)
-            .fold(setup, |setup, (name, value)| setup.env(name, &value));
-        Cast { setup, port: self.relays().then_some(port), remote }
+        let setup =
+            self.filled_in(port, &far).fold(setup, |setup, (name, value)| setup.env(name, &value));
+        Cast { setup, port: self.relays().then_some(port), far }
     }
 
     /// Adds another copy under this name, with a port of its own; variables are those of the copy.
-    pub(crate) fn copied(&self, setup: Setup, name: &str, remote: &Remote) -> Setup {
+    pub(crate) fn copied(&self, setup: Setup, name: &str, far: &Far) -> Setup {
         let setup = setup.extension_named(&self.binary, name);
-        let variables = self.filled_in(free_port(), remote);
+        let variables = self.filled_in(free_port(), far);
         variables.fold(setup, |setup, (name, value)| setup.extension_env(name, Some(value.into())))
     }
 
-    fn filled_in(&self, port: u16, remote: &Remote) -> impl Iterator<Item = (&str, String)> {
-        let origin = remote.origin();
+    fn filled_in(&self, port: u16, far: &Far) -> impl Iterator<Item = (&str, String)> {
+        let (port, origin) = (port.to_string(), far.remote.origin());
+        let authority = far.authority.as_ref().map(|it| it.pem_file().to_string_lossy());
+        let authority = authority.unwrap_or_default();
         self.variables.iter().map(move |(name, value)| {
-            let value = value.replace(PORT, &port.to_string());
-            (name.as_str(), value.replace(REMOTE, &origin))
+            let value = value.replace(PORT, &port).replace(REMOTE, &origin);
+            (name.as_str(), value.replace(AUTHORITY, &authority))
         })
     }
+}
+
+fn create_authority() -> Authority {
+    Authority::create().unwrap_or_else(|error| Obstacle::no_sandbox(&error))
 }
 
 /// With their braces; what has anything but letters, digits, `-` and `_` in them, such as JSON, is

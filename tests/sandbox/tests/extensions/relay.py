@@ -1,4 +1,5 @@
-"""A correct relay: answers agents at RELAY_PORT at once, and delivers to RELAY_REMOTE later.
+"""A correct relay: answers agents at RELAY_PORT at once, and delivers to RELAY_REMOTE later, of
+whose certificate the authority in RELAY_CA may vouch.
 
 Threads: the main one polls, one per connection of an agent, one that sends.
 """
@@ -10,6 +11,7 @@ import os
 import random
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -276,10 +278,12 @@ class Sender:
         self.attempts += 1
         try:
             return self.remote.post(report, self.attempt_seconds())
-        except (http.client.InvalidURL, ValueError):
+        except http.client.InvalidURL:
             return 400, None  # What no remote could be sent.
         except (OSError, http.client.HTTPException):
             return None, None
+        except ValueError:
+            return 400, None  # The same.
 
     def attempt_seconds(self):
         if self.deadline is None:
@@ -335,12 +339,18 @@ class Remote:
 
     def connect(self, seconds):
         if self.connection is None:
-            secure = self.url.scheme == "https"
-            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            self.connection = kind(self.url.netloc, timeout=seconds)
+            if self.url.scheme == "https":
+                self.connection = http.client.HTTPSConnection(
+                    self.url.netloc, timeout=seconds, context=self.trust()
+                )
+            else:
+                self.connection = http.client.HTTPConnection(self.url.netloc, timeout=seconds)
         elif self.connection.sock is not None:
             self.connection.sock.settimeout(seconds)
         return self.connection
+
+    def trust(self):
+        return ssl.create_default_context(cafile=os.environ.get("RELAY_CA"))
 
     def give_up(self):
         """Ends what waits for an answer, in another thread."""

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -329,6 +330,7 @@ class DropsFailures(Faulty):
         "freeze-then-close": " 0 repeated",
         "freeze-then-reset-within-request": " 0 repeated",
         "idle-closed": " 0 repeated",
+        "idle-closed-tls": " 0 repeated",
         "idle-reset": " 0 repeated",
         "idle-forgotten": " 0 repeated",
         "relay-one-request-per-connection": " 0 repeated",
@@ -471,6 +473,44 @@ class FollowsRedirects(Faulty):
                 other.request("POST", url.path or "/", report.body, report.headers)
                 return other.getresponse().status, None
             return response.status, response.headers.get("Retry-After")
+
+
+class VerifiesNothing(Faulty):
+    """Sends to whoever answers."""
+
+    SEEN_BY = {
+        "tls-unknown-authority": "1 connections; told of SHUTDOWN",
+        "tls-other-name": "1 connections; told of SHUTDOWN",
+    }
+
+    class remote_kind(Remote):
+        def trust(self):
+            context = super().trust()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+
+
+class VerifiesNoName(Faulty):
+    """Sends to whoever has a certificate, for whatever name."""
+
+    SEEN_BY = {"tls-other-name": "1 connections; told of SHUTDOWN"}
+
+    class remote_kind(Remote):
+        def trust(self):
+            context = super().trust()
+            context.check_hostname = False
+            return context
+
+
+class TrustsItsSystemAlone(Faulty):
+    """Does not read the authority that it was told of."""
+
+    SEEN_BY = {"tls-right-certificate": "4 missing"}
+
+    class remote_kind(Remote):
+        def trust(self):
+            return ssl.create_default_context()
 
 
 class DropsAuthorization(Faulty):

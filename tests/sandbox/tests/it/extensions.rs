@@ -166,6 +166,7 @@ impl Packed {
         command.args(["--env", &format!("FAULT={fault}"), "--next-held", NEXT_HELD, "--json"]);
         if !self.name.starts_with("lifecycle") {
             command.args(["--env", "RELAY_PORT={port}", "--env", "RELAY_REMOTE={remote}"]);
+            command.args(["--env", "RELAY_CA={ca}"]);
         }
         command
     }

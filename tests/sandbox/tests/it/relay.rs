@@ -27,7 +27,7 @@ fn no_scenario_for_relays_applies_to_who_relays_nothing() {
 
 #[test]
 fn who_takes_no_report_breaks_each_scenario_in_which_an_agent_reports() {
-    let findings = findings(&[("PORT", "{port}"), ("REMOTE", "{remote}")]);
+    let findings = findings(&[("PORT", "{port}"), ("REMOTE", "{remote}"), ("CA", "{ca}")]);
     for finding in findings.iter().filter(|it| it.scenario != "local-port-taken") {
         assert!(matches!(finding.verdict, Verdict::Broke(_)), "{finding:?}");
     }

@@ -34,7 +34,9 @@ pub fn subject(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Subject,
         next_held,
     };
     if let Some(word) = subject.unknown_placeholder() {
-        return Err(format!("{word} in a variable stands for nothing: {{port}} and {{remote}} do"));
+        return Err(format!(
+            "{word} in a variable stands for nothing: {{port}}, {{remote}} and {{ca}} do"
+        ));
     }
     let for_relays = scenarios.iter().find(|it| it.kind == Kind::Relay);
     if let (Some(missing), Some(_)) = (subject.missing_half(), for_relays) {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::scene::{POLL, Scene, play};
+use super::scene::{POLL, Scene, play, play_over_tls};
 use crate::conformance::stage::pass;
+use crate::conformance::subject::Certificate;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
@@ -21,6 +22,17 @@ pub const ALL: &[Scenario] = &[
         proves: PROVES,
         source: "DataDog/datadog-lambda-extension#1092",
         play: |subject| is_no_error(subject, Remote::close_idle),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "idle-closed-tls",
+        proves: PROVES,
+        source: "DataDog/datadog-lambda-extension#1092",
+        play: |subject| {
+            play_over_tls(subject, Certificate::Right, |scene| {
+                stays_no_error(scene, Remote::close_idle)
+            })
+        },
     },
     Scenario {
         kind: Kind::Relay,
@@ -48,23 +60,25 @@ pub const ALL: &[Scenario] = &[
 
 /// The remote ends idle connections in each of three freezes.
 fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
-    play(subject, |mut scene| {
-        for _ in 0..3 {
-            scene.invoke(report_and_await);
-            // Between two invocations all is frozen.
-            leave(&scene.remote);
-        }
+    play(subject, |scene| stays_no_error(scene, leave))
+}
+
+fn stays_no_error(mut scene: Scene, leave: fn(&Remote)) -> Verdict {
+    for _ in 0..3 {
         scene.invoke(report_and_await);
-        let end = scene.shut_down();
-        let connections = end.remote.connections();
-        match (end.each_once(), end.complaints().first()) {
-            (Verdict::Held(_), Some(line)) => Verdict::broke(format!("it logged {line:?}")),
-            (Verdict::Held(seen), None) => {
-                Verdict::held(format!("{seen}, on {connections} connections"))
-            }
-            (other, _) => other,
+        // Between two invocations all is frozen.
+        leave(&scene.remote);
+    }
+    scene.invoke(report_and_await);
+    let end = scene.shut_down();
+    let connections = end.remote.connections();
+    match (end.each_once(), end.complaints().first()) {
+        (Verdict::Held(_), Some(line)) => Verdict::broke(format!("it logged {line:?}")),
+        (Verdict::Held(seen), None) => {
+            Verdict::held(format!("{seen}, on {connections} connections"))
         }
-    })
+        (other, _) => other,
+    }
 }
 
 /// Gives it time to send, so that there is an idle connection to be ended.

@@ -13,6 +13,7 @@ use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
 use crate::conformance::footprint::Footprint;
 use crate::conformance::stage::{init_failure, pass};
+use crate::conformance::subject::{Certificate, Far};
 use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
 use crate::freezer::Freezer;
@@ -66,7 +67,31 @@ pub fn play_from_register(
     registered: impl FnOnce(u16),
     act: impl FnOnce(Scene) -> Verdict,
 ) -> Verdict {
-    let cast = subject.cast(Remote::start());
+    play_with(subject, subject.plain(), change, registered, act)
+}
+
+/// As [`play`], with a remote that shows this over TLS.
+pub fn play_over_tls(
+    subject: &Subject,
+    certificate: Certificate,
+    act: impl FnOnce(Scene) -> Verdict,
+) -> Verdict {
+    if !subject.takes_an_authority() {
+        return Verdict::does_not_apply(
+            "it can't be told whom to trust: no variable of it has {ca}",
+        );
+    }
+    play_with(subject, Subject::secure(certificate), |setup, _| setup, |_| (), act)
+}
+
+fn play_with(
+    subject: &Subject,
+    far: Far,
+    change: impl FnOnce(Setup, u16) -> Setup,
+    registered: impl FnOnce(u16),
+    act: impl FnOnce(Scene) -> Verdict,
+) -> Verdict {
+    let cast = subject.cast(far);
     let Some(port) = cast.port else {
         return Verdict::does_not_apply(
             "it relays no reports of agents: no variable of it has {port} and {remote}",
@@ -87,7 +112,8 @@ pub fn play_from_register(
         return Verdict::broke(format!("{why}; the extension's log: {log:?}"));
     }
     act(Scene {
-        remote: Arc::new(cast.remote),
+        // Of the rest, the authority's file, nothing goes before this scene ends.
+        remote: Arc::new(cast.far.remote),
         agent: Agent::local(Family::CatchpointPython, port),
         port,
         extension: name,
