@@ -16,6 +16,11 @@ use crate::payload::{Payload, Route};
 pub use self::batch::Batch;
 use self::batch::Taken;
 
+/// How many reports that do not go along are passed for one that does: each costs a look.
+const LOOK_AHEAD: usize = 100;
+
+const COMMA: usize = 1;
+
 #[derive(Debug, Default)]
 pub struct Backlog {
     reports: VecDeque<Report>,
@@ -180,11 +185,6 @@ impl Backlog {
         self.reports.push_front(report);
     }
 }
-
-/// How many reports that do not go along are passed for one that does: each costs a look.
-const LOOK_AHEAD: usize = 100;
-
-const COMMA: usize = 1;
 
 impl Report {
     fn is_unopened(&self) -> bool {

@@ -160,9 +160,9 @@ impl Target {
 /// The path of a request target, which may be a whole URL (RFC 9112, 3.2.2), without query and
 /// trailing slashes.
 fn path_of(url: &str) -> &str {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
     let after_scheme = url.split_once("://").map(|(_, rest)| rest);
     let path = after_scheme.map_or(url, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
-    let path = path.split(['?', '#']).next().unwrap_or_default();
     path.trim_end_matches('/')
 }
 
@@ -206,6 +206,7 @@ mod tests {
             "/monitoring-data",
             "/v1/monitoring-data/",
             "/v1/monitoring-data?a=/b",
+            "/v1/monitoring-data?a=http://b/c",
         ];
         check(&Method::Post, &arrays, &Target::Reports(Route::MonitoringData));
         let composites = [

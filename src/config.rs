@@ -208,7 +208,8 @@ impl Reading<'_> {
     fn base_url(&mut self, port: u16) -> BaseUrl {
         let parse = |held: &str| BaseUrl::parse(held).filter(|url| !url.is_local(port));
         let expected = "an http or https URL of a collector other than this one";
-        if let Some(url) = self.secret(COLLECTOR_URL, parse, expected, "the next best") {
+        let instead = "the agents' own, or else the region's,";
+        if let Some(url) = self.secret(COLLECTOR_URL, parse, expected, instead) {
             return url;
         }
         let agents =
@@ -219,7 +220,8 @@ impl Reading<'_> {
                 Some(url) if url.is_local(port) => {}
                 Some(url) => return url,
                 None => self.problems.push(Problem(format!(
-                    "{name} holds something that is not an http or https URL; the next best is used"
+                    "{name} holds something that is not an http or https URL; another one of the \
+                     agents', or else the region's, is used"
                 ))),
             }
         }
@@ -249,10 +251,11 @@ impl Reading<'_> {
 
     fn proxy(&mut self, remote: &BaseUrl) -> Option<Proxy> {
         let expected = "an http or https URL of a proxy";
-        if let Some(proxy) = self.secret(PROXY, parse_proxy, expected, "the next best") {
+        let name = if remote.is_https() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+        let instead = format!("{name}, if set,");
+        if let Some(proxy) = self.secret(PROXY, parse_proxy, expected, &instead) {
             return Some(proxy);
         }
-        let name = if remote.is_https() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
         let exempt = self.environment.get("NO_PROXY");
         if exempt.is_some_and(|list| bypasses_proxy(remote, list)) {
             return None;
@@ -267,14 +270,16 @@ impl Reading<'_> {
             value.to_str().is_ok().then_some(value)
         };
         let expected = "a key that fits into a header";
-        AGENTS.into_iter().find_map(|agent| {
-            self.secret(&format!("{agent}APIKEY"), parse, expected, "the key of each request")
-        })
+        let [first, second] = AGENTS.map(|agent| format!("{agent}APIKEY"));
+        let instead = format!("the key of each request, or else {second},");
+        self.secret(&first, parse, expected, &instead)
+            .or_else(|| self.secret(&second, parse, expected, "the key of each request"))
     }
 
     fn log_level(&mut self) -> LevelFilter {
         let expected = "error, warn, info, debug, trace or off";
-        if let Some(level) = self.value(LOG_LEVEL, parse_level, expected, "the next best") {
+        let instead = "what the agents' …_DEBUG_ENABLE or AWS_LAMBDA_LOG_LEVEL say";
+        if let Some(level) = self.value(LOG_LEVEL, parse_level, expected, instead) {
             return level;
         }
         let mut debugs =
@@ -522,13 +527,13 @@ mod tests {
                 "THUNDRA_EXTENSION_PORT holds \"0\", which is not a port from 1 to 65535; 3333 is used",
                 "THUNDRA_EXTENSION_ENABLED holds \"maybe\", which is not true or false; true is used",
                 "THUNDRA_EXTENSION_BUFFER holds \"7 bananas\", which is not a size from 64KiB to 64MiB such as 512KiB or 4MiB; 4096KiB is used",
-                "THUNDRA_EXTENSION_COLLECTOR_URL holds something that is not an http or https URL of a collector other than this one; the next best is used",
-                "THUNDRA_AGENT_REPORT_REST_BASEURL holds something that is not an http or https URL; the next best is used",
-                "THUNDRA_EXTENSION_PROXY holds something that is not an http or https URL of a proxy; the next best is used",
+                "THUNDRA_EXTENSION_COLLECTOR_URL holds something that is not an http or https URL of a collector other than this one; the agents' own, or else the region's, is used",
+                "THUNDRA_AGENT_REPORT_REST_BASEURL holds something that is not an http or https URL; another one of the agents', or else the region's, is used",
+                "THUNDRA_EXTENSION_PROXY holds something that is not an http or https URL of a proxy; HTTPS_PROXY, if set, is used",
                 "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES holds \"perhaps\", which is not true or false; false is used",
-                "THUNDRA_APIKEY holds something that is not a key that fits into a header; the key of each request is used",
+                "THUNDRA_APIKEY holds something that is not a key that fits into a header; the key of each request, or else CATCHPOINT_APIKEY, is used",
                 "CATCHPOINT_APIKEY holds something that is not a key that fits into a header; the key of each request is used",
-                "THUNDRA_EXTENSION_LOG_LEVEL holds \"loud\", which is not error, warn, info, debug, trace or off; the next best is used",
+                "THUNDRA_EXTENSION_LOG_LEVEL holds \"loud\", which is not error, warn, info, debug, trace or off; what the agents' …_DEBUG_ENABLE or AWS_LAMBDA_LOG_LEVEL say is used",
                 "AWS_LAMBDA_LOG_LEVEL holds \"LOUD\", which is not error, warn, info, debug, trace or off; warn is used",
             ]
         );

@@ -14,9 +14,10 @@ use crate::backoff::{Backoff, Chance};
 use crate::circuit::Circuit;
 use crate::items::Most;
 use crate::ledger::Loss;
-use crate::outage::{Outage, Seldom};
+use crate::outage::Outage;
 use crate::patience::Limit;
 use crate::remote::{Delivery, Remote};
+use crate::seldom::Seldom;
 
 /// A remote that calls less than this too large, in bytes, means something else, which requests
 /// that are smaller still would not help.

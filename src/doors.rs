@@ -2,12 +2,14 @@
 //!
 //! tiny_http stops accepting connections for good when one cannot be accepted, and ends its thread
 //! with a panic when no descriptor or thread is left for one. Invariant: a door that closed in
-//! either way, or could not be opened, is tried again at the next invocation.
+//! either way, or could not be opened, is tried again: at the next invocation, or soon where there
+//! are none.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
-use std::{io, mem};
+use std::time::Duration;
+use std::{io, mem, thread};
 
 use crate::collector::Collector;
 use crate::readers;
@@ -19,6 +21,9 @@ const SPARE_DESCRIPTORS: usize = 4;
 /// How often to look, after a panic in tiny_http, whether every door is still open: the first time
 /// the panicking thread may not have closed its listener yet.
 const LOOKS: u8 = 3;
+
+/// How often to look where nothing tells of invocations.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// How many more invocations look.
 static LOOKS_LEFT: AtomicU8 = AtomicU8::new(0);
@@ -76,6 +81,20 @@ impl Doors {
             }
         }
     }
+
+    /// As [`Self::open`], from a thread of its own, which lasts as long as the process.
+    pub fn keep_open(mut self, collector: &Arc<Collector>) {
+        let collector = Arc::clone(collector);
+        let look = move || {
+            loop {
+                thread::park_timeout(LOOKS_EVERY);
+                self.open(&collector);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("doors".to_owned()).spawn(look) {
+            log::debug!("cannot start a thread: {error}; what can't be listened on now never is");
+        }
+    }
 }
 
 impl Door {
@@ -130,8 +149,8 @@ impl Door {
         let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
-            "cannot listen on {address}: {error}; agents' reports are not taken there, trying \
-             again at each invocation"
+            "cannot listen on {address}: {error}; agents' reports are not taken there, and it is \
+             tried again"
         );
     }
 }

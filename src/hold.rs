@@ -22,9 +22,9 @@ const INVOCATION_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Debug)]
 pub struct Hold {
-    /// `None` where nothing tells of ends: then nothing is held either, as an agent that does not
-    /// report would hold it to the deadline.
-    telemetry: Option<Telemetry>,
+    /// Tells of ends. Without it nothing could be held, as an agent that does not report would hold
+    /// it to the deadline.
+    telemetry: Telemetry,
 }
 
 /// What the sender is told of an invocation that is held. It drops `done` once it is.
@@ -35,36 +35,35 @@ pub struct Held {
 }
 
 impl Hold {
-    pub fn by(telemetry: Option<Telemetry>) -> Self {
+    pub fn by(telemetry: Telemetry) -> Self {
         Self { telemetry }
     }
 
-    /// Waits until the sender is done with this invocation, or there is no time left.
-    pub fn until_done(&mut self, invocation: Invocation, outbox: &Sender<Message>) {
-        if self.telemetry.is_none() {
-            return;
-        }
-        let Some(deadline_ms) = invocation.deadline_ms else { return };
+    /// Waits until the sender is done with this invocation, or there is no time left. `None` if no
+    /// other is to be held.
+    pub fn until_done(self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
+        let Some(deadline_ms) = invocation.deadline_ms else { return Some(self) };
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
         let (done, is_done) = bounded(0);
         let request_id = invocation.request_id;
-        if outbox.send(Message::Held(Held { request_id, done })).is_ok() {
-            self.wait(&is_done, until);
+        if outbox.send(Message::Held(Held { request_id, done })).is_err() {
+            return None;
         }
+        self.wait(&is_done, until)
     }
 
-    fn wait(&mut self, is_done: &Receiver<()>, until: Deadline) {
-        let batches = |telemetry: &Option<Telemetry>| telemetry.as_ref().map(Telemetry::batches);
-        let before = batches(&self.telemetry);
+    fn wait(self, is_done: &Receiver<()>, until: Deadline) -> Option<Self> {
+        let before = self.telemetry.batches();
         let in_vain = is_done.recv_deadline(until.instant()) == Err(RecvTimeoutError::Timeout);
         // The start of this very invocation has been told long ago, where anything is.
-        if in_vain && batches(&self.telemetry) == before {
-            self.telemetry = None;
+        if in_vain && self.telemetry.batches() == before {
             log::warn!(
                 "no telemetry is delivered, so nothing tells when an invocation is over; reports \
                  are sent as they come, as by the strategy continuously"
             );
+            return None;
         }
+        Some(self)
     }
 }

@@ -35,26 +35,27 @@ const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 /// going on would be a busy loop.
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
-/// Relays until the end. The error, if any, is the reason to exit with a failure.
+/// Relays until the end. The error, if any, is the reason to exit with a failure. `doors` are
+/// looked after at each invocation.
 pub fn relay(
     extension: &Extension,
-    mut doors: Doors,
+    mut doors: Option<Doors>,
     collector: &Arc<Collector>,
     interrupt: &Interrupt,
     mut hold: Option<Hold>,
 ) -> Result<(), ApiError> {
     let (mut rate, mut told) = (Rate::default(), Traffic::Sparse);
     let end = poll(extension, |invocation| {
-        doors.open(collector);
+        if let Some(doors) = &mut doors {
+            doors.open(collector);
+        }
         let traffic = rate.invoked(Instant::now());
         // Else the sender sleeps on: when it has to try again it knows by itself.
         if traffic != told {
             told = traffic;
             drop(collector.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
         }
-        if let Some(hold) = &mut hold {
-            hold.until_done(invocation, &collector.outbox);
-        }
+        hold = hold.take().and_then(|hold| hold.until_done(invocation, &collector.outbox));
     });
     settle(&end, &collector.outbox, interrupt);
     let (line, lost) = collector.ledger.balance().closing_line();

@@ -11,21 +11,22 @@
 //! The modules stand below in reading order. What holds always, and where it is kept:
 //!
 //! 1. The process ends only at SHUTDOWN or when `/event/next` fails ([`lifecycle`]).
-//! 2. `/event/next` has no time limit; every other wait has one ([`extensions_api`]), but a
-//!    reader's for its client, to send or to read, which tiny_http leaves no way to limit
-//!    ([`readers`]).
+//! 2. `/event/next` has no time limit; every other wait for an answer has one
+//!    ([`extensions_api`]), but a reader's for its client, to send or to read, which tiny_http
+//!    leaves no way to limit ([`readers`]). Who waits for work waits until its channel ends.
 //! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
 //! 4. Bytes of bodies are held only by owning a permit, taken before they are read ([`budget`],
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
-//! 5. An agent never waits for the remote ([`collector`]); a stalled client holds up nobody
-//!    ([`readers`]).
-//! 6. Reports go out in order, to one place, byte for byte as they came in or as arrays whose items
-//!    are ([`backlog`], [`items`], [`remote`]); while the remote fails, ever more rarely
-//!    ([`backoff`]).
+//! 5. An agent never waits for the remote ([`collector`]), nor for a stalled client ([`readers`]),
+//!    unless a burst of silent connections takes all threads that tiny_http has ready.
+//! 6. Reports of one key and route go out in order, but for one the remote trips over, which lets
+//!    others go first; to one place, byte for byte as they came in or as arrays whose items are
+//!    ([`backlog`], [`items`], [`remote`]); while the remote fails, ever more rarely ([`backoff`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
-//!    its connection, and with it the answer, is gone ([`patience`], [`socket`]).
+//!    its connection, and with it the answer, is gone, or when no answer came within the time of an
+//!    attempt, of which a freeze takes nothing ([`patience`], [`socket`]).
 //! 10. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
 
 mod environment;
@@ -55,6 +56,7 @@ mod courier;
 mod backoff;
 mod circuit;
 mod outage;
+mod seldom;
 mod remote;
 mod tls;
 mod socket;
@@ -72,7 +74,7 @@ use crate::collector::Collector;
 use crate::config::Config;
 use crate::doors::Doors;
 use crate::environment::Environment;
-use crate::extensions_api::{Extension, RuntimeApi, Subscription};
+use crate::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
 use crate::flush::{Strategy, Traffic};
 use crate::hold::Hold;
 use crate::ledger::Ledger;
@@ -90,16 +92,7 @@ fn main() -> ExitCode {
         log::warn!("{problem}");
     }
     let end = match doors {
-        Some(mut doors) => match start(config, &extension) {
-            Ok((collector, interrupt, hold)) => {
-                doors.open(&collector);
-                lifecycle::relay(&extension, doors, &collector, &interrupt, hold)
-            }
-            Err(error) => {
-                log::error!("cannot start the sender: {error}; nothing is relayed");
-                lifecycle::idle(&extension)
-            }
-        },
+        Some(doors) => relay(config, &extension, doors),
         None => lifecycle::idle(&extension),
     };
     match end {
@@ -135,11 +128,32 @@ fn own_name() -> String {
     Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// Relays until the end.
+fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<(), ApiError> {
+    let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
+    let holds = config.flush == Strategy::End && tells_of_invocations;
+    let (collector, interrupt) = match start(config, tells_of_invocations) {
+        Ok(started) => started,
+        Err(error) => {
+            log::error!("cannot start the sender: {error}; nothing is relayed");
+            // Agents are refused, instead of waiting in the kernel's queue for who never comes.
+            drop(doors);
+            return lifecycle::idle(extension);
+        }
+    };
+    doors.open(&collector);
+    let hold = if holds { hold(extension, &collector.outbox) } else { None };
+    let doors = if tells_of_invocations {
+        Some(doors)
+    } else {
+        doors.keep_open(&collector);
+        None
+    };
+    lifecycle::relay(extension, doors, &collector, &interrupt, hold)
+}
+
 /// Starts the sender, and makes what hands reports on to it.
-fn start(
-    config: Config,
-    extension: &Extension,
-) -> io::Result<(Arc<Collector>, Interrupt, Option<Hold>)> {
+fn start(config: Config, tells_of_invocations: bool) -> io::Result<(Arc<Collector>, Interrupt)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -149,26 +163,27 @@ fn start(
     let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
     let (remote, interrupt) = Remote::at(config.destination);
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
-    let traffic = match extension.subscription {
-        Subscription::InvokeAndShutdown => Traffic::Sparse,
-        Subscription::ShutdownOnly => Traffic::Busy,
-    };
+    let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
     let sender = Sender::new(inbox, remote, policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
-    let holds =
-        config.flush == Strategy::End && extension.subscription == Subscription::InvokeAndShutdown;
-    let hold = holds.then(|| hold(extension, &outbox));
     let collector = Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,
     };
-    Ok((Arc::new(collector), interrupt, hold))
+    Ok((Arc::new(collector), interrupt))
 }
 
-fn hold(extension: &Extension, outbox: &ChannelSender<Message>) -> Hold {
-    let telemetry = Telemetry::subscribe(extension, outbox.clone());
-    Hold::by(telemetry.inspect_err(|error| log::debug!("no telemetry: {error}")).ok())
+/// `None` where nothing tells when an invocation is over.
+fn hold(extension: &Extension, outbox: &ChannelSender<Message>) -> Option<Hold> {
+    let no_telemetry = |error: &io::Error| {
+        log::warn!(
+            "cannot subscribe to telemetry: {error}; nothing tells when an invocation is over, and \
+             reports are sent as they come, as by the strategy continuously"
+        );
+    };
+    let telemetry = Telemetry::subscribe(extension, outbox.clone()).inspect_err(no_telemetry);
+    telemetry.ok().map(Hold::by)
 }

@@ -341,7 +341,7 @@ fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
 }
 
 #[test]
-fn a_bad_port_is_one_line_and_3333_is_used() {
+fn a_bad_port_is_one_line() {
     let platform = Platform::start();
     let process = Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_PORT", "80000").start();
     platform.wait_for_next(PATIENCE);

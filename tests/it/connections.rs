@@ -39,7 +39,8 @@ fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_
     trial.report(ARRAY, "[1]");
     let line = trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
     assert!(line.contains("timeout: connect"), "{line}");
-    assert!(reported.elapsed() >= Duration::from_millis(900), "{:?}", reported.elapsed());
+    let given_up = Duration::from_millis(900)..Duration::from_secs(3);
+    assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
     trial.shut_down();
 }
 

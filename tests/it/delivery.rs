@@ -361,9 +361,8 @@ fn what_the_remote_asks_for_is_waited_for() {
     let trial = Trial::start();
     let in_a_second = || "1".to_owned();
     for (number, value) in [(0, in_a_second as fn() -> String), (1, in_two_seconds)] {
-        let value = value();
         trial.remote.answer_with(move |it| match it.number {
-            nth if nth == number * 2 => Answer::status(429).header("Retry-After", value.clone()),
+            nth if nth == number * 2 => Answer::status(429).header("Retry-After", value()),
             _ => Answer::ok(),
         });
         let reported = Instant::now();

@@ -136,12 +136,12 @@ fn an_agents_post_takes_as_long_whatever_the_remote_does() {
         times[times.len() * percent / 100]
     };
     let [fine, others @ ..] = &mut times[..] else { unreachable!() };
-    let fine = share(fine, 50);
+    let (fine, fine_tail) = (share(fine, 50), share(fine, 99));
     for times in others {
         let (median, tail) = (share(times, 50), share(times, 99));
         assert!(median < fine * 2, "{median:?}, with a fine remote {fine:?}");
-        // On a busy machine a few take long anyway, but none as long as the slow remote does.
-        assert!(tail < FAR / 2, "{tail:?}");
+        // On a busy machine a few take long anyway, but not longer by what the slow remote takes.
+        assert!(tail < fine_tail + FAR / 2, "{tail:?}, with a fine remote {fine_tail:?}");
     }
 }
 
@@ -172,7 +172,7 @@ impl Footprint {
 #[test]
 fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     const BUFFER_KB: u64 = 4_096;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]);
+    let [trial, healthy] = [(); 2].map(|()| Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
     let invoke = |trial: &Trial| {
         let started = Instant::now();
         trial.platform.invoke(PATIENCE);
@@ -180,18 +180,22 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
         trial.platform.wait_for_next(PATIENCE);
         started.elapsed()
     };
-    let median = |trial: &Trial| {
-        let mut times: Vec<Duration> = (0..200).map(|_| invoke(trial)).collect();
-        times.sort_unstable();
-        times[times.len() / 2]
+    let medians = || {
+        // In turns, so that whatever else the machine does meets both.
+        let both = (0..200).map(|_| (invoke(&trial), invoke(&healthy)));
+        let (mut times, mut healthy): (Vec<Duration>, Vec<Duration>) = both.unzip();
+        [&mut times, &mut healthy].map(|times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        })
     };
-    let before_outage = median(&trial);
+    medians();
     trial.wait_for_an_empty_buffer();
     let before = Footprint::of(&trial);
     trial.remote.go_down();
-    let in_outage = median(&trial);
+    let [in_outage, without] = medians();
     let after = Footprint::of(&trial);
-    assert!(in_outage < before_outage * 2, "{in_outage:?}, without an outage {before_outage:?}");
+    assert!(in_outage < without * 2, "{in_outage:?}, without an outage {without:?}");
     let grown = after.resident_kb.saturating_sub(before.resident_kb);
     let is_bounded = grown <= BUFFER_KB + 2_048 || !memory_is_its_own();
     assert!(is_bounded, "{before:?}, then {after:?}");
@@ -200,6 +204,7 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
         trial.remote.received().iter().filter(|it| it.is_accepted()).count()
     });
     assert!(accepted > 0 && log.contains(" evicted"), "{log}");
+    healthy.shut_down();
 }
 
 #[test]

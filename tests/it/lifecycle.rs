@@ -1,13 +1,15 @@
 //! What Lambda asks of an extension: registration, polling, and the ways it may end.
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::{
-    Authority, EventType, Launch, Platform, PlatformScript, Remote, TakenPort, agent, free_port,
+    Answer, Authority, EventType, Launch, Platform, PlatformScript, Remote, TakenPort, agent,
+    free_port,
 };
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass, spawn};
 
 #[test]
 fn registers_relays_one_report_and_shuts_down() {
@@ -51,13 +53,22 @@ fn without_any_configuration_it_polls_and_ends_well() {
 }
 
 #[test]
-fn next_is_pending_again_at_once_after_each_invoke() {
+fn next_is_pending_again_at_once_after_each_invoke_whatever_the_remote_does() {
+    /// Far below the 3 s of an attempt, far above what a poll takes.
+    const AT_ONCE: Duration = Duration::from_millis(300);
     let trial = Trial::start();
-    for _ in 0..50 {
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
-    }
-    trial.shut_down();
+    trial.remote.answer_with(|_| Answer::Hang);
+    let mut times: Vec<Duration> = (0..50)
+        .map(|_| {
+            trial.report(ARRAY, "[1]");
+            let invoked = Instant::now();
+            trial.platform.invoke(PATIENCE);
+            trial.platform.wait_for_next(PATIENCE);
+            invoked.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    assert!(times[times.len() * 9 / 10] < AT_ONCE, "{times:?}");
 }
 
 #[test]
@@ -65,8 +76,7 @@ fn next_is_pending_again_at_once_after_each_invoke() {
 fn a_poll_that_is_held_for_longer_than_any_client_waits_by_default_is_answered() {
     let trial = Trial::start();
     // Five minutes are what Node.js waits; nothing but time can show that nothing ends the poll.
-    let (_nobody_sends, never) = mpsc::channel::<()>();
-    assert!(never.recv_timeout(Duration::from_secs(301)).is_err());
+    pass(Duration::from_secs(301));
     trial.platform.invoke(PATIENCE);
     trial.platform.wait_for_next(PATIENCE);
     let paths = trial.platform.calls().into_iter().map(|call| call.path);
@@ -154,15 +164,36 @@ fn a_platform_that_answers_nothing_but_nonsense_ends_it() {
 
 #[test]
 fn the_local_port_takes_connections_before_the_registration_is_answered() {
-    let platform = Platform::start();
+    // A platform that never answers.
+    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = api.local_addr().unwrap().to_string();
     let port = free_port();
-    // Whoever is registered was bound before: the platform answers only what it has read.
     let process = Launch::of(binary())
         .env("THUNDRA_EXTENSION_PORT", port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", "http://127.0.0.1:9/v1")
-        .on(&platform)
+        .env("AWS_LAMBDA_RUNTIME_API", address)
         .start();
-    drop(platform.registration(PATIENCE));
+    let (registering, is_registering) = mpsc::channel();
+    spawn(move || drop(registering.send(api.accept().unwrap().0)));
+    let registration = is_registering.recv_timeout(PATIENCE).unwrap();
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+    drop(registration);
+    assert_eq!(process.exit(PATIENCE).code(), Some(1));
+}
+
+#[test]
+fn a_port_that_is_taken_is_tried_again_where_nothing_tells_of_invocations() {
+    let port = free_port();
+    let taken = TakenPort::new(port);
+    let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
+    let process =
+        Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_PORT", port.to_string()).start();
+    platform.wait_for_next(PATIENCE);
+    drop(taken);
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "{}", process.log());
+        pass(Duration::from_millis(20));
+    }
     assert_eq!(agent::post(port, ARRAY, b"[]").status, 200);
     platform.shutdown("spindown", SHUTDOWN);
     assert!(process.exit(PATIENCE).success());

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use sandbox::agent::{Agent, Family};
-use sandbox::function::Function;
-use sandbox::{Answer, Remote, Runtime, Setup, Status, free_port};
+use sandbox::{Answer, Remote, Status, free_port};
 
-use crate::trial::binary;
+use crate::trial::lambda;
 
 const INVOCATIONS: usize = 100;
 
@@ -23,13 +21,7 @@ fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs() {
     for strategy in ["default", "continuously", "periodically,50"] {
         let (remote, port) = (Remote::start(), free_port());
         remote.answer_with(|_| Answer::Hang);
-        let runtime =
-            Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
-        let lambda = Setup::new()
-            .extension(binary())
-            .runtime(runtime)
-            .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
+        let lambda = lambda(&remote.base_url(), port)
             .env("THUNDRA_EXTENSION_FLUSH", strategy)
             .start()
             .unwrap();

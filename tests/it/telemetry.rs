@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::{Answer, Platform, Remote, agent};
 
-use crate::trial::{ARRAY, PATIENCE, Trial};
+use crate::trial::{ARRAY, PATIENCE, Trial, spawn};
 
 const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
 
@@ -28,12 +28,12 @@ impl Subscriptions {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (runtime_api, (asking, asked)) = (platform.runtime_api(), channel());
-        start_thread(move || {
+        spawn(move || {
             for client in listener.incoming() {
                 let (client, asking) = (client.unwrap(), asking.clone());
                 let platform = TcpStream::connect(&runtime_api).unwrap();
                 // It ends as its connections do, in whatever way that is.
-                start_thread(move || drop(relay(&client, &platform, &asking)));
+                spawn(move || drop(relay(&client, &platform, &asking)));
             }
         });
         Self { address, asked }
@@ -48,10 +48,6 @@ impl Subscriptions {
     }
 }
 
-fn start_thread(body: impl FnOnce() + Send + 'static) {
-    thread::Builder::new().name("subscriptions".to_owned()).spawn(body).unwrap();
-}
-
 /// Whatever the platform says goes to the client; of what the client says, all but subscriptions to
 /// the platform.
 fn relay(
@@ -60,7 +56,7 @@ fn relay(
     asking: &Sender<String>,
 ) -> io::Result<()> {
     let (mut answers, mut to_client) = (platform.try_clone()?, client.try_clone()?);
-    start_thread(move || drop(io::copy(&mut answers, &mut to_client)));
+    spawn(move || drop(io::copy(&mut answers, &mut to_client)));
     let mut requests = BufReader::new(client);
     loop {
         let (mut head, mut length) = (String::new(), 0);

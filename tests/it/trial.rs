@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{Agent, Family};
@@ -53,6 +54,11 @@ pub fn lambda(url: &str, port: u16) -> Setup {
 pub fn pass(time: Duration) {
     let (_nobody_sends, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
+}
+
+/// A thread of a double that is made here, which ends with what it serves.
+pub fn spawn(body: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("double".to_owned()).spawn(body).unwrap();
 }
 
 pub struct Trial {

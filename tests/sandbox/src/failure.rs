@@ -18,6 +18,8 @@ pub enum Failure {
     TimedOut(Duration),
     /// The init that nobody waits for took longer than the platform allows.
     InitTimedOut(Duration),
+    /// The same of the restore from a snapshot.
+    RestoreTimedOut(Duration),
     /// A process ended although it should go on; an extension may have said why before.
     Exited {
         process: Role,
@@ -62,7 +64,9 @@ impl Failure {
     /// for a timeout.
     pub fn error_type(&self) -> String {
         let name = match self {
-            Self::TimedOut(_) | Self::InitTimedOut(_) => "Sandbox.Timedout",
+            Self::TimedOut(_) | Self::InitTimedOut(_) | Self::RestoreTimedOut(_) => {
+                "Sandbox.Timedout"
+            }
             Self::Exited { process: Role::Runtime, .. } => "Runtime.ExitError",
             Self::Exited { reported: Some(kind), .. } => kind,
             Self::Exited { .. } => "Extension.Crash",
@@ -78,7 +82,7 @@ impl Failure {
 
     pub fn status(&self) -> Status {
         match self {
-            Self::TimedOut(_) | Self::InitTimedOut(_) => Status::Timeout,
+            Self::TimedOut(_) | Self::InitTimedOut(_) | Self::RestoreTimedOut(_) => Status::Timeout,
             _ => Status::Failure(self.error_type()),
         }
     }
@@ -102,6 +106,10 @@ impl Failure {
             Self::InitTimedOut(limit) => {
                 let limit = limit.as_secs_f64();
                 format!("RequestId: {request_id} Error: init timed out after {limit:.2} seconds")
+            }
+            Self::RestoreTimedOut(limit) => {
+                let limit = limit.as_secs_f64();
+                format!("RequestId: {request_id} Error: restore timed out after {limit:.2} seconds")
             }
             Self::TimedOut(limit) => {
                 format!(

@@ -16,6 +16,8 @@ const PORTS: Range<u16> = 20_000..32_000;
 const STRIDE: u32 = 131;
 
 /// A port that is free on 127.0.0.1 and on `[::1]`, and that this process never hands out twice.
+/// Another process that runs beside it may, between this call and the port's use: they start at
+/// different ports, and meet only after many.
 ///
 /// # Panics
 ///

@@ -106,13 +106,8 @@ impl Phases {
                 let registered = apis.extensions.registered().iter().find(|it| it.name() == name);
                 let state = match (registered, initialised) {
                     (Some(extension), _) => extension.state().standing(extension.error_reported()),
-                    (None, Err(Failure::Launch { process, .. }))
-                        if *process == Role::Extension(name.clone()) =>
-                    {
-                        ExtensionState::LaunchError(error("Extension.LaunchError".to_owned()))
-                    }
-                    (None, Err(Failure::TooManyExtensions)) => {
-                        ExtensionState::LaunchError(error("Extension.LaunchError".to_owned()))
+                    (None, Err(failure)) if is_of_launch(failure, &name) => {
+                        ExtensionState::LaunchError(error(failure.error_type()))
                     }
                     (None, _) => ExtensionState::Started,
                 };
@@ -122,5 +117,14 @@ impl Phases {
             };
             self.ground.setup.extensions.iter().map(standing).collect()
         })
+    }
+}
+
+/// Whether it is why this extension could not start.
+fn is_of_launch(failure: &Failure, extension: &str) -> bool {
+    match failure {
+        Failure::Launch { process: Role::Extension(name), .. } => name == extension,
+        Failure::TooManyExtensions => true,
+        _ => false,
     }
 }

@@ -46,7 +46,8 @@ impl Phases {
     /// The snapshot's runtime may have asked to be told; extensions never are.
     fn restore(&mut self, run: &mut Run) -> Result<(), Failure> {
         let started = Instant::now();
-        let deadline = run.deadline.min(started + self.ground.setup.limits.restore);
+        let limit = self.ground.setup.limits.restore;
+        let deadline = run.deadline.min(started + limit);
         self.is_snapshot = false;
         self.ground.chronicle.restore_started();
         self.ground.apis.update(|apis| {
@@ -57,7 +58,10 @@ impl Phases {
             Some(outcome) => Some(Err(Failure::Init(outcome.clone()))),
             None => apis.runtime.is_ready().then_some(Ok(())),
         });
-        let restored = restored.and_then(|restored| restored);
+        let restored = restored.and_then(|restored| restored).map_err(|failure| match failure {
+            Failure::TimedOut(_) if deadline < run.deadline => Failure::RestoreTimedOut(limit),
+            failure => failure,
+        });
         let took = started.elapsed();
         self.ground.chronicle.restored(&restored, took);
         restored?;

@@ -43,7 +43,7 @@ impl Phases {
     pub(super) fn abort_invocations(&mut self) {
         self.ground.apis.update(|apis| apis.shutting_down = true);
         for thread in mem::take(&mut self.in_flight) {
-            // A panic there has its message in the output already.
+            // What each waits for ends with that; a panic there has its message in the output already.
             let _ = thread.join();
         }
     }

@@ -479,8 +479,8 @@ class VerifiesNothing(Faulty):
     """Sends to whoever answers."""
 
     SEEN_BY = {
-        "tls-unknown-authority": "1 connections; told of SHUTDOWN",
-        "tls-other-name": "1 connections; told of SHUTDOWN",
+        "tls-unknown-authority": "1 connections; at SHUTDOWN",
+        "tls-other-name": "1 connections; at SHUTDOWN",
     }
 
     class remote_kind(Remote):
@@ -494,7 +494,7 @@ class VerifiesNothing(Faulty):
 class VerifiesNoName(Faulty):
     """Sends to whoever has a certificate, for whatever name."""
 
-    SEEN_BY = {"tls-other-name": "1 connections; told of SHUTDOWN"}
+    SEEN_BY = {"tls-other-name": "1 connections; at SHUTDOWN"}
 
     class remote_kind(Remote):
         def trust(self):

@@ -52,6 +52,19 @@ impl Aftermath {
         Verdict::of(kept, self.seen(&delivery))
     }
 
+    /// Whether it was still there and, if it asked for SHUTDOWN, was told and then ended well; and
+    /// what was seen of it.
+    pub fn ended_well(&self) -> (bool, String) {
+        match self.shutdown.extension(&self.extension) {
+            Some(ended) if ended.told => {
+                let kept = !ended.killed && ended.status == "exit status: 0";
+                (kept, format!("at SHUTDOWN: {}, killed: {}", ended.status, ended.killed))
+            }
+            Some(_) => (true, "it did not ask for SHUTDOWN".to_owned()),
+            None => (false, "it was not there any more".to_owned()),
+        }
+    }
+
     pub fn log(&self) -> Vec<String> {
         lines_of(&self.timeline, &self.extension)
     }

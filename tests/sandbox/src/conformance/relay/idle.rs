@@ -9,8 +9,8 @@ use crate::conformance::subject::Certificate;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
-/// How long an extension that sends within the invocation has for it.
-const DELIVERS_WITHIN: Duration = Duration::from_secs(1);
+/// How long an extension that sends within the invocation has for it, on a busy machine too.
+const DELIVERS_WITHIN: Duration = Duration::from_secs(5);
 
 const PROVES: &str = "A connection that has ended in this way during a freeze costs no report, \
                       repeats none, and is no error in the log.";
@@ -65,11 +65,15 @@ fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
 
 fn stays_no_error(mut scene: Scene, leave: fn(&Remote)) -> Verdict {
     for _ in 0..3 {
-        scene.invoke(report_and_await);
+        if !scene.invoke(report_and_await).0 {
+            return Verdict::does_not_apply(
+                "it sends nothing within an invocation, and has no connection in the freeze",
+            );
+        }
         // Between two invocations all is frozen.
         leave(&scene.remote);
     }
-    scene.invoke(report_and_await);
+    scene.invoke(|scene| drop(scene.report(2)));
     let end = scene.shut_down();
     let connections = end.remote.connections();
     match (end.each_once(), end.complaints().first()) {
@@ -81,12 +85,13 @@ fn stays_no_error(mut scene: Scene, leave: fn(&Remote)) -> Verdict {
     }
 }
 
-/// Gives it time to send, so that there is an idle connection to be ended.
-fn report_and_await(scene: &Scene) {
+/// Gives it time to send, so that there is an idle connection to be ended. False if it does not.
+fn report_and_await(scene: &Scene) -> bool {
     scene.report(2);
-    drop(scene.await_delivery(DELIVERS_WITHIN));
-    // The client reads its answer, and has the connection back.
+    let delivery = scene.await_delivery(DELIVERS_WITHIN);
+    // The client reads its answer, and has the connection back; nobody but it could tell when.
     pass(POLL);
+    delivery.missing.is_empty()
 }
 
 fn agent_connection(subject: &Subject) -> Verdict {
@@ -97,6 +102,9 @@ fn agent_connection(subject: &Subject) -> Verdict {
             reused += reported.attempts.iter().filter(|attempt| attempt.reused).count();
         }
         match scene.shut_down().each_once() {
+            Verdict::Held(_) if reused == 0 => {
+                Verdict::does_not_apply("it keeps no connection of an agent")
+            }
             Verdict::Held(seen) => Verdict::held(format!("{seen}; reused {reused} of 4 times")),
             other => other,
         }

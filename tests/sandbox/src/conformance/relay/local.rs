@@ -72,10 +72,8 @@ fn port_taken(subject: &Subject) -> Verdict {
     let verdict = play_in(subject, take, |mut scene| {
         let durations = [(); 3].map(|()| scene.invoke_silently().duration);
         let end = scene.shut_down();
-        let ended = end.shutdown.extension(&end.extension);
-        let lives = ended.is_some_and(|ended| ended.told && !ended.killed);
-        let seen = format!("invocations of {durations:.0?}; told of SHUTDOWN, and ended: {lives}");
-        Verdict::of(lives, seen)
+        let (well, seen) = end.ended_well();
+        Verdict::of(well, format!("invocations of {durations:.0?}; {seen}"))
     });
     drop(taken);
     verdict

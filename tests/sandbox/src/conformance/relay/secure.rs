@@ -49,12 +49,9 @@ fn gets_nothing(subject: &Subject, certificate: Certificate) -> Verdict {
         let (connections, cut_short) = (end.remote.connections(), end.remote.cut_short());
         let begun = cut_short.iter().filter(|it| it.request.is_some()).count();
         let requests = end.remote.received().len() + begun;
-        let ended = end.shutdown.extension(&end.extension);
-        let lives = ended.is_some_and(|ended| ended.told && !ended.killed);
-        let seen = format!(
-            "{requests} requests on {connections} connections; told of SHUTDOWN, and ended: {lives}"
-        );
+        let (well, seen) = end.ended_well();
+        let seen = format!("{requests} requests on {connections} connections; {seen}");
         // Who never connects has refused nothing.
-        Verdict::of(requests == 0 && connections > 0 && lives, seen)
+        Verdict::of(requests == 0 && connections > 0 && well, seen)
     })
 }

@@ -151,13 +151,8 @@ fn ended_beside_a_hang(mut scene: Scene) -> Verdict {
     scene.invoke(|scene| drop(scene.report(1)));
     let end = scene.shut_down();
     let took = end.shutdown.duration;
-    match end.shutdown.extension(&end.extension) {
-        Some(ended) => {
-            let seen = format!("{} after {took:.1?}, killed: {}", ended.status, ended.killed);
-            Verdict::of(!ended.killed && ended.status == "exit status: 0", seen)
-        }
-        None => Verdict::broke("it was not there any more"),
-    }
+    let (well, seen) = end.ended_well();
+    Verdict::of(well, format!("{seen}, after {took:.1?}"))
 }
 
 fn late_report(subject: &Subject) -> Verdict {

@@ -1,8 +1,10 @@
 //! Environments from a snapshot, and what an environment tells of itself.
 
+use std::time::Duration;
+
 use sandbox::agent::Connection;
 use sandbox::function::{self, Function};
-use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status};
+use sandbox::{Event, Initialization, Lambda, Runtime, Setup, Status, TimeLimits};
 
 use super::puppet::{Puppet, with_puppet};
 use super::{NOTHING, agent, index_of, nowhere, start};
@@ -29,6 +31,20 @@ fn after_a_restore_the_same_processes_go_on_without_a_word_to_extensions() {
     let invoked = index_of(&timeline, "invoke", |it| matches!(it, Event::InvokeStarted { .. }));
     assert!(restored < invoked);
     assert_eq!(invoke_again(&lambda, &mut clone), Status::Success);
+}
+
+#[test]
+fn a_restore_that_hangs_runs_into_its_own_limit_and_says_so() {
+    let limits = TimeLimits { restore: Duration::from_millis(200), ..TimeLimits::LAMBDA };
+    let setup = Setup::new().limits(limits).timeout(SOON);
+    let lambda = start(setup.initialization(Initialization::SnapStart));
+    let mut runtime = Connection::open_at(lambda.runtime_api().parse().unwrap());
+    runtime.send(b"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(lambda.wait_for_init());
+    let invocation = lambda.invoke(NOTHING);
+    assert_eq!(invocation.status, Status::Timeout);
+    let payload = String::from_utf8(invocation.reply.payload).unwrap();
+    assert!(payload.contains("Error: restore timed out after 0.20 seconds"), "{payload}");
 }
 
 /// The second invocation restores nothing.
