@@ -32,7 +32,6 @@ pub struct Backlog {
 #[derive(Debug)]
 struct Report {
     payload: Payload,
-    since: Instant,
     contents: Contents,
     /// It was refused in company, and is to be judged by itself.
     is_apart: bool,
@@ -51,11 +50,11 @@ enum Contents {
 }
 
 impl Backlog {
-    pub fn push(&mut self, payload: Payload, now: Instant) {
+    pub fn push(&mut self, payload: Payload) {
         let is_array = payload.route == Route::MonitoringData;
         let may_open = is_array && payload.headers.content_encoding.is_none();
         let contents = if may_open { Contents::Unopened } else { Contents::Sealed };
-        self.push_back(Report { payload, since: now, contents, is_apart: false });
+        self.push_back(Report { payload, contents, is_apart: false });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -69,12 +68,13 @@ impl Backlog {
 
     /// Since when the oldest report waits.
     pub fn oldest(&self) -> Option<Instant> {
-        self.reports.front().map(|report| report.since)
+        self.reports.front().map(|report| report.payload.came)
     }
 
-    /// Drops the oldest reports until those that are left cost no more than so many bytes.
+    /// Drops the oldest reports until those that are left cost no more than so many bytes, or only
+    /// one is left, which is in nobody's way.
     pub fn evict_down_to(&mut self, bytes: usize) {
-        while self.held > bytes {
+        while self.held > bytes && self.reports.len() > 1 {
             let Some(report) = self.pop() else { return };
             report.settle(Some(Loss::Evicted));
         }
@@ -258,10 +258,11 @@ mod tests {
                 route,
                 headers,
                 body: body.as_bytes().to_vec(),
+                came: Instant::now(),
                 permit: self.budget.take(body.len() + OVERHEAD).unwrap(),
                 entry: self.ledger.accept(),
             };
-            self.backlog.push(payload, Instant::now());
+            self.backlog.push(payload);
         }
 
         /// The bodies of all requests, if the remote takes them.
@@ -332,7 +333,9 @@ mod tests {
         desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
         assert_eq!(desk.ledger.balance().dropped(Loss::Evicted), 2);
         assert_eq!(desk.requests(Most::REMOTE), ["[3,4]"]);
+        desk.push(ARRAYS, "k", "[5]");
         desk.backlog.evict_down_to(0);
+        assert_eq!(desk.requests(Most::REMOTE), ["[5]"], "the last one is kept");
     }
 
     #[test]

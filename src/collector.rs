@@ -4,6 +4,8 @@
 //! Invariant: an agent is answered without waiting for anything but its own bytes. The collector
 //! never waits for the sender: the channel between them has no bound but the budget.
 
+use std::time::Instant;
+
 use crossbeam_channel::Sender;
 use serde::Serialize;
 use tiny_http::{Method, Request};
@@ -82,7 +84,7 @@ impl Collector {
         if headers.authorization.is_none() {
             headers.authorization.clone_from(&self.authorization);
         }
-        let payload = Payload { route, headers, body: bytes, permit, entry };
+        let payload = Payload { route, headers, body: bytes, came: Instant::now(), permit, entry };
         log::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload then comes back
         // here, is dropped, and counts as failed.

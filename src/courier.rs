@@ -12,6 +12,7 @@ use ureq::http::StatusCode;
 use crate::backlog::{Backlog, Batch};
 use crate::backoff::{Backoff, Chance};
 use crate::circuit::Circuit;
+use crate::hold::Trouble;
 use crate::items::Most;
 use crate::ledger::Loss;
 use crate::outage::Outage;
@@ -21,7 +22,7 @@ use crate::seldom::Seldom;
 
 /// A remote that calls less than this too large, in bytes, means something else, which requests
 /// that are smaller still would not help.
-const TOO_LARGE_MIN: usize = 16 * 1024;
+const TOO_LARGE_MIN: usize = 4 * 1024;
 
 /// While an invocation is held, a next attempt that comes so soon is waited for. Later ones, and
 /// those at a remote that does not answer, cost more billed time than they are worth.
@@ -31,8 +32,9 @@ const WORTH_WAITING_FOR: Duration = Duration::from_millis(500);
 pub struct Courier {
     pub remote: Remote,
     pub backoff: Backoff,
-    /// Whether the last attempt was answered, with whatever.
-    is_answered: bool,
+    /// While an invocation should wait for nothing: the last attempt was not answered, or the one
+    /// before it failed too.
+    pub trouble: Trouble,
     /// What one request may hold: what the remote takes, or less since it refused that.
     pub most: Most,
     circuit: Circuit,
@@ -52,11 +54,11 @@ pub enum Kept {
 }
 
 impl Courier {
-    pub fn to(remote: Remote) -> Self {
+    pub fn to(remote: Remote, trouble: Trouble) -> Self {
         Self {
             remote,
             backoff: Backoff::default(),
-            is_answered: true,
+            trouble,
             most: Most::REMOTE,
             circuit: Circuit::default(),
             outage: Outage::default(),
@@ -67,7 +69,7 @@ impl Courier {
     /// Whether the next attempt is so near, and so likely to end soon, that it is worth billed time.
     pub fn is_worth_waiting_for(&self, now: Instant) -> bool {
         let is_near = self.backoff.until().is_none_or(|until| until <= now + WORTH_WAITING_FOR);
-        self.is_answered && is_near
+        is_near && !self.trouble.is_there()
     }
 
     /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
@@ -86,7 +88,18 @@ impl Courier {
             return Ok(());
         }
         let delivery = self.remote.post(&batch, limit);
-        self.is_answered = !matches!(delivery, Delivery::Unreachable(_));
+        let is_answered = !matches!(delivery, Delivery::Unreachable(_));
+        let kept = self.judge(delivery, batch, backlog);
+        self.trouble.set(!is_answered || self.backoff.failures() > 1);
+        kept
+    }
+
+    fn judge(
+        &mut self,
+        delivery: Delivery,
+        batch: Batch,
+        backlog: &mut Backlog,
+    ) -> Result<(), Kept> {
         match delivery {
             Delivery::Delivered => {
                 self.end_outage();

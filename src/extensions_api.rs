@@ -112,7 +112,7 @@ pub struct Extension {
 }
 
 /// What names an invocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
 /// What the platform tells of an invocation that begins.

@@ -4,12 +4,14 @@
 //! Invariant: it never lasts beyond the function's own deadline, whatever the agent, the remote or
 //! the platform leave undone.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::deadline::{Deadline, Now};
-use crate::extensions_api::{Invocation, RequestId};
+use crate::extensions_api::{Extension, Invocation, RequestId};
 use crate::sender::Message;
 use crate::telemetry_api::Telemetry;
 
@@ -20,50 +22,103 @@ const MARGIN: Duration = Duration::from_millis(200);
 /// The longest timeout of a function ("Lambda quotas"): no deadline is further away.
 const INVOCATION_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Nothing is concluded from a shorter wait: telemetry takes a while, and clocks differ.
+const TELLING: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub struct Hold {
     /// Tells of ends. Without it nothing could be held, as an agent that does not report would hold
     /// it to the deadline.
     telemetry: Telemetry,
+    /// Whoever is done with an invocation, or knows that it crashed, names it here.
+    let_go: (Sender<RequestId>, Receiver<RequestId>),
+    trouble: Trouble,
+    /// How many ends had been told of when the last invocation was held to its deadline.
+    in_vain: Option<u64>,
 }
 
-/// What the sender is told of an invocation that is held. It drops `done` once it is.
+/// Whether the remote fails in a way that no invocation should wait for. Set by the sender, whose
+/// attempts last too long to ask it.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble(Arc<AtomicBool>);
+
+impl Trouble {
+    pub fn set(&self, is_trouble: bool) {
+        self.0.store(is_trouble, Ordering::Relaxed);
+    }
+
+    pub fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the sender is told of an invocation that is held. It is let go when this is dropped.
 #[derive(Debug)]
 pub struct Held {
     pub request_id: RequestId,
-    pub done: Sender<()>,
+    pub let_go: Sender<RequestId>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Nobody waits any more where nothing is held any more.
+        drop(self.let_go.send(self.request_id.clone()));
+    }
 }
 
 impl Hold {
-    pub fn by(telemetry: Telemetry) -> Self {
-        Self { telemetry }
+    /// # Errors
+    /// As [`Telemetry::subscribe`].
+    pub fn subscribe(
+        extension: &Extension,
+        outbox: &Sender<Message>,
+        trouble: Trouble,
+    ) -> std::io::Result<Self> {
+        let let_go = unbounded(); // one for each invocation, and for each that crashes
+        let telemetry = Telemetry::subscribe(extension, outbox.clone(), let_go.0.clone())?;
+        Ok(Self { telemetry, let_go, trouble, in_vain: None })
     }
 
-    /// Waits until the sender is done with this invocation, or there is no time left. `None` if no
-    /// other is to be held.
+    /// Waits until the sender is done with this invocation, it has crashed, or there is no time
+    /// left. `None` if no other is to be held.
     pub fn until_done(self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
-        let Some(deadline_ms) = invocation.deadline_ms else { return Some(self) };
+        let Some(deadline_ms) = invocation.deadline_ms.filter(|_| !self.trouble.is_there()) else {
+            return Some(self);
+        };
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
-        let (done, is_done) = bounded(0);
-        let request_id = invocation.request_id;
-        if outbox.send(Message::Held(Held { request_id, done })).is_err() {
-            return None;
-        }
-        self.wait(&is_done, until)
+        let (request_id, let_go) = (invocation.request_id, self.let_go.0.clone());
+        let held = Held { request_id: request_id.clone(), let_go };
+        outbox.send(Message::Held(held)).ok()?;
+        self.wait(&request_id, until)
     }
 
-    fn wait(self, is_done: &Receiver<()>, until: Deadline) -> Option<Self> {
-        let before = self.telemetry.batches();
-        let in_vain = is_done.recv_deadline(until.instant()) == Err(RecvTimeoutError::Timeout);
-        // The start of this very invocation has been told long ago, where anything is.
-        if in_vain && self.telemetry.batches() == before {
+    fn wait(self, request_id: &RequestId, until: Deadline) -> Option<Self> {
+        let (began, batches) = (Instant::now(), self.telemetry.batches());
+        loop {
+            match self.let_go.1.recv_deadline(until.instant()) {
+                Ok(it) if it == *request_id => return Some(self),
+                Ok(_) => {} // an earlier one
+                Err(RecvTimeoutError::Timeout) if began.elapsed() < TELLING => return Some(self),
+                Err(RecvTimeoutError::Timeout) => return self.held_in_vain(batches),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Gives it up where nothing tells of ends: no batch has come although the start of this very
+    /// invocation was to be told of, or no end between one invocation that was held to its deadline
+    /// and another. A single one may be the function's own timeout.
+    fn held_in_vain(mut self, batches_before: u64) -> Option<Self> {
+        let ends = self.telemetry.ends();
+        if self.telemetry.batches() == batches_before || self.in_vain == Some(ends) {
             log::warn!(
-                "no telemetry is delivered, so nothing tells when an invocation is over; reports \
-                 are sent as they come, as by the strategy continuously"
+                "no telemetry tells when an invocation is over; reports are sent as they come, as by \
+                 the strategy continuously"
             );
             return None;
         }
+        self.in_vain = Some(ends);
         Some(self)
     }
 }

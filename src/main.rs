@@ -72,15 +72,15 @@ use crossbeam_channel::{Sender as ChannelSender, unbounded};
 use crate::budget::Budget;
 use crate::collector::Collector;
 use crate::config::Config;
+use crate::courier::Courier;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
 use crate::flush::{Strategy, Traffic};
-use crate::hold::Hold;
+use crate::hold::{Hold, Trouble};
 use crate::ledger::Ledger;
 use crate::remote::{Interrupt, Remote};
 use crate::sender::{Message, Policy, Sender};
-use crate::telemetry_api::Telemetry;
 
 fn main() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
@@ -132,7 +132,8 @@ fn own_name() -> String {
 fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<(), ApiError> {
     let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let holds = config.flush == Strategy::End && tells_of_invocations;
-    let (collector, interrupt) = match start(config, tells_of_invocations) {
+    let trouble = Trouble::default();
+    let (collector, interrupt) = match start(config, tells_of_invocations, trouble.clone()) {
         Ok(started) => started,
         Err(error) => {
             log::error!("cannot start the sender: {error}; nothing is relayed");
@@ -142,7 +143,7 @@ fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<(), 
         }
     };
     doors.open(&collector);
-    let hold = if holds { hold(extension, &collector.outbox) } else { None };
+    let hold = if holds { hold(extension, &collector.outbox, trouble) } else { None };
     let doors = if tells_of_invocations {
         Some(doors)
     } else {
@@ -153,7 +154,11 @@ fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<(), 
 }
 
 /// Starts the sender, and makes what hands reports on to it.
-fn start(config: Config, tells_of_invocations: bool) -> io::Result<(Arc<Collector>, Interrupt)> {
+fn start(
+    config: Config,
+    tells_of_invocations: bool,
+    trouble: Trouble,
+) -> io::Result<(Arc<Collector>, Interrupt)> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
@@ -165,7 +170,7 @@ fn start(config: Config, tells_of_invocations: bool) -> io::Result<(Arc<Collecto
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
-    let sender = Sender::new(inbox, remote, policy);
+    let sender = Sender::new(inbox, Courier::to(remote, trouble), policy);
     thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
     let collector = Collector {
         budget: Budget::of(config.buffer),
@@ -177,13 +182,12 @@ fn start(config: Config, tells_of_invocations: bool) -> io::Result<(Arc<Collecto
 }
 
 /// `None` where nothing tells when an invocation is over.
-fn hold(extension: &Extension, outbox: &ChannelSender<Message>) -> Option<Hold> {
+fn hold(extension: &Extension, outbox: &ChannelSender<Message>, trouble: Trouble) -> Option<Hold> {
     let no_telemetry = |error: &io::Error| {
         log::warn!(
             "cannot subscribe to telemetry: {error}; nothing tells when an invocation is over, and \
              reports are sent as they come, as by the strategy continuously"
         );
     };
-    let telemetry = Telemetry::subscribe(extension, outbox.clone()).inspect_err(no_telemetry);
-    telemetry.ok().map(Hold::by)
+    Hold::subscribe(extension, outbox, trouble).inspect_err(no_telemetry).ok()
 }

@@ -1,6 +1,8 @@
 //! One report of an agent on its way to the remote: where it goes, what it says about itself, its
 //! bytes, and what holding them costs.
 
+use std::time::Instant;
+
 use ureq::http::HeaderValue;
 
 use crate::budget::Permit;
@@ -13,6 +15,8 @@ pub struct Payload {
     pub route: Route,
     pub headers: Headers,
     pub body: Vec<u8>,
+    /// When it was accepted.
+    pub came: Instant,
     pub permit: Permit,
     pub entry: Entry,
 }

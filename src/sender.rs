@@ -22,7 +22,6 @@ use crate::hold::Held;
 use crate::ledger::{Loss, Outcome};
 use crate::patience::Limit;
 use crate::payload::Payload;
-use crate::remote::Remote;
 
 /// The longest the first attempt may take, and after failures twice and four times as long: a remote
 /// that is that slow takes what it is sent, again and again. At SHUTDOWN its deadline is nearer.
@@ -84,9 +83,8 @@ enum Step {
 }
 
 impl Sender {
-    pub fn new(inbox: Receiver<Message>, remote: Remote, policy: Policy) -> Self {
-        let (backlog, courier) = (Backlog::default(), Courier::to(remote));
-        Self { inbox, policy, backlog, courier, end: End::default() }
+    pub fn new(inbox: Receiver<Message>, courier: Courier, policy: Policy) -> Self {
+        Self { inbox, policy, backlog: Backlog::default(), courier, end: End::default() }
     }
 
     /// The life of the sender thread: until SHUTDOWN. A panic costs what is in hand, which the
@@ -156,14 +154,14 @@ impl Sender {
     }
 
     fn keep(&mut self, payload: Payload) {
-        let now = Instant::now();
-        self.end.reported(&payload.body, now);
-        if self.courier.backoff.is_on() && payload.permit.bytes() > self.backlog_max() {
+        self.end.reported(&payload.body, payload.came);
+        let is_large = payload.permit.bytes() > self.backlog_max();
+        if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {
             // All others would have to go for it, and then itself.
             payload.settle(Outcome::Dropped(Loss::Evicted));
             return;
         }
-        self.backlog.push(payload, now);
+        self.backlog.push(payload);
         self.make_room();
     }
 
@@ -182,6 +180,9 @@ impl Sender {
     /// One attempt at what is oldest.
     fn send(&mut self) {
         let Some(batch) = self.backlog.take(self.courier.most) else { return };
+        if self.courier.trouble.is_there() {
+            self.end.release();
+        }
         let doublings = self.courier.backoff.failures().min(ATTEMPT_DOUBLINGS_MAX);
         let longest = ATTEMPT_TIMEOUT * 2_u32.pow(doublings);
         // In the last moments of an invocation too: the send goes on after the freeze.

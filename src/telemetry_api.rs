@@ -33,24 +33,30 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     batches: Arc<AtomicU64>,
+    ends: Arc<AtomicU64>,
 }
 
 impl Telemetry {
-    /// Subscribes, and has the sender told of each end of an invocation. To be called before the
-    /// first poll, which closes subscriptions.
+    /// Subscribes, and has the sender told of each end of an invocation, and `crashed` of each whose
+    /// process ended: what waits for such a one must not wait for the sender. To be called before
+    /// the first poll, which closes subscriptions.
     ///
     /// # Errors
     /// There is no telemetry here, as in emulators, or no way to listen for it.
-    pub fn subscribe(extension: &Extension, outbox: Sender<Message>) -> io::Result<Self> {
+    pub fn subscribe(
+        extension: &Extension,
+        outbox: Sender<Message>,
+        crashed: Sender<RequestId>,
+    ) -> io::Result<Self> {
         // On every address: the platform is not said to deliver over loopback, the sandbox's name
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
-        let telemetry = Self { batches: Arc::default() };
+        let telemetry = Self { batches: Arc::default(), ends: Arc::default() };
         let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
         readers::serve(
             listener,
-            Box::new(move |request| heard.take(request, &budget, &outbox)),
+            Box::new(move |request| heard.take(request, &budget, &outbox, &crashed)),
             Box::new(|error| log::debug!("no telemetry can be taken any more: {error}")),
         )?;
         extension.subscribe(&subscription(port)).map_err(io::Error::other)?;
@@ -62,7 +68,18 @@ impl Telemetry {
         self.batches.load(Ordering::Relaxed)
     }
 
-    fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
+    /// How many ends of invocations were told of.
+    pub fn ends(&self) -> u64 {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    fn take(
+        &self,
+        mut request: Request,
+        budget: &Budget,
+        outbox: &Sender<Message>,
+        crashed: &Sender<RequestId>,
+    ) {
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
             return;
@@ -70,9 +87,13 @@ impl Telemetry {
         match body::read(&mut request, budget, 0) {
             Ok(batch) => {
                 self.batches.fetch_add(1, Ordering::Relaxed);
-                for request_id in ended(&batch.bytes) {
+                for end in ended(&batch.bytes) {
+                    self.ends.fetch_add(1, Ordering::Relaxed);
+                    if end.is_a_crash() {
+                        drop(crashed.send(end.request_id.clone())); // perhaps nobody waits any more
+                    }
                     // The sender is gone only in the last moment of the process.
-                    drop(outbox.send(Message::RuntimeDone(request_id)));
+                    drop(outbox.send(Message::RuntimeDone(end.request_id)));
                 }
             }
             Err(unread) => log::debug!("cannot read telemetry: {unread:?}"),
@@ -88,8 +109,28 @@ fn subscription(port: u16) -> String {
     )
 }
 
-/// The requests whose end is in a batch, whatever else is. A record that is not understood is none.
-fn ended(batch: &[u8]) -> Vec<RequestId> {
+/// The end of an invocation for its runtime.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeDone {
+    request_id: RequestId,
+    status: Option<String>,
+    error_type: Option<String>,
+}
+
+impl RuntimeDone {
+    /// Whether the runtime's process is gone, or will be: SHUTDOWN follows at once. A function's own
+    /// error has the status `error` too, and a type of its own.
+    fn is_a_crash(&self) -> bool {
+        const PLATFORMS_TYPES: [&str; 3] = ["Runtime.", "Sandbox.", "Extension."];
+        let is_platforms = |it: &String| PLATFORMS_TYPES.iter().any(|type_| it.starts_with(type_));
+        matches!(self.status.as_deref(), Some("failure" | "timeout"))
+            || self.error_type.as_ref().is_some_and(is_platforms)
+    }
+}
+
+/// The ends that are in a batch, whatever else is. A record that is not understood is none.
+fn ended(batch: &[u8]) -> Vec<RuntimeDone> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow, rename = "type")]
@@ -97,19 +138,14 @@ fn ended(batch: &[u8]) -> Vec<RequestId> {
         #[serde(borrow)]
         record: &'a RawValue,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct RuntimeDone {
-        request_id: String,
-    }
     let events: Vec<&RawValue> = serde_json::from_slice(batch).unwrap_or_default();
-    let request_id = |event: &RawValue| {
+    let end = |event: &RawValue| {
         let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
         let is_end = kind == "platform.runtimeDone";
-        let record: RuntimeDone = serde_json::from_str(record.get()).ok().filter(|_| is_end)?;
-        Some(RequestId(record.request_id)).filter(|it| it.0.len() <= REQUEST_ID_BYTES_MAX)
+        let end: RuntimeDone = serde_json::from_str(record.get()).ok().filter(|_| is_end)?;
+        Some(end).filter(|it| it.request_id.0.len() <= REQUEST_ID_BYTES_MAX)
     };
-    events.into_iter().filter_map(request_id).collect()
+    events.into_iter().filter_map(end).collect()
 }
 
 #[cfg(test)]
@@ -118,7 +154,8 @@ mod tests {
 
     #[track_caller]
     fn check(batch: &str, ids: &[&str]) {
-        let ended: Vec<String> = ended(batch.as_bytes()).into_iter().map(|it| it.0).collect();
+        let ended: Vec<String> =
+            ended(batch.as_bytes()).into_iter().map(|it| it.request_id.0).collect();
         assert_eq!(ended, ids, "{batch}");
     }
 
@@ -139,6 +176,23 @@ mod tests {
         check(&format!("[{}", done("torn")), &[]);
         for batch in ["", "[]", "{}", "null", "x"] {
             check(batch, &[]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_from_an_error_of_the_function() {
+        for (outcome, is_a_crash) in [
+            (r#""status":"success""#, false),
+            (r#""status":"error","errorType":"ValueError""#, false),
+            (r#""status":"error","errorType":"Function.Unknown""#, false),
+            (r#""status":null"#, false),
+            (r#""status":"error","errorType":"Runtime.ExitError""#, true),
+            (r#""status":"failure","errorType":"Extension.Crash""#, true),
+            (r#""status":"timeout","errorType":"Sandbox.Timeout""#, true),
+        ] {
+            let record = format!(r#"{{"requestId":"a",{outcome}}}"#);
+            let batch = format!(r#"[{{"type":"platform.runtimeDone","record":{record}}}]"#);
+            assert_eq!(ended(batch.as_bytes())[0].is_a_crash(), is_a_crash, "{outcome}");
         }
     }
 

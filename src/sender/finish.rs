@@ -19,6 +19,10 @@ const LATE_REPORTS: Duration = Duration::from_millis(50);
 /// answer, or one connection that is reset, says little, and there is no later.
 const LAST_ROUNDS: u32 = 5;
 
+/// A round ends when so many requests in a row fail: one may be at fault by itself, all of them
+/// are the remote's.
+const FAILURES_MAX: u32 = 3;
+
 /// Before what was refused is tried once more although the remote takes other reports.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,23 +46,27 @@ impl Sender {
         }
     }
 
-    /// Each batch once, until the remote can't be reached. What it did not take is left.
+    /// Each batch once, until it fails whatever it is sent. What it did not take is left.
     fn try_all(&mut self, deadline: Deadline) {
-        let (limit, mut refused) = (Limit::Final(deadline.instant()), Vec::new());
+        let (limit, mut kept) = (Limit::Final(deadline.instant()), Vec::new());
+        let mut failures = 0;
         while let Some(batch) = self.oldest_or_late(deadline) {
             match self.courier.attempt(batch, &mut self.backlog, limit) {
-                Ok(()) => {}
+                Ok(()) => failures = 0,
                 Err(Kept::Suspect(batch)) if batch.reports() > 1 => {
                     self.backlog.put_back_apart(batch);
                 }
-                Err(Kept::Suspect(batch) | Kept::Refused(batch)) => refused.push(batch),
-                Err(Kept::Unreachable(batch)) => {
-                    self.backlog.put_back(batch);
-                    break;
+                Err(Kept::Suspect(batch)) => kept.push(batch),
+                Err(Kept::Refused(batch) | Kept::Unreachable(batch)) => {
+                    kept.push(batch);
+                    failures += 1;
+                    if failures >= FAILURES_MAX {
+                        break;
+                    }
                 }
             }
         }
-        for batch in refused.into_iter().rev() {
+        for batch in kept.into_iter().rev() {
             self.backlog.put_back(batch);
         }
     }
@@ -98,7 +106,7 @@ impl Sender {
 
     fn take_late(&mut self, message: Message) {
         match message {
-            Message::Payload(payload) => self.backlog.push(payload, Instant::now()),
+            Message::Payload(payload) => self.backlog.push(payload),
             Message::Traffic(_)
             | Message::Held(_)
             | Message::RuntimeDone(_)

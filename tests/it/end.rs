@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sandbox::{Answer, Invocation, Item, Lambda, Remote, Setup, Status, free_port};
+use sandbox::{Answer, Invocation, Item, Lambda, Remote, Setup, Status, agent, free_port};
 
-use crate::trial::{lambda, nowhere};
+use crate::closing_line::ClosingLine;
+use crate::trial::{ARRAY, PATIENCE, ended_well, lambda, nowhere};
 
 /// To the remote and back; far more than anything inside the sandbox takes.
 const FAR: Duration = Duration::from_millis(200);
@@ -57,6 +58,17 @@ fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller
 }
 
 #[test]
+fn a_second_report_of_an_invocation_is_waited_for_however_long_the_first_took() {
+    let remote = Remote::start();
+    remote.answer_with(|_| Answer::ok().after(FAR));
+    let lambda = start(&remote.base_url(), |setup| setup);
+    for nth in 1..=3 {
+        invoke(&lambda, r#"{"items":2,"reports":2}"#);
+        assert_eq!(items_of(&remote), 4 * nth);
+    }
+}
+
+#[test]
 fn an_invocation_without_a_report_lasts_until_lambda_tells_of_its_end() {
     let remote = Remote::start();
     let lambda = start(&remote.base_url(), |setup| setup);
@@ -104,6 +116,40 @@ fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it() {
     let lambda = start(&remote.base_url(), |setup| setup.timeout(Duration::from_secs(60)));
     let invocation = invoke(&lambda, r#"{"reports":5,"items":2}"#);
     assert!(invocation.duration < TWO_ATTEMPTS, "{invocation:?}");
+}
+
+#[test]
+fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
+    /// An attempt takes 3 s at least, or as long as the remote needs to say no.
+    const SLOW_NO: Duration = Duration::from_secs(2);
+    for answer in [Answer::Hang, Answer::status(503).after(SLOW_NO)] {
+        let remote = Remote::start();
+        remote.answer_with(move |_| answer.clone());
+        let lambda = start(&remote.base_url(), |setup| setup.timeout(Duration::from_secs(60)));
+        // Until two attempts have failed.
+        invoke(&lambda, REPORTED);
+        invoke(&lambda, REPORTED);
+        for payload in [UNREPORTED, REPORTED, UNREPORTED, REPORTED] {
+            let invocation = invoke(&lambda, payload);
+            assert!(invocation.extension_overhead < SLOW_NO / 2, "{payload} {invocation:?}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_an_attempt_that_hangs_is_no_missed_shutdown() {
+    let (remote, port) = (Remote::start(), free_port());
+    remote.answer_with(|_| Answer::Hang);
+    let setup = lambda(&remote.base_url(), port).env("THUNDRA_EXTENSION_FLUSH", "end");
+    let lambda = setup.timeout(Duration::from_secs(60)).start().unwrap();
+    assert!(lambda.wait_for_init());
+    let in_flight = lambda.begin(r#"{"outcome":"crash","work_ms":500}"#);
+    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    let status = in_flight.end(PATIENCE).status;
+    assert!(matches!(status, Status::Failure(_)), "{status:?}");
+    let (_, timeline) = lambda.shut_down("spindown");
+    ended_well(&timeline).unwrap();
+    ClosingLine::of(&timeline).unwrap();
 }
 
 #[test]

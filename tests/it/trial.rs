@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sandbox::agent::{Agent, Family};
 use sandbox::function::Function;
 use sandbox::{
-    Item, Launch, Platform, Process, Received, Remote, Runtime, Setup, agent, free_port,
+    Entry, Event, Item, Launch, Platform, Process, Received, Remote, Role, Runtime, Setup, agent,
+    free_port,
 };
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
@@ -59,6 +60,16 @@ pub fn pass(time: Duration) {
 /// A thread of a double that is made here, which ends with what it serves.
 pub fn spawn(body: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name("double".to_owned()).spawn(body).unwrap();
+}
+
+/// An error if an extension was killed, or ended with anything but 0.
+pub fn ended_well(timeline: &[Entry]) -> Result<(), String> {
+    let ill = timeline.iter().find(|entry| match &entry.event {
+        Event::Killed { process: Role::Extension(_) } => true,
+        Event::Exited { process: Role::Extension(_), status } => status != "exit status: 0",
+        _ => false,
+    });
+    ill.map_or(Ok(()), |entry| Err(entry.to_string()))
 }
 
 pub struct Trial {
