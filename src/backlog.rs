@@ -1,5 +1,5 @@
-//! What the collector accepted and the remote has not taken yet, oldest first; and what of it goes
-//! into the next request.
+//! What the collector accepted and the remote has not taken yet, oldest first but for what was put
+//! behind; and what of it goes into the next request.
 //!
 //! Invariant: each report is in the backlog, or in the one batch that was taken from it, until it
 //! is settled; what is merged keeps its order and is not copied.
@@ -26,6 +26,8 @@ pub struct Backlog {
     reports: VecDeque<Report>,
     /// What keeping them costs, in bytes.
     held: usize,
+    /// Whether one may stand behind a younger one.
+    is_shuffled: bool,
 }
 
 /// A report that waits.
@@ -75,9 +77,17 @@ impl Backlog {
     /// one is left, which is in nobody's way.
     pub fn evict_down_to(&mut self, bytes: usize) {
         while self.held > bytes && self.reports.len() > 1 {
-            let Some(report) = self.pop() else { return };
+            let Some(report) = self.remove(self.index_of_oldest()) else { return };
             report.settle(Some(Loss::Evicted));
         }
+    }
+
+    fn index_of_oldest(&self) -> usize {
+        if !self.is_shuffled {
+            return 0;
+        }
+        let ages = self.reports.iter().map(|report| report.payload.came).enumerate();
+        ages.min_by_key(|(_, came)| *came).map_or(0, |(index, _)| index)
     }
 
     /// What to send next: the oldest report, or a part of it, or it and those behind it that go
@@ -138,9 +148,10 @@ impl Backlog {
         self.put_back(batch);
     }
 
-    /// As [`Self::put_back`], but behind all others: a lone report that the remote fails over must
-    /// not keep them waiting.
+    /// As [`Self::put_back`], but behind all others: what the remote fails over must not keep them
+    /// waiting.
     pub fn put_behind(&mut self, batch: Batch) {
+        self.is_shuffled |= !self.is_empty();
         batch.reports.into_iter().for_each(|report| self.push_back(report));
     }
 
@@ -172,6 +183,7 @@ impl Backlog {
     fn remove(&mut self, index: usize) -> Option<Report> {
         let report = self.reports.remove(index)?;
         self.held -= report.payload.permit.bytes();
+        self.is_shuffled &= !self.reports.is_empty();
         Some(report)
     }
 
@@ -370,8 +382,21 @@ mod tests {
         let first = desk.backlog.take(Most::REMOTE).unwrap();
         desk.push(COMPOSITES, "k", "{2}");
         desk.backlog.put_behind(first);
-        assert_eq!(desk.requests(Most::REMOTE), ["{2}", "{1}"]);
+        desk.push(COMPOSITES, "k", "{3}");
+        assert_eq!(desk.requests(Most::REMOTE), ["{2}", "{1}", "{3}"]);
         assert_eq!(desk.backlog.held(), 0);
+    }
+
+    #[test]
+    fn the_oldest_goes_first_when_there_is_no_room_wherever_it_was_put() {
+        let mut desk = Desk::new();
+        desk.push(COMPOSITES, "k", "{1}");
+        let first = desk.backlog.take(Most::REMOTE).unwrap();
+        desk.push(COMPOSITES, "k", "{2}");
+        desk.push(COMPOSITES, "k", "{3}");
+        desk.backlog.put_behind(first);
+        desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
+        assert_eq!(desk.requests(Most::REMOTE), ["{2}", "{3}"]);
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub enum Kept {
     Unreachable(Batch),
 }
 
+impl Kept {
+    pub fn batch(self) -> Batch {
+        match self {
+            Self::Suspect(batch) | Self::Refused(batch) | Self::Unreachable(batch) => batch,
+        }
+    }
+}
+
 impl Courier {
     pub fn to(remote: Remote, trouble: Trouble) -> Self {
         Self {

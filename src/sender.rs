@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as ChannelSender, TryRecvError};
 
-use crate::backlog::{Backlog, Batch};
+use crate::backlog::Backlog;
 use crate::courier::{Courier, Kept};
 use crate::deadline::Deadline;
 use crate::end::End;
@@ -28,8 +28,8 @@ use crate::payload::Payload;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 
-/// From so many failures in a row on, a remote that says 500 may trip over what it is sent: reports
-/// that went together then go alone, and one that goes alone lets others go first.
+/// From so many failures in a row on, the remote, or what stands before it, may trip over what it is
+/// sent: that lets others go first. Where it says so, by 500, reports that went together go alone.
 const SUSPECT_FROM: u32 = 4;
 
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
@@ -189,21 +189,14 @@ impl Sender {
         let limit = Limit::Running(Instant::now() + longest);
         match self.courier.attempt(batch, &mut self.backlog, limit) {
             Ok(()) => {}
-            Err(Kept::Suspect(batch)) if self.courier.backoff.failures() >= SUSPECT_FROM => {
-                self.put_suspect(batch);
+            Err(kept) if self.courier.backoff.failures() < SUSPECT_FROM => {
+                self.backlog.put_back(kept.batch());
             }
-            Err(Kept::Suspect(batch) | Kept::Refused(batch) | Kept::Unreachable(batch)) => {
-                self.backlog.put_back(batch);
+            Err(Kept::Suspect(batch)) if batch.reports() > 1 => {
+                self.backlog.put_back_apart(batch);
             }
+            Err(kept) => self.backlog.put_behind(kept.batch()),
         }
         self.make_room();
-    }
-
-    fn put_suspect(&mut self, batch: Batch) {
-        if batch.reports() > 1 {
-            self.backlog.put_back_apart(batch);
-        } else {
-            self.backlog.put_behind(batch);
-        }
     }
 }

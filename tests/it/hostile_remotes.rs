@@ -248,6 +248,79 @@ fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key() {
     assert_eq!(counts, [20, 20]);
 }
 
+/// Fails in this way over one report, and takes all others.
+fn trips_over_one(trial: &Trial, answer: Answer) {
+    trial
+        .remote
+        .answer_with(move |it| if holds(it, "bad") { answer.clone() } else { Answer::ok() });
+}
+
+#[test]
+fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
+    for answer in [Answer::Reset, Answer::status(502), Answer::status(503), Answer::status(500)] {
+        let trial = Trial::start();
+        trips_over_one(&trial, answer.clone());
+        trial.report(COMPOSITE, "{\"bad\":1}");
+        let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
+        for it in &good {
+            trial.report(COMPOSITE, it);
+        }
+        trial.remote.wait_for_items(&good, PATIENCE);
+    }
+}
+
+#[test]
+fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
+    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+        trips_over_one(&trial, answer);
+        trial.report(COMPOSITE, "{\"bad\":1}");
+        for n in 1..=10 {
+            trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+        }
+        let (log, items) = trial.shut_down_leaving(accepted_items);
+        assert_eq!(items.len(), 10, "{log}");
+        assert!(log.contains("delivered 10 of 11 accepted reports, lost: 1 unsent"), "{log}");
+    }
+}
+
+#[test]
+fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    trial.remote.answer_with(|_| Answer::status(429).header("Retry-After", "30"));
+    for n in 0..100 {
+        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+    }
+    let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    assert!(requests <= 3, "{requests}");
+    assert!(log.contains("lost: 100 unsent"), "{log}");
+}
+
+#[test]
+fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut() {
+    let trial = Trial::start();
+    trial.remote.answer_with(|it| Answer::status(if it.body.len() > 10_000 { 413 } else { 200 }));
+    let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(990));
+    let items: Vec<String> = (0..60).map(item).collect();
+    for part in items.chunks(12) {
+        trial.report(ARRAY, &format!("[{}]", part.join(",")));
+    }
+    let delivery = trial.remote.wait_for_items(&items, PATIENCE);
+    assert!(delivery.missing.is_empty(), "{delivery}");
+    trial.shut_down();
+}
+
+#[test]
+fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_way() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let fails_once = |it: &Received| Answer::status(if it.number == 0 { 503 } else { 200 });
+    trial.remote.answer_with(fails_once);
+    trial.report(ARRAY, &array_of(850_000));
+    trial.received(2);
+    let log = trial.shut_down();
+    assert!(!log.contains("lost"), "{log}");
+}
+
 #[test]
 fn an_end_with_little_time_is_used() {
     /// A busy machine takes the little that there is from some.
