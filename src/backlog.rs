@@ -239,6 +239,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use crate::items::tests::{array, items_of};
     use crate::ledger::Ledger;
     use crate::payload::Headers;
     use proptest::collection::vec;
@@ -433,6 +434,21 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn merged_arrays_are_what_was_posted_byte_for_byte_in_order(
+            reports in vec(array(), 1..6),
+            most in (1_usize..100, 1_usize..4_000).prop_map(|(items, bytes)| Most { items, bytes }),
+        ) {
+            let mut desk = Desk::new();
+            for (_, body) in &reports {
+                desk.push(ARRAYS, "k", body);
+            }
+            let posted: Vec<String> = reports.into_iter().flat_map(|(items, _)| items).collect();
+            let sent: Vec<String> =
+                desk.requests(most).iter().flat_map(|request| items_of(request)).collect();
+            prop_assert_eq!(sent, posted);
+        }
 
         #[test]
         fn whatever_the_remote_answers_each_item_goes_out_once_in_order_or_is_counted_as_lost(

@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Whole<'de> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -170,7 +170,7 @@ mod tests {
         })
     }
 
-    fn array() -> impl Strategy<Value = (Vec<String>, String)> {
+    pub fn array() -> impl Strategy<Value = (Vec<String>, String)> {
         (vec(value(), 1..40), "[ \t\r\n]{0,2}").prop_map(|(items, space)| {
             let text =
                 format!("{space}[{space}{}{space}]{space}", items.join(&format!("{space},")));
@@ -189,7 +189,7 @@ mod tests {
         requests
     }
 
-    fn items_of(array: &str) -> Vec<String> {
+    pub fn items_of(array: &str) -> Vec<String> {
         let items: Vec<&RawValue> = serde_json::from_str(array).unwrap();
         items.iter().map(|it| it.get().to_owned()).collect()
     }

@@ -75,12 +75,19 @@ fn start(remote: &Remote, strategy: &str) -> Lambda {
 
 fn a_thousand_invocations(strategy: &str) {
     const INVOCATIONS: usize = 1_000;
+    /// Longer than an attempt may take.
+    const LONG_FREEZE: Duration = Duration::from_millis(3_500);
+    const LONG_FREEZE_EVERY: usize = 190;
     let remote = Remote::start();
     fail_sometimes(&remote);
     let lambda = start(&remote, strategy);
     freeze_often(&remote, &lambda.freezer(), 2 * INVOCATIONS, &mut Dice(0x5eed));
-    for _ in 0..INVOCATIONS {
+    for nth in 1..=INVOCATIONS {
         assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
+        if nth % LONG_FREEZE_EVERY == 0 {
+            // All of it is frozen, whatever it was at; connections and attempts end meanwhile.
+            pass(LONG_FREEZE);
+        }
     }
     assert_eq!(lambda.violations(), Vec::<String>::new());
     let (_, timeline) = lambda.shut_down("spindown");

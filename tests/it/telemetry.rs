@@ -137,6 +137,35 @@ fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
 }
 
 #[test]
+fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other() {
+    let (trial, port) = start(Remote::start());
+    for _ in 0..2 {
+        trial.platform.invoke(Duration::from_secs(1));
+        tell(port, r#"[{"type":"platform.start","record":{}}]"#);
+        trial.platform.wait_for_next(PATIENCE);
+    }
+    trial.process.wait_for_log("no telemetry tells", PATIENCE);
+    let invoked = Instant::now();
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
+    trial.shut_down();
+}
+
+#[test]
+fn an_invocation_without_time_says_nothing_about_telemetry() {
+    let (trial, port) = start(Remote::start());
+    trial.platform.invoke(Duration::ZERO);
+    trial.platform.wait_for_next(PATIENCE);
+    let request_id = trial.platform.invoke(PATIENCE);
+    let invoked = Instant::now();
+    tell(port, &runtime_done(&request_id));
+    trial.platform.wait_for_next(PATIENCE);
+    assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
 fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
     let (trial, port) = start(Remote::start());
     let ((told, is_told), is_over) = (channel(), AtomicBool::new(false));
