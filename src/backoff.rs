@@ -126,6 +126,14 @@ mod tests {
                 prop_assert!(backoff.until().is_none_or(|it| it <= now + LONGEST));
             }
         }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                let headers = [(header::RETRY_AFTER, value)].into_iter().collect();
+                let _ = retry_after(&headers, SystemTime::now());
+            }
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn a_thousand_invocations(strategy: &str) {
     const INVOCATIONS: usize = 1_000;
     /// Longer than an attempt may take.
     const LONG_FREEZE: Duration = Duration::from_millis(3_500);
-    const LONG_FREEZE_EVERY: usize = 190;
+    const LONG_FREEZE_EVERY: usize = 490;
     let remote = Remote::start();
     fail_sometimes(&remote);
     let lambda = start(&remote, strategy);
