@@ -65,7 +65,9 @@ impl End {
 
     /// Lets go of the invocation: there is nothing to do for it any more.
     pub fn release(&mut self) {
-        drop(self.held.take());
+        if let Some(Held { done, .. }) = self.held.take() {
+            drop(done);
+        }
     }
 }
 
@@ -76,19 +78,19 @@ fn contains(body: &[u8], needle: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::{Receiver, unbounded};
+    use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
     fn id(text: &str) -> RequestId {
         RequestId(text.to_owned())
     }
 
-    fn held(request_id: &str) -> (Held, Receiver<RequestId>) {
-        let (let_go, is_let_go) = unbounded();
-        (Held { request_id: id(request_id), let_go }, is_let_go)
+    fn held(request_id: &str) -> (Held, Receiver<()>) {
+        let (done, is_done) = bounded(0);
+        (Held { request_id: id(request_id), done }, is_done)
     }
 
-    fn is_let_go(told: &Receiver<RequestId>) -> bool {
-        told.try_recv().is_ok()
+    fn is_let_go(is_done: &Receiver<()>) -> bool {
+        is_done.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Whether an invocation is let go once this has happened, with nothing left to do.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::deadline::{Deadline, Now};
 use crate::extensions_api::{Extension, Invocation, RequestId};
@@ -22,6 +22,9 @@ const MARGIN: Duration = Duration::from_millis(200);
 /// The longest timeout of a function ("Lambda quotas"): no deadline is further away.
 const INVOCATION_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// How often to look whether the invocation crashed: the sender, in an attempt, can't tell.
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
+
 /// Nothing is concluded from a shorter wait: telemetry takes a while, and clocks differ.
 const TELLING: Duration = Duration::from_millis(500);
 
@@ -30,8 +33,6 @@ pub struct Hold {
     /// Tells of ends. Without it nothing could be held, as an agent that does not report would hold
     /// it to the deadline.
     telemetry: Telemetry,
-    /// Whoever is done with an invocation, or knows that it crashed, names it here.
-    let_go: (Sender<RequestId>, Receiver<RequestId>),
     trouble: Trouble,
     /// How many ends had been told of when the last invocation was held to its deadline.
     in_vain: Option<u64>,
@@ -52,18 +53,11 @@ impl Trouble {
     }
 }
 
-/// What the sender is told of an invocation that is held. It is let go when this is dropped.
+/// What the sender is told of an invocation that is held. It drops `done` once it is.
 #[derive(Debug)]
 pub struct Held {
     pub request_id: RequestId,
-    pub let_go: Sender<RequestId>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Nobody waits any more where nothing is held any more.
-        drop(self.let_go.send(self.request_id.clone()));
-    }
+    pub done: Sender<()>,
 }
 
 impl Hold {
@@ -74,9 +68,8 @@ impl Hold {
         outbox: &Sender<Message>,
         trouble: Trouble,
     ) -> std::io::Result<Self> {
-        let let_go = unbounded(); // one for each invocation, and for each that crashes
-        let telemetry = Telemetry::subscribe(extension, outbox.clone(), let_go.0.clone())?;
-        Ok(Self { telemetry, let_go, trouble, in_vain: None })
+        let telemetry = Telemetry::subscribe(extension, outbox.clone())?;
+        Ok(Self { telemetry, trouble, in_vain: None })
     }
 
     /// Waits until the sender is done with this invocation, it has crashed, or there is no time
@@ -87,21 +80,26 @@ impl Hold {
         };
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
-        let (request_id, let_go) = (invocation.request_id, self.let_go.0.clone());
-        let held = Held { request_id: request_id.clone(), let_go };
+        let (done, is_done) = bounded(0);
+        let held = Held { request_id: invocation.request_id, done };
         outbox.send(Message::Held(held)).ok()?;
-        self.wait(&request_id, until)
+        self.wait(&is_done, until.instant())
     }
 
-    fn wait(self, request_id: &RequestId, until: Deadline) -> Option<Self> {
+    fn wait(self, is_done: &Receiver<()>, until: Instant) -> Option<Self> {
         let (began, batches) = (Instant::now(), self.telemetry.batches());
+        let crashes = self.telemetry.crashes();
         loop {
-            match self.let_go.1.recv_deadline(until.instant()) {
-                Ok(it) if it == *request_id => return Some(self),
-                Ok(_) => {} // an earlier one
-                Err(RecvTimeoutError::Timeout) if began.elapsed() < TELLING => return Some(self),
-                Err(RecvTimeoutError::Timeout) => return self.held_in_vain(batches),
-                Err(RecvTimeoutError::Disconnected) => return None,
+            let now = Instant::now();
+            // Nothing is ever sent on it.
+            let is_over = is_done.recv_deadline(until.min(now + LOOKS_EVERY))
+                == Err(RecvTimeoutError::Disconnected);
+            if is_over || self.telemetry.crashes() != crashes {
+                return Some(self);
+            }
+            if now >= until {
+                let is_telling = now.saturating_duration_since(began) >= TELLING;
+                return if is_telling { self.held_in_vain(batches) } else { Some(self) };
             }
         }
     }

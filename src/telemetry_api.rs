@@ -30,33 +30,29 @@ const BATCHES_BYTES_MAX: usize = 1024 * 1024;
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// A subscription to the platform's events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Telemetry {
     batches: Arc<AtomicU64>,
     ends: Arc<AtomicU64>,
+    crashes: Arc<AtomicU64>,
 }
 
 impl Telemetry {
-    /// Subscribes, and has the sender told of each end of an invocation, and `crashed` of each whose
-    /// process ended: what waits for such a one must not wait for the sender. To be called before
-    /// the first poll, which closes subscriptions.
+    /// Subscribes, and has the sender told of each end of an invocation. To be called before the
+    /// first poll, which closes subscriptions.
     ///
     /// # Errors
     /// There is no telemetry here, as in emulators, or no way to listen for it.
-    pub fn subscribe(
-        extension: &Extension,
-        outbox: Sender<Message>,
-        crashed: Sender<RequestId>,
-    ) -> io::Result<Self> {
+    pub fn subscribe(extension: &Extension, outbox: Sender<Message>) -> io::Result<Self> {
         // On every address: the platform is not said to deliver over loopback, the sandbox's name
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
-        let telemetry = Self { batches: Arc::default(), ends: Arc::default() };
+        let telemetry = Self::default();
         let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
         readers::serve(
             listener,
-            Box::new(move |request| heard.take(request, &budget, &outbox, &crashed)),
+            Box::new(move |request| heard.take(request, &budget, &outbox)),
             Box::new(|error| log::debug!("no telemetry can be taken any more: {error}")),
         )?;
         extension.subscribe(&subscription(port)).map_err(io::Error::other)?;
@@ -73,13 +69,12 @@ impl Telemetry {
         self.ends.load(Ordering::Relaxed)
     }
 
-    fn take(
-        &self,
-        mut request: Request,
-        budget: &Budget,
-        outbox: &Sender<Message>,
-        crashed: &Sender<RequestId>,
-    ) {
+    /// How many invocations were told to have ended with their process.
+    pub fn crashes(&self) -> u64 {
+        self.crashes.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
             return;
@@ -89,9 +84,7 @@ impl Telemetry {
                 self.batches.fetch_add(1, Ordering::Relaxed);
                 for end in ended(&batch.bytes) {
                     self.ends.fetch_add(1, Ordering::Relaxed);
-                    if end.is_a_crash() {
-                        drop(crashed.send(end.request_id.clone())); // perhaps nobody waits any more
-                    }
+                    self.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
                     // The sender is gone only in the last moment of the process.
                     drop(outbox.send(Message::RuntimeDone(end.request_id)));
                 }

@@ -1,10 +1,12 @@
 //! Ports for extensions, which take a number and can't be told to listen on "any".
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener};
+use std::net::{self, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Mutex;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -12,29 +14,69 @@ use socket2::{Domain, SockRef, Socket, Type};
 /// listener on port 0 can take a port between this call and its use.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// Spreads the starting points of processes started one after the other, as test runners do.
-const STRIDE: u32 = 131;
+/// So many in a row are claimed at a time.
+const CLAIM_PORTS: u16 = 60;
 
-/// A port that is free on 127.0.0.1 and on `[::1]`, and that this process never hands out twice.
-/// Another process that runs beside it may, between this call and the port's use: they start at
-/// different ports, and meet only after many.
+/// A port that is free on 127.0.0.1 and on `[::1]`, and that no process of this crate hands out
+/// again while this one lives.
 ///
 /// # Panics
 ///
 /// When every port of the range is taken.
 #[must_use]
 pub fn free_port() -> u16 {
-    static HANDED_OUT: AtomicU16 = AtomicU16::new(0);
-    let count = PORTS.end - PORTS.start;
-    let start = u16::try_from(process::id().wrapping_mul(STRIDE) % u32::from(count))
-        .expect("a remainder of a u16 is a u16");
+    static CLAIMS: Mutex<Claims> = Mutex::new(Claims { made: 0, left: 0..0, held: Vec::new() });
+    let mut claims = CLAIMS.lock().expect("it panics only where no port is left");
     loop {
-        let offset = HANDED_OUT.fetch_add(1, Ordering::Relaxed);
-        assert!(offset < count, "all ports of {PORTS:?} were tried");
-        let port = PORTS.start + (start + offset) % count;
+        let port = claims.next();
         if is_free(port) {
             return port;
         }
+    }
+}
+
+/// Ports that are this process's alone.
+struct Claims {
+    /// How many claims were tried.
+    made: u16,
+    /// Of the last one.
+    left: Range<u16>,
+    /// What others see of them, until this process ends.
+    held: Vec<UnixDatagram>,
+}
+
+impl Claims {
+    fn next(&mut self) -> u16 {
+        const CLAIMS_MAX: u16 = (PORTS.end - PORTS.start) / CLAIM_PORTS;
+        loop {
+            if let Some(port) = self.left.next() {
+                return port;
+            }
+            assert!(self.made < CLAIMS_MAX, "all ports of {PORTS:?} are claimed");
+            // Processes started one after the other begin apart, and seldom meet.
+            let first = u16::try_from(process::id() % u32::from(CLAIMS_MAX))
+                .expect("a remainder of a u16 is a u16");
+            let claim = (first + self.made) % CLAIMS_MAX;
+            self.made += 1;
+            if self.claim(claim) {
+                let start = PORTS.start + claim * CLAIM_PORTS;
+                self.left = start..start + CLAIM_PORTS;
+            }
+        }
+    }
+
+    /// By a name that one process of a network can have, and that leaves no file. Where that fails
+    /// for another reason, as for want of descriptors, ports are taken unclaimed.
+    fn claim(&mut self, claim: u16) -> bool {
+        let name = format!("sandbox ports {claim}");
+        let bound =
+            SocketAddr::from_abstract_name(name).and_then(|it| UnixDatagram::bind_addr(&it));
+        match bound {
+            Ok(socket) => self.held.push(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return false,
+            Err(_) => {}
+        }
+        true
     }
 }
 
@@ -59,7 +101,7 @@ impl Drop for TakenPort {
     }
 }
 
-fn addresses(port: u16) -> [SocketAddr; 2] {
+fn addresses(port: u16) -> [net::SocketAddr; 2] {
     [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
 }
 
@@ -76,7 +118,7 @@ fn is_free(port: u16) -> bool {
 /// # Errors
 ///
 /// When somebody listens there, or there is no such address.
-pub fn hold(address: SocketAddr) -> io::Result<Socket> {
+pub fn hold(address: net::SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As std does: connections of before may still be closing.
     socket.set_reuse_address(true)?;
@@ -95,6 +137,15 @@ mod tests {
         let ports: HashSet<u16> = (0..50).map(|_| free_port()).collect();
         assert_eq!(ports.len(), 50);
         assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+    }
+
+    #[test]
+    fn no_port_is_handed_out_that_another_process_has_claimed() {
+        let claims = || Claims { made: 0, left: 0..0, held: Vec::new() };
+        // Two of them in one process are as strange to each other as two processes.
+        let (mut ours, mut theirs) = (claims(), claims());
+        let ours: HashSet<u16> = (0..2 * CLAIM_PORTS).map(|_| ours.next()).collect();
+        assert!((0..2 * CLAIM_PORTS).all(|_| !ours.contains(&theirs.next())));
     }
 
     #[test]
