@@ -70,7 +70,7 @@ impl Backlog {
 
     /// Since when the oldest report waits.
     pub fn oldest(&self) -> Option<Instant> {
-        self.reports.front().map(|report| report.payload.came)
+        self.reports.get(self.index_of_oldest()).map(|report| report.payload.came)
     }
 
     /// Drops the oldest reports until those that are left cost no more than so many bytes, or only
@@ -149,9 +149,12 @@ impl Backlog {
     }
 
     /// As [`Self::put_back`], but behind all others: what the remote fails over must not keep them
-    /// waiting.
-    pub fn put_behind(&mut self, batch: Batch) {
+    /// waiting. A lone one goes alone from now on, so that it takes none along.
+    pub fn put_behind(&mut self, mut batch: Batch) {
         self.is_shuffled |= !self.is_empty();
+        if let [lone] = &mut batch.reports[..] {
+            lone.is_apart = true;
+        }
         batch.reports.into_iter().for_each(|report| self.push_back(report));
     }
 
@@ -169,6 +172,8 @@ impl Backlog {
             }
             _ => reports.into_iter().for_each(|report| report.settle(this)),
         }
+        // There is no batch but this one.
+        self.is_shuffled &= !self.is_empty();
     }
 
     pub fn drain(&mut self) -> impl Iterator<Item = Payload> {
@@ -183,7 +188,6 @@ impl Backlog {
     fn remove(&mut self, index: usize) -> Option<Report> {
         let report = self.reports.remove(index)?;
         self.held -= report.payload.permit.bytes();
-        self.is_shuffled &= !self.reports.is_empty();
         Some(report)
     }
 
@@ -396,6 +400,8 @@ mod tests {
         desk.push(COMPOSITES, "k", "{2}");
         desk.push(COMPOSITES, "k", "{3}");
         desk.backlog.put_behind(first);
+        let again = desk.backlog.take(Most::REMOTE).unwrap();
+        desk.backlog.put_back(again);
         desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
         assert_eq!(desk.requests(Most::REMOTE), ["{2}", "{3}"]);
     }

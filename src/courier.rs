@@ -54,7 +54,13 @@ pub enum Kept {
 }
 
 impl Kept {
-    pub fn batch(self) -> Batch {
+    pub fn batch(&self) -> &Batch {
+        match self {
+            Self::Suspect(batch) | Self::Refused(batch) | Self::Unreachable(batch) => batch,
+        }
+    }
+
+    pub fn into_batch(self) -> Batch {
         match self {
             Self::Suspect(batch) | Self::Refused(batch) | Self::Unreachable(batch) => batch,
         }
@@ -78,6 +84,14 @@ impl Courier {
     pub fn is_worth_waiting_for(&self, now: Instant) -> bool {
         let is_near = self.backoff.until().is_none_or(|until| until <= now + WORTH_WAITING_FOR);
         is_near && !self.trouble.is_there()
+    }
+
+    /// Has the next requests hold half as many reports as this one: what the remote fails over may
+    /// be in one of them. Each request that it takes doubles that again.
+    pub fn narrow(&mut self, batch: &Batch) {
+        if batch.reports() > 1 {
+            self.most.items = batch.reports() / 2;
+        }
     }
 
     /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
@@ -114,6 +128,7 @@ impl Courier {
                 // Slowly back to what the remote may have refused for another reason.
                 let most = self.most.bytes + self.most.bytes / 8;
                 self.most.bytes = most.min(Most::REMOTE.bytes);
+                self.most.items = (self.most.items * 2).min(Most::REMOTE.items);
                 log::debug!("delivered {} reports in one request", batch.reports());
                 backlog.settle(batch, None);
                 Ok(())

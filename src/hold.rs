@@ -87,8 +87,7 @@ impl Hold {
     }
 
     fn wait(self, is_done: &Receiver<()>, until: Instant) -> Option<Self> {
-        let (began, batches) = (Instant::now(), self.telemetry.batches());
-        let crashes = self.telemetry.crashes();
+        let (began, crashes) = (Instant::now(), self.telemetry.crashes());
         loop {
             let now = Instant::now();
             // Nothing is ever sent on it.
@@ -99,17 +98,17 @@ impl Hold {
             }
             if now >= until {
                 let is_telling = now.saturating_duration_since(began) >= TELLING;
-                return if is_telling { self.held_in_vain(batches) } else { Some(self) };
+                return if is_telling { self.held_in_vain() } else { Some(self) };
             }
         }
     }
 
-    /// Gives it up where nothing tells of ends: no batch has come although the start of this very
-    /// invocation was to be told of, or no end between one invocation that was held to its deadline
-    /// and another. A single one may be the function's own timeout.
-    fn held_in_vain(mut self, batches_before: u64) -> Option<Self> {
+    /// Gives it up where nothing tells of ends: no batch has ever come, although the start of this
+    /// very invocation was to be told of, or no end between one invocation that was held to its
+    /// deadline and another. A single one may be the function's own timeout.
+    fn held_in_vain(mut self) -> Option<Self> {
         let ends = self.telemetry.ends();
-        if self.telemetry.batches() == batches_before || self.in_vain == Some(ends) {
+        if self.telemetry.batches() == 0 || self.in_vain == Some(ends) {
             log::warn!(
                 "no telemetry tells when an invocation is over; reports are sent as they come, as by \
                  the strategy continuously"

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as ChannelSender, TryRecvError};
 
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Batch};
 use crate::courier::{Courier, Kept};
 use crate::deadline::Deadline;
 use crate::end::End;
@@ -29,7 +29,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 
 /// From so many failures in a row on, the remote, or what stands before it, may trip over what it is
-/// sent: that lets others go first. Where it says so, by 500, reports that went together go alone.
+/// sent: that lets others go first, and what went together goes in ever smaller requests, or where
+/// it says so, by 500, alone.
 const SUSPECT_FROM: u32 = 4;
 
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
@@ -189,14 +190,19 @@ impl Sender {
         let limit = Limit::Running(Instant::now() + longest);
         match self.courier.attempt(batch, &mut self.backlog, limit) {
             Ok(()) => {}
-            Err(kept) if self.courier.backoff.failures() < SUSPECT_FROM => {
-                self.backlog.put_back(kept.batch());
-            }
-            Err(Kept::Suspect(batch)) if batch.reports() > 1 => {
+            Err(Kept::Suspect(batch)) if self.is_suspect(&batch) && batch.reports() > 1 => {
                 self.backlog.put_back_apart(batch);
             }
-            Err(kept) => self.backlog.put_behind(kept.batch()),
+            Err(kept) if self.is_suspect(kept.batch()) => {
+                self.courier.narrow(kept.batch());
+                self.backlog.put_behind(kept.into_batch());
+            }
+            Err(kept) => self.backlog.put_back(kept.into_batch()),
         }
         self.make_room();
+    }
+
+    fn is_suspect(&self, batch: &Batch) -> bool {
+        self.courier.backoff.failures() >= SUSPECT_FROM || batch.is_apart()
     }
 }

@@ -115,10 +115,8 @@ impl RuntimeDone {
     /// Whether the runtime's process is gone, or will be: SHUTDOWN follows at once. A function's own
     /// error has the status `error` too, and a type of its own.
     fn is_a_crash(&self) -> bool {
-        const PLATFORMS_TYPES: [&str; 3] = ["Runtime.", "Sandbox.", "Extension."];
-        let is_platforms = |it: &String| PLATFORMS_TYPES.iter().any(|type_| it.starts_with(type_));
         matches!(self.status.as_deref(), Some("failure" | "timeout"))
-            || self.error_type.as_ref().is_some_and(is_platforms)
+            || matches!(self.error_type.as_deref(), Some("Runtime.ExitError" | "Extension.Crash"))
     }
 }
 
@@ -178,6 +176,7 @@ mod tests {
             (r#""status":"success""#, false),
             (r#""status":"error","errorType":"ValueError""#, false),
             (r#""status":"error","errorType":"Function.Unknown""#, false),
+            (r#""status":"error","errorType":"Runtime.Unknown""#, false),
             (r#""status":null"#, false),
             (r#""status":"error","errorType":"Runtime.ExitError""#, true),
             (r#""status":"failure","errorType":"Extension.Crash""#, true),

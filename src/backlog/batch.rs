@@ -44,6 +44,11 @@ impl Batch {
         self.reports.len()
     }
 
+    /// Whether it failed before, and was put apart for it.
+    pub fn is_apart(&self) -> bool {
+        self.reports[0].is_apart
+    }
+
     /// Whether it could go in smaller requests.
     pub fn is_divisible(&mut self) -> bool {
         match &self.taken {

@@ -58,6 +58,7 @@ impl Sender {
                 }
                 Err(Kept::Suspect(batch)) => kept.push(batch),
                 Err(Kept::Refused(batch) | Kept::Unreachable(batch)) => {
+                    self.courier.narrow(&batch);
                     kept.push(batch);
                     failures += 1;
                     if failures >= FAILURES_MAX {

@@ -285,6 +285,20 @@ fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
 }
 
 #[test]
+fn an_array_that_the_remote_trips_over_does_not_take_all_of_its_key_along() {
+    let trial = Trial::start();
+    trips_over_one(&trial, Answer::status(502));
+    trial.report(ARRAY, "[\"bad\"]");
+    let good: Vec<String> = (1..=3).map(|n| n.to_string()).collect();
+    for it in &good {
+        trial.report(ARRAY, &format!("[{it}]"));
+    }
+    trial.remote.wait_for_items(&good, PATIENCE);
+    let (log, _) = trial.shut_down_leaving(accepted_items);
+    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
+}
+
+#[test]
 fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
     let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
     trial.remote.answer_with(|_| Answer::status(429).header("Retry-After", "30"));
