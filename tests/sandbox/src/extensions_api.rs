@@ -192,8 +192,8 @@ impl ExtensionsApi {
             Err(refusal) => return Some(refusal),
         };
         let extension = &mut self.registered[index];
-        // Hangs, as on Lambda, until the process is killed.
-        if matches!(extension.state(), State::ShutDown) {
+        // Hangs, as on Lambda, until the process is killed: at once, if it has exited for the platform.
+        if matches!(extension.state(), State::ShutDown | State::Exited) {
             return None;
         }
         if !extension.poll(arrival) {
