@@ -2,8 +2,8 @@
 //! the strategy says so.
 //!
 //! Invariants: it is the only one that talks to the remote, one request at a time; what it could not
-//! send it keeps, in order, up to its share of the buffer; and every payload it took is settled
-//! exactly once.
+//! send it keeps, in order but for what the remote fails over again and again, up to its share of
+//! the buffer; and every payload it took is settled exactly once.
 
 mod finish;
 
