@@ -278,7 +278,7 @@ impl Reading<'_> {
 
     fn log_level(&mut self) -> LevelFilter {
         let expected = "error, warn, info, debug, trace or off";
-        let instead = "what the agents' …_DEBUG_ENABLE or AWS_LAMBDA_LOG_LEVEL say";
+        let instead = "the agents' …_DEBUG_ENABLE, or else Lambda's own level,";
         if let Some(level) = self.value(LOG_LEVEL, parse_level, expected, instead) {
             return level;
         }
@@ -533,7 +533,7 @@ mod tests {
                 "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES holds \"perhaps\", which is not true or false; false is used",
                 "THUNDRA_APIKEY holds something that is not a key that fits into a header; the key of each request, or else CATCHPOINT_APIKEY, is used",
                 "CATCHPOINT_APIKEY holds something that is not a key that fits into a header; the key of each request is used",
-                "THUNDRA_EXTENSION_LOG_LEVEL holds \"loud\", which is not error, warn, info, debug, trace or off; what the agents' …_DEBUG_ENABLE or AWS_LAMBDA_LOG_LEVEL say is used",
+                "THUNDRA_EXTENSION_LOG_LEVEL holds \"loud\", which is not error, warn, info, debug, trace or off; the agents' …_DEBUG_ENABLE, or else Lambda's own level, is used",
                 "AWS_LAMBDA_LOG_LEVEL holds \"LOUD\", which is not error, warn, info, debug, trace or off; warn is used",
             ]
         );
