@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, SANDBOX};
 
-const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
+pub const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
 
 fn conformance(arguments: &[&str]) -> Output {
     Command::new(SANDBOX).arg("conformance").args(arguments).output().unwrap()
@@ -107,7 +107,7 @@ fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
 }
 
 /// A file of this name, content and mode in a directory of its own.
-fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
+pub fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
     let home = TempDir::new().unwrap();
     let path = home.path().join(name);
     fs::write(&path, content).unwrap();
