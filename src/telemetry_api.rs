@@ -31,10 +31,13 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// A subscription to the platform's events.
 #[derive(Clone, Debug, Default)]
-pub struct Telemetry {
-    batches: Arc<AtomicU64>,
-    ends: Arc<AtomicU64>,
-    crashes: Arc<AtomicU64>,
+pub struct Telemetry(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    batches: AtomicU64,
+    ends: AtomicU64,
+    crashes: AtomicU64,
 }
 
 impl Telemetry {
@@ -61,17 +64,17 @@ impl Telemetry {
 
     /// How many batches were delivered.
     pub fn batches(&self) -> u64 {
-        self.batches.load(Ordering::Relaxed)
+        self.0.batches.load(Ordering::Relaxed)
     }
 
     /// How many ends of invocations were told of.
     pub fn ends(&self) -> u64 {
-        self.ends.load(Ordering::Relaxed)
+        self.0.ends.load(Ordering::Relaxed)
     }
 
     /// How many invocations were told to have ended with their process.
     pub fn crashes(&self) -> u64 {
-        self.crashes.load(Ordering::Relaxed)
+        self.0.crashes.load(Ordering::Relaxed)
     }
 
     fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
@@ -81,10 +84,10 @@ impl Telemetry {
         }
         match body::read(&mut request, budget, 0) {
             Ok(batch) => {
-                self.batches.fetch_add(1, Ordering::Relaxed);
+                self.0.batches.fetch_add(1, Ordering::Relaxed);
                 for end in ended(&batch.bytes) {
-                    self.ends.fetch_add(1, Ordering::Relaxed);
-                    self.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
+                    self.0.ends.fetch_add(1, Ordering::Relaxed);
+                    self.0.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
                     // The sender is gone only in the last moment of the process.
                     drop(outbox.send(Message::RuntimeDone(end.request_id)));
                 }
