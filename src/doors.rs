@@ -7,7 +7,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 use std::{io, mem, thread};
 
@@ -18,23 +18,33 @@ use crate::readers;
 /// have as many would close again at once, and its threads would stay.
 const SPARE_DESCRIPTORS: usize = 4;
 
-/// How often to look, after a panic in tiny_http, whether every door is still open: the first time
-/// the panicking thread may not have closed its listener yet.
-const LOOKS: u8 = 3;
-
 /// How often to look where nothing tells of invocations.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
-/// How many more invocations look.
-static LOOKS_LEFT: AtomicU8 = AtomicU8::new(0);
+/// Whether a door may have closed since all were looked at.
+static IS_SUSPECT: AtomicBool = AtomicBool::new(false);
 
 /// The port of both addresses, for [`server_panicked`]; 0 before there are any.
 static PORT: AtomicU16 = AtomicU16::new(0);
 
+thread_local! {
+    static END: ThreadEnd = const { ThreadEnd };
+}
+
+/// Is dropped when a thread that touched it is at its end: all that the thread held is closed then,
+/// a listener too. Before, a look at the door would still find it open.
+struct ThreadEnd;
+
+impl Drop for ThreadEnd {
+    fn drop(&mut self) {
+        IS_SUSPECT.store(true, Ordering::Relaxed);
+    }
+}
+
 /// To be called by a thread of tiny_http that panics. It takes connections along that wait for it,
-/// and a door may have closed without another sign.
+/// and a door may close with it without another sign.
 pub fn server_panicked() {
-    LOOKS_LEFT.store(LOOKS, Ordering::Relaxed);
+    let _ = END.try_with(|_| ()); // an error only where the thread is at its end already
     addresses(PORT.load(Ordering::Relaxed)).into_iter().for_each(readers::nudge);
 }
 
@@ -71,9 +81,7 @@ impl Doors {
 
     /// Serves every address that is not served. Cheap when all are.
     pub fn open(&mut self, collector: &Arc<Collector>) {
-        let one_less = |left: u8| left.checked_sub(1);
-        let is_suspect =
-            LOOKS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        let is_suspect = IS_SUSPECT.swap(false, Ordering::Relaxed);
         for door in &mut self.0 {
             if is_suspect || !door.is_open.load(Ordering::Relaxed) {
                 door.bind();
@@ -108,7 +116,7 @@ impl Door {
             // By this very process: the door is open.
             Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
             // Nothing was learned, as when there is no descriptor to look with.
-            Err(_) if is_open => LOOKS_LEFT.store(LOOKS, Ordering::Relaxed),
+            Err(_) if is_open => IS_SUSPECT.store(true, Ordering::Relaxed),
             Err(error) => self.explain(&error),
         }
     }
@@ -159,4 +167,28 @@ impl Door {
 fn spare_descriptors(listener: &TcpListener) -> io::Result<()> {
     let spare: io::Result<Vec<_>> = (0..SPARE_DESCRIPTORS).map(|_| listener.try_clone()).collect();
     spare.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn doors_are_looked_at_when_a_thread_that_panicked_has_ended_and_not_before() {
+        let (told, is_told) = mpsc::channel();
+        let (end, may_end) = mpsc::channel::<()>();
+        let panicked = move || {
+            server_panicked();
+            told.send(()).unwrap();
+            may_end.recv().unwrap_err();
+        };
+        let panicking = thread::Builder::new().spawn(panicked).unwrap();
+        is_told.recv().unwrap();
+        assert!(!IS_SUSPECT.load(Ordering::Relaxed));
+        drop(end);
+        panicking.join().unwrap();
+        assert!(IS_SUSPECT.swap(false, Ordering::Relaxed));
+    }
 }
