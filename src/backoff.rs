@@ -13,29 +13,50 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause after any, whatever the remote asks for.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// The longest pause where what fails is a single report, again and again: each attempt at it may
+/// hold up others for as long as an attempt may take.
+const LONGEST_APART: Duration = Duration::from_secs(10 * 60);
+
 /// A number from 0 to 1, of no pattern.
 #[derive(Clone, Copy, Debug)]
 pub struct Chance(pub f64);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
+    longest: Duration,
     failures: u32,
     until: Option<Instant>,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { longest: LONGEST, failures: 0, until: None }
+    }
+}
+
 impl Backoff {
+    /// For reports that are apart.
+    pub fn apart() -> Self {
+        Self { longest: LONGEST_APART, ..Self::default() }
+    }
+
     /// The remote did not take what it was sent. `asked` is what it asked for, if it did.
     pub fn failed(&mut self, now: Instant, asked: Option<Duration>, chance: Chance) {
         let doubled = 1_u32.checked_shl(self.failures).and_then(|it| FIRST.checked_mul(it));
-        let window = doubled.unwrap_or(LONGEST).min(LONGEST);
+        let window = doubled.unwrap_or(self.longest).min(self.longest);
         let pause = window.mul_f64(chance.0.clamp(0.0, 1.0));
         self.failures = self.failures.saturating_add(1);
-        self.until = Some(now + pause.max(asked.unwrap_or_default().min(LONGEST)));
+        self.until = Some(now + pause.max(asked.unwrap_or_default().min(self.longest)));
     }
 
     /// The remote answered anything else.
     pub fn ended(&mut self) {
-        *self = Self::default();
+        *self = Self { longest: self.longest, ..Self::default() };
+    }
+
+    /// Ends the pause, as something speaks for another attempt.
+    pub fn hurry(&mut self) {
+        self.until = None;
     }
 
     /// Whether the last attempt failed.
@@ -77,6 +98,22 @@ mod tests {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         let windows = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
         for window in windows {
+            backoff.failed(now, None, Chance(1.0));
+            assert_eq!(backoff.until(), Some(now + Duration::from_millis(window)));
+        }
+    }
+
+    #[test]
+    fn the_pause_of_what_is_apart_grows_on() {
+        let (mut backoff, now) = (Backoff::apart(), Instant::now());
+        for _ in 0..14 {
+            backoff.failed(now, None, Chance(1.0));
+        }
+        assert_eq!(backoff.until(), Some(now + LONGEST_APART));
+        backoff.hurry();
+        assert_eq!((backoff.until(), backoff.failures()), (None, 14));
+        backoff.ended();
+        for window in [100, 200] {
             backoff.failed(now, None, Chance(1.0));
             assert_eq!(backoff.until(), Some(now + Duration::from_millis(window)));
         }

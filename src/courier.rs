@@ -32,6 +32,8 @@ const WORTH_WAITING_FOR: Duration = Duration::from_millis(500);
 pub struct Courier {
     pub remote: Remote,
     pub backoff: Backoff,
+    /// After failures over reports that are apart. They say nothing of what the others may expect.
+    pub backoff_apart: Backoff,
     /// While an invocation should wait for nothing: the last attempt was not answered, or the one
     /// before it failed too.
     pub trouble: Trouble,
@@ -45,26 +47,11 @@ pub struct Courier {
 
 /// A batch that the remote did not take now.
 #[derive(Debug)]
-pub enum Kept {
-    /// The remote failed, perhaps over this one: servers that trip over a body say 500.
-    Suspect(Batch),
-    /// It may take another one.
-    Refused(Batch),
-    Unreachable(Batch),
-}
-
-impl Kept {
-    pub fn batch(&self) -> &Batch {
-        match self {
-            Self::Suspect(batch) | Self::Refused(batch) | Self::Unreachable(batch) => batch,
-        }
-    }
-
-    pub fn into_batch(self) -> Batch {
-        match self {
-            Self::Suspect(batch) | Self::Refused(batch) | Self::Unreachable(batch) => batch,
-        }
-    }
+pub struct Kept {
+    pub batch: Batch,
+    /// The remote had it, and did not say that others would fare no better: it may have tripped over
+    /// this very one.
+    pub is_suspect: bool,
 }
 
 impl Courier {
@@ -72,6 +59,7 @@ impl Courier {
         Self {
             remote,
             backoff: Backoff::default(),
+            backoff_apart: Backoff::apart(),
             trouble,
             most: Most::REMOTE,
             circuit: Circuit::default(),
@@ -86,12 +74,11 @@ impl Courier {
         is_near && !self.trouble.is_there()
     }
 
-    /// Has the next requests hold half as many reports as this one: what the remote fails over may
-    /// be in one of them. Each request that it takes doubles that again.
+    /// Has the next requests hold half as many reports as this one, of several: what the remote fails
+    /// over may be in one of them. Each request that it takes doubles that again.
     pub fn narrow(&mut self, batch: &Batch) {
-        if batch.reports() > 1 {
-            self.most.items = batch.reports() / 2;
-        }
+        self.most.reports = (batch.reports() / 2).max(1);
+        log::debug!("no request of more than {} reports follows", self.most.reports);
     }
 
     /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
@@ -109,45 +96,28 @@ impl Courier {
             backlog.settle(batch, Some(Loss::Unauthorized));
             return Ok(());
         }
-        let delivery = self.remote.post(&batch, limit);
-        let is_answered = !matches!(delivery, Delivery::Unreachable(_));
-        let kept = self.judge(delivery, batch, backlog);
-        self.trouble.set(!is_answered || self.backoff.failures() > 1);
-        kept
-    }
-
-    fn judge(
-        &mut self,
-        delivery: Delivery,
-        batch: Batch,
-        backlog: &mut Backlog,
-    ) -> Result<(), Kept> {
-        match delivery {
+        match self.remote.post(&batch, limit) {
             Delivery::Delivered => {
-                self.end_outage();
-                // Slowly back to what the remote may have refused for another reason.
-                let most = self.most.bytes + self.most.bytes / 8;
-                self.most.bytes = most.min(Most::REMOTE.bytes);
-                self.most.items = (self.most.items * 2).min(Most::REMOTE.items);
-                log::debug!("delivered {} reports in one request", batch.reports());
-                backlog.settle(batch, None);
-                Ok(())
+                self.answered();
+                self.delivered(batch, backlog);
             }
             Delivery::Dropped(loss, status) => {
-                self.end_outage();
+                self.answered();
                 self.refused(batch, backlog, loss, status);
-                Ok(())
             }
             Delivery::Retry { status, after } => {
-                self.note_outage(&format!("it answered {status}"), after);
-                let is_suspect = status == StatusCode::INTERNAL_SERVER_ERROR;
-                Err(if is_suspect { Kept::Suspect(batch) } else { Kept::Refused(batch) })
+                let is_suspect = status != StatusCode::TOO_MANY_REQUESTS && after.is_none();
+                let why = format!("it answered {status}");
+                return Err(
+                    self.failed(batch, &Failure { why, is_answered: true, after, is_suspect })
+                );
             }
-            Delivery::Unreachable(why) => {
-                self.note_outage(&why, None);
-                Err(Kept::Unreachable(batch))
+            Delivery::Unreachable { why, had_it: is_suspect } => {
+                let (is_answered, after) = (false, None);
+                return Err(self.failed(batch, &Failure { why, is_answered, after, is_suspect }));
             }
         }
+        Ok(())
     }
 
     /// The remote will not take this, ever; perhaps it takes a part of it.
@@ -163,7 +133,8 @@ impl Courier {
             }
             Loss::TooLarge | Loss::Rejected if batch.reports() > 1 => {
                 log::debug!("{} reports were refused together: {status}", batch.reports());
-                backlog.put_back_apart(batch);
+                self.narrow(&batch);
+                backlog.put_back(batch);
             }
             Loss::Unauthorized => {
                 self.circuit.open(batch.headers().authorization.as_ref(), Instant::now());
@@ -183,20 +154,60 @@ impl Courier {
         }
     }
 
-    fn note_outage(&mut self, why: &str, retry_after: Option<Duration>) {
-        let now = Instant::now();
-        self.backoff.failed(now, retry_after, chance());
-        let is_news = self.outage.begins(now);
-        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "cannot deliver to the remote: {why}; reports are kept and tried again");
+    fn delivered(&mut self, batch: Batch, backlog: &mut Backlog) {
+        log::debug!("delivered {} reports in one request", batch.reports());
+        // Slowly back to what the remote may have refused for another reason.
+        let most = self.most.bytes + self.most.bytes / 8;
+        self.most.bytes = most.min(Most::REMOTE.bytes);
+        self.most.reports = (self.most.reports * 2).min(Most::REMOTE.reports);
+        let was_apart = batch.is_apart();
+        backlog.settle(batch, None);
+        if was_apart {
+            // It was the remote that failed, over whatever it was sent.
+            self.backoff_apart.ended();
+            self.most.reports = Most::REMOTE.reports;
+            backlog.reunite();
+        }
     }
 
-    fn end_outage(&mut self) {
+    fn failed(&mut self, batch: Batch, failure: &Failure) -> Kept {
+        let (now, Failure { why, is_suspect, .. }) = (Instant::now(), failure);
+        if batch.is_apart() && *is_suspect {
+            self.backoff_apart.failed(now, None, chance());
+            log::debug!("cannot deliver a report that failed before: {why}");
+        } else {
+            self.backoff.failed(now, failure.after, chance());
+            self.trouble.set(!failure.is_answered || self.backoff.failures() > 1);
+            let level = if self.outage.begins(now) { log::Level::Warn } else { log::Level::Debug };
+            log::log!(
+                level,
+                "cannot deliver to the remote: {why}; reports are kept and tried again"
+            );
+        }
+        Kept { batch, is_suspect: *is_suspect }
+    }
+
+    fn answered(&mut self) {
+        if self.backoff.is_on() {
+            // Perhaps it was the remote all the time.
+            self.backoff_apart.hurry();
+        }
         self.backoff.ended();
+        self.trouble.set(false);
         if self.outage.ends() {
             log::warn!("the remote is back");
         }
     }
+}
+
+/// Why the remote did not take a batch now.
+struct Failure {
+    why: String,
+    is_answered: bool,
+    /// When to ask again, as it said.
+    after: Option<Duration>,
+    /// As in [`Kept`].
+    is_suspect: bool,
 }
 
 /// From the system's source of randomness, once a thread, and the clock: two environments that were

@@ -53,6 +53,10 @@ impl End {
         }
     }
 
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Whether an invocation is held, and over.
     pub fn has_come(&self) -> bool {
         self.over_at.is_some() && self.held.is_some()

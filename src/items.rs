@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 /// The most that may go into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Most {
+    pub reports: usize,
     pub items: usize,
     /// Of the whole body.
     pub bytes: usize,
@@ -19,8 +20,9 @@ pub struct Most {
 
 impl Most {
     /// What the remote takes: the agents, and Thundra's own forwarder, keep to the same.
-    pub const REMOTE: Self = Self { items: 100, bytes: 1_000_000 };
+    pub const REMOTE: Self = Self { reports: 100, items: 100, bytes: 1_000_000 };
 
+    /// Whether one array may hold so many items in so many bytes.
     pub fn is_kept_by(self, items: usize, bytes: usize) -> bool {
         items <= self.items && bytes <= self.bytes
     }
@@ -170,6 +172,10 @@ pub mod tests {
         })
     }
 
+    pub fn most(items: usize, bytes: usize) -> Most {
+        Most { items, bytes, ..Most::REMOTE }
+    }
+
     pub fn array() -> impl Strategy<Value = (Vec<String>, String)> {
         (vec(value(), 1..40), "[ \t\r\n]{0,2}").prop_map(|(items, space)| {
             let text =
@@ -200,7 +206,7 @@ pub mod tests {
         #[test]
         fn each_item_of_any_array_goes_out_once_in_order_byte_for_byte(
             (items, array) in array(),
-            most in (1_usize..20, 1_usize..2_000).prop_map(|(items, bytes)| Most { items, bytes }),
+            most in (1_usize..20, 1_usize..2_000).prop_map(|(items, bytes)| most(items, bytes)),
         ) {
             let requests = requests(&array, most);
             let out: Vec<String> = requests.iter().flat_map(|it| items_of(it)).collect();
@@ -228,7 +234,7 @@ pub mod tests {
 
         #[test]
         fn items_are_counted_without_a_parser((items, array) in array()) {
-            let most = Most { items: 20, bytes: 1_000 };
+            let most = most(20, 1_000);
             let keeps = items.len() <= most.items && array.len() <= most.bytes;
             prop_assert_eq!(most.is_kept_by_array(array.as_bytes()), keeps);
         }
@@ -251,7 +257,6 @@ pub mod tests {
 
     #[test]
     fn runs_are_as_long_as_the_limits_allow() {
-        let most = |items, bytes| Most { items, bytes };
         assert_eq!(requests("[1,2 , 3,4]", most(2, 100)), ["[1,2]", "[3,4]"]);
         assert_eq!(requests("[1,2,3]", most(9, 5)), ["[1,2]", "[3]"]);
         assert_eq!(requests("[\"long\",2,3]", most(9, 5)), ["[\"long\"]", "[2,3]"]);

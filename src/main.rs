@@ -19,9 +19,10 @@
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
 //! 5. An agent never waits for the remote ([`collector`]), nor for a stalled client ([`readers`]),
 //!    unless a burst of silent connections takes all threads that tiny_http has ready.
-//! 6. Reports of one key and route go out in order, but for what the remote fails over again and
-//!    again, which lets others go first; to one place, byte for byte as they came in or as arrays whose items are
-//!    ([`backlog`], [`items`], [`remote`]); while the remote fails, ever more rarely ([`backoff`]).
+//! 6. Reports go to one place, byte for byte as they came in or as arrays whose items are
+//!    ([`items`], [`remote`]); those of one key and route in order, but for one that the remote
+//!    fails over again and again, which lets others go first ([`backlog`], [`sender`]); while the
+//!    remote fails, ever more rarely ([`backoff`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// A wait that ends so much later than it was to, and a pause as long between two, was a freeze.
-const LATE: Duration = Duration::from_millis(500);
+pub const LATE: Duration = Duration::from_millis(500);
 
 /// No wait is shorter, so that each has a look at what there is; nor does the system take a shorter
 /// limit for a socket.

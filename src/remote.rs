@@ -13,13 +13,13 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTEN
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
-use ureq::{Agent, SendBody};
+use ureq::{Agent, SendBody, Timeout};
 
 use crate::backlog::Batch;
 use crate::backoff;
 use crate::config::Destination;
 use crate::ledger::Loss;
-use crate::patience::Limit;
+use crate::patience::{LATE, Limit};
 use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
 
@@ -75,8 +75,8 @@ pub enum Delivery {
     Delivered,
     /// The remote can't take it now, and may have said when to ask again.
     Retry { status: StatusCode, after: Option<Duration> },
-    /// The remote can't be reached, or does not answer.
-    Unreachable(String),
+    /// The remote can't be reached, or does not answer. It may have `had_it`, or a part of it.
+    Unreachable { why: String, had_it: bool },
     /// The remote never will take it.
     Dropped(Loss, StatusCode),
 }
@@ -118,14 +118,14 @@ impl Remote {
     pub fn post(&mut self, batch: &Batch, limit: Limit) -> Delivery {
         let had_connection = mem::take(&mut self.has_connection);
         let first = if had_connection { limit.on_a_kept_connection(Instant::now()) } else { limit };
+        let began = Instant::now();
         let mut answer = self.attempt(batch, first);
-        let has_time = |error: &ureq::Error| {
-            !matches!(error, ureq::Error::Timeout(_)) || matches!(limit, Limit::Final(_))
-        };
-        let is_lost = answer.as_ref().is_err_and(has_time);
-        if had_connection && is_lost && !self.is_interrupted() {
-            // A connection kept from an earlier report is often dead after a freeze: that is no
-            // sign of an outage, and ureq has dropped it by now.
+        let is_lost = answer.as_ref().is_err_and(|failure| {
+            (had_connection && failure.leaves_time(limit)) || failure.is_of_a_freeze(limit, began)
+        });
+        if is_lost && !self.is_interrupted() {
+            // A connection kept from an earlier report is often dead after a freeze, and one that
+            // was being made then is late: that is no sign of an outage, and ureq has dropped it.
             log::debug!("trying again on a new connection");
             answer = self.attempt(batch, limit);
         }
@@ -134,18 +134,16 @@ impl Remote {
                 self.has_connection = true;
                 classify(status, &headers, SystemTime::now())
             }
-            Err(_) if self.is_interrupted() => {
-                Delivery::Unreachable("no answer when the sandbox ended".to_owned())
+            Err(Failure { had_it, .. }) if self.is_interrupted() => {
+                Delivery::Unreachable { why: "no answer when the sandbox ended".to_owned(), had_it }
             }
-            Err(error) => Delivery::Unreachable(error.to_string()),
+            Err(Failure { error, had_it }) => {
+                Delivery::Unreachable { why: error.to_string(), had_it }
+            }
         }
     }
 
-    fn attempt(
-        &mut self,
-        batch: &Batch,
-        limit: Limit,
-    ) -> Result<(StatusCode, HeaderMap), ureq::Error> {
+    fn attempt(&mut self, batch: &Batch, limit: Limit) -> Result<(StatusCode, HeaderMap), Failure> {
         let url = self.destination.base_url.join(batch.route().path());
         let (mut body, headers) = (batch.body(), batch.headers());
         let mut request = self.agent().post(url).header(CONTENT_LENGTH, body.length());
@@ -165,7 +163,8 @@ impl Remote {
             }
             Limit::Final(until) => request.config().timeout_per_call(Some(left(until))).build(),
         };
-        let response = request.send(SendBody::from_reader(&mut body))?;
+        let sent = request.send(SendBody::from_reader(&mut body));
+        let response = sent.map_err(|error| Failure { error, had_it: !body.is_untouched() })?;
         let (head, mut body) = response.into_parts();
         // The status is the answer; the body is read only to free the connection.
         if let Err(error) = io::copy(&mut body.as_reader().take(ANSWER_BYTES_MAX), &mut io::sink())
@@ -203,6 +202,28 @@ impl Remote {
             }
             agent
         })
+    }
+}
+
+/// Why an attempt got no answer.
+struct Failure {
+    error: ureq::Error,
+    /// Whether any of the batch was on its way.
+    had_it: bool,
+}
+
+impl Failure {
+    /// Whether there is time for another attempt: after a time-out only where the first had half.
+    fn leaves_time(&self, limit: Limit) -> bool {
+        !matches!(self.error, ureq::Error::Timeout(_)) || matches!(limit, Limit::Final(_))
+    }
+
+    /// Whether a freeze took the time to connect. That alone has limits that go on in one.
+    fn is_of_a_freeze(&self, limit: Limit, began: Instant) -> bool {
+        let is_late = began.elapsed() > LOOKUP_TIMEOUT + CONNECT_TIMEOUT + LATE;
+        let is_connecting =
+            matches!(self.error, ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect));
+        is_connecting && is_late && matches!(limit, Limit::Running(_))
     }
 }
 

@@ -29,8 +29,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 
 /// From so many failures in a row on, the remote, or what stands before it, may trip over what it is
-/// sent: that lets others go first, and what went together goes in ever smaller requests, or where
-/// it says so, by 500, alone.
+/// sent: what went together goes in ever smaller requests, and what went alone after all others.
 const SUSPECT_FROM: u32 = 4;
 
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
@@ -138,9 +137,21 @@ impl Sender {
 
     /// When to send next, if there is anything to send.
     fn due(&self) -> Option<Instant> {
+        self.due_waiting().into_iter().chain(self.due_apart()).min()
+    }
+
+    fn due_waiting(&self) -> Option<Instant> {
         let Policy { strategy, traffic, buffer } = self.policy;
         let due = strategy.due(traffic, self.backlog.oldest()?, self.backlog.held(), buffer);
         Some(self.courier.backoff.until().map_or(due, |until| due.max(until)))
+    }
+
+    /// No invocation is held for those apart.
+    fn due_apart(&self) -> Option<Instant> {
+        let Courier { backoff, backoff_apart, .. } = &self.courier;
+        let until = backoff.until().max(backoff_apart.until());
+        let is_wanted = self.backlog.apart() > 0 && !self.end.is_held();
+        is_wanted.then(|| until.unwrap_or_else(Instant::now))
     }
 
     /// Whether everything that came before the end of the invocation is settled, or has to wait for
@@ -168,7 +179,7 @@ impl Sender {
 
     /// While the remote fails: else a full buffer would turn away everything new.
     fn make_room(&mut self) {
-        if self.courier.backoff.is_on() {
+        if self.courier.backoff.is_on() || self.backlog.apart() > 0 {
             self.backlog.evict_down_to(self.backlog_max());
         }
     }
@@ -178,31 +189,46 @@ impl Sender {
         self.policy.buffer / whole * share
     }
 
-    /// One attempt at what is oldest.
+    /// One attempt at what is due; those apart let all others go first.
     fn send(&mut self) {
-        let Some(batch) = self.backlog.take(self.courier.most) else { return };
+        let (now, most) = (Instant::now(), self.courier.most);
+        let is_their_turn = self.due_waiting().is_none_or(|due| due > now);
+        let batch =
+            if is_their_turn { self.backlog.take_apart(most) } else { self.backlog.take(most) };
+        let Some(batch) = batch else { return };
         if self.courier.trouble.is_there() {
             self.end.release();
         }
-        let doublings = self.courier.backoff.failures().min(ATTEMPT_DOUBLINGS_MAX);
-        let longest = ATTEMPT_TIMEOUT * 2_u32.pow(doublings);
         // In the last moments of an invocation too: the send goes on after the freeze.
-        let limit = Limit::Running(Instant::now() + longest);
-        match self.courier.attempt(batch, &mut self.backlog, limit) {
-            Ok(()) => {}
-            Err(Kept::Suspect(batch)) if self.is_suspect(&batch) && batch.reports() > 1 => {
-                self.backlog.put_back_apart(batch);
-            }
-            Err(kept) if self.is_suspect(kept.batch()) => {
-                self.courier.narrow(kept.batch());
-                self.backlog.put_behind(kept.into_batch());
-            }
-            Err(kept) => self.backlog.put_back(kept.into_batch()),
+        let limit = Limit::Running(now + self.longest_attempt(&batch));
+        if let Err(kept) = self.courier.attempt(batch, &mut self.backlog, limit) {
+            let has_doubts = self.courier.backoff.failures() >= SUSPECT_FROM;
+            self.take_back(kept, has_doubts);
         }
         self.make_room();
     }
 
-    fn is_suspect(&self, batch: &Batch) -> bool {
-        self.courier.backoff.failures() >= SUSPECT_FROM || batch.is_apart()
+    fn longest_attempt(&self, batch: &Batch) -> Duration {
+        let Courier { backoff, backoff_apart, .. } = &self.courier;
+        let before = if batch.is_apart() { backoff_apart } else { backoff }.failures();
+        // What is billed, or may become so, is not doubled.
+        let ends = self.policy.strategy == Strategy::End;
+        let is_billed = self.end.is_held() || ends && batch.is_apart();
+        let doublings = if is_billed { 0 } else { before.min(ATTEMPT_DOUBLINGS_MAX) };
+        ATTEMPT_TIMEOUT * 2_u32.pow(doublings)
+    }
+
+    /// Keeps what the remote did not take for another time; with doubts, so that others do not wait
+    /// for it.
+    fn take_back(&mut self, kept: Kept, has_doubts: bool) {
+        let Kept { batch, is_suspect } = kept;
+        if is_suspect && (batch.is_apart() || has_doubts && batch.reports() == 1) {
+            self.backlog.put_apart(batch);
+            return;
+        }
+        if is_suspect && has_doubts {
+            self.courier.narrow(&batch);
+        }
+        self.backlog.put_back(batch);
     }
 }

@@ -105,26 +105,35 @@ fn subscription(port: u16) -> String {
     )
 }
 
-/// The end of an invocation for its runtime.
+/// The end of an invocation for its runtime. What else is said of it may be of any kind.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RuntimeDone {
+struct RuntimeDone<'a> {
     request_id: RequestId,
-    status: Option<String>,
-    error_type: Option<String>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_type: Option<&'a RawValue>,
 }
 
-impl RuntimeDone {
+impl RuntimeDone<'_> {
     /// Whether the runtime's process is gone, or will be: SHUTDOWN follows at once. A function's own
     /// error has the status `error` too, and a type of its own.
     fn is_a_crash(&self) -> bool {
-        matches!(self.status.as_deref(), Some("failure" | "timeout"))
-            || matches!(self.error_type.as_deref(), Some("Runtime.ExitError" | "Extension.Crash"))
+        let [status, kind] = [self.status, self.error_type]
+            .map(|value| value.map_or("", |it| it.get().trim_matches('"')));
+        matches!(status, "failure" | "timeout")
+            || matches!(kind, "Runtime.ExitError" | "Extension.Crash")
     }
 }
 
 /// The ends that are in a batch, whatever else is. A record that is not understood is none.
-fn ended(batch: &[u8]) -> Vec<RuntimeDone> {
+fn ended(batch: &[u8]) -> Vec<RuntimeDone<'_>> {
+    let events: Vec<&RawValue> = serde_json::from_slice(batch).unwrap_or_default();
+    events.into_iter().filter_map(end_in).collect()
+}
+
+fn end_in(event: &RawValue) -> Option<RuntimeDone<'_>> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow, rename = "type")]
@@ -132,14 +141,12 @@ fn ended(batch: &[u8]) -> Vec<RuntimeDone> {
         #[serde(borrow)]
         record: &'a RawValue,
     }
-    let events: Vec<&RawValue> = serde_json::from_slice(batch).unwrap_or_default();
-    let end = |event: &RawValue| {
-        let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
-        let is_end = kind == "platform.runtimeDone";
-        let end: RuntimeDone = serde_json::from_str(record.get()).ok().filter(|_| is_end)?;
-        Some(end).filter(|it| it.request_id.0.len() <= REQUEST_ID_BYTES_MAX)
-    };
-    events.into_iter().filter_map(end).collect()
+    let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
+    if kind != "platform.runtimeDone" {
+        return None;
+    }
+    let end: RuntimeDone<'_> = serde_json::from_str(record.get()).ok()?;
+    (end.request_id.0.len() <= REQUEST_ID_BYTES_MAX).then_some(end)
 }
 
 #[cfg(test)]
@@ -181,6 +188,7 @@ mod tests {
             (r#""status":"error","errorType":"Function.Unknown""#, false),
             (r#""status":"error","errorType":"Runtime.Unknown""#, false),
             (r#""status":null"#, false),
+            (r#""status":7,"errorType":{"a":[]}"#, false),
             (r#""status":"error","errorType":"Runtime.ExitError""#, true),
             (r#""status":"failure","errorType":"Extension.Crash""#, true),
             (r#""status":"timeout","errorType":"Sandbox.Timeout""#, true),

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use super::{Contents, Report};
-use crate::items::Run;
+use crate::items::{Most, Run};
 use crate::payload::{Headers, Route};
 
 /// What goes into one request.
@@ -14,6 +14,10 @@ pub struct Batch {
     /// At least one; all of one route, with the same headers.
     pub(super) reports: Vec<Report>,
     pub(super) taken: Taken,
+    /// It was taken from those apart.
+    pub(super) is_apart: bool,
+    /// Older ones were passed for some of it.
+    pub(super) has_passed: bool,
 }
 
 /// What of its reports is in a batch.
@@ -28,8 +32,25 @@ pub(super) enum Taken {
 }
 
 impl Batch {
-    pub(super) fn verbatim(report: Report) -> Self {
-        Self { reports: vec![report], taken: Taken::Whole }
+    /// As much of a report as may go. One that goes `alone` need not be opened.
+    pub(super) fn of(mut report: Report, is_alone: bool, most: Most) -> Self {
+        let fits_unopened =
+            is_alone && report.is_unopened() && most.is_kept_by_array(&report.payload.body);
+        let run = if fits_unopened { None } else { report.open() };
+        let taken = match run {
+            Some(run) if !most.is_kept_by(run.items, run.array_bytes()) => {
+                let mut rest = run;
+                let head = rest.split_to(&report.payload.body, most);
+                Taken::Head { head, rest }
+            }
+            Some(_) if !report.is_whole() || report.payload.body.len() > most.bytes => Taken::Items,
+            _ => Taken::Whole,
+        };
+        Self { reports: vec![report], taken, is_apart: false, has_passed: false }
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        matches!(self.taken, Taken::Head { .. })
     }
 
     pub fn route(&self) -> Route {
@@ -44,9 +65,9 @@ impl Batch {
         self.reports.len()
     }
 
-    /// Whether it failed before, and was put apart for it.
+    /// Whether the remote failed over it before, when it went alone.
     pub fn is_apart(&self) -> bool {
-        self.reports[0].is_apart
+        self.is_apart
     }
 
     /// Whether it could go in smaller requests.
@@ -94,6 +115,11 @@ impl Body<'_> {
     /// Of the whole, read or not.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Whether none of it was read.
+    pub fn is_untouched(&self) -> bool {
+        self.parts.iter().map(|part| part.len()).sum::<usize>() == self.length
     }
 }
 

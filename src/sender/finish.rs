@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::{Message, Sender};
 use crate::backlog::Batch;
-use crate::courier::Kept;
 use crate::deadline::Deadline;
 use crate::ledger::{Loss, Outcome};
 use crate::patience::Limit;
@@ -15,13 +14,13 @@ use crate::patience::Limit;
 /// lifecycle"), so that its last bytes are here, but they may be unread.
 const LATE_REPORTS: Duration = Duration::from_millis(50);
 
-/// So often everything that is left is tried at SHUTDOWN, as far as the back-off leaves time: one
-/// answer, or one connection that is reset, says little, and there is no later.
+/// So many rounds without anything delivered are made at most, as far as the back-off leaves time:
+/// one answer, or one connection that is reset, says little, and there is no later.
 const LAST_ROUNDS: u32 = 5;
 
 /// A round ends when so many requests in a row fail: one may be at fault by itself, all of them
 /// are the remote's.
-const FAILURES_MAX: u32 = 3;
+const FAILURES_MAX: usize = 3;
 
 /// Before what was refused is tried once more although the remote takes other reports.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
@@ -34,9 +33,14 @@ impl Sender {
         if self.courier.backoff.is_on() {
             self.courier.remote.reconnect();
         }
-        for _ in 0..LAST_ROUNDS {
-            self.try_all(deadline);
-            if self.backlog.is_empty() || !self.wait_for_a_round(deadline) {
+        let mut rounds = LAST_ROUNDS;
+        while rounds > 0 {
+            match self.try_all(deadline) {
+                Round::Done => break,
+                Round::Delivered => rounds = LAST_ROUNDS,
+                Round::InVain => rounds -= 1,
+            }
+            if !self.wait_for_a_round(deadline) {
                 break;
             }
         }
@@ -46,35 +50,31 @@ impl Sender {
         }
     }
 
-    /// Each batch once, until it fails whatever it is sent. What it did not take is left.
-    fn try_all(&mut self, deadline: Deadline) {
-        let (limit, mut kept) = (Limit::Final(deadline.instant()), Vec::new());
-        let mut failures = 0;
-        while let Some(batch) = self.oldest_or_late(deadline) {
-            match self.courier.attempt(batch, &mut self.backlog, limit) {
-                Ok(()) => failures = 0,
-                Err(Kept::Suspect(batch)) if batch.reports() > 1 => {
-                    self.backlog.put_back_apart(batch);
-                }
-                Err(Kept::Suspect(batch)) => kept.push(batch),
-                Err(Kept::Refused(batch) | Kept::Unreachable(batch)) => {
-                    self.courier.narrow(&batch);
-                    kept.push(batch);
-                    failures += 1;
-                    if failures >= FAILURES_MAX {
-                        break;
-                    }
-                }
+    /// One after the other, until all that is left has failed, or the remote fails whatever it is
+    /// sent.
+    fn try_all(&mut self, deadline: Deadline) -> Round {
+        let (limit, mut failures, mut end) = (Limit::Final(deadline.instant()), 0, Round::InVain);
+        while let Some(batch) = self.next_or_late(deadline) {
+            let Err(kept) = self.courier.attempt(batch, &mut self.backlog, limit) else {
+                (failures, end) = (0, Round::Delivered);
+                continue;
+            };
+            failures += 1;
+            let is_the_remotes = !kept.is_suspect || failures >= FAILURES_MAX;
+            self.take_back(kept, true);
+            let all_failed = self.backlog.oldest().is_none() && failures >= self.backlog.apart();
+            if is_the_remotes || all_failed {
+                return end;
             }
         }
-        for batch in kept.into_iter().rev() {
-            self.backlog.put_back(batch);
-        }
+        Round::Done
     }
 
     /// False if there is no time for another round.
     fn wait_for_a_round(&mut self, deadline: Deadline) -> bool {
-        let until = self.courier.backoff.until().unwrap_or_else(|| Instant::now() + ROUND_PAUSE);
+        let now = Instant::now();
+        let until = self.courier.backoff.until().filter(|until| *until > now);
+        let until = until.unwrap_or(now + ROUND_PAUSE);
         if until >= deadline.instant() {
             return false;
         }
@@ -85,18 +85,19 @@ impl Sender {
     }
 
     /// The next batch to send before the deadline, if there still comes one.
-    fn oldest_or_late(&mut self, deadline: Deadline) -> Option<Batch> {
+    fn next_or_late(&mut self, deadline: Deadline) -> Option<Batch> {
         self.take_what_has_come();
         let left = deadline.remaining(Instant::now());
         if left.is_zero() {
             return None;
         }
-        if self.backlog.is_empty() {
-            let late = self.inbox.recv_timeout(left.min(LATE_REPORTS)).ok()?;
+        let until = Instant::now() + left.min(LATE_REPORTS);
+        while self.backlog.is_empty() {
+            let late = self.inbox.recv_deadline(until).ok()?;
             self.take_late(late);
-            self.take_what_has_come();
         }
-        self.backlog.take(self.courier.most)
+        let most = self.courier.most;
+        self.backlog.take(most).or_else(|| self.backlog.take_apart(most))
     }
 
     fn take_what_has_come(&mut self) {
@@ -114,4 +115,13 @@ impl Sender {
             | Message::Shutdown { .. } => {}
         }
     }
+}
+
+/// How a round ended.
+enum Round {
+    /// Nothing is left, or no time.
+    Done,
+    /// With failures, but not only with them.
+    Delivered,
+    InVain,
 }

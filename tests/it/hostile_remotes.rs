@@ -13,10 +13,6 @@ use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, 
 /// Longer than an attempt may take.
 const FREEZE: Duration = Duration::from_secs(4);
 
-fn holds(it: &Received, text: &str) -> bool {
-    String::from_utf8_lossy(&it.body).contains(text)
-}
-
 #[test]
 fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt() {
     let trial = Trial::start();
@@ -109,42 +105,6 @@ fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
     assert!(!log.contains("lost"), "{log}");
 }
 
-fn fail_over_one(trial: &Trial) {
-    trial.remote.answer_with(|it| Answer::status(if holds(it, "bad") { 500 } else { 200 }));
-}
-
-fn accepted_items(trial: &Trial) -> Vec<String> {
-    let received = trial.remote.received();
-    let accepted = received.iter().filter(|it| it.is_accepted());
-    accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect()
-}
-
-#[test]
-fn a_report_that_the_remote_fails_over_costs_no_other_at_the_end() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
-    fail_over_one(&trial);
-    for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
-        trial.report(ARRAY, body);
-    }
-    let (log, items) = trial.shut_down_leaving(accepted_items);
-    assert_eq!(items, ["1", "2", "3"]);
-    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
-}
-
-#[test]
-fn a_report_that_the_remote_fails_over_lets_others_go_first() {
-    let trial = Trial::start();
-    fail_over_one(&trial);
-    trial.report(ARRAY, "[\"bad\"]");
-    trial.received(1);
-    for n in 1..=3 {
-        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
-    }
-    let expected = ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"];
-    trial.remote.wait_for_items(&expected, PATIENCE);
-    trial.shut_down();
-}
-
 /// Answers a head with a large length before it has read the body, and closes.
 fn start_impatient(told: mpsc::Sender<usize>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -230,7 +190,7 @@ fn a_report_that_is_larger_than_all_that_may_wait_drives_nobody_out() {
     trial.report(ARRAY, &array_of(900_000));
     trial.wait_for_health(|it| it["reports"]["dropped"]["evicted"] == 1);
     trial.remote.answer_with(|_| Answer::ok());
-    let (log, items) = trial.shut_down_leaving(accepted_items);
+    let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
     assert_eq!(items.len(), 20);
     assert!(log.contains("delivered 20 of 21 accepted reports, lost: 1 evicted"), "{log}");
 }
@@ -246,68 +206,6 @@ fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key() {
     let (_, received) = trial.shut_down_leaving(|trial| trial.received(2));
     let counts: Vec<usize> = received.iter().map(|it| Item::of(&it.body).len()).collect();
     assert_eq!(counts, [20, 20]);
-}
-
-/// Fails in this way over one report, and takes all others.
-fn trips_over_one(trial: &Trial, answer: Answer) {
-    trial
-        .remote
-        .answer_with(move |it| if holds(it, "bad") { answer.clone() } else { Answer::ok() });
-}
-
-#[test]
-fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
-    for answer in [Answer::Reset, Answer::status(502), Answer::status(503), Answer::status(500)] {
-        let trial = Trial::start();
-        trips_over_one(&trial, answer.clone());
-        trial.report(COMPOSITE, "{\"bad\":1}");
-        let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
-        for it in &good {
-            trial.report(COMPOSITE, it);
-        }
-        trial.remote.wait_for_items(&good, PATIENCE);
-    }
-}
-
-#[test]
-fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
-    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
-        trips_over_one(&trial, answer);
-        trial.report(COMPOSITE, "{\"bad\":1}");
-        for n in 1..=10 {
-            trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
-        }
-        let (log, items) = trial.shut_down_leaving(accepted_items);
-        assert_eq!(items.len(), 10, "{log}");
-        assert!(log.contains("delivered 10 of 11 accepted reports, lost: 1 unsent"), "{log}");
-    }
-}
-
-#[test]
-fn an_array_that_the_remote_trips_over_does_not_take_all_of_its_key_along() {
-    let trial = Trial::start();
-    trips_over_one(&trial, Answer::status(502));
-    trial.report(ARRAY, "[\"bad\"]");
-    let good: Vec<String> = (1..=3).map(|n| n.to_string()).collect();
-    for it in &good {
-        trial.report(ARRAY, &format!("[{it}]"));
-    }
-    trial.remote.wait_for_items(&good, PATIENCE);
-    let (log, _) = trial.shut_down_leaving(accepted_items);
-    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
-}
-
-#[test]
-fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
-    trial.remote.answer_with(|_| Answer::status(429).header("Retry-After", "30"));
-    for n in 0..100 {
-        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
-    }
-    let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
-    assert!(requests <= 3, "{requests}");
-    assert!(log.contains("lost: 100 unsent"), "{log}");
 }
 
 #[test]

@@ -28,4 +28,5 @@ mod overhead;
 mod peers;
 mod quiet;
 mod strategies;
+mod suspects;
 mod telemetry;

@@ -132,6 +132,13 @@ impl Trial {
         items_at(&self.remote, count)
     }
 
+    /// The items that the remote has taken so far, in the order of arrival.
+    pub fn accepted_items(&self) -> Vec<String> {
+        let received = self.remote.received();
+        let accepted = received.iter().filter(|it| it.is_accepted());
+        accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect()
+    }
+
     /// Waits until the buffer is empty: that is shortly after the remote has answered.
     #[track_caller]
     pub fn wait_for_an_empty_buffer(&self) {

@@ -1,0 +1,232 @@
+//! Remotes that fail over one report, or seem to: that one must not cost the others, and a failure
+//! that was the remote's must not cost anybody.
+
+use std::time::{Duration, Instant};
+
+use sandbox::{Answer, Received, Remote, agent, free_port};
+
+use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, lambda, text};
+
+/// Nothing is sent before SHUTDOWN.
+const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
+
+/// From the remote and back.
+const FAR: Duration = Duration::from_millis(20);
+
+fn is_bad(it: &Received) -> bool {
+    text(&it.body).contains("bad")
+}
+
+/// Fails in this way over what has a bad report in it, and takes all else.
+fn trips_over_one(remote: &Remote, answer: Answer) {
+    remote.answer_with(move |it| if is_bad(it) { answer.clone() } else { Answer::ok() });
+}
+
+#[test]
+fn a_report_that_the_remote_fails_over_costs_no_other_at_the_end() {
+    let trial = Trial::with(&[COLLECTS]);
+    trips_over_one(&trial.remote, Answer::status(500));
+    for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
+        trial.report(ARRAY, body);
+    }
+    let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
+    assert_eq!(items, ["1", "2", "3"]);
+    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
+}
+
+#[test]
+fn a_report_that_the_remote_fails_over_lets_others_go_first() {
+    let trial = Trial::start();
+    trips_over_one(&trial.remote, Answer::status(500));
+    trial.report(ARRAY, "[\"bad\"]");
+    trial.received(1);
+    for n in 1..=3 {
+        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+    }
+    let expected = ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"];
+    trial.remote.wait_for_items(&expected, PATIENCE);
+    trial.shut_down();
+}
+
+#[test]
+fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
+    for answer in [Answer::Reset, Answer::status(502), Answer::status(503), Answer::status(500)] {
+        let trial = Trial::start();
+        trips_over_one(&trial.remote, answer.clone());
+        trial.report(COMPOSITE, "{\"bad\":1}");
+        let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
+        for it in &good {
+            trial.report(COMPOSITE, it);
+        }
+        trial.remote.wait_for_items(&good, PATIENCE);
+    }
+}
+
+#[test]
+fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
+    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
+        let trial = Trial::with(&[COLLECTS]);
+        trips_over_one(&trial.remote, answer);
+        trial.report(COMPOSITE, "{\"bad\":1}");
+        for n in 1..=10 {
+            trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+        }
+        let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
+        assert_eq!(items.len(), 10, "{log}");
+        assert!(log.contains("delivered 10 of 11 accepted reports, lost: 1 unsent"), "{log}");
+    }
+}
+
+#[test]
+fn an_array_that_the_remote_trips_over_does_not_take_all_of_its_key_along() {
+    let trial = Trial::start();
+    trips_over_one(&trial.remote, Answer::status(502));
+    trial.report(ARRAY, "[\"bad\"]");
+    let good: Vec<String> = (1..=3).map(|n| n.to_string()).collect();
+    for it in &good {
+        trial.report(ARRAY, &format!("[{it}]"));
+    }
+    trial.remote.wait_for_items(&good, PATIENCE);
+    let (log, _) = trial.shut_down_leaving(Trial::accepted_items);
+    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
+}
+
+#[test]
+fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
+    let trial = Trial::with(&[COLLECTS]);
+    trial.remote.answer_with(|_| Answer::status(429).header("Retry-After", "30"));
+    for n in 0..100 {
+        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+    }
+    let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    assert!(requests <= 3, "{requests}");
+    assert!(log.contains("lost: 100 unsent"), "{log}");
+}
+
+#[test]
+fn one_failure_at_the_end_costs_no_more_than_a_request_or_two() {
+    let trial = Trial::with(&[COLLECTS]);
+    trial.remote.answer_with(|it| if it.number == 0 { Answer::status(500) } else { Answer::ok() });
+    for n in 0..100 {
+        trial.report(ARRAY, &format!("[{n},{n}]"));
+    }
+    let (log, accepted) = trial.shut_down_leaving(accepted_requests);
+    assert!(!log.contains("lost") && accepted <= 5, "{accepted}; {log}");
+}
+
+#[test]
+fn one_report_of_a_hundred_that_is_refused_costs_requests_by_its_logarithm() {
+    let trial = Trial::with(&[COLLECTS]);
+    trial.remote.answer_with(|it| {
+        let answer = if is_bad(it) { Answer::status(400) } else { Answer::ok() };
+        answer.after(FAR)
+    });
+    for n in 0..100 {
+        let item = if n == 70 { "\"bad\"".to_owned() } else { n.to_string() };
+        trial.report(ARRAY, &format!("[{item}]"));
+    }
+    let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    assert!(log.contains("delivered 99 of 100 accepted reports, lost: 1 rejected"), "{log}");
+    assert!(requests <= 24, "{requests}");
+}
+
+#[test]
+fn after_an_outage_reports_go_together_again_however_long_it_was() {
+    /// So many that what goes alone fails too.
+    const FAILURES: usize = 8;
+    let trial = Trial::start();
+    trial.remote.answer_with(|it| Answer::status(if it.number < FAILURES { 503 } else { 200 }));
+    for n in 0..4 {
+        trial.report(ARRAY, &format!("[{n}]"));
+    }
+    trial.received(FAILURES);
+    for n in 4..40 {
+        trial.report(ARRAY, &format!("[{n}]"));
+    }
+    let (log, (items, accepted)) =
+        trial.shut_down_leaving(|trial| (trial.accepted_items(), accepted_requests(trial)));
+    assert!(items.len() == 40 && !log.contains("lost"), "{log}");
+    assert!(accepted <= 10, "{accepted}");
+}
+
+#[test]
+fn several_reports_that_the_remote_trips_over_at_the_end_take_no_other_along() {
+    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
+        let trial = Trial::with(&[COLLECTS]);
+        trips_over_one(&trial.remote, answer);
+        for n in 0..20 {
+            let what = if n < 5 { "bad" } else { "n" };
+            trial.report(COMPOSITE, &format!("{{\"{what}\":{n}}}"));
+        }
+        let (log, _) = trial.shut_down_leaving(accepted_requests);
+        assert!(log.contains("delivered 15 of 20 accepted reports, lost: 5 unsent"), "{log}");
+    }
+}
+
+#[test]
+fn a_remote_that_fails_over_everything_gets_few_requests_at_the_end() {
+    for answer in [Answer::Reset, Answer::status(500), Answer::status(503)] {
+        let trial = Trial::with(&[COLLECTS]);
+        trial.remote.answer_with(move |_| answer.clone());
+        for n in 0..100 {
+            trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+        }
+        let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+        assert!(requests <= 3 * 5, "{requests}");
+        assert!(log.contains("lost: 100 unsent"), "{log}");
+    }
+}
+
+/// Waits until the remote has failed over the bad report so often that it goes last.
+fn wait_for_it_to_stand_back(remote: &Remote) {
+    let waited = Instant::now();
+    for requests in 1.. {
+        let received = remote.wait_for(requests, PATIENCE);
+        if received.iter().filter(|it| is_bad(it)).count() >= 6 {
+            return;
+        }
+        assert!(waited.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_report_that_the_remote_keeps_failing_over_makes_no_later_one_wait() {
+    let trial = Trial::start();
+    trips_over_one(&trial.remote, Answer::status(503));
+    trial.report(COMPOSITE, "{\"bad\":1}");
+    wait_for_it_to_stand_back(&trial.remote);
+    for n in 0..5 {
+        let failed = |trial: &Trial| trial.remote.received().iter().filter(|it| is_bad(it)).count();
+        let before = failed(&trial);
+        trial.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
+        trial.remote.wait_for_items(&[format!("{{\"n\":{n}}}")], PATIENCE);
+        assert!(failed(&trial) <= before + 1, "one may be under way");
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn a_report_that_the_remote_keeps_failing_over_does_not_let_go_of_later_invocations() {
+    let (remote, port) = (Remote::start(), free_port());
+    trips_over_one(&remote, Answer::status(503));
+    let setup = lambda(&remote.base_url(), port).env("THUNDRA_EXTENSION_FLUSH", "end");
+    let lambda = setup.timeout(PATIENCE).start().unwrap();
+    assert!(lambda.wait_for_init());
+    let in_flight = lambda.begin(r#"{"reports":0,"work_ms":5000}"#);
+    assert_eq!(agent::post(port, COMPOSITE, b"{\"bad\":1}").status, 200);
+    wait_for_it_to_stand_back(&remote);
+    // The remote takes others.
+    assert_eq!(agent::post(port, COMPOSITE, b"{\"n\":1}").status, 200);
+    remote.wait_for_items(&["{\"n\":1}"], PATIENCE);
+    let _ = in_flight.end(PATIENCE);
+    for _ in 0..5 {
+        let before = remote.received().iter().filter(|it| it.is_accepted()).count();
+        lambda.invoke(r#"{"items":2}"#);
+        let after = remote.received().iter().filter(|it| it.is_accepted()).count();
+        assert_eq!(after, before + 1, "it is there before the freeze");
+    }
+}
+
+fn accepted_requests(trial: &Trial) -> usize {
+    trial.remote.received().iter().filter(|it| it.is_accepted()).count()
+}
