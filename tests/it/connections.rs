@@ -1,13 +1,14 @@
 //! Connections to the remote: those that can't be made, those that died in a freeze, and what they
 //! all leave behind.
 
-use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+use std::{fs, iter};
 
 use sandbox::{Answer, Authority, Platform, Remote};
 
-use crate::trial::{ARRAY, PATIENCE, Trial};
+use crate::trial::{ARRAY, PATIENCE, Trial, pass, spawn};
 
 #[test]
 fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
@@ -74,6 +75,64 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
         "{threads}, {descriptors}: {after:?}"
     );
     trial.shut_down();
+}
+
+/// Connections that are never served, until the kernel takes no more for it.
+fn fill(listener: &TcpListener) -> Vec<TcpStream> {
+    let address = listener.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).collect()
+}
+
+/// Takes every request.
+fn serve(listener: TcpListener) {
+    spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            spawn(move || {
+                while client.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+                    let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+        }
+    });
+}
+
+/// Waits until somebody waits for a connection to this port.
+fn wait_for_a_caller(port: u16) {
+    const SYN_SENT: &str = "02";
+    let (remote, waited) = (format!(":{port:04X}"), Instant::now());
+    let is_it = |line: &str| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next().is_some_and(|it| it.ends_with(&remote)) && fields.next() == Some(SYN_SENT)
+    };
+    while !fs::read_to_string("/proc/net/tcp").unwrap().lines().any(is_it) {
+        assert!(waited.elapsed() < PATIENCE, "nobody calls");
+    }
+}
+
+#[test]
+fn a_freeze_while_it_connects_costs_no_line() {
+    /// More than all that connecting may take, and less than until the kernel asks for the third
+    /// time, after 3 s.
+    const FREEZE: Duration = Duration::from_millis(2_700);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let filled = fill(&listener);
+    let url = format!("http://{address}/v1");
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    trial.report(ARRAY, "[1]");
+    wait_for_a_caller(address.port());
+    trial.process.stop();
+    pass(FREEZE);
+    drop(filled);
+    listener.set_nonblocking(true).unwrap();
+    while listener.accept().is_ok() {}
+    listener.set_nonblocking(false).unwrap();
+    trial.process.resume();
+    serve(listener);
+    trial.wait_for_an_empty_buffer();
+    assert_eq!(trial.shut_down(), "");
 }
 
 /// How many entries a directory of the process has in procfs.
