@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    Answer, End, Fate, Freezer, Item, KeepAlive, Lambda, Moment, Platform, Received, Remote,
-    Status, agent, free_port,
+    Answer, End, Fate, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Status, agent,
+    free_port,
 };
 
 use crate::closing_line::ClosingLine;
 use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, lambda, memory_is_its_own, nowhere, pass,
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, memory_is_its_own, nowhere, pass,
 };
 
 const ITEMS: usize = 2;
@@ -117,6 +117,14 @@ fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_ar
 }
 
 #[test]
+#[ignore = "takes a while"]
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_strategies() {
+    for strategy in ["end", "periodically,50"] {
+        a_thousand_invocations(strategy);
+    }
+}
+
+#[test]
 fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     const POSTS: usize = 300;
     const FAR: Duration = Duration::from_millis(300);
@@ -161,8 +169,8 @@ struct Footprint {
 }
 
 impl Footprint {
-    fn of(trial: &Trial) -> Self {
-        let process = format!("/proc/{}", trial.process.pid());
+    fn of(pid: u32) -> Self {
+        let process = format!("/proc/{pid}");
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
         let number = |key: &str| -> u64 {
             let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
@@ -174,11 +182,22 @@ impl Footprint {
             descriptors: fs::read_dir(format!("{process}/fd")).unwrap().count(),
         }
     }
+
+    /// Only workers and connections of the last moment may have come.
+    #[track_caller]
+    fn is_flat_to(&self, after: &Self) {
+        let is_flat = after.resident_kb <= self.resident_kb + 1_024
+            && after.threads <= self.threads + 4
+            && after.descriptors <= self.descriptors + 4;
+        assert!(is_flat, "{self:?}, then {after:?}");
+    }
 }
 
 #[test]
 fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     const BUFFER_KB: u64 = 4_096;
+    /// A busy machine may take this for one or two of a hundred.
+    const NOISE: Duration = Duration::from_millis(250);
     let [trial, healthy] = [(); 2].map(|()| Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
     let invoke = |trial: &Trial| {
         let started = Instant::now();
@@ -187,22 +206,23 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
         trial.platform.wait_for_next(PATIENCE);
         started.elapsed()
     };
-    let medians = || {
+    let medians_and_tails = || {
         // In turns, so that whatever else the machine does meets both.
         let both = (0..200).map(|_| (invoke(&trial), invoke(&healthy)));
         let (mut times, mut healthy): (Vec<Duration>, Vec<Duration>) = both.unzip();
         [&mut times, &mut healthy].map(|times| {
             times.sort_unstable();
-            times[times.len() / 2]
+            (times[100], times[197])
         })
     };
-    medians();
+    medians_and_tails();
     trial.wait_for_an_empty_buffer();
-    let before = Footprint::of(&trial);
+    let before = Footprint::of(trial.process.pid());
     trial.remote.go_down();
-    let [in_outage, without] = medians();
-    let after = Footprint::of(&trial);
+    let [(in_outage, tail), (without, tail_without)] = medians_and_tails();
+    let after = Footprint::of(trial.process.pid());
     assert!(in_outage < without * 2, "{in_outage:?}, without an outage {without:?}");
+    assert!(tail < tail_without + NOISE, "{tail:?}, without an outage {tail_without:?}");
     let grown = after.resident_kb.saturating_sub(before.resident_kb);
     let is_bounded = grown <= BUFFER_KB + 2_048 || !memory_is_its_own();
     assert!(is_bounded, "{before:?}, then {after:?}");
@@ -227,14 +247,30 @@ fn ten_thousand_invocations_leave_memory_threads_and_descriptors_as_they_were() 
             trial.platform.wait_for_next(PATIENCE);
         }
         trial.wait_for_an_empty_buffer();
-        Footprint::of(&trial)
+        Footprint::of(trial.process.pid())
     };
-    let (before, after) = (invoke(WARM_UP), invoke(INVOCATIONS));
-    let is_flat = after.resident_kb <= before.resident_kb + 1_024
-        && after.threads <= before.threads + 2
-        && after.descriptors <= before.descriptors + 2;
-    assert!(is_flat, "{before:?}, then {after:?}");
+    invoke(WARM_UP).is_flat_to(&invoke(INVOCATIONS));
     trial.shut_down();
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn thousands_of_held_invocations_with_failures_leave_memory_threads_and_descriptors_as_they_were() {
+    const WARM_UP: usize = 500;
+    const INVOCATIONS: usize = 3_000;
+    let remote = Remote::start();
+    fail_sometimes(&remote);
+    let lambda = start(&remote, "end");
+    let pid = lambda.pid_of(binary().file_name().unwrap().to_str().unwrap()).unwrap();
+    let invoke = |times: usize| {
+        for nth in 0..times {
+            let payload = if nth % 4 == 0 { r#"{"reports":0}"# } else { REPORTED };
+            assert_eq!(lambda.invoke(payload).status, Status::Success);
+        }
+        Footprint::of(pid)
+    };
+    invoke(WARM_UP).is_flat_to(&invoke(INVOCATIONS));
+    assert_eq!(lambda.violations(), Vec::<String>::new());
 }
 
 /// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.
@@ -242,7 +278,7 @@ fn end_with_a_full_backlog() {
     const FAR: Duration = Duration::from_millis(50);
     const LEFT: Duration = Duration::from_millis(1_400);
     const REPORT_BYTES: usize = 100_000;
-    let trial = Trial::on(Platform::start(), Remote::start(), &[]);
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     trial.report(ARRAY, &array_of(REPORT_BYTES));
     trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
@@ -259,9 +295,8 @@ fn end_with_a_full_backlog() {
     let accepted: Vec<_> =
         trial.remote.received().into_iter().filter(Received::is_accepted).collect();
     let items: usize = accepted.iter().map(|it| Item::of(&it.body).len()).sum();
-    let log = trial.process.log();
-    // All of it is in the line only at level info; a loss would be at the default one.
-    assert!(items == reports && !log.contains("lost"), "{items} of {reports}; {log}");
+    let (log, line) = (trial.process.log(), format!("delivered {reports} of {reports} accepted"));
+    assert!(items == reports && log.contains(&line), "{items} of {reports}; {log}");
     assert_eq!(accepted.len(), reports.div_ceil(1_000_000 / REPORT_BYTES));
 }
 

@@ -130,10 +130,10 @@ fn one_report_of_a_hundred_that_is_refused_costs_requests_by_its_logarithm() {
     assert!(requests <= 24, "{requests}");
 }
 
-#[test]
-fn after_an_outage_reports_go_together_again_however_long_it_was() {
+/// Forty reports, and a remote that has just come back.
+fn behind_a_long_outage() -> Trial {
     /// So many that what goes alone fails too.
-    const FAILURES: usize = 8;
+    const FAILURES: usize = 7;
     let trial = Trial::start();
     trial.remote.answer_with(|it| Answer::status(if it.number < FAILURES { 503 } else { 200 }));
     for n in 0..4 {
@@ -143,6 +143,23 @@ fn after_an_outage_reports_go_together_again_however_long_it_was() {
     for n in 4..40 {
         trial.report(ARRAY, &format!("[{n}]"));
     }
+    trial
+}
+
+#[test]
+fn after_an_outage_reports_go_together_again_however_long_it_was() {
+    let trial = behind_a_long_outage();
+    let all: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let delivery = trial.remote.wait_for_items(&all, PATIENCE);
+    assert!(delivery.is_exact(), "{delivery}");
+    let accepted = accepted_requests(&trial);
+    assert!(accepted <= 10, "{accepted}");
+    trial.shut_down();
+}
+
+#[test]
+fn at_the_end_of_a_long_outage_reports_go_together_again() {
+    let trial = behind_a_long_outage();
     let (log, (items, accepted)) =
         trial.shut_down_leaving(|trial| (trial.accepted_items(), accepted_requests(trial)));
     assert!(items.len() == 40 && !log.contains("lost"), "{log}");
