@@ -306,8 +306,8 @@ fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
             trial.report(ARRAY, body);
         }
     });
-    let bodies = trial.bodies_received(5);
-    assert_eq!(bodies[1..], ["[1,\"bad\",2]", "[1]", "[\"bad\"]", "[2]"]);
+    let bodies = trial.bodies_received(6);
+    assert_eq!(bodies[1..], ["[1,\"bad\",2]", "[1]", "[\"bad\",2]", "[\"bad\"]", "[2]"]);
     let log = trial.shut_down();
     assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 rejected"), "{log}");
 }
