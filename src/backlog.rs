@@ -5,8 +5,8 @@
 //! settled; what is merged keeps its order and is not copied.
 
 mod batch;
+mod queue;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::items::{Most, Run};
@@ -15,6 +15,7 @@ use crate::payload::{Payload, Route};
 
 pub use self::batch::Batch;
 use self::batch::Taken;
+use self::queue::Queue;
 
 /// How many reports that do not go along are passed for one that does: each costs a look.
 const LOOK_AHEAD: usize = 100;
@@ -24,11 +25,9 @@ const COMMA: usize = 1;
 #[derive(Debug, Default)]
 pub struct Backlog {
     /// Oldest first.
-    waiting: VecDeque<Report>,
+    waiting: Queue,
     /// What the remote failed over when it went alone, the one that was tried longest ago first.
-    apart: VecDeque<Report>,
-    /// What keeping them costs, in bytes.
-    held: usize,
+    apart: Queue,
 }
 
 /// A report that waits.
@@ -55,7 +54,6 @@ impl Backlog {
         let is_array = payload.route == Route::MonitoringData;
         let may_open = is_array && payload.headers.content_encoding.is_none();
         let contents = if may_open { Contents::Unopened } else { Contents::Sealed };
-        self.held += payload.permit.bytes();
         self.waiting.push_back(Report { payload, contents });
     }
 
@@ -65,12 +63,17 @@ impl Backlog {
 
     /// What keeping all reports costs, in bytes.
     pub fn held(&self) -> usize {
-        self.held
+        self.waiting.held() + self.apart.held()
+    }
+
+    /// What keeping those costs that are not apart, in bytes.
+    pub fn held_waiting(&self) -> usize {
+        self.waiting.held()
     }
 
     /// Since when the oldest report waits, but for those apart.
     pub fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|report| report.payload.came)
+        self.waiting.first().map(|report| report.payload.came)
     }
 
     /// How many reports are apart.
@@ -81,29 +84,29 @@ impl Backlog {
     /// Drops the oldest reports until those that are left cost no more than so many bytes, or only
     /// one is left, which is in nobody's way.
     pub fn evict_down_to(&mut self, bytes: usize) {
-        while self.held > bytes && self.waiting.len() + self.apart.len() > 1 {
-            let Some(report) = self.remove_oldest() else { return };
+        while self.held() > bytes && self.waiting.len() + self.apart.len() > 1 {
+            let is_apart = match (self.oldest(), self.apart.oldest()) {
+                (Some(waiting), Some(apart)) => apart < waiting,
+                (waiting, _) => waiting.is_none(),
+            };
+            let oldest = if is_apart { self.apart.pop_oldest() } else { self.waiting.pop_first() };
+            let Some(report) = oldest else { return };
             report.settle(Some(Loss::Evicted));
         }
     }
 
-    fn remove_oldest(&mut self) -> Option<Report> {
-        let came = |queue: &VecDeque<Report>| queue.front().map(|report| report.payload.came);
-        let is_apart = match (came(&self.waiting), came(&self.apart)) {
-            (Some(waiting), Some(apart)) => apart < waiting,
-            (waiting, _) => waiting.is_none(),
-        };
-        let queue = if is_apart { &mut self.apart } else { &mut self.waiting };
-        let report = queue.pop_front()?;
-        self.held -= report.cost();
-        Some(report)
+    /// As [`Self::evict_down_to`], but none of those that the remote may take at any moment.
+    pub fn evict_apart_down_to(&mut self, bytes: usize) {
+        while self.held() > bytes {
+            let Some(report) = self.apart.pop_oldest() else { return };
+            report.settle(Some(Loss::Evicted));
+        }
     }
 
     /// What to send next: the oldest report, or a part of it, or it and those behind it that go
     /// with it into one array.
     pub fn take(&mut self, most: Most) -> Option<Batch> {
-        let oldest = self.waiting.pop_front()?;
-        self.held -= oldest.cost();
+        let oldest = self.waiting.pop_first()?;
         let mut batch = Batch::of(oldest, self.waiting.is_empty(), most);
         self.fill(&mut batch, most);
         Some(batch)
@@ -111,8 +114,7 @@ impl Backlog {
 
     /// One of those apart, or a part of it.
     pub fn take_apart(&mut self, most: Most) -> Option<Batch> {
-        let report = self.apart.pop_front()?;
-        self.held -= report.cost();
+        let report = self.apart.pop_first()?;
         Some(Batch { is_apart: true, ..Batch::of(report, true, most) })
     }
 
@@ -136,7 +138,6 @@ impl Backlog {
             if !most.is_kept_by(items, bytes) {
                 break;
             }
-            self.held -= next.cost();
             batch.taken = Taken::Items;
             batch.has_passed |= passed > 0;
             batch.reports.extend(self.waiting.remove(passed));
@@ -150,25 +151,20 @@ impl Backlog {
             self.put_first(report, is_apart);
         }
         if has_passed {
-            self.sort();
+            self.waiting.sort();
         }
     }
 
     /// Puts a batch back that failed by itself: from now on each report of it goes alone, when no
     /// other is due, and those that are apart already go first.
     pub fn put_apart(&mut self, batch: Batch) {
-        for report in batch.reports {
-            self.held += report.cost();
-            self.apart.push_back(report);
-        }
+        batch.reports.into_iter().for_each(|report| self.apart.push_back(report));
     }
 
     /// Those apart wait with the others again: that they failed was not their fault.
     pub fn reunite(&mut self) {
-        if !self.apart.is_empty() {
-            self.waiting.append(&mut self.apart);
-            self.sort();
-        }
+        self.waiting.append(&mut self.apart);
+        self.waiting.sort();
     }
 
     /// Settles what went out with a batch, as lost for `this` reason if there is one, and puts back
@@ -188,18 +184,12 @@ impl Backlog {
     }
 
     pub fn drain(&mut self) -> impl Iterator<Item = Payload> {
-        self.held = 0;
-        self.waiting.drain(..).chain(self.apart.drain(..)).map(|report| report.payload)
+        self.waiting.drain().chain(self.apart.drain()).map(|report| report.payload)
     }
 
     fn put_first(&mut self, report: Report, is_apart: bool) {
-        self.held += report.cost();
         let queue = if is_apart { &mut self.apart } else { &mut self.waiting };
         queue.push_front(report);
-    }
-
-    fn sort(&mut self) {
-        self.waiting.make_contiguous().sort_by_key(|report| report.payload.came);
     }
 }
 
@@ -442,16 +432,34 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_when_there_is_no_room_wherever_it_was_put() {
         let mut desk = Desk::new();
-        for body in ["{1}", "{2}", "{3}"] {
+        for body in ["{0}", "{1}", "{2}", "{3}"] {
             desk.push(COMPOSITES, "k", body);
         }
-        let first = desk.backlog.take(Most::REMOTE).unwrap();
+        let [first, second] = [(); 2].map(|()| desk.backlog.take(Most::REMOTE).unwrap());
+        desk.backlog.put_apart(second);
         desk.backlog.put_apart(first);
+        desk.backlog.evict_down_to(3 * (3 + OVERHEAD));
+        let left = desk.backlog.take_apart(Most::REMOTE).unwrap();
+        assert_eq!(text(&left), "{1}");
+        desk.backlog.put_apart(left);
         desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
         assert_eq!(
             (desk.requests(Most::REMOTE), desk.backlog.apart()),
             (vec!["{2}".to_owned(), "{3}".to_owned()], 0)
         );
+    }
+
+    #[test]
+    fn while_the_remote_takes_others_only_those_apart_make_room() {
+        let mut desk = Desk::new();
+        for body in ["{1}", "{2}", "{3}"] {
+            desk.push(COMPOSITES, "k", body);
+        }
+        let first = desk.backlog.take(Most::REMOTE).unwrap();
+        desk.backlog.put_apart(first);
+        assert_eq!(desk.backlog.held_waiting(), 2 * (3 + OVERHEAD));
+        desk.backlog.evict_apart_down_to(3 + OVERHEAD);
+        assert_eq!((desk.backlog.apart(), desk.requests(Most::REMOTE).len()), (0, 2));
     }
 
     #[test]

@@ -54,11 +54,6 @@ impl Backoff {
         *self = Self { longest: self.longest, ..Self::default() };
     }
 
-    /// Ends the pause, as something speaks for another attempt.
-    pub fn hurry(&mut self) {
-        self.until = None;
-    }
-
     /// Whether the last attempt failed.
     pub fn is_on(&self) -> bool {
         self.failures > 0
@@ -110,8 +105,6 @@ mod tests {
             backoff.failed(now, None, Chance(1.0));
         }
         assert_eq!(backoff.until(), Some(now + LONGEST_APART));
-        backoff.hurry();
-        assert_eq!((backoff.until(), backoff.failures()), (None, 14));
         backoff.ended();
         for window in [100, 200] {
             backoff.failed(now, None, Chance(1.0));

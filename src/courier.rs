@@ -17,12 +17,16 @@ use crate::items::Most;
 use crate::ledger::Loss;
 use crate::outage::Outage;
 use crate::patience::Limit;
-use crate::remote::{Delivery, Remote};
+use crate::remote::{Delivery, Failure, Remote};
 use crate::seldom::Seldom;
 
 /// A remote that calls less than this too large, in bytes, means something else, which requests
 /// that are smaller still would not help.
 const TOO_LARGE_MIN: usize = 4 * 1024;
+
+/// From so many failures in a row on, what went together goes in ever smaller requests, and what
+/// went alone after all others.
+const DOUBTS_FROM: u32 = 4;
 
 /// While an invocation is held, a next attempt that comes so soon is waited for. Later ones, and
 /// those at a remote that does not answer, cost more billed time than they are worth.
@@ -32,7 +36,8 @@ const WORTH_WAITING_FOR: Duration = Duration::from_millis(500);
 pub struct Courier {
     pub remote: Remote,
     pub backoff: Backoff,
-    /// After failures over reports that are apart. They say nothing of what the others may expect.
+    /// After failures over reports that are apart while the remote takes others: they say nothing of
+    /// what those may expect.
     pub backoff_apart: Backoff,
     /// While an invocation should wait for nothing: the last attempt was not answered, or the one
     /// before it failed too.
@@ -49,9 +54,10 @@ pub struct Courier {
 #[derive(Debug)]
 pub struct Kept {
     pub batch: Batch,
-    /// The remote had it, and did not say that others would fare no better: it may have tripped over
-    /// this very one.
+    /// The remote may have tripped over this very one.
     pub is_suspect: bool,
+    /// The remote would fail now whatever it is sent: it can't be reached, or asks for a pause.
+    pub is_the_remotes: bool,
 }
 
 impl Courier {
@@ -72,6 +78,11 @@ impl Courier {
     pub fn is_worth_waiting_for(&self, now: Instant) -> bool {
         let is_near = self.backoff.until().is_none_or(|until| until <= now + WORTH_WAITING_FOR);
         is_near && !self.trouble.is_there()
+    }
+
+    /// Whether the remote, or what stands before it, may trip over what it is sent.
+    pub fn has_doubts(&self) -> bool {
+        self.backoff.failures() >= DOUBTS_FROM
     }
 
     /// Has the next requests hold half as many reports as this one, of several: what the remote fails
@@ -105,16 +116,14 @@ impl Courier {
                 self.answered();
                 self.refused(batch, backlog, loss, status);
             }
-            Delivery::Retry { status, after } => {
-                let is_suspect = status != StatusCode::TOO_MANY_REQUESTS && after.is_none();
-                let why = format!("it answered {status}");
-                return Err(
-                    self.failed(batch, &Failure { why, is_answered: true, after, is_suspect })
-                );
-            }
-            Delivery::Unreachable { why, had_it: is_suspect } => {
-                let (is_answered, after) = (false, None);
-                return Err(self.failed(batch, &Failure { why, is_answered, after, is_suspect }));
+            Delivery::Failed(failure) => {
+                self.failed(&batch, &failure);
+                let Failure { is_suspect, after, .. } = failure;
+                return Err(Kept {
+                    batch,
+                    is_suspect,
+                    is_the_remotes: !is_suspect || after.is_some(),
+                });
             }
         }
         Ok(())
@@ -170,27 +179,23 @@ impl Courier {
         }
     }
 
-    fn failed(&mut self, batch: Batch, failure: &Failure) -> Kept {
-        let (now, Failure { why, is_suspect, .. }) = (Instant::now(), failure);
-        if batch.is_apart() && *is_suspect {
-            self.backoff_apart.failed(now, None, chance());
+    fn failed(&mut self, batch: &Batch, failure: &Failure) {
+        let (now, Failure { why, after, .. }) = (Instant::now(), failure);
+        if batch.is_apart() && failure.is_suspect && !self.backoff.is_on() {
+            self.backoff_apart.failed(now, *after, chance());
             log::debug!("cannot deliver a report that failed before: {why}");
-        } else {
-            self.backoff.failed(now, failure.after, chance());
-            self.trouble.set(!failure.is_answered || self.backoff.failures() > 1);
-            let level = if self.outage.begins(now) { log::Level::Warn } else { log::Level::Debug };
-            log::log!(
-                level,
-                "cannot deliver to the remote: {why}; reports are kept and tried again"
-            );
+            return;
         }
-        Kept { batch, is_suspect: *is_suspect }
+        self.backoff.failed(now, *after, chance());
+        self.trouble.set(!failure.is_answered || self.backoff.failures() > 1);
+        let level = if self.outage.begins(now) { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "cannot deliver to the remote: {why}; reports are kept and tried again");
     }
 
     fn answered(&mut self) {
-        if self.backoff.is_on() {
-            // Perhaps it was the remote all the time.
-            self.backoff_apart.hurry();
+        if self.has_doubts() {
+            // Perhaps it was the remote all the time, and no single report.
+            self.backoff_apart.ended();
         }
         self.backoff.ended();
         self.trouble.set(false);
@@ -198,16 +203,6 @@ impl Courier {
             log::warn!("the remote is back");
         }
     }
-}
-
-/// Why the remote did not take a batch now.
-struct Failure {
-    why: String,
-    is_answered: bool,
-    /// When to ask again, as it said.
-    after: Option<Duration>,
-    /// As in [`Kept`].
-    is_suspect: bool,
 }
 
 /// From the system's source of randomness, once a thread, and the clock: two environments that were

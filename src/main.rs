@@ -20,9 +20,9 @@
 //! 5. An agent never waits for the remote ([`collector`]), nor for a stalled client ([`readers`]),
 //!    unless a burst of silent connections takes all threads that tiny_http has ready.
 //! 6. Reports go to one place, byte for byte as they came in or as arrays whose items are
-//!    ([`items`], [`remote`]); those of one key and route in order, but for one that the remote
-//!    fails over again and again, which lets others go first ([`backlog`], [`sender`]); while the
-//!    remote fails, ever more rarely ([`backoff`]).
+//!    ([`items`], [`remote`]); those of one key and route in order, but that what fails alone after
+//!    several failures lets others go first ([`backlog`], [`courier`]); while the remote fails, ever
+//!    more rarely ([`backoff`]).
 //! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when

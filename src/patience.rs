@@ -46,6 +46,14 @@ impl Limit {
             Self::Final(until) => Self::Final(now + until.saturating_duration_since(now) / 2),
         }
     }
+
+    /// For a request that a freeze of this length kept from its start.
+    pub fn later_by(self, freeze: Duration) -> Self {
+        match self {
+            Self::Running(until) => Self::Running(until + freeze),
+            Self::Final(_) => self,
+        }
+    }
 }
 
 /// How a wait ended.

@@ -73,12 +73,21 @@ impl Interrupt {
 pub enum Delivery {
     /// The remote has it.
     Delivered,
-    /// The remote can't take it now, and may have said when to ask again.
-    Retry { status: StatusCode, after: Option<Duration> },
-    /// The remote can't be reached, or does not answer. It may have `had_it`, or a part of it.
-    Unreachable { why: String, had_it: bool },
+    /// The remote can't take it now.
+    Failed(Failure),
     /// The remote never will take it.
     Dropped(Loss, StatusCode),
+}
+
+/// Why the remote did not take a batch now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub why: String,
+    pub is_answered: bool,
+    /// When to ask again, as it said.
+    pub after: Option<Duration>,
+    /// It had the batch, or a part of it, and may have tripped over that very one.
+    pub is_suspect: bool,
 }
 
 impl Remote {
@@ -120,13 +129,13 @@ impl Remote {
         let first = if had_connection { limit.on_a_kept_connection(Instant::now()) } else { limit };
         let began = Instant::now();
         let mut answer = self.attempt(batch, first);
-        let is_lost = answer.as_ref().is_err_and(|failure| {
-            (had_connection && failure.leaves_time(limit)) || failure.is_of_a_freeze(limit, began)
-        });
-        if is_lost && !self.is_interrupted() {
+        let is_frozen = answer.as_ref().is_err_and(|it| it.is_of_a_freeze(limit, began));
+        let is_dead = had_connection && answer.as_ref().is_err_and(|it| it.leaves_time(limit));
+        if (is_frozen || is_dead) && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze, and one that
             // was being made then is late: that is no sign of an outage, and ureq has dropped it.
             log::debug!("trying again on a new connection");
+            let limit = if is_frozen { limit.later_by(began.elapsed()) } else { limit };
             answer = self.attempt(batch, limit);
         }
         match answer {
@@ -134,16 +143,22 @@ impl Remote {
                 self.has_connection = true;
                 classify(status, &headers, SystemTime::now())
             }
-            Err(Failure { had_it, .. }) if self.is_interrupted() => {
-                Delivery::Unreachable { why: "no answer when the sandbox ended".to_owned(), had_it }
-            }
-            Err(Failure { error, had_it }) => {
-                Delivery::Unreachable { why: error.to_string(), had_it }
+            Err(NoAnswer { error, had_it: is_suspect }) => {
+                let why = if self.is_interrupted() {
+                    "no answer when the sandbox ended".to_owned()
+                } else {
+                    error.to_string()
+                };
+                Delivery::Failed(Failure { why, is_answered: false, after: None, is_suspect })
             }
         }
     }
 
-    fn attempt(&mut self, batch: &Batch, limit: Limit) -> Result<(StatusCode, HeaderMap), Failure> {
+    fn attempt(
+        &mut self,
+        batch: &Batch,
+        limit: Limit,
+    ) -> Result<(StatusCode, HeaderMap), NoAnswer> {
         let url = self.destination.base_url.join(batch.route().path());
         let (mut body, headers) = (batch.body(), batch.headers());
         let mut request = self.agent().post(url).header(CONTENT_LENGTH, body.length());
@@ -164,7 +179,7 @@ impl Remote {
             Limit::Final(until) => request.config().timeout_per_call(Some(left(until))).build(),
         };
         let sent = request.send(SendBody::from_reader(&mut body));
-        let response = sent.map_err(|error| Failure { error, had_it: !body.is_untouched() })?;
+        let response = sent.map_err(|error| NoAnswer { error, had_it: !body.is_untouched() })?;
         let (head, mut body) = response.into_parts();
         // The status is the answer; the body is read only to free the connection.
         if let Err(error) = io::copy(&mut body.as_reader().take(ANSWER_BYTES_MAX), &mut io::sink())
@@ -206,19 +221,19 @@ impl Remote {
 }
 
 /// Why an attempt got no answer.
-struct Failure {
+struct NoAnswer {
     error: ureq::Error,
     /// Whether any of the batch was on its way.
     had_it: bool,
 }
 
-impl Failure {
+impl NoAnswer {
     /// Whether there is time for another attempt: after a time-out only where the first had half.
     fn leaves_time(&self, limit: Limit) -> bool {
         !matches!(self.error, ureq::Error::Timeout(_)) || matches!(limit, Limit::Final(_))
     }
 
-    /// Whether a freeze took the time to connect. That alone has limits that go on in one.
+    /// Whether, beyond doubt, a freeze took the time to connect: that has limits which go on in one.
     fn is_of_a_freeze(&self, limit: Limit, began: Instant) -> bool {
         let is_late = began.elapsed() > LOOKUP_TIMEOUT + CONNECT_TIMEOUT + LATE;
         let is_connecting =
@@ -232,7 +247,12 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Del
     let loss = match status.as_u16() {
         200..=299 => return Delivery::Delivered,
         408 | 425 | 429 | 500..=599 => {
-            return Delivery::Retry { status, after: backoff::retry_after(headers, now) };
+            return Delivery::Failed(Failure {
+                why: format!("it answered {status}"),
+                is_answered: true,
+                after: backoff::retry_after(headers, now),
+                is_suspect: status != StatusCode::TOO_MANY_REQUESTS,
+            });
         }
         401 | 403 => Loss::Unauthorized,
         413 => Loss::TooLarge,
@@ -253,7 +273,10 @@ mod tests {
             let delivery = classify(status_code, &HeaderMap::new(), SystemTime::now());
             let expected = match status {
                 200..=299 => matches!(delivery, Delivery::Delivered),
-                408 | 425 | 429 | 500.. => matches!(delivery, Delivery::Retry { after: None, .. }),
+                429 => matches!(delivery, Delivery::Failed(Failure { is_suspect: false, .. })),
+                408 | 425 | 500.. => {
+                    matches!(delivery, Delivery::Failed(Failure { is_suspect: true, .. }))
+                }
                 401 | 403 => matches!(delivery, Delivery::Dropped(Loss::Unauthorized, _)),
                 413 => matches!(delivery, Delivery::Dropped(Loss::TooLarge, _)),
                 _ => matches!(delivery, Delivery::Dropped(Loss::Rejected, _)),

@@ -28,10 +28,6 @@ use crate::payload::Payload;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 
-/// From so many failures in a row on, the remote, or what stands before it, may trip over what it is
-/// sent: what went together goes in ever smaller requests, and what went alone after all others.
-const SUSPECT_FROM: u32 = 4;
-
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
 /// rest is room for what comes during an attempt.
 const BACKLOG_SHARE: (usize, usize) = (3, 4);
@@ -142,7 +138,8 @@ impl Sender {
 
     fn due_waiting(&self) -> Option<Instant> {
         let Policy { strategy, traffic, buffer } = self.policy;
-        let due = strategy.due(traffic, self.backlog.oldest()?, self.backlog.held(), buffer);
+        let (oldest, held) = (self.backlog.oldest()?, self.backlog.held_waiting());
+        let due = strategy.due(traffic, oldest, held, buffer);
         Some(self.courier.backoff.until().map_or(due, |until| due.max(until)))
     }
 
@@ -177,10 +174,13 @@ impl Sender {
         self.make_room();
     }
 
-    /// While the remote fails: else a full buffer would turn away everything new.
+    /// While the remote fails, or over those apart: else a full buffer would turn away everything
+    /// new.
     fn make_room(&mut self) {
-        if self.courier.backoff.is_on() || self.backlog.apart() > 0 {
+        if self.courier.backoff.is_on() {
             self.backlog.evict_down_to(self.backlog_max());
+        } else {
+            self.backlog.evict_apart_down_to(self.backlog_max());
         }
     }
 
@@ -192,9 +192,8 @@ impl Sender {
     /// One attempt at what is due; those apart let all others go first.
     fn send(&mut self) {
         let (now, most) = (Instant::now(), self.courier.most);
-        let is_their_turn = self.due_waiting().is_none_or(|due| due > now);
-        let batch =
-            if is_their_turn { self.backlog.take_apart(most) } else { self.backlog.take(most) };
+        let is_due = self.due_waiting().is_some_and(|due| due <= now);
+        let batch = if is_due { self.backlog.take(most) } else { self.backlog.take_apart(most) };
         let Some(batch) = batch else { return };
         if self.courier.trouble.is_there() {
             self.end.release();
@@ -202,31 +201,30 @@ impl Sender {
         // In the last moments of an invocation too: the send goes on after the freeze.
         let limit = Limit::Running(now + self.longest_attempt(&batch));
         if let Err(kept) = self.courier.attempt(batch, &mut self.backlog, limit) {
-            let has_doubts = self.courier.backoff.failures() >= SUSPECT_FROM;
-            self.take_back(kept, has_doubts);
+            self.take_back(kept, self.courier.has_doubts());
         }
         self.make_room();
     }
 
     fn longest_attempt(&self, batch: &Batch) -> Duration {
-        let Courier { backoff, backoff_apart, .. } = &self.courier;
-        let before = if batch.is_apart() { backoff_apart } else { backoff }.failures();
+        let Courier { backoff, backoff_apart, trouble, .. } = &self.courier;
+        let failures = if batch.is_apart() { backoff_apart } else { backoff }.failures();
         // What is billed, or may become so, is not doubled.
-        let ends = self.policy.strategy == Strategy::End;
-        let is_billed = self.end.is_held() || ends && batch.is_apart();
-        let doublings = if is_billed { 0 } else { before.min(ATTEMPT_DOUBLINGS_MAX) };
+        let may_be_billed = self.policy.strategy == Strategy::End && !trouble.is_there();
+        let doublings = if may_be_billed { 0 } else { failures.min(ATTEMPT_DOUBLINGS_MAX) };
         ATTEMPT_TIMEOUT * 2_u32.pow(doublings)
     }
 
     /// Keeps what the remote did not take for another time; with doubts, so that others do not wait
     /// for it.
     fn take_back(&mut self, kept: Kept, has_doubts: bool) {
-        let Kept { batch, is_suspect } = kept;
-        if is_suspect && (batch.is_apart() || has_doubts && batch.reports() == 1) {
+        let Kept { batch, is_suspect, .. } = kept;
+        let is_doubted = is_suspect && (has_doubts || batch.is_apart());
+        if is_doubted && batch.reports() == 1 {
             self.backlog.put_apart(batch);
             return;
         }
-        if is_suspect && has_doubts {
+        if is_doubted {
             self.courier.narrow(&batch);
         }
         self.backlog.put_back(batch);

@@ -18,9 +18,13 @@ const LATE_REPORTS: Duration = Duration::from_millis(50);
 /// one answer, or one connection that is reset, says little, and there is no later.
 const LAST_ROUNDS: u32 = 5;
 
-/// A round ends when so many requests in a row fail: one may be at fault by itself, all of them
-/// are the remote's.
+/// A round ends when so many reports in a row fail alone: one may be at fault by itself, all of
+/// them are the remote's.
 const FAILURES_MAX: usize = 3;
+
+/// The longest pause between two rounds over reports that may be at fault themselves, of the time
+/// that is left: others wait behind them.
+const PAUSE_SHARE: u32 = 8;
 
 /// Before what was refused is tried once more although the remote takes other reports.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
@@ -34,13 +38,9 @@ impl Sender {
             self.courier.remote.reconnect();
         }
         let mut rounds = LAST_ROUNDS;
-        while rounds > 0 {
-            match self.try_all(deadline) {
-                Round::Done => break,
-                Round::Delivered => rounds = LAST_ROUNDS,
-                Round::InVain => rounds -= 1,
-            }
-            if !self.wait_for_a_round(deadline) {
+        while let Some(Round { has_delivered, is_the_remotes }) = self.try_all(deadline) {
+            rounds = if has_delivered { LAST_ROUNDS } else { rounds - 1 };
+            if rounds == 0 || !self.wait_for_a_round(deadline, is_the_remotes) {
                 break;
             }
         }
@@ -50,31 +50,35 @@ impl Sender {
         }
     }
 
-    /// One after the other, until all that is left has failed, or the remote fails whatever it is
-    /// sent.
-    fn try_all(&mut self, deadline: Deadline) -> Round {
-        let (limit, mut failures, mut end) = (Limit::Final(deadline.instant()), 0, Round::InVain);
-        while let Some(batch) = self.next_or_late(deadline) {
+    /// One after the other, until the remote fails whatever it is sent, or over all that is left.
+    /// `None` if nothing is left, or no time.
+    fn try_all(&mut self, deadline: Deadline) -> Option<Round> {
+        let limit = Limit::Final(deadline.instant());
+        let (mut has_delivered, mut in_a_row) = (false, 0);
+        loop {
+            let batch = self.next_or_late(deadline)?;
             let Err(kept) = self.courier.attempt(batch, &mut self.backlog, limit) else {
-                (failures, end) = (0, Round::Delivered);
+                (has_delivered, in_a_row) = (true, 0);
                 continue;
             };
-            failures += 1;
-            let is_the_remotes = !kept.is_suspect || failures >= FAILURES_MAX;
+            let is_the_remotes = kept.is_the_remotes;
+            in_a_row += usize::from(kept.batch.reports() == 1);
             self.take_back(kept, true);
-            let all_failed = self.backlog.oldest().is_none() && failures >= self.backlog.apart();
-            if is_the_remotes || all_failed {
-                return end;
+            let have_all_failed =
+                self.backlog.oldest().is_none() && in_a_row >= self.backlog.apart();
+            if is_the_remotes || in_a_row >= FAILURES_MAX || have_all_failed {
+                return Some(Round { has_delivered, is_the_remotes });
             }
         }
-        Round::Done
     }
 
     /// False if there is no time for another round.
-    fn wait_for_a_round(&mut self, deadline: Deadline) -> bool {
+    fn wait_for_a_round(&mut self, deadline: Deadline, is_the_remotes: bool) -> bool {
         let now = Instant::now();
         let until = self.courier.backoff.until().filter(|until| *until > now);
         let until = until.unwrap_or(now + ROUND_PAUSE);
+        let share = deadline.remaining(now) / PAUSE_SHARE;
+        let until = if is_the_remotes { until } else { until.min(now + share) };
         if until >= deadline.instant() {
             return false;
         }
@@ -118,10 +122,8 @@ impl Sender {
 }
 
 /// How a round ended.
-enum Round {
-    /// Nothing is left, or no time.
-    Done,
-    /// With failures, but not only with them.
-    Delivered,
-    InVain,
+struct Round {
+    has_delivered: bool,
+    /// Whether it ended by what the remote is to blame for, and no report.
+    is_the_remotes: bool,
 }

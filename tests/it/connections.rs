@@ -120,7 +120,10 @@ fn a_freeze_while_it_connects_costs_no_line() {
     let address = listener.local_addr().unwrap();
     let filled = fill(&listener);
     let url = format!("http://{address}/v1");
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    let trial = Trial::with(&[
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", &url),
+        ("THUNDRA_EXTENSION_LOG_LEVEL", "debug"),
+    ]);
     trial.report(ARRAY, "[1]");
     wait_for_a_caller(address.port());
     trial.process.stop();
@@ -132,7 +135,11 @@ fn a_freeze_while_it_connects_costs_no_line() {
     trial.process.resume();
     serve(listener);
     trial.wait_for_an_empty_buffer();
-    assert_eq!(trial.shut_down(), "");
+    let log = trial.shut_down();
+    assert!(!log.contains("WARN"), "{log}");
+    // Or the kernel came first, on a machine that is slow.
+    let again = "trying again on a new connection";
+    assert!(log.contains(again) || log.contains("delivered 1 reports"), "{log}");
 }
 
 /// How many entries a directory of the process has in procfs.

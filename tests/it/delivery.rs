@@ -351,13 +351,13 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
     let log = trial.shut_down_leaving(|trial| {
         let received = trial.remote.received();
         let accepted = received[attempts..].iter().filter(|it| it.is_accepted());
-        let items: Vec<String> =
+        let items: BTreeSet<String> =
             accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect();
         let first = 200 - items.len();
         // Three quarters of the buffer, with what each costs beside its bytes.
         let costs_at_most = 2_000 + 1_000;
         assert!(items.len() as u64 * costs_at_most > buffer * 3 / 4, "{} survived", items.len());
-        assert_eq!(items, (first..200).map(item).collect::<Vec<_>>());
+        assert_eq!(items, (first..200).map(item).collect());
         first
     });
     assert!(log.0.contains(&format!("lost: {} evicted", log.1)), "{}", log.0);
