@@ -25,6 +25,10 @@ const STEP: usize = 16 * 1024;
 /// The longest body that tiny_http reads before it hands the request over, in bytes.
 const READ_AHEAD_MAX: usize = 1024;
 
+/// What of the buffer a body may take whose length is not told: how long it becomes shows only when
+/// all of that is taken, and others need room meanwhile.
+const CHUNKED_SHARE: (usize, usize) = (3, 4);
+
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Vec<u8>,
@@ -50,7 +54,11 @@ pub fn read(request: &mut Request, budget: &Budget, overhead: usize) -> Result<B
             Err(Unread::TooLarge)
         }
         Framing::Malformed(why) => Err(Unread::Malformed(why)),
-        Framing::Told(_) | Framing::Chunked => read_paid(&mut reader, budget, overhead),
+        Framing::Told(_) => read_paid(&mut reader, budget, overhead, budget.size()),
+        Framing::Chunked => {
+            let (share, whole) = CHUNKED_SHARE;
+            read_paid(&mut reader, budget, overhead, budget.size() / whole * share)
+        }
     };
     read_past(&mut reader);
     match (framing, body) {
@@ -119,19 +127,21 @@ impl Framing {
     }
 }
 
+/// `most` is what the body and its overhead may take, in bytes.
 fn read_paid(
     reader: &mut io::Take<&mut dyn Read>,
     budget: &Budget,
     overhead: usize,
+    most: usize,
 ) -> Result<Body, Unread> {
-    if overhead > budget.size() {
+    if overhead > most {
         return Err(Unread::TooLarge);
     }
     let mut permit = budget.take(overhead).ok_or(Unread::Full)?;
     let mut bytes = Vec::new();
     while reader.limit() > 0 {
         let left = usize::try_from(reader.limit()).unwrap_or(usize::MAX);
-        let room = budget.size().saturating_sub(overhead + bytes.len());
+        let room = most.saturating_sub(overhead + bytes.len());
         if room == 0 {
             // Only a chunked body gets here, its length being unknown: it may end just now.
             return match reader.read(&mut [0]) {

@@ -14,6 +14,7 @@ use ureq::http::HeaderValue;
 use crate::answer::Answer;
 use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
+use crate::fault;
 use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
 use crate::payload::{Headers, Payload, Route};
 use crate::request;
@@ -36,6 +37,7 @@ pub struct Collector {
 impl Collector {
     /// Takes one request, answers it, and hands on what it brought.
     pub fn take(&self, mut request: Request) {
+        fault::point("collector.request");
         let is_readable = body::is_readable(&request);
         let target = Target::of(request.method(), request.url());
         let answered = match target {
@@ -66,6 +68,7 @@ impl Collector {
         let headers = headers_of(request);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);
+        fault::point("collector.body");
         let (mut headers, body) = (headers?, body?);
         // Only a chunked body may lack its end without a sign of it; of an encoded one nothing
         // shows.
@@ -76,6 +79,7 @@ impl Collector {
             );
         }
         let entry = self.ledger.accept();
+        fault::point("collector.accepted");
         let Body { bytes, permit } = body;
         if is_nothing(&bytes) {
             entry.settle(Outcome::Dropped(Loss::Empty));
@@ -89,6 +93,7 @@ impl Collector {
         // The sender is gone only in the last moment of the process. The payload then comes back
         // here, is dropped, and counts as failed.
         drop(self.outbox.send(Message::Payload(payload)));
+        fault::point("collector.handed-on");
         Ok(Answer::ACCEPTED)
     }
 

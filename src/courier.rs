@@ -12,6 +12,7 @@ use ureq::http::StatusCode;
 use crate::backlog::{Backlog, Batch};
 use crate::backoff::{Backoff, Chance};
 use crate::circuit::Circuit;
+use crate::fault;
 use crate::hold::Trouble;
 use crate::items::Most;
 use crate::ledger::Loss;
@@ -107,7 +108,9 @@ impl Courier {
             backlog.settle(batch, Some(Loss::Unauthorized));
             return Ok(());
         }
-        match self.remote.post(&batch, limit) {
+        let delivery = self.remote.post(&batch, limit);
+        fault::point("sender.posted");
+        match delivery {
             Delivery::Delivered => {
                 self.answered();
                 self.delivered(batch, backlog);
@@ -164,6 +167,7 @@ impl Courier {
     }
 
     fn delivered(&mut self, batch: Batch, backlog: &mut Backlog) {
+        fault::point("sender.delivered");
         log::debug!("delivered {} reports in one request", batch.reports());
         // Slowly back to what the remote may have refused for another reason.
         let most = self.most.bytes + self.most.bytes / 8;
@@ -180,6 +184,7 @@ impl Courier {
     }
 
     fn failed(&mut self, batch: &Batch, failure: &Failure) {
+        fault::point("sender.failed");
         let (now, Failure { why, after, .. }) = (Instant::now(), failure);
         if batch.is_apart() && failure.is_suspect && !self.backoff.is_on() {
             self.backoff_apart.failed(now, *after, chance());

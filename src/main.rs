@@ -62,6 +62,7 @@ mod remote;
 mod tls;
 mod socket;
 mod patience;
+mod fault;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use crate::courier::{Courier, Kept};
 use crate::deadline::Deadline;
 use crate::end::End;
 use crate::extensions_api::RequestId;
+use crate::fault;
 use crate::flush::{Strategy, Traffic};
 use crate::hold::Held;
 use crate::ledger::{Loss, Outcome};
@@ -69,6 +70,15 @@ pub struct Sender {
     backlog: Backlog,
     courier: Courier,
     end: End,
+    last: Option<Last>,
+}
+
+/// What is to be done before the process ends.
+#[derive(Debug)]
+struct Last {
+    deadline: Deadline,
+    /// Dropped when it is done.
+    _settled: ChannelSender<()>,
 }
 
 /// What the sender does next.
@@ -80,21 +90,27 @@ enum Step {
 
 impl Sender {
     pub fn new(inbox: Receiver<Message>, courier: Courier, policy: Policy) -> Self {
-        Self { inbox, policy, backlog: Backlog::default(), courier, end: End::default() }
+        let (backlog, end) = (Backlog::default(), End::default());
+        Self { inbox, policy, backlog, courier, end, last: None }
     }
 
     /// The life of the sender thread: until SHUTDOWN. A panic costs what is in hand, which the
-    /// ledger counts, and during the last tries all that is left.
+    /// ledger counts; a second one during the last tries all that is left.
     pub fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {}
     }
 
     fn serve(&mut self) {
+        if let Some(Last { deadline, _settled }) = self.last.take() {
+            return self.finish(deadline);
+        }
         loop {
             if self.end.has_come() && self.has_nothing_to_do() {
                 self.end.release();
             }
-            match self.next_step() {
+            let step = self.next_step();
+            fault::point("sender.step");
+            match step {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
                 Step::Take(Message::Held(held)) => self.end.hold(held, Instant::now()),
@@ -103,8 +119,9 @@ impl Sender {
                 }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
+                    self.last = Some(Last { deadline, _settled: settled });
                     self.finish(deadline);
-                    drop(settled);
+                    self.last = None;
                     return;
                 }
                 Step::Send => self.send(),
@@ -163,6 +180,7 @@ impl Sender {
     }
 
     fn keep(&mut self, payload: Payload) {
+        fault::point("sender.kept");
         self.end.reported(&payload.body, payload.came);
         let is_large = payload.permit.bytes() > self.backlog_max();
         if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {
@@ -195,6 +213,7 @@ impl Sender {
         let is_due = self.due_waiting().is_some_and(|due| due <= now);
         let batch = if is_due { self.backlog.take(most) } else { self.backlog.take_apart(most) };
         let Some(batch) = batch else { return };
+        fault::point("sender.taken");
         if self.courier.trouble.is_there() {
             self.end.release();
         }

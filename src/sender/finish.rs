@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Message, Sender};
 use crate::backlog::Batch;
 use crate::deadline::Deadline;
+use crate::fault;
 use crate::ledger::{Loss, Outcome};
 use crate::patience::Limit;
 
@@ -33,6 +34,7 @@ impl Sender {
     /// The last tries at everything: at once, whatever was the matter before, and again while the
     /// back-off ends before the deadline. After a long outage it does not.
     pub(super) fn finish(&mut self, deadline: Deadline) {
+        fault::point("sender.end");
         self.courier.remote.disarm();
         if self.courier.backoff.is_on() {
             self.courier.remote.reconnect();
@@ -57,6 +59,7 @@ impl Sender {
         let (mut has_delivered, mut in_a_row) = (false, 0);
         loop {
             let batch = self.next_or_late(deadline)?;
+            fault::point("sender.last");
             let Err(kept) = self.courier.attempt(batch, &mut self.backlog, limit) else {
                 (has_delivered, in_a_row) = (true, 0);
                 continue;

@@ -1,13 +1,14 @@
 //! Many clients at once, clients that stall, and clients that lie: none holds up another.
 
 use std::fs;
-use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use sandbox::agent::{self, Connection};
 
-use crate::trial::{ARRAY, PATIENCE, Trial, array_of, memory_is_its_own, nowhere, report_of};
+use crate::trial::{
+    ARRAY, PATIENCE, Trial, array_of, exchange, memory_is_its_own, nowhere, report_of,
+};
 
 #[test]
 fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
@@ -139,7 +140,8 @@ fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterward
             trial.platform.invoke(PATIENCE);
             trial.platform.wait_for_next(PATIENCE);
             // A connection that was queued when the address closed is reset.
-            if try_to_report(address).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 OK")) {
+            let report = report_of(3, "Connection: close\r\n", "[1]");
+            if exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK")) {
                 break;
             }
             assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
@@ -211,13 +213,4 @@ fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() 
     let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
     assert!(peak <= PEAK_KB_MAX, "{peak} kB at most");
     trial.shut_down();
-}
-
-fn try_to_report(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(report_of(3, "Connection: close\r\n", "[1]").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -115,6 +115,25 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
 }
 
 #[test]
+fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
+    let trial = Trial::with(&[
+        ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
+        ("THUNDRA_EXTENSION_FLUSH", "periodically,900000"),
+    ]);
+    let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
+    let mut connection = Connection::open(trial.port);
+    let head = format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    connection.send(head.as_bytes());
+    connection.send(chunk(40 * 1024).as_bytes());
+    trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 40 * 1024);
+    trial.report(ARRAY, &array_of(10_000));
+    connection.send(chunk(20_000).as_bytes());
+    connection.send(b"0\r\n\r\n");
+    refused(&connection.response(), 413);
+    trial.shut_down();
+}
+
+#[test]
 fn six_megabytes_are_taken_by_a_function_that_has_room() {
     let trial = Trial::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
     let body = array_of(6_000_000);

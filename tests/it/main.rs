@@ -21,6 +21,8 @@ mod end;
 mod endurance;
 mod freezing;
 mod hostile_remotes;
+#[cfg(feature = "faults")]
+mod inside_failures;
 mod lifecycle;
 mod local_collector;
 mod matrix;

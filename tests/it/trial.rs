@@ -1,6 +1,8 @@
 //! One extension on one local Lambda with one remote, and what every test asks of it at the end.
 
 use std::env;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
@@ -210,4 +212,14 @@ pub fn array_of(bytes: usize) -> String {
 /// A report whose head tells this length and has this header beside the usual ones.
 pub fn report_of(length: usize, header: &str, body: &str) -> String {
     format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {length}\r\n\r\n{body}")
+}
+
+/// All that is answered until the connection ends, if there is one.
+pub fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
