@@ -46,6 +46,9 @@ struct Shared {
     reason = "every wait of a double panics when its time is over"
 )]
 impl Remote {
+    /// By which clients reach it over TLS.
+    pub(crate) const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+
     /// Plain HTTP on 127.0.0.1; answers 200 and `{}` until told otherwise.
     #[must_use]
     pub fn start() -> Self {
@@ -55,12 +58,12 @@ impl Remote {
     /// HTTPS for `localhost` and 127.0.0.1, with a certificate of this authority.
     #[must_use]
     pub fn start_tls(authority: &Authority) -> Self {
-        Self::listen(Some(authority.issue(&["localhost", "127.0.0.1"])))
+        Self::start_tls_as(authority.issue(&Self::NAMES))
     }
 
-    /// As [`Self::start_tls`], with a certificate for this name alone, which is not its own.
-    pub(crate) fn start_tls_as(authority: &Authority, another_name: &str) -> Self {
-        Self::listen(Some(authority.issue(&[another_name])))
+    /// As [`Self::start_tls`], with any certificate.
+    pub(crate) fn start_tls_as(identity: Identity) -> Self {
+        Self::listen(Some(identity))
     }
 
     /// Plain HTTP; the first requests get these answers, all later ones 200.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -43,8 +44,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.distinguished_name.push(DnType::CommonName, "sandbox authority");
-        let key = KeyPair::generate().expect("the system gives random numbers");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("valid parameters");
+        let issuer = CertifiedIssuer::self_signed(params, key()).expect("valid parameters");
         let home = TempDir::new()?;
         let pem_file = home.path().join("ca.pem");
         fs::write(&pem_file, issuer.pem())?;
@@ -59,10 +59,42 @@ impl Authority {
 
     /// For a host or an address of each of these names.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
-        let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
-        let params = CertificateParams::new(names).expect("host names and addresses");
-        let key = KeyPair::generate().expect("the system gives random numbers");
+        self.sign(&params(names))
+    }
+
+    /// As [`Self::issue`], for a time that is long over.
+    pub(crate) fn issue_expired(&self, names: &[&str]) -> Identity {
+        let mut params = params(names);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Identity {
+        let key = key();
         let certificate = params.signed_by(&key, &self.issuer).expect("valid parameters");
+        Identity::of(&certificate, &key)
+    }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
+    CertificateParams::new(names).expect("host names and addresses")
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().expect("the system gives random numbers")
+}
+
+impl Identity {
+    /// With a certificate that nobody but its owner vouches for.
+    pub(crate) fn self_signed(names: &[&str]) -> Self {
+        let key = key();
+        let certificate = params(names).self_signed(&key).expect("valid parameters");
+        Self::of(&certificate, &key)
+    }
+
+    fn of(certificate: &Certificate, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         // Named, because another crate of the same build may bring a second provider.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -72,11 +104,9 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("the key is the certificate's");
-        Identity { config: Arc::new(config) }
+        Self { config: Arc::new(config) }
     }
-}
 
-impl Identity {
     /// The handshake happens with the first read.
     pub fn accept<S: Read + Write>(&self, stream: S) -> StreamOwned<ServerConnection, S> {
         let config = Arc::clone(&self.config);

@@ -7,7 +7,7 @@ use super::verdict::Obstacle;
 use crate::port::free_port;
 use crate::remote::Remote;
 use crate::setup::Setup;
-use crate::tls::Authority;
+use crate::tls::{Authority, Identity};
 
 /// Stands for the port of the local server in a variable's value.
 const PORT: &str = "{port}";
@@ -57,6 +57,8 @@ pub enum Certificate {
     Right,
     OfAnotherAuthority,
     ForAnotherName,
+    Expired,
+    SelfSigned,
 }
 
 /// Never the remote's.
@@ -124,7 +126,9 @@ impl Subject {
         let remote = match certificate {
             Certificate::Right => Remote::start_tls(&authority),
             Certificate::OfAnotherAuthority => Remote::start_tls(&create_authority()),
-            Certificate::ForAnotherName => Remote::start_tls_as(&authority, ANOTHER_NAME),
+            Certificate::ForAnotherName => Remote::start_tls_as(authority.issue(&[ANOTHER_NAME])),
+            Certificate::Expired => Remote::start_tls_as(authority.issue_expired(&Remote::NAMES)),
+            Certificate::SelfSigned => Remote::start_tls_as(Identity::self_signed(&Remote::NAMES)),
         };
         Far { remote, authority: Some(authority) }
     }

@@ -481,6 +481,8 @@ class VerifiesNothing(Faulty):
     SEEN_BY = {
         "tls-unknown-authority": "1 connections; at SHUTDOWN",
         "tls-other-name": "1 connections; at SHUTDOWN",
+        "tls-expired": "1 connections; at SHUTDOWN",
+        "tls-self-signed": "1 connections; at SHUTDOWN",
     }
 
     class remote_kind(Remote):

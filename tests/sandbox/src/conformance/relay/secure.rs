@@ -29,6 +29,22 @@ pub const ALL: &[Scenario] = &[
         source: "RFC 9525, 6",
         play: |subject| gets_nothing(subject, Certificate::ForAnotherName),
     },
+    Scenario {
+        kind: Kind::Relay,
+        name: "tls-expired",
+        proves: "A remote whose certificate has expired gets no byte of a report, and the function \
+                 is not affected.",
+        source: "RFC 5280, 6.1.3",
+        play: |subject| gets_nothing(subject, Certificate::Expired),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "tls-self-signed",
+        proves: "A remote for whose certificate nobody vouches but itself gets no byte of a report, \
+                 and the function is not affected.",
+        source: "RFC 5280, 6.1",
+        play: |subject| gets_nothing(subject, Certificate::SelfSigned),
+    },
 ];
 
 fn arrives(subject: &Subject) -> Verdict {
