@@ -11,12 +11,14 @@
 mod closing_line;
 mod trial;
 
+mod attacks;
 mod captures;
 mod configuration;
 mod conformance;
 mod connections;
 mod crowds;
 mod delivery;
+mod destination;
 mod end;
 mod endurance;
 mod freezing;

@@ -1,6 +1,7 @@
 //! Remotes that fail over one report, or seem to: that one must not cost the others, and a failure
 //! that was the remote's must not cost anybody.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::{Answer, Received, Remote, agent, free_port};
@@ -12,6 +13,16 @@ const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000"
 
 /// From the remote and back.
 const FAR: Duration = Duration::from_millis(20);
+
+/// Each case on a trial of its own, as most of them wait for the end of a deadline.
+fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    thread::scope(|scope| {
+        let check = &check;
+        for case in cases {
+            scope.spawn(move || check(case));
+        }
+    });
+}
 
 fn is_bad(it: &Received) -> bool {
     // Identifiers in proper reports may hold the bare word.
@@ -51,21 +62,24 @@ fn a_report_that_the_remote_fails_over_lets_others_go_first() {
 
 #[test]
 fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
-    for answer in [Answer::Reset, Answer::status(502), Answer::status(503), Answer::status(500)] {
-        let trial = Trial::start();
-        trips_over_one(&trial.remote, answer.clone());
-        trial.report(COMPOSITE, "{\"bad\":1}");
-        let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
-        for it in &good {
-            trial.report(COMPOSITE, it);
-        }
-        trial.remote.wait_for_items(&good, PATIENCE);
-    }
+    each_at_once(
+        [Answer::Reset, Answer::status(502), Answer::status(503), Answer::status(500)],
+        |answer| {
+            let trial = Trial::start();
+            trips_over_one(&trial.remote, answer.clone());
+            trial.report(COMPOSITE, "{\"bad\":1}");
+            let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
+            for it in &good {
+                trial.report(COMPOSITE, it);
+            }
+            trial.remote.wait_for_items(&good, PATIENCE);
+        },
+    );
 }
 
 #[test]
 fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
-    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
+    each_at_once([Answer::Reset, Answer::status(502), Answer::status(500)], |answer| {
         let trial = Trial::with(&[COLLECTS]);
         trips_over_one(&trial.remote, answer);
         trial.report(COMPOSITE, "{\"bad\":1}");
@@ -75,7 +89,7 @@ fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along() {
         let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
         assert_eq!(items.len(), 10, "{log}");
         assert!(log.contains("delivered 10 of 11 accepted reports, lost: 1 unsent"), "{log}");
-    }
+    });
 }
 
 #[test]
@@ -170,7 +184,7 @@ fn at_the_end_of_a_long_outage_reports_go_together_again() {
 
 #[test]
 fn several_reports_that_the_remote_trips_over_at_the_end_take_no_other_along() {
-    for answer in [Answer::Reset, Answer::status(502), Answer::status(500)] {
+    each_at_once([Answer::Reset, Answer::status(502), Answer::status(500)], |answer| {
         let trial = Trial::with(&[COLLECTS]);
         trips_over_one(&trial.remote, answer);
         for n in 0..20 {
@@ -179,12 +193,12 @@ fn several_reports_that_the_remote_trips_over_at_the_end_take_no_other_along() {
         }
         let (log, _) = trial.shut_down_leaving(accepted_requests);
         assert!(log.contains("delivered 15 of 20 accepted reports, lost: 5 unsent"), "{log}");
-    }
+    });
 }
 
 #[test]
 fn the_first_of_a_hundred_reports_takes_no_other_along_at_the_end() {
-    for answer in [Answer::Reset, Answer::status(500), Answer::status(503)] {
+    each_at_once([Answer::Reset, Answer::status(500), Answer::status(503)], |answer| {
         for failures_before in [0, 2] {
             let strategy =
                 if failures_before == 0 { "periodically,900000" } else { "continuously" };
@@ -199,13 +213,13 @@ fn the_first_of_a_hundred_reports_takes_no_other_along_at_the_end() {
             assert_eq!(items.len(), 99, "{log}");
             assert!(log.contains("delivered 99 of 100 accepted reports, lost: 1 unsent"), "{log}");
         }
-    }
+    });
 }
 
 #[test]
 fn a_remote_that_asks_for_pauses_over_one_report_takes_the_others_all_the_same() {
     let busy = || Answer::status(503).header("Retry-After", "1");
-    for strategy in ["continuously", "periodically,900000"] {
+    each_at_once(["continuously", "periodically,900000"], |strategy| {
         let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", strategy)]);
         trips_over_one(&trial.remote, busy());
         trial.report(COMPOSITE, "{\"bad\":1}");
@@ -218,7 +232,7 @@ fn a_remote_that_asks_for_pauses_over_one_report_takes_the_others_all_the_same()
         }
         let (log, _) = trial.shut_down_leaving(accepted_requests);
         assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 unsent"), "{log}");
-    }
+    });
 }
 
 #[test]
@@ -242,7 +256,7 @@ fn a_large_report_drives_out_what_the_remote_fails_over_and_nothing_else() {
 
 #[test]
 fn a_remote_that_fails_over_everything_gets_few_requests_at_the_end() {
-    for answer in [Answer::Reset, Answer::status(500), Answer::status(503)] {
+    each_at_once([Answer::Reset, Answer::status(500), Answer::status(503)], |answer| {
         let trial = Trial::with(&[COLLECTS]);
         trial.remote.answer_with(move |_| answer.clone());
         for n in 0..100 {
@@ -251,7 +265,7 @@ fn a_remote_that_fails_over_everything_gets_few_requests_at_the_end() {
         let (log, requests) = trial.shut_down_leaving(|trial| trial.remote.received().len());
         assert!(requests <= 3 * 5, "{requests}");
         assert!(log.contains("lost: 100 unsent"), "{log}");
-    }
+    });
 }
 
 /// Waits until the remote has failed over bad reports so often.

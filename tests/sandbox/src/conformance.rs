@@ -1,6 +1,7 @@
 //! What Lambda, agents and remotes ask of an extension, as scenarios that any binary can be run
 //! against. Each proves one sentence and names the source it stands on.
 
+mod attack;
 mod catalogue;
 mod environments;
 mod footprint;
@@ -62,10 +63,16 @@ pub struct Finding {
     pub took: Duration,
 }
 
-/// All scenarios, in the order of an extension's life.
+/// All scenarios but [`attacks`], in the order of an extension's life.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     catalogue::all()
+}
+
+/// Those of the kind attack, which measure times and so are to be played one at a time.
+#[must_use]
+pub fn attacks() -> Vec<Scenario> {
+    catalogue::attacks()
 }
 
 /// How many scenarios can be played at a time: where its port is fixed, no second copy of the

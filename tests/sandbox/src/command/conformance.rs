@@ -24,7 +24,10 @@ mod text;
 /// page of AWS's documentation, or the issue of an extension that broke. Those of the kind lifecycle
 /// are for any extension; those of the kind relay apply to one that takes reports of agents and
 /// sends them on, for which `{remote}` has to be in a variable, and `{port}` or else `--port` be
-/// given; those about TLS also want `{ca}` in one. All of them take one to two minutes. Exits with 0 when nothing is broken, with 1 when
+/// given; those about TLS also want `{ca}` in one. All of them take one to two minutes. Those of the kind
+/// attack throw at a relay's port what anything in the function could, while two healthy agents
+/// post; they take minutes, one after the other, and are played only if asked for by `--kind` or
+/// `--only`. Exits with 0 when nothing is broken, with 1 when
 /// something is, with 2 when it was called in a wrong way, and with 3 when nothing is broken but a
 /// scenario could not be played or its outcome not be told, as on a full disk.
 #[derive(clap::Args)]
@@ -89,6 +92,10 @@ Examples:
     sandbox conformance --extension my-extension \\
         --env 'MY_PORT={port}' --env 'MY_COLLECTOR={remote}/v1' --env 'SSL_CERT_FILE={ca}'
 
+  What its port bears, in numbers:
+    sandbox conformance --kind attack --extension my-extension \\
+        --env 'MY_PORT={port}' --env 'MY_COLLECTOR={remote}/v1'
+
   The one scenario that is broken, alone:
     sandbox conformance --extension my-extension --only frozen-between-invocations
 
@@ -101,6 +108,7 @@ const QUICK_NEXT_HELD: Duration = Duration::from_secs(5);
 enum OfKind {
     Lifecycle,
     Relay,
+    Attack,
 }
 
 /// As for what the parser of the arguments refuses.
@@ -137,7 +145,9 @@ fn play(
     scenarios: &[Scenario],
 ) -> (Vec<Finding>, io::Result<()>) {
     let cpus = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let at_once = conformance::at_once(subject, arguments.jobs.unwrap_or_else(cpus));
+    let are_attacks = scenarios.iter().any(|it| it.kind == Kind::Attack);
+    let most = if are_attacks { NonZeroUsize::MIN } else { arguments.jobs.unwrap_or_else(cpus) };
+    let at_once = conformance::at_once(subject, most);
     let shortfall = conformance::shortfall();
     let begun = if arguments.json {
         Ok(())
@@ -207,12 +217,13 @@ impl From<OfKind> for Kind {
         match kind {
             OfKind::Lifecycle => Self::Lifecycle,
             OfKind::Relay => Self::Relay,
+            OfKind::Attack => Self::Attack,
         }
     }
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
-    let found = conformance::scenarios().into_iter().find(|it| it.name == name);
+    let found = choice::all().into_iter().find(|it| it.name == name);
     found.ok_or_else(|| "no such scenario; `--list` shows all".to_owned())
 }
 

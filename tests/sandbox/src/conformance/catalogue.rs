@@ -1,7 +1,7 @@
 //! All scenarios, in the order of an extension's life.
 
 use super::{
-    Scenario, environments, frugality, initializations, neighbours, oddities, polling,
+    Scenario, attack, environments, frugality, initializations, neighbours, oddities, polling,
     registration, relay, resets, shutdown,
 };
 
@@ -19,6 +19,10 @@ pub fn all() -> Vec<Scenario> {
     ]
     .concat();
     [of_any, relay::all()].concat()
+}
+
+pub fn attacks() -> Vec<Scenario> {
+    attack::all()
 }
 
 /// Whether it waits so much longer than it works that it takes no place from others.

@@ -9,8 +9,11 @@ use crate::lambda::Lambda;
 #[derive(Default)]
 pub struct Footprint {
     pub processes: usize,
+    pub threads: usize,
     pub descriptors: usize,
     pub resident_kb: u64,
+    /// What of it is no file's.
+    pub anonymous_kb: u64,
     /// The largest that was resident so far, of each process at a time of its own.
     pub peak_kb: u64,
     /// How often threads went to sleep to wait for something, and so how often they woke up.
@@ -31,8 +34,10 @@ impl Footprint {
         let status = read(format!("{process}/status"));
         Self {
             processes: usize::from(!status.is_empty()),
+            threads: number(&status, "Threads:").try_into().unwrap_or_default(),
             descriptors: fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
             resident_kb: number(&status, "VmRSS:"),
+            anonymous_kb: number(&status, "RssAnon:"),
             peak_kb: number(&status, "VmHWM:"),
             wakes: threads
                 .map(|thread| read(thread.path().join("status").display().to_string()))
@@ -48,8 +53,10 @@ impl Add for Footprint {
     fn add(self, other: Self) -> Self {
         Self {
             processes: self.processes + other.processes,
+            threads: self.threads + other.threads,
             descriptors: self.descriptors + other.descriptors,
             resident_kb: self.resident_kb + other.resident_kb,
+            anonymous_kb: self.anonymous_kb + other.anonymous_kb,
             peak_kb: self.peak_kb + other.peak_kb,
             wakes: self.wakes + other.wakes,
         }
@@ -75,9 +82,8 @@ mod tests {
     #[test]
     fn this_process_has_files_memory_and_threads_that_waited() {
         std::thread::park_timeout(std::time::Duration::from_millis(1));
-        let Footprint { processes, descriptors, resident_kb, peak_kb, wakes } =
-            Footprint::of(std::process::id());
-        assert!(processes == 1 && descriptors > 2 && wakes > 0);
-        assert!(resident_kb > 100 && peak_kb > 100);
+        let own = Footprint::of(std::process::id());
+        assert!(own.processes == 1 && own.threads > 1 && own.descriptors > 2 && own.wakes > 0);
+        assert!(own.resident_kb > 100 && own.anonymous_kb > 10 && own.peak_kb > 100);
     }
 }

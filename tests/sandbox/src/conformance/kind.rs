@@ -11,6 +11,9 @@ pub enum Kind {
     Lifecycle,
     /// What agents and remotes ask of one that takes reports and delivers them.
     Relay,
+    /// What a relay's port has to bear from anybody in the function. They take minutes, and are
+    /// played by themselves.
+    Attack,
 }
 
 impl Display for Kind {
@@ -18,6 +21,7 @@ impl Display for Kind {
         f.write_str(match self {
             Self::Lifecycle => "lifecycle",
             Self::Relay => "relay",
+            Self::Attack => "attack",
         })
     }
 }

@@ -16,6 +16,9 @@ mod shutdown;
 mod statuses;
 mod waiting;
 
+pub use aftermath::counts;
+pub use scene::{ARRAYS, Scene, play};
+
 use super::Scenario;
 
 /// From a healthy remote to the worst.

@@ -117,7 +117,7 @@ fn where_its_port_is_fixed_no_two_scenarios_are_played_at_a_time() {
 }
 
 /// A program of `tests/extensions` in one file, which any user can execute from any place.
-struct Packed {
+pub struct Packed {
     home: TempDir,
     name: &'static str,
 }
@@ -138,7 +138,7 @@ enum Due {
 }
 
 impl Packed {
-    fn new(module: &'static str) -> Self {
+    pub fn new(module: &'static str) -> Self {
         let packed = Self { home: TempDir::new().unwrap(), name: module };
         let main = format!("{module}:main");
         let status = Command::new("python3")
@@ -160,7 +160,7 @@ impl Packed {
         serde_json::from_slice(&told.stdout).unwrap()
     }
 
-    fn conformance(&self, fault: &str) -> Command {
+    pub fn conformance(&self, fault: &str) -> Command {
         let mut command = Command::new(SANDBOX);
         command.arg("conformance").arg("--extension").arg(self.file());
         command.args(["--env", &format!("FAULT={fault}"), "--next-held", NEXT_HELD, "--json"]);

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 mod agents;
+mod attacks;
 mod bench;
 mod cage;
 mod collector;

@@ -6,14 +6,21 @@ use sandbox::conformance::{self, Kind, Scenario, Subject};
 
 use super::{Arguments, QUICK_NEXT_HELD};
 
+pub fn all() -> Vec<Scenario> {
+    [conformance::scenarios(), conformance::attacks()].concat()
+}
+
+/// Attacks only where something asks for them.
+///
 /// # Errors
 ///
 /// When the options leave none.
 pub fn scenarios(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
     let named = |names: &[Scenario], it: &Scenario| names.iter().any(|name| name.name == it.name);
     let kind = arguments.kind.map(Kind::from);
-    let mut scenarios = conformance::scenarios();
-    scenarios.retain(|it| kind.is_none_or(|kind| it.kind == kind));
+    let mut scenarios = all();
+    let are_all = arguments.list || !arguments.only.is_empty();
+    scenarios.retain(|it| kind.map_or(are_all || it.kind != Kind::Attack, |kind| it.kind == kind));
     scenarios.retain(|it| arguments.only.is_empty() || named(&arguments.only, it));
     scenarios.retain(|it| !named(&arguments.except, it));
     if scenarios.is_empty() {
@@ -38,14 +45,14 @@ pub fn subject(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Subject,
             "{word} in a variable stands for nothing: {{port}}, {{remote}} and {{ca}} do"
         ));
     }
-    let for_relays = scenarios.iter().find(|it| it.kind == Kind::Relay);
+    let for_relays = scenarios.iter().find(|it| it.kind != Kind::Lifecycle);
     if let (Some(missing), Some(_)) = (subject.missing_half(), for_relays) {
         return Err(format!(
             "{missing}, so that no scenario for relays would apply; leave them out by \
              `--kind lifecycle`"
         ));
     }
-    match arguments.only.iter().find(|it| it.kind == Kind::Relay) {
+    match arguments.only.iter().find(|it| it.kind != Kind::Lifecycle) {
         Some(Scenario { name, .. }) if !subject.relays() => Err(format!(
             "{name} is for relays: {{remote}} has to be in a variable, and {{port}} or else --port \
              be given"

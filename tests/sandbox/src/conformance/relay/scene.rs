@@ -231,6 +231,11 @@ impl Scene {
         self.lambda.freezer()
     }
 
+    /// Of all extensions.
+    pub fn pids(&self) -> Vec<u32> {
+        self.lambda.pids()
+    }
+
     pub fn footprint(&self) -> Footprint {
         Footprint::within(&self.lambda)
     }

@@ -1,0 +1,50 @@
+//! The sandbox's attacks on the local port, played with this extension; and what is told of them in
+//! SECURITY.md.
+
+use std::fs;
+use std::num::NonZeroUsize;
+
+use sandbox::conformance::{Subject, Verdict, attacks, play};
+
+use crate::trial::binary;
+
+/// What this release does not bear, and why; SECURITY.md tells what it would take.
+const NOT_BORNE: [(&str, &str); 6] = [
+    ("attack-resets-after-report", "tiny_http panics at each, and the kernel's queue overflows"),
+    ("attack-later-versions", "tiny_http waits for itself at each, for ever"),
+    ("attack-giant-header-lines", "tiny_http reads a head of any length into memory"),
+    ("attack-unread-answers", "tiny_http reads on and on, whoever takes the answers"),
+    ("attack-lengths-beyond-memory", "what tiny_http would allocate ends the process: given up"),
+    ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),
+];
+
+#[test]
+#[ignore = "takes minutes"]
+fn it_bears_every_attack_but_those_that_are_listed() {
+    let variables =
+        [("THUNDRA_EXTENSION_PORT", "{port}"), ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let subject = Subject { variables: variables.to_vec(), ..Subject::new(binary()) };
+    let mut borne = attacks();
+    borne.retain(|attack| !is_listed(attack.name));
+    let findings = play(&subject, &borne, NonZeroUsize::MIN, |_| {});
+    let broken: Vec<_> =
+        findings.iter().filter(|it| !matches!(it.verdict, Verdict::Held(_))).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+fn is_listed(attack: &str) -> bool {
+    NOT_BORNE.iter().any(|(name, _)| *name == attack)
+}
+
+#[test]
+fn each_attack_is_told_of_and_so_is_what_is_not_borne() {
+    let told = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/SECURITY.md")).unwrap();
+    let row = |name: &str| told.lines().find(|line| line.contains(&format!("`{name}`")));
+    for attack in attacks() {
+        let row = row(attack.name).unwrap_or_else(|| panic!("no row for {}", attack.name));
+        assert_eq!(row.contains("**not borne**"), is_listed(attack.name), "{row}");
+    }
+    let unknown = NOT_BORNE.iter().find(|(name, _)| !attacks().iter().any(|it| it.name == *name));
+    assert_eq!(unknown, None);
+}

@@ -1,0 +1,119 @@
+//! Requests whose framing says one thing and whose bytes say another.
+
+use std::io::{Read, Write};
+
+use super::attack;
+use super::siege::besiege;
+use super::volley::{Then, connect, head, report, volley, volleys};
+use crate::conformance::Scenario;
+
+/// The buffer of the smallest function, in bytes: 1/32 of 128 MB.
+const BUFFER: usize = 4 * 1024 * 1024;
+
+pub const ALL: &[Scenario] = &[
+    attack(
+        "attack-lying-lengths",
+        "Lengths that are too long, too short, negative, no number, two, or beside chunks, each \
+             100 times, do no harm.",
+        "RFC 9112, 6.3",
+        |it| besiege(it, |port| volleys(port, 100, &lies(), Then::Read)),
+    ),
+    attack(
+        "attack-lengths-beyond-memory",
+        "300 requests that tell a length beyond any memory and end early do no harm.",
+        "tiny-http/tiny-http v0.12.0, src/util/equal_reader.rs",
+        |it| besiege(it, |port| volleys(port, 100, &beyond_memory(), Then::Close)),
+    ),
+    attack(
+        "attack-broken-chunks",
+        "Chunks without a size, with one beyond any memory, without their line ends, or without \
+             an end, each 100 times, do no harm.",
+        "RFC 9112, 7.1",
+        |it| besiege(it, |port| volleys(port, 100, &broken_chunks(), Then::Read)),
+    ),
+    attack(
+        "attack-body-sizes",
+        "Bodies of no byte, of one, of 4 MiB and a byte less or more, each 10 times, do no harm.",
+        "RFC 9110, 15.5.14",
+        |it| besiege(it, |port| volleys(port, 10, &sizes(), Then::Read)),
+    ),
+    attack(
+        "attack-huge-bodies",
+        "Five bodies of 100 MiB, told and in chunks, do no harm.",
+        "RFC 9110, 15.5.14",
+        |it| besiege(it, huge_bodies),
+    ),
+    attack(
+        "attack-expectations",
+        "100 clients that wait to be told to go on, and never do, do no harm.",
+        "RFC 9110, 10.1.1",
+        |it| {
+            let head = head("Expect: 100-continue\r\nContent-Length: 5000\r\n");
+            besiege(it, move |port| volley(port, 100, &head, Then::Read))
+        },
+    ),
+];
+
+fn lies() -> Vec<Vec<u8>> {
+    let bodies = ["Content-Length: 5\r\n", "Content-Length: 1\r\n", "Content-Length: -1\r\n"];
+    let more = [
+        "Content-Length: ten\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 0x2\r\n",
+        "Content-Length: +2\r\n",
+        "Content-Length: 2, 2\r\n",
+        "Content-Length: 5000\r\n",
+    ];
+    let told = |headers: &&str| [head(headers), b"[]".to_vec()].concat();
+    bodies.iter().chain(&more).map(told).collect()
+}
+
+fn beyond_memory() -> Vec<Vec<u8>> {
+    let told =
+        |length: &str| [head(&format!("Content-Length: {length}\r\n")), b"[1".to_vec()].concat();
+    ["200000000", "9223372036854775807", "18446744073709551615"].map(told).into()
+}
+
+fn broken_chunks() -> Vec<Vec<u8>> {
+    let chunked =
+        |body: &str| [head("Transfer-Encoding: chunked\r\n"), body.as_bytes().to_vec()].concat();
+    [
+        "zz\r\n[1]\r\n0\r\n\r\n",
+        "ffffffffffffffff\r\n[1",
+        "-1\r\n[1]\r\n0\r\n\r\n",
+        "2[]0\r\n\r\n",
+        "2\r\n[]",
+        "2;a=b\r\n[]\r\n",
+        "\r\n\r\n",
+        "3\r\n[]",
+    ]
+    .map(chunked)
+    .into()
+}
+
+fn sizes() -> Vec<Vec<u8>> {
+    let sized = |bytes: usize| report("", &"x".repeat(bytes));
+    [0, 1, BUFFER - 1, BUFFER, BUFFER + 1].map(sized).into()
+}
+
+fn huge_bodies(port: u16) -> usize {
+    const WHOLE: usize = 100 * 1024 * 1024;
+    let piece = "x".repeat(1024 * 1024);
+    let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
+    let told = head(&format!("Content-Length: {WHOLE}\r\n"));
+    let chunked = head("Transfer-Encoding: chunked\r\n");
+    let huge = [(&told, &piece), (&chunked, &chunk), (&told, &piece), (&chunked, &chunk)];
+    let throw = |(head, piece): &(&Vec<u8>, &String)| {
+        let Some(mut stream) = connect(port) else { return false };
+        let _ = stream.write_all(head);
+        for _ in 0..WHOLE / (1024 * 1024) {
+            if stream.write_all(piece.as_bytes()).is_err() {
+                break;
+            }
+        }
+        let _ = stream.read(&mut [0; 1024]);
+        true
+    };
+    huge.iter().chain(&huge[..1]).filter(|it| throw(it)).count()
+}
