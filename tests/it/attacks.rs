@@ -9,12 +9,14 @@ use sandbox::conformance::{Subject, Verdict, attacks, play};
 use crate::trial::binary;
 
 /// What this release does not bear, and why; SECURITY.md tells what it would take.
-const NOT_BORNE: [(&str, &str); 6] = [
+const NOT_BORNE: [(&str, &str); 8] = [
     ("attack-resets-after-report", "tiny_http panics at each, and the kernel's queue overflows"),
     ("attack-later-versions", "tiny_http waits for itself at each, for ever"),
     ("attack-giant-header-lines", "tiny_http reads a head of any length into memory"),
     ("attack-unread-answers", "tiny_http reads on and on, whoever takes the answers"),
     ("attack-lengths-beyond-memory", "what tiny_http would allocate ends the process: given up"),
+    ("attack-idle-connections", "tiny_http has some connections wait for those before, at times"),
+    ("attack-stalled-heads", "as before"),
     ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),
 ];
 
