@@ -321,13 +321,17 @@ fn a_report_that_the_remote_keeps_failing_over_does_not_let_go_of_later_invocati
     remote.wait_for_items(&["{\"n\":1}"], PATIENCE);
     let _ = in_flight.end(PATIENCE);
     for _ in 0..5 {
-        let before = remote.received().iter().filter(|it| it.is_accepted()).count();
+        let before = accepted(&remote);
         lambda.invoke(r#"{"items":2}"#);
-        let after = remote.received().iter().filter(|it| it.is_accepted()).count();
+        let after = accepted(&remote);
         assert_eq!(after, before + 1, "it is there before the freeze");
     }
 }
 
 fn accepted_requests(trial: &Trial) -> usize {
-    trial.remote.received().iter().filter(|it| it.is_accepted()).count()
+    accepted(&trial.remote)
+}
+
+fn accepted(remote: &Remote) -> usize {
+    remote.received().iter().filter(|it| it.is_accepted()).count()
 }

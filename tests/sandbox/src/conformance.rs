@@ -18,6 +18,7 @@ mod shortfall;
 mod shutdown;
 mod stage;
 mod subject;
+mod thrown;
 mod verdict;
 
 use std::any::Any;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::attack;
 use super::siege::besiege;
-use super::volley::{connect, head};
+
+use super::volley::PATIENCE;
 use crate::conformance::Scenario;
 use crate::conformance::stage::pass;
+use crate::conformance::thrown::{head, throw};
 
 /// How long those that wait do so.
 const WAIT: Duration = Duration::from_secs(5);
@@ -52,9 +54,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn begin(port: u16, bytes: &[u8]) -> Option<TcpStream> {
-    let mut stream = connect(port)?;
-    stream.write_all(bytes).ok()?;
-    Some(stream)
+    throw(port, bytes, PATIENCE)
 }
 
 fn idle(port: u16, count: usize) -> usize {

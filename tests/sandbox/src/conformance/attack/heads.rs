@@ -2,8 +2,10 @@
 
 use super::attack;
 use super::siege::besiege;
-use super::volley::{Then, connect, head, report, volley, volleys};
+
+use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::Scenario;
+use crate::conformance::thrown::{Then, head, report, throw};
 
 pub const ALL: &[Scenario] = &[
     attack(
@@ -33,24 +35,24 @@ pub const ALL: &[Scenario] = &[
         "attack-garbage",
         "900 connections that bring bytes of no protocol, TLS, or nothing but line ends do no harm.",
         "RFC 8446, 4.1.2",
-        |it| besiege(it, |port| volleys(port, 300, &garbage(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 300, &garbage(), Then::Wait)),
     ),
     attack(
         "attack-later-versions",
         "400 requests of HTTP/2 and HTTP/3 do no harm.",
         "RFC 9113, 3.4",
-        |it| besiege(it, |port| volleys(port, 200, &later_versions(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 200, &later_versions(), Then::Wait)),
     ),
     attack(
         "attack-odd-heads",
         "Requests of other versions, with whole URLs, with paths that climb, with upgrades, and \
              with bytes that are not ASCII or no UTF-8, each 100 times, do no harm.",
         "RFC 9112, 3.2 and 5; RFC 9110, 7.8",
-        |it| besiege(it, |port| volleys(port, 100, &odd_heads(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 100, &odd_heads(), Then::Wait)),
     ),
     attack("attack-header-floods", "20 heads of 10,000 lines do no harm.", "RFC 6585, 5", |it| {
         let flood = "X-Header: 0123456789\r\n".repeat(10_000);
-        besiege(it, move |port| volley(port, 20, &report(&flood, "[]"), Then::Read))
+        besiege(it, move |port| volley(port, 20, &report(&flood, "[]"), Then::Wait))
     }),
     attack(
         "attack-giant-header-lines",
@@ -58,7 +60,7 @@ pub const ALL: &[Scenario] = &[
         "RFC 6585, 5",
         |it| {
             let line = format!("X-Header: {}\r\n", "x".repeat(16_000_000));
-            besiege(it, move |port| volley(port, 20, &report(&line, "[]"), Then::Read))
+            besiege(it, move |port| volley(port, 20, &report(&line, "[]"), Then::Wait))
         },
     ),
     attack(
@@ -67,7 +69,7 @@ pub const ALL: &[Scenario] = &[
         "RFC 9112, 9.3.2",
         |it| {
             let requests = report("", "[]").repeat(500);
-            besiege(it, move |port| volley(port, 50, &requests, Then::Read))
+            besiege(it, move |port| volley(port, 50, &requests, Then::Wait))
         },
     ),
     attack(
@@ -128,7 +130,7 @@ fn odd_heads() -> Vec<Vec<u8>> {
 fn unread_answers(port: u16) -> usize {
     use std::io::Write;
     let some = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
-    let mut open: Vec<_> = (0..20).filter_map(|_| connect(port)).collect();
+    let mut open: Vec<_> = (0..20).filter_map(|_| throw(port, b"", PATIENCE)).collect();
     // Until it takes no more for a while, or has taken far more answers than any buffer holds.
     for stream in &mut open {
         let _ = (0..200).try_for_each(|_| stream.write_all(some.as_bytes()));

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::standstill::Standstills;
-use super::volley::report;
 use crate::conformance::stage::pass;
+use crate::conformance::thrown::report;
 use crate::http::Response;
 use crate::messages::Messages;
 

@@ -1,11 +1,13 @@
 //! Requests whose framing says one thing and whose bytes say another.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use super::attack;
 use super::siege::besiege;
-use super::volley::{Then, connect, head, report, volley, volleys};
+
+use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::Scenario;
+use crate::conformance::thrown::{Then, chunked, head, report, throw};
 
 /// The buffer of the smallest function, in bytes: 1/32 of 128 MB.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -16,7 +18,7 @@ pub const ALL: &[Scenario] = &[
         "Lengths that are too long, too short, negative, no number, two, or beside chunks, each \
              100 times, do no harm.",
         "RFC 9112, 6.3",
-        |it| besiege(it, |port| volleys(port, 100, &lies(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 100, &lies(), Then::Wait)),
     ),
     attack(
         "attack-lengths-beyond-memory",
@@ -29,13 +31,13 @@ pub const ALL: &[Scenario] = &[
         "Chunks without a size, with one beyond any memory, without their line ends, or without \
              an end, each 100 times, do no harm.",
         "RFC 9112, 7.1",
-        |it| besiege(it, |port| volleys(port, 100, &broken_chunks(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 100, &broken_chunks(), Then::Wait)),
     ),
     attack(
         "attack-body-sizes",
         "Bodies of no byte, of one, of 4 MiB and a byte less or more, each 10 times, do no harm.",
         "RFC 9110, 15.5.14",
-        |it| besiege(it, |port| volleys(port, 10, &sizes(), Then::Read)),
+        |it| besiege(it, |port| volleys(port, 10, &sizes(), Then::Wait)),
     ),
     attack(
         "attack-huge-bodies",
@@ -49,7 +51,7 @@ pub const ALL: &[Scenario] = &[
         "RFC 9110, 10.1.1",
         |it| {
             let head = head("Expect: 100-continue\r\nContent-Length: 5000\r\n");
-            besiege(it, move |port| volley(port, 100, &head, Then::Read))
+            besiege(it, move |port| volley(port, 100, &head, Then::Wait))
         },
     ),
 ];
@@ -76,8 +78,6 @@ fn beyond_memory() -> Vec<Vec<u8>> {
 }
 
 fn broken_chunks() -> Vec<Vec<u8>> {
-    let chunked =
-        |body: &str| [head("Transfer-Encoding: chunked\r\n"), body.as_bytes().to_vec()].concat();
     [
         "zz\r\n[1]\r\n0\r\n\r\n",
         "ffffffffffffffff\r\n[1",
@@ -105,14 +105,13 @@ fn huge_bodies(port: u16) -> usize {
     let chunked = head("Transfer-Encoding: chunked\r\n");
     let huge = [(&told, &piece), (&chunked, &chunk), (&told, &piece), (&chunked, &chunk)];
     let throw = |(head, piece): &(&Vec<u8>, &String)| {
-        let Some(mut stream) = connect(port) else { return false };
-        let _ = stream.write_all(head);
+        let Some(mut stream) = throw(port, head, PATIENCE) else { return false };
         for _ in 0..WHOLE / (1024 * 1024) {
             if stream.write_all(piece.as_bytes()).is_err() {
                 break;
             }
         }
-        let _ = stream.read(&mut [0; 1024]);
+        Then::Wait.end(stream, PATIENCE);
         true
     };
     huge.iter().chain(&huge[..1]).filter(|it| throw(it)).count()

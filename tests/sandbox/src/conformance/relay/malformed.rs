@@ -1,13 +1,10 @@
 //! What no agent should send: the process lives on and takes the next proper report.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
-
-use socket2::SockRef;
 
 use super::aftermath::counts;
 use super::scene::{ARRAYS, play};
+use crate::conformance::thrown::{Then, chunked, head, throw};
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
 /// How long an answer is waited for before the connection is given up.
@@ -21,15 +18,17 @@ pub fn all() -> Vec<Scenario> {
     let (kind, source) = (Kind::Relay, "DataDog/datadog-lambda-extension#39");
     let scenario = |name, play| Scenario { kind, name, proves, source, play };
     vec![
-        scenario("malformed-length", |it| survives(it, &head("Content-Length: ten"), Then::Wait)),
+        scenario("malformed-length", |it| {
+            survives(it, &head("Content-Length: ten\r\n"), Then::Wait)
+        }),
         scenario("malformed-negative-length", |it| {
-            survives(it, &head("Content-Length: -1"), Then::Wait)
+            survives(it, &head("Content-Length: -1\r\n"), Then::Wait)
         }),
         scenario("malformed-huge-length", |it| {
-            survives(it, &head("Content-Length: 18446744073709551615"), Then::Wait)
+            survives(it, &head("Content-Length: 18446744073709551615\r\n"), Then::Wait)
         }),
         scenario("malformed-large-length", |it| {
-            survives(it, &head("Content-Length: 9223372036854775807"), Then::Close)
+            survives(it, &head("Content-Length: 9223372036854775807\r\n"), Then::Close)
         }),
         scenario("malformed-chunk", |it| {
             survives(it, &chunked("zz\r\n[1]\r\n0\r\n\r\n"), Then::Wait)
@@ -56,10 +55,10 @@ pub fn all() -> Vec<Scenario> {
             )
         }),
         scenario("malformed-half-a-request", |it| {
-            survives(it, &[&head("Content-Length: 500")[..], b"[{\"a\""].concat(), Then::Close)
+            survives(it, &[&head("Content-Length: 500\r\n")[..], b"[{\"a\""].concat(), Then::Close)
         }),
         scenario("malformed-reset-after-sending", |it| {
-            survives(it, &[&head("Content-Length: 2")[..], b"[]"].concat(), Then::Reset)
+            survives(it, &[&head("Content-Length: 2\r\n")[..], b"[]"].concat(), Then::Reset)
         }),
         scenario("malformed-reset-at-once", |it| survives(it, b"", Then::Reset)),
         Scenario {
@@ -71,27 +70,6 @@ pub fn all() -> Vec<Scenario> {
             play: stalled,
         },
     ]
-}
-
-/// What the client does once it has sent its bytes.
-#[derive(Clone, Copy)]
-enum Then {
-    /// Reads what is answered, for a short while, and closes.
-    Wait,
-    Close,
-    Reset,
-}
-
-fn head(framing: &str) -> Vec<u8> {
-    let head = format!(
-        "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Authorization: ApiKey some-key\r\n{framing}\r\n\r\n"
-    );
-    head.into_bytes()
-}
-
-fn chunked(body: &str) -> Vec<u8> {
-    [&head("Transfer-Encoding: chunked")[..], body.as_bytes()].concat()
 }
 
 /// Often enough to use up threads that are not given back, and each worker once.
@@ -113,37 +91,18 @@ fn survives(subject: &Subject, bytes: &[u8], then: Then) -> Verdict {
 
 /// All at once, so that the waits for answers pass together.
 fn throw_all(port: u16, bytes: &[u8], then: Then) {
-    let thrown: Vec<TcpStream> = (0..TIMES).filter_map(|_| throw(port, bytes)).collect();
-    for mut stream in thrown {
-        match then {
-            Then::Wait => {
-                let patience = stream.set_read_timeout(Some(ANSWER_WITHIN / 10));
-                patience.expect("a timeout above zero");
-                // Whatever comes, or does not, is the server's choice.
-                let _ = stream.read(&mut [0; 1024]);
-            }
-            Then::Close => {}
-            Then::Reset => {
-                let lingers = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-                lingers.expect("an option of every TCP socket");
-            }
-        }
+    let thrown = (0..TIMES).filter_map(|_| throw(port, bytes, ANSWER_WITHIN));
+    for stream in thrown.collect::<Vec<_>>() {
+        then.end(stream, ANSWER_WITHIN / 10);
     }
-}
-
-/// A server may end the connection before it has all; `None` if it takes no connection.
-fn throw(port: u16, bytes: &[u8]) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-    stream.set_write_timeout(Some(ANSWER_WITHIN)).ok()?;
-    let _ = stream.write_all(bytes);
-    Some(stream)
 }
 
 fn stalled(subject: &Subject) -> Verdict {
     play(subject, |mut scene| {
-        let halves = [head("Content-Length: 5000"), head("X: y")[..60].to_vec()];
-        let stalled: Vec<_> =
-            (0..STALLED).filter_map(|nth| throw(scene.port, &halves[nth % 2])).collect();
+        let halves = [head("Content-Length: 5000\r\n"), head("X: y\r\n")[..60].to_vec()];
+        let stalled: Vec<_> = (0..STALLED)
+            .filter_map(|nth| throw(scene.port, &halves[nth % 2], ANSWER_WITHIN))
+            .collect();
         let took = [(); 3].map(|()| scene.invoke(|scene| scene.report(1)).0.took);
         drop(stalled);
         match scene.shut_down().each_once() {

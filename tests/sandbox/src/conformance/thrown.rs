@@ -1,0 +1,65 @@
+//! What no proper client sends: bytes on a connection of their own, without regard to what comes
+//! back.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::relay::ARRAYS;
+
+/// What the client does once it has sent its bytes.
+#[derive(Clone, Copy)]
+pub enum Then {
+    /// Reads what is answered, for a short while, and closes.
+    Wait,
+    Close,
+    Reset,
+}
+
+impl Then {
+    pub fn end(self, mut stream: TcpStream, patience: Duration) {
+        match self {
+            Self::Wait => {
+                stream.set_read_timeout(Some(patience)).expect("a timeout above zero");
+                // Whatever comes, or does not, is the server's choice.
+                let _ = stream.read(&mut [0; 1024]);
+            }
+            Self::Close => {}
+            Self::Reset => {
+                let lingers = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                lingers.expect("an option of every TCP socket");
+            }
+        }
+    }
+}
+
+/// A connection on which these bytes were sent. A server may end it before it has all; `None` if it
+/// takes no connection.
+pub fn throw(port: u16, bytes: &[u8], patience: Duration) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_write_timeout(Some(patience)).ok()?;
+    stream.set_nodelay(true).ok()?;
+    let _ = stream.write_all(bytes);
+    Some(stream)
+}
+
+/// A proper report, with these header lines beside the usual ones.
+pub fn report(headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    [head(&format!("{headers}Content-Length: {length}\r\n")), body.as_bytes().to_vec()].concat()
+}
+
+/// The head of a report with these header lines; each ends with its line end.
+pub fn head(headers: &str) -> Vec<u8> {
+    let head = format!(
+        "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Authorization: ApiKey some-key\r\n{headers}\r\n"
+    );
+    head.into_bytes()
+}
+
+pub fn chunked(body: &str) -> Vec<u8> {
+    [&head("Transfer-Encoding: chunked\r\n")[..], body.as_bytes()].concat()
+}
