@@ -13,6 +13,7 @@ use std::{io, mem, thread};
 
 use crate::collector::Collector;
 use crate::readers;
+use crate::threads;
 
 /// Descriptors that a connection takes until its first request is answered. A server that cannot
 /// have as many would close again at once, and its threads would stay.
@@ -99,7 +100,7 @@ impl Doors {
                 self.open(&collector);
             }
         };
-        if let Err(error) = thread::Builder::new().name("doors".to_owned()).spawn(look) {
+        if let Err(error) = threads::start("doors", threads::SHALLOW, Box::new(look)) {
             log::debug!("cannot start a thread: {error}; what can't be listened on now never is");
         }
     }

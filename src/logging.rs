@@ -8,9 +8,12 @@ use std::panic;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 use serde::Serialize;
+
+use crate::stderr::{self, Stderr};
 
 /// How lines look, as the function's log format asks ("Configuring advanced logging controls").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +30,18 @@ pub fn start(level: LevelFilter, format: Format, on_server_panic: fn()) {
         Format::Json => write_json,
     };
     let ours = env!("CARGO_CRATE_NAME");
-    let started = env_logger::Builder::new().filter_module(ours, level).format(write).try_init();
+    let started = env_logger::Builder::new()
+        .filter_module(ours, level)
+        .format(write)
+        .target(Target::Pipe(Box::new(Stderr)))
+        .try_init();
     started.expect("no other logger is ever set");
     panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // The message is left out: it could hold a piece of what was being handled.
         if let Some(name) = thread::current().name() {
             log::error!("thread {name} panicked at {place}");
+            stderr::finish(); // where this is the main thread, the process ends with it
         } else {
             // tiny_http's threads have no name. They panic when a client resets its connection, and
             // when they run out of descriptors, which may close a door.

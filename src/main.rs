@@ -23,7 +23,8 @@
 //!    ([`items`], [`remote`]); those of one key and route in order, but that what fails alone after
 //!    several failures lets others go first ([`backlog`], [`courier`]); while the remote fails, ever
 //!    more rarely ([`backoff`]).
-//! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]).
+//! 7. Only our own lines are logged, and none holds a key, a header value or a body ([`logging`]);
+//!    who logs never waits for who reads ([`stderr`]).
 //! 8. No configuration is fatal ([`config`]).
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
 //!    its connection, and with it the answer, is gone, or when no answer came within the time of an
@@ -34,6 +35,7 @@ mod environment;
 mod config;
 mod base_url;
 mod logging;
+mod stderr;
 mod extensions_api;
 mod lifecycle;
 mod hold;
@@ -63,11 +65,12 @@ mod tls;
 mod socket;
 mod patience;
 mod fault;
+mod threads;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::{env, io, thread};
+use std::{env, io};
 
 use crossbeam_channel::{Sender as ChannelSender, unbounded};
 
@@ -85,6 +88,12 @@ use crate::remote::{Interrupt, Remote};
 use crate::sender::{Message, Policy, Sender};
 
 fn main() -> ExitCode {
+    let code = run();
+    stderr::finish();
+    code
+}
+
+fn run() -> ExitCode {
     let (config, problems) = Config::from(&Environment::read());
     logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
@@ -173,7 +182,7 @@ fn start(
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
     let sender = Sender::new(inbox, Courier::to(remote, trouble), policy);
-    thread::Builder::new().name("sender".to_owned()).spawn(|| sender.run())?;
+    threads::start("sender", threads::DEEP, Box::new(|| sender.run()))?;
     let collector = Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),

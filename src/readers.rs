@@ -16,12 +16,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{array, io, thread};
+use std::{array, io};
 
 use tiny_http::{Request, Server};
 
 use crate::body;
 use crate::request::{is_last, is_upgrade};
+use crate::threads;
 
 /// Readers that stay when nothing is to be done.
 const READERS_IDLE: usize = 2;
@@ -29,10 +30,6 @@ const READERS_IDLE: usize = 2;
 /// At most so many bodies are read at a time; beyond that requests wait for one that ends.
 /// Lambda allows 1,024 threads for the function and all extensions together ("Lambda quotas").
 const READERS_MAX: usize = 128;
-
-/// Of a reader thread, in bytes. Its calls are shallow; the usual 2 MiB each would only fill the
-/// address space.
-const READER_STACK: usize = 256 * 1024;
 
 /// Connecting to this very process takes microseconds, unless the kernel's queue is full; then
 /// there is no lack of connections to wake the pool.
@@ -73,13 +70,12 @@ fn spawn(readers: &Arc<Readers>) -> io::Result<()> {
     let theirs = Arc::clone(readers);
     readers.waiting.fetch_add(1, Ordering::SeqCst);
     readers.alive.fetch_add(1, Ordering::SeqCst);
-    let thread = thread::Builder::new().name("reader".to_owned()).stack_size(READER_STACK);
-    let spawned = thread.spawn(move || read(&theirs));
+    let spawned = threads::start("reader", threads::SHALLOW, Box::new(move || read(&theirs)));
     if spawned.is_err() {
         readers.waiting.fetch_sub(1, Ordering::SeqCst);
         readers.alive.fetch_sub(1, Ordering::SeqCst);
     }
-    spawned.map(drop)
+    spawned
 }
 
 /// The life of one reader. It starts counted as waiting.

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,6 +19,7 @@ use ureq::{Agent, SendBody, Timeout};
 use crate::backlog::Batch;
 use crate::backoff;
 use crate::config::Destination;
+use crate::fault;
 use crate::ledger::Loss;
 use crate::patience::{LATE, Limit};
 use crate::socket::{FREEZE_MAX, SocketConnector};
@@ -119,6 +121,12 @@ impl Remote {
         self.has_connection = false;
     }
 
+    /// Forgets an agent that a panic may have left half done.
+    fn start_anew(&mut self) {
+        let _ = self.token.1.try_recv();
+        self.reconnect();
+    }
+
     fn is_interrupted(&self) -> bool {
         self.is_interruptible && self.agent.is_some() && self.token.1.is_empty()
     }
@@ -178,7 +186,16 @@ impl Remote {
             }
             Limit::Final(until) => request.config().timeout_per_call(Some(left(until))).build(),
         };
-        let sent = request.send(SendBody::from_reader(&mut body));
+        let exchange = || {
+            fault::point("sender.request");
+            request.send(SendBody::from_reader(&mut body))
+        };
+        // ureq panics where no thread is left to look a name up with. That costs an attempt, and
+        // not the batch.
+        let sent = catch_unwind(AssertUnwindSafe(exchange)).unwrap_or_else(|_| {
+            self.start_anew();
+            Err(ureq::Error::Io(io::Error::other("something inside failed")))
+        });
         let response = sent.map_err(|error| NoAnswer { error, had_it: !body.is_untouched() })?;
         let (head, mut body) = response.into_parts();
         // The status is the answer; the body is read only to free the connection.

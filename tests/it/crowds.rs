@@ -1,14 +1,8 @@
 //! Many clients at once, clients that stall, and clients that lie: none holds up another.
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Instant;
+use sandbox::agent::Connection;
 
-use sandbox::agent::{self, Connection};
-
-use crate::trial::{
-    ARRAY, PATIENCE, Trial, array_of, exchange, memory_is_its_own, nowhere, report_of,
-};
+use crate::trial::{ARRAY, Trial, array_of, report_of};
 
 #[test]
 fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
@@ -122,37 +116,6 @@ fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
 }
 
 #[test]
-fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
-    // One limit lets a connection be accepted and not served, the other not even be accepted.
-    for limit in [48, 49] {
-        let trial = Trial::start();
-        trial.process.limit_descriptors(limit);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
-        let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
-        for _ in 0..5 {
-            trial.platform.invoke(PATIENCE);
-            trial.platform.wait_for_next(PATIENCE);
-        }
-        drop(connections);
-        trial.process.limit_descriptors(1024);
-        let waited = Instant::now();
-        loop {
-            trial.platform.invoke(PATIENCE);
-            trial.platform.wait_for_next(PATIENCE);
-            // A connection that was queued when the address closed is reset.
-            let report = report_of(3, "Connection: close\r\n", "[1]");
-            if exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK")) {
-                break;
-            }
-            assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
-        }
-        trial.received(1);
-        let log = trial.shut_down();
-        assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
-    }
-}
-
-#[test]
 fn twenty_agents_at_once_are_all_answered_and_delivered() {
     let trial = Trial::start();
     std::thread::scope(|scope| {
@@ -185,32 +148,4 @@ fn clients_that_reset_right_after_sending_do_no_harm() {
     trial.report(ARRAY, "[2]");
     let log = trial.shut_down();
     assert!(!log.contains("panicked"), "{log}");
-}
-
-#[test]
-fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
-    // 60 MB, half of the smallest function's memory.
-    const REPORTS: usize = 1_000;
-    const REPORT_BYTES: usize = 60_000;
-    // The buffer's 4 MiB, what the allocator keeps beside it, and the program: 6 MB of a release.
-    const PEAK_KB_MAX: u64 = 24 * 1024;
-    if !memory_is_its_own() {
-        return;
-    }
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            let report = || agent::post(trial.port, ARRAY, array_of(REPORT_BYTES).as_bytes());
-            scope.spawn(move || {
-                for _ in 0..REPORTS / 4 {
-                    assert!([200, 429].contains(&report().status));
-                }
-            });
-        }
-    });
-    let status = fs::read_to_string(format!("/proc/{}/status", trial.process.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(peak <= PEAK_KB_MAX, "{peak} kB at most");
-    trial.shut_down();
 }

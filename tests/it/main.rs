@@ -31,6 +31,7 @@ mod matrix;
 mod overhead;
 mod peers;
 mod quiet;
+mod shortage;
 mod strategies;
 mod suspects;
 mod telemetry;

@@ -109,7 +109,8 @@ impl Generation {
                     Some(value) => launch.env(name, value),
                     None => launch.without(name),
                 });
-            self.launch(ground, Role::Extension(file.name.clone()), launch, ground.setup.user)?;
+            let launch = launch.user(ground.setup.user);
+            self.launch(ground, Role::Extension(file.name.clone()), launch)?;
         }
         Ok(())
     }
@@ -140,7 +141,7 @@ impl Generation {
                 let user = runtime_user(ground, &program, directory.as_deref()).map_err(failure)?;
                 let launch =
                     Launch::runtime(program, arguments.clone(), directory.clone(), variables);
-                self.launch(ground, Role::Runtime, launch, user)
+                self.launch(ground, Role::Runtime, launch.user(user))
             }
         }
     }
@@ -156,17 +157,11 @@ impl Generation {
         }
     }
 
-    fn launch(
-        &mut self,
-        ground: &Ground,
-        role: Role,
-        launch: Launch,
-        user: User,
-    ) -> Result<(), Failure> {
+    fn launch(&mut self, ground: &Ground, role: Role, launch: Launch) -> Result<(), Failure> {
         let (logging, whose) = (ground.chronicle.clone(), role.clone());
         ground.chronicle.add(Event::Started { process: role.clone() });
         let process = launch
-            .spawn(user, move |line| logging.line(&whose, line))
+            .spawn(move |line| logging.line(&whose, line))
             .map_err(|error| not_executed(ground, &role, &error))?;
         ground.cage.admit(&process);
         ground.chronicle.executed(&role, process.pid());

@@ -37,6 +37,7 @@ pub struct Launch {
     arguments: Vec<OsString>,
     directory: Option<PathBuf>,
     environment: BTreeMap<OsString, OsString>,
+    user: User,
     /// Of the sandbox, whatever the environment says.
     runtime_api: Option<String>,
 }
@@ -81,6 +82,7 @@ impl Launch {
             arguments: Vec::new(),
             directory: None,
             environment: environment.collect(),
+            user: User::Own,
             runtime_api,
         }
     }
@@ -110,6 +112,12 @@ impl Launch {
         self.env(RUNTIME_API, platform.runtime_api())
     }
 
+    /// Lambda's only where this process is root, who may start processes as any.
+    pub fn user(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
     /// # Panics
     ///
     /// When the binary can't be executed, with the system's reason.
@@ -135,14 +143,10 @@ impl Launch {
     /// When the binary can't be executed, with the system's reason.
     pub(crate) fn spawn(
         self,
-        user: User,
         on_line: impl Fn(&str) + Send + Sync + 'static,
     ) -> io::Result<Process> {
         check_format(&self.binary)?;
-        let mut command = self.command(&self.binary);
-        if user == User::Lambda {
-            command.uid(LAMBDA_UID).gid(LAMBDA_GID);
-        }
+        let command = self.command(&self.binary);
         Process::spawn(command, None, self.own_runtime_api(), on_line)
     }
 
@@ -159,6 +163,9 @@ impl Launch {
         command.args(&self.arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
+        }
+        if self.user == User::Lambda {
+            command.uid(LAMBDA_UID).gid(LAMBDA_GID);
         }
         command
     }

@@ -1,19 +1,25 @@
 //! A running extension, from its start to its end.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::Signal;
 
 use crate::cage;
 use crate::group::Group;
 use crate::leftovers::{self, Entry, Kind, Remove, TempDir};
 use crate::log::{Log, read_lines};
 use crate::watch::Watch;
+
+/// How often a log that is left unread is looked at, if nothing tells that it is to be read again.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// The leader of a process group of its own, as each process that Lambda starts; what it forks is
 /// stopped and killed along with it as long as it stays in the group. What leaves that, only a
@@ -32,6 +38,7 @@ struct Output {
     log: Log,
     /// Of stdout and stderr, how many have reached their end.
     ended: usize,
+    is_unread: bool,
 }
 
 #[expect(
@@ -139,6 +146,17 @@ impl Process {
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
 
+    /// Reads no more of what it writes, until [`Self::read_log`]: soon the pipes are full, and who
+    /// writes to one waits.
+    pub fn leave_log_unread(&self) {
+        self.output.update(|output| output.is_unread = true);
+    }
+
+    /// Goes on reading.
+    pub fn read_log(&self) {
+        self.output.update(|output| output.is_unread = false);
+    }
+
     /// Stops all threads of its group, as a freeze does, until [`Self::resume`].
     pub fn stop(&self) {
         self.group.signal(Signal::STOP);
@@ -156,9 +174,30 @@ impl Process {
 
     /// Lets the process have no descriptor of this number or above; those it has stay open.
     pub fn limit_descriptors(&self, count: u64) {
-        // Not even root may raise the hard limit everywhere, so it stays what is inherited.
-        let limit = Rlimit { current: Some(count), ..getrlimit(Resource::Nofile) };
-        prlimit(Some(self.group.pid()), Resource::Nofile, limit).expect("limiting an own child");
+        self.limit("nofile", count);
+    }
+
+    /// Lets the process start a thread only where its user has fewer than so many, of whatever
+    /// processes; those it has stay. It does not hold for root's: see [`crate::Launch::user`].
+    pub fn limit_threads(&self, count: u64) {
+        self.limit("nproc", count);
+    }
+
+    /// Has the process end by SIGXFSZ when it writes to a file beyond so many bytes: with 0, at all.
+    pub fn limit_files(&self, bytes: u64) {
+        self.limit("fsize", bytes);
+    }
+
+    /// By util-linux's `prlimit`, as the process's own user: not even root may limit that of another
+    /// everywhere, nor raise a hard limit, so that stays what is inherited.
+    fn limit(&self, resource: &str, count: u64) {
+        let pid = self.pid();
+        let owner = fs::metadata(format!("/proc/{pid}")).expect("an own child is in /proc");
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &pid.to_string(), &format!("--{resource}={count}:")]);
+        let output = prlimit.uid(owner.uid()).gid(owner.gid()).output().expect("there is prlimit");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "limiting process {pid}: {error}");
     }
 
     /// How many processes of its group outlive the leader, which has ended.
@@ -183,6 +222,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.read_log();
         if self.group.kill().is_none() {
             eprintln!("process {} outlives its SIGKILL", self.pid());
         }
@@ -213,6 +253,9 @@ fn collect(
         let end = read_lines(BufReader::new(pipe), |line| {
             on_line(line);
             output.update(|output| output.log.push(line));
+            while output.read(|output| output.is_unread) {
+                output.wait(LOOKS_EVERY, |output| (!output.is_unread).then_some(()));
+            }
         });
         // A pipe that can't be read any more has ended as well.
         drop(end);

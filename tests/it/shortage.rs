@@ -1,0 +1,225 @@
+//! Too few descriptors or threads, too little memory, and a log that nobody reads: what can't be had
+//! costs nobody but who needs it, and what was closed for lack of it opens again.
+
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::Instant;
+
+use sandbox::agent::{self, Connection};
+use sandbox::{Cage, Launch, Limits, Platform, Process, Remote, User, free_port};
+use tempfile::TempDir;
+
+use crate::trial::{
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, memory_is_its_own, nowhere,
+    report_of,
+};
+
+/// Of a process, to so many.
+type Limit = fn(&Process, u64);
+
+/// What Lambda gives a function and its extensions, of each ("Lambda quotas").
+const OF_LAMBDA: u64 = 1024;
+
+/// A binary that every user may start, wherever it was built.
+fn copy_to(home: &TempDir) -> String {
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = home.path().join(binary().file_name().unwrap());
+    fs::copy(binary(), &copy).unwrap();
+    copy.to_str().unwrap().to_owned()
+}
+
+/// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
+fn start(file: &Path, name: &str) -> Trial {
+    let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let process = Launch::of(file)
+        .on(&platform)
+        .user(if is_root { User::Lambda } else { User::Own })
+        .env("THUNDRA_EXTENSION_PORT", port.to_string())
+        .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url().replace("127.0.0.1", name))
+        .start();
+    platform.wait_for_next(PATIENCE);
+    Trial { platform, remote, process, port }
+}
+
+#[test]
+fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
+    // A name takes a thread to look it up.
+    let shortages: [(Limit, _, _); 2] = [
+        (Process::limit_threads, "localhost", "thread sender panicked"),
+        (Process::limit_descriptors, "127.0.0.1", "os error 24"),
+    ];
+    for (limit, name, told) in shortages {
+        let home = TempDir::new().unwrap();
+        let trial = start(copy_to(&home).as_ref(), name);
+        // Accepted before the shortage.
+        let mut connection = Connection::open(trial.port);
+        let mut report = |body: &str| {
+            connection.send(report_of(body.len(), "", body).as_bytes());
+            assert_eq!(connection.response().status, 200, "{told}");
+        };
+        report("[]");
+        limit(&trial.process, 0);
+        report("[1]");
+        trial.process.wait_for_log(told, PATIENCE);
+        report("[2]");
+        limit(&trial.process, OF_LAMBDA);
+        assert_eq!(trial.items_received(2), ["1", "2"], "{told}");
+        trial.wait_for_an_empty_buffer();
+        assert_eq!(trial.health()["reports"]["delivered"], 2);
+        trial.shut_down();
+    }
+}
+
+/// Has the address close, by connections that it can't serve, and then asks it to serve again.
+fn serves_again(trial: Trial, limit: Limit, left: u64) {
+    limit(&trial.process, left);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
+    let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
+    for _ in 0..5 {
+        trial.platform.invoke(PATIENCE);
+        trial.platform.wait_for_next(PATIENCE);
+    }
+    drop(connections);
+    limit(&trial.process, OF_LAMBDA);
+    let waited = Instant::now();
+    loop {
+        trial.platform.invoke(PATIENCE);
+        trial.platform.wait_for_next(PATIENCE);
+        // A connection that was queued when the address closed is reset.
+        let report = report_of(3, "Connection: close\r\n", "[1]");
+        if exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK")) {
+            break;
+        }
+        assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
+    }
+    trial.received(1);
+    let log = trial.shut_down();
+    assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
+}
+
+#[test]
+fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
+    // One limit lets a connection be accepted and not served, the other not even be accepted.
+    for limit in [48, 49] {
+        serves_again(Trial::start(), Process::limit_descriptors, limit);
+    }
+}
+
+#[test]
+fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() {
+    let home = TempDir::new().unwrap();
+    serves_again(start(copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
+}
+
+#[test]
+fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
+    if !memory_is_its_own() {
+        return; // what runs it needs threads of its own
+    }
+    let home = TempDir::new().unwrap();
+    let folder = home.path().join("without");
+    let script = folder.join(binary().file_name().unwrap());
+    fs::create_dir(&folder).unwrap();
+    let limited = "ulimit -u 0 2>/dev/null || ulimit -p 0"; // of bash, and of dash
+    fs::write(&script, format!("#!/bin/sh\n{limited}\nexec {}\n", copy_to(&home))).unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let trial = start(&script, "127.0.0.1");
+    trial.process.wait_for_log("cannot start the sender", PATIENCE);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
+    let refused = TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    trial.shut_down();
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    /// Of 64 KiB for the pipe, and the lines that wait, several times over.
+    const REPORTS: usize = 3_000;
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
+    trial.process.leave_log_unread();
+    let mut connection = Connection::open(trial.port);
+    for n in 0..REPORTS {
+        let body = format!("[{n}]");
+        connection.send(report_of(body.len(), "", &body).as_bytes());
+        assert_eq!(connection.response().status, 200);
+    }
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    assert_eq!(trial.items_received(REPORTS).len(), REPORTS);
+    trial.platform.shutdown("spindown", SHUTDOWN);
+    let (began, mut is_running) = (Instant::now(), true);
+    while is_running {
+        is_running = trial.process.is_running();
+        assert!(began.elapsed() < SHUTDOWN, "it waits for who reads its log");
+    }
+    trial.process.read_log();
+    assert!(trial.process.exit(PATIENCE).success());
+    let lines = trial.process.log().matches("took ").count();
+    assert!((1..REPORTS).contains(&lines), "{lines} lines came: nobody had to wait");
+}
+
+#[test]
+fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
+    trial.process.limit_files(0);
+    for n in 1..=3 {
+        trial.platform.invoke(PATIENCE);
+        trial.report(ARRAY, &array_of(100_000));
+        trial.items_received(n);
+        trial.platform.wait_for_next(PATIENCE);
+    }
+    trial.shut_down();
+}
+
+#[test]
+fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
+    const LEFT_MB: u32 = 128 - 100;
+    let cage = Cage::new(Limits { memory_mb: Some(LEFT_MB), cpu: None });
+    if cage.out_of_memory_kills().is_none() {
+        eprintln!("left out, as this machine gives no cgroup: {:?}", cage.notes());
+        return;
+    }
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+    cage.admit(&trial.process);
+    flood(&trial);
+    assert_eq!(cage.out_of_memory_kills(), Some(0));
+    assert!(trial.process.is_running());
+    trial.shut_down();
+}
+
+/// 60 MB, half of the smallest function's memory.
+fn flood(trial: &Trial) {
+    const REPORTS: usize = 1_000;
+    const REPORT_BYTES: usize = 60_000;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let report = || agent::post(trial.port, ARRAY, array_of(REPORT_BYTES).as_bytes());
+            scope.spawn(move || {
+                for _ in 0..REPORTS / 4 {
+                    assert!([200, 429].contains(&report().status));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
+    // The buffer's 4 MiB, what the allocator keeps beside it, and the program: 6 MB of a release.
+    const PEAK_KB_MAX: u64 = 24 * 1024;
+    if !memory_is_its_own() {
+        return;
+    }
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+    flood(&trial);
+    let status = fs::read_to_string(format!("/proc/{}/status", trial.process.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(peak <= PEAK_KB_MAX, "{peak} kB at most");
+    trial.shut_down();
+}
