@@ -1,5 +1,7 @@
 //! What a test wants to be different about the platform.
 
+use std::time::{Duration, SystemTime};
+
 use crate::wire::Wire;
 
 #[derive(Debug, Clone, Default)]
@@ -9,6 +11,16 @@ pub struct PlatformScript {
     pub(crate) register_answer: Option<(u16, Vec<u8>)>,
     pub(crate) wire: Wire,
     next_answers: Vec<(usize, u16, Vec<u8>)>,
+    clock: Clock,
+}
+
+/// What the platform's clock shows, beside that of the processes.
+#[derive(Debug, Clone, Copy, Default)]
+enum Clock {
+    #[default]
+    Same,
+    Ahead(Duration),
+    Behind(Duration),
 }
 
 impl PlatformScript {
@@ -46,6 +58,29 @@ impl PlatformScript {
     pub fn wire(mut self, wire: Wire) -> Self {
         self.wire = wire;
         self
+    }
+
+    /// Deadlines of extensions are told by a clock that is so much ahead of theirs, as if theirs was
+    /// set back.
+    #[must_use]
+    pub fn clock_ahead(mut self, by: Duration) -> Self {
+        self.clock = Clock::Ahead(by);
+        self
+    }
+
+    /// As [`Self::clock_ahead`], with a clock that is behind: deadlines have passed when they are told.
+    #[must_use]
+    pub fn clock_behind(mut self, by: Duration) -> Self {
+        self.clock = Clock::Behind(by);
+        self
+    }
+
+    pub(crate) fn told(&self, deadline: SystemTime) -> SystemTime {
+        match self.clock {
+            Clock::Same => deadline,
+            Clock::Ahead(by) => deadline + by,
+            Clock::Behind(by) => deadline - by,
+        }
     }
 
     pub(crate) fn answer_to_next(&self, nth: usize) -> Option<(u16, Vec<u8>)> {

@@ -71,6 +71,29 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         kind: Kind::Lifecycle,
+        name: "huge-event",
+        proves: "An event of 2 MB of a type that it does not know is like any other of them.",
+        source: NEXT,
+        play: huge_event,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "clock-ahead",
+        proves: "Where the platform's clock is five hours ahead of its own, it serves, and ends in \
+                 time.",
+        source: NEXT,
+        play: |subject| by_clock(subject, PlatformScript::clock_ahead),
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "clock-behind",
+        proves: "Where the platform's clock is five hours behind its own, it serves, and ends in \
+                 time.",
+        source: NEXT,
+        play: |subject| by_clock(subject, PlatformScript::clock_behind),
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
         name: "next-answered-500",
         proves: "When the API fails it ends with an error, or asks again with pauses: no busy loop.",
         source: "AWS docs \"Using the Lambda Extensions API\", Next; \
@@ -105,8 +128,29 @@ fn traced_invocation(subject: &Subject) -> Verdict {
     })())
 }
 
+fn by_clock(subject: &Subject, set: fn(PlatformScript, Duration) -> PlatformScript) -> Verdict {
+    const HOURS: Duration = Duration::from_secs(5 * 60 * 60);
+    let script = set(PlatformScript::default(), HOURS);
+    Verdict::judged(subject.ready(|setup, _| setup.script(script)).live())
+}
+
 fn unknown_event(subject: &Subject) -> Verdict {
-    let event = r#"{"eventType":"SANDBOX","deadlineMs":4102444800000,"sandbox":{"a":[null]}}"#;
+    tells_nothing(
+        subject,
+        r#"{"eventType":"SANDBOX","deadlineMs":4102444800000,"sandbox":{"a":[null]}}"#,
+    )
+}
+
+fn huge_event(subject: &Subject) -> Verdict {
+    const BYTES: usize = 2_000_000;
+    tells_nothing(
+        subject,
+        &format!(r#"{{"eventType":"SANDBOX","sandbox":"{}"}}"#, "x".repeat(BYTES)),
+    )
+}
+
+/// An event that it does not know comes between two others.
+fn tells_nothing(subject: &Subject, event: &str) -> Verdict {
     let script = PlatformScript::default().next_answer(2, 200, event);
     let stage = subject.ready(|setup, _| setup.script(script));
     if !stage.asks_for("INVOKE") {

@@ -59,12 +59,13 @@ impl Run {
         let Order { request_id, payload, context, .. } = &self.order;
         self.ground.chronicle.invoke_started(request_id, context);
         let configuration = &self.ground.setup.configuration;
-        let wire = self.ground.setup.script.wire;
+        let script = &self.ground.setup.script;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let deadline = SystemTime::now() + left;
         let invoke = || {
             let trace = context.trace_id.as_deref();
-            reply::Reply::invoke(configuration, request_id, deadline, trace).over(wire)
+            let told = script.told(deadline);
+            reply::Reply::invoke(configuration, request_id, told, trace).over(script.wire)
         };
         let (request_id, payload) = (request_id.clone(), payload.clone());
         let event = RuntimeEvent { request_id, payload, deadline, context: context.clone() };

@@ -167,8 +167,8 @@ impl Phases {
 
     fn tell(&self, fate: &mut Fate, reason: &str, ends_at: SystemTime) {
         let name = fate.role.to_string();
-        let wire = self.ground.setup.script.wire;
-        let event = || Reply::shutdown(reason, ends_at).over(wire);
+        let script = &self.ground.setup.script;
+        let event = || Reply::shutdown(reason, script.told(ends_at)).over(script.wire);
         fate.told = self
             .ground
             .apis

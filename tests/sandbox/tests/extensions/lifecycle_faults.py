@@ -477,6 +477,35 @@ class CrashesOnUnknownEvent(Extension):
         {"INVOKE": None}[event["eventType"]]
 
 
+class ReadsSmallEvents(Extension):
+    """Reads 64 KiB of an event, and takes what is cut off there for one."""
+
+    SEEN_BY = {"huge-event": "an invocation ended in failure Extension.Crash"}
+
+    def next(self):
+        self.api.request("GET", "/2020-01-01/extension/event/next", None, self.identity)
+        return json.loads(self.api.getresponse().read(65536))
+
+
+class UsesAllOfItsTime(Extension):
+    """Works until shortly before the deadline that its own clock shows."""
+
+    SEEN_BY = {"clock-ahead": "killed"}
+
+    def shut_down(self, event):
+        time.sleep(max(0, event["deadlineMs"] / 1000 - time.time() - 0.5))
+
+
+class EndsWhenLate(Extension):
+    """Ends when its clock shows that the deadline has passed."""
+
+    SEEN_BY = {"clock-behind": "an invocation ended in failure Extension.Crash"}
+
+    def invoked(self, event):
+        if event["deadlineMs"] / 1000 < time.time():
+            sys.exit("too late")
+
+
 class SpinsOnUnknownEvent(Extension):
     """Looks at an event that it does not know for ever."""
 
