@@ -15,7 +15,11 @@ use serde_json::value::RawValue;
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::typestate::WithBody;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, RequestBuilder};
+
+use crate::socket::SocketConnector;
 
 /// How long each step of a registration or subscription may take: to connect, and to get the
 /// answer's head and body. Init waits for both, and has 10 s as a whole.
@@ -54,7 +58,9 @@ impl RuntimeApi {
             .output_buffer_size(4 * 1024)
             .build();
         let base = format!("http://{host_and_port}");
-        Self { agent: config.into(), base }
+        let connector = ().chain(SocketConnector);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Self { agent, base }
     }
 
     /// Registers as `name`, which must be the file's own base name. Where the platform refuses
@@ -137,6 +143,37 @@ pub enum Event {
     Unknown,
 }
 
+impl Event {
+    /// A field that is not of its type is none: what the platform adds or changes must not end us.
+    pub fn parse(body: &[u8]) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct WireEvent<'a> {
+            #[serde(borrow)]
+            event_type: Option<&'a RawValue>,
+            #[serde(borrow)]
+            request_id: Option<&'a RawValue>,
+            #[serde(borrow)]
+            shutdown_reason: Option<&'a RawValue>,
+            #[serde(borrow)]
+            deadline_ms: Option<&'a RawValue>,
+        }
+        let text = |field: Option<&RawValue>| -> String {
+            field.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default()
+        };
+        let event: WireEvent = serde_json::from_slice(body).unwrap_or_default();
+        let deadline_ms = event.deadline_ms.and_then(|it| it.get().parse().ok());
+        match text(event.event_type).as_str() {
+            "INVOKE" => {
+                let request_id = RequestId(text(event.request_id));
+                Self::Invoke(Invocation { request_id, deadline_ms })
+            }
+            "SHUTDOWN" => Self::Shutdown { reason: text(event.shutdown_reason), deadline_ms },
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Extension {
     /// Asks for the platform's events to be delivered, as `subscription` says.
     ///
@@ -167,7 +204,7 @@ impl Extension {
             self.agent.get(&self.next).header("Lambda-Extension-Identifier", self.id.clone());
         let response = request.call().map_err(ApiError::Unanswered)?;
         // The content type is not looked at: SHUTDOWN comes as text/plain.
-        Ok(parse_event(&body_of(response)?))
+        Ok(Event::parse(&body_of(response)?))
     }
 }
 
@@ -182,35 +219,6 @@ fn send_json(request: RequestBuilder<WithBody>, body: &str) -> Result<Response<B
         .timeout_recv_body(Some(STEP_TIMEOUT))
         .build();
     request.send(body).map_err(ApiError::Unanswered)
-}
-
-/// A field that is not of its type is none: what the platform adds or changes must not end us.
-fn parse_event(body: &[u8]) -> Event {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct WireEvent<'a> {
-        #[serde(borrow)]
-        event_type: Option<&'a RawValue>,
-        #[serde(borrow)]
-        request_id: Option<&'a RawValue>,
-        #[serde(borrow)]
-        shutdown_reason: Option<&'a RawValue>,
-        #[serde(borrow)]
-        deadline_ms: Option<&'a RawValue>,
-    }
-    let text = |field: Option<&RawValue>| -> String {
-        field.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default()
-    };
-    let event: WireEvent = serde_json::from_slice(body).unwrap_or_default();
-    let deadline_ms = event.deadline_ms.and_then(|it| it.get().parse().ok());
-    match text(event.event_type).as_str() {
-        "INVOKE" => {
-            let request_id = RequestId(text(event.request_id));
-            Event::Invoke(Invocation { request_id, deadline_ms })
-        }
-        "SHUTDOWN" => Event::Shutdown { reason: text(event.shutdown_reason), deadline_ms },
-        _ => Event::Unknown,
-    }
 }
 
 /// The body of a 2xx, or the platform's own word on why there is none.
@@ -266,7 +274,7 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, event: &Event) {
-        assert_eq!(parse_event(body.as_bytes()), *event, "{body}");
+        assert_eq!(Event::parse(body.as_bytes()), *event, "{body}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The TCP connection to the remote: the link of ureq's chain that all others stand on.
+//! A TCP connection, to the remote or to the Runtime API: the link of ureq's chain that all others
+//! stand on.
 //!
 //! ureq's own link, woken from a freeze, finds its time over and gives up without a look: a report
-//! whose answer is in the socket is then sent twice. This one gives up as [`crate::patience`] says.
+//! whose answer is in the socket is then sent twice. This one gives up as [`crate::patience`] says, and
+//! where there is no limit waits once, without waking up.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -49,6 +51,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
             stream,
             buffers,
             patience,
+            limits: Limits::default(),
             has_read: true,
             connects: false,
             broken: None,
@@ -80,6 +83,7 @@ pub struct Socket {
     stream: Arc<TcpStream>,
     buffers: LazyBuffers,
     patience: Patience,
+    limits: Limits,
     /// Since it was written to last: what is written next begins a request.
     has_read: bool,
     /// What was written last was part of a handshake.
@@ -105,10 +109,10 @@ impl Transport for Socket {
         if self.broken.is_some() {
             return Ok(());
         }
-        let Self { stream, buffers, patience, .. } = self;
+        let Self { stream, buffers, patience, limits, .. } = self;
         let mut output = &buffers.output()[..amount];
         let sent = transfer(patience, timeout, |within| {
-            stream.set_write_timeout(Some(within))?;
+            limits.writing.set(within, |it| stream.set_write_timeout(it))?;
             let sent = (&**stream).write(output)?;
             if sent == 0 {
                 return Err(ErrorKind::WriteZero.into());
@@ -130,9 +134,9 @@ impl Transport for Socket {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.has_read = true;
-        let Self { stream, buffers, patience, broken, .. } = self;
+        let Self { stream, buffers, patience, limits, broken, .. } = self;
         let read = transfer(patience, timeout, |within| {
-            stream.set_read_timeout(Some(within))?;
+            limits.reading.set(within, |it| stream.set_read_timeout(it))?;
             (&**stream).read(buffers.input_append_buf())
         });
         let read = match (read, broken.take()) {
@@ -148,18 +152,51 @@ impl Transport for Socket {
     }
 }
 
+/// The limits that the system keeps for a socket: `None` is none.
+#[derive(Debug, Default)]
+struct Limits {
+    reading: Kept,
+    writing: Kept,
+}
+
+#[derive(Debug, Default)]
+struct Kept(Option<Duration>);
+
+impl Kept {
+    /// Told to the system where it is another than before.
+    fn set(
+        &mut self,
+        within: Option<Duration>,
+        tell: impl FnOnce(Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.0 != within {
+            tell(within)?;
+            self.0 = within;
+        }
+        Ok(())
+    }
+}
+
 /// Reads or writes, again after each freeze, until it is done, fails or time is over.
 fn transfer<R>(
     patience: &mut Patience,
     timeout: NextTimeout,
-    mut step: impl FnMut(Duration) -> io::Result<R>,
+    mut step: impl FnMut(Option<Duration>) -> io::Result<R>,
 ) -> Result<R, ureq::Error> {
+    if timeout.after.is_not_happening() {
+        loop {
+            match step(None) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return Ok(result?),
+            }
+        }
+    }
     let limit = limit(timeout, Instant::now());
     patience.resume(Instant::now());
     loop {
         let started = Instant::now();
         let asked = patience.left(limit, started);
-        let result = step(asked);
+        let result = step(Some(asked));
         let waited = match result.as_ref().map_err(io::Error::kind) {
             Err(ErrorKind::Interrupted) => Waited::Interrupted,
             Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Waited::TimedOut,
@@ -176,7 +213,8 @@ fn transfer<R>(
 
 /// What ureq's limit is on our clock.
 fn limit(timeout: NextTimeout, now: Instant) -> Limit {
-    let after = if timeout.after.is_not_happening() { FREEZE_MAX } else { *timeout.after };
+    // No limit is one too many for the clock to count.
+    let after = (*timeout.after).min(FREEZE_MAX * 2);
     match timeout.reason {
         Timeout::PerCall => Limit::Final(now + after),
         Timeout::Global => Limit::Running((now + after).checked_sub(FREEZE_MAX).unwrap_or(now)),

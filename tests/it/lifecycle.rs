@@ -1,5 +1,6 @@
 //! What Lambda asks of an extension: registration, polling, and the ways it may end.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use sandbox::{
     free_port,
 };
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass, spawn};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass, spawn, text};
 
 #[test]
 fn registers_relays_one_report_and_shuts_down() {
@@ -178,6 +179,35 @@ fn the_local_port_takes_connections_before_the_registration_is_answered() {
     TcpStream::connect(("127.0.0.1", port)).unwrap();
     drop(registration);
     assert_eq!(process.exit(PATIENCE).code(), Some(1));
+}
+
+#[test]
+fn a_freeze_for_longer_than_a_registration_may_take_does_not_end_it() {
+    const FREEZE: Duration = Duration::from_millis(3_500);
+    let answer = "HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: a\r\nContent-Length: 2\r\n\r\n{}";
+    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
+        .start();
+    let mut connection = api.accept().unwrap().0;
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    read_until(&mut connection, "SHUTDOWN\"]}");
+    process.stop();
+    pass(FREEZE);
+    connection.write_all(answer.as_bytes()).unwrap();
+    process.resume();
+    read_until(&mut connection, "/extension/event/next");
+    assert!(process.is_running());
+}
+
+fn read_until(connection: &mut TcpStream, what: &str) {
+    let (mut read, mut part) = (String::new(), [0; 4096]);
+    while !read.contains(what) {
+        let length = connection.read(&mut part).unwrap();
+        assert_ne!(length, 0, "no {what} in {read}");
+        read.push_str(text(&part[..length]));
+    }
 }
 
 #[test]
