@@ -13,7 +13,7 @@ impl Environment {
         Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn of(variables: &[(&str, &str)]) -> Self {
         Self(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
     }

@@ -66,6 +66,8 @@ mod socket;
 mod patience;
 mod fault;
 mod threads;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -108,8 +108,8 @@ fn subscription(port: u16) -> String {
 /// The end of an invocation for its runtime. What else is said of it may be of any kind.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RuntimeDone<'a> {
-    request_id: RequestId,
+pub struct RuntimeDone<'a> {
+    pub request_id: RequestId,
     #[serde(borrow)]
     status: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -128,7 +128,7 @@ impl RuntimeDone<'_> {
 }
 
 /// The ends that are in a batch, whatever else is. A record that is not understood is none.
-fn ended(batch: &[u8]) -> Vec<RuntimeDone<'_>> {
+pub fn ended(batch: &[u8]) -> Vec<RuntimeDone<'_>> {
     let events: Vec<&RawValue> = serde_json::from_slice(batch).unwrap_or_default();
     events.into_iter().filter_map(end_in).collect()
 }

@@ -1,0 +1,319 @@
+//! What the fuzz targets of `tests/fuzz` call: for any bytes, what must hold of what each parser
+//! makes of them. Built by cargo-fuzz alone, with its `--cfg fuzzing`.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, unbounded};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tiny_http::{Header, Method, TestRequest};
+use ureq::http::{HeaderMap, HeaderValue, header};
+
+use crate::backlog::{Backlog, Batch};
+use crate::backoff::{Backoff, Chance, retry_after};
+use crate::body::is_whole_json;
+use crate::budget::Budget;
+use crate::collector::Collector;
+use crate::config::Config;
+use crate::deadline::{Deadline, Now};
+use crate::environment::Environment;
+use crate::extensions_api::Event;
+use crate::items::{Most, Run};
+use crate::ledger::{Ledger, Loss};
+use crate::payload::{Headers, Payload, Route};
+use crate::readers;
+use crate::sender::Message;
+use crate::telemetry_api::ended;
+
+/// In a secret's place in the seeds.
+const SECRET: &str = "s3cret";
+
+/// One line for each variable, `NAME=value`.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let variables: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let (config, problems) = Config::from(&Environment::of(&variables));
+    assert!(config.port > 0);
+    assert!((64 << 10..=64 << 20).contains(&config.buffer));
+    assert!(!config.destination.base_url.is_local(config.port));
+    let is_shown = |name: &str| {
+        let shown = ["_ENABLED", "_FLUSH", "_BUFFER", "_PORT", "_LEVEL", "_CERTIFICATES"];
+        shown.iter().any(|it| name.to_ascii_uppercase().trim().ends_with(it))
+    };
+    let may_show_it =
+        variables.iter().any(|(name, value)| is_shown(name) && value.contains(SECRET))
+            || variables.iter().any(|(name, _)| name.contains(SECRET));
+    for problem in problems.iter().map(ToString::to_string) {
+        assert!(may_show_it || !problem.contains(SECRET), "{problem}");
+    }
+}
+
+/// An event, as `/event/next` brings it.
+pub fn event(bytes: &[u8]) {
+    const AT_MOST: Duration = Duration::from_secs(2);
+    let (kind, deadline_ms) = match Event::parse(bytes) {
+        Event::Invoke(invocation) => ("INVOKE", invocation.deadline_ms),
+        Event::Shutdown { deadline_ms, .. } => ("SHUTDOWN", deadline_ms),
+        Event::Unknown => return,
+    };
+    // What is nested too deeply for a tree is not, nor what is no UTF-8 where nobody looks.
+    if let Ok(said) = serde_json::from_slice::<Value>(bytes) {
+        assert_eq!(said["eventType"], kind);
+    }
+    if let Some(deadline_ms) = deadline_ms {
+        let now = Now { wall: SystemTime::UNIX_EPOCH, monotonic: Instant::now() };
+        let deadline = Deadline::from_epoch_ms(deadline_ms, AT_MOST, now);
+        assert!(deadline.remaining(now.monotonic) <= AT_MOST);
+    }
+}
+
+/// A batch of telemetry.
+pub fn telemetry(bytes: &[u8]) {
+    let ends = ended(bytes);
+    let Ok(Value::Array(records)) = serde_json::from_slice(bytes) else { return };
+    let done = records.iter().filter(|it| it["type"] == "platform.runtimeDone");
+    let mut ids = done.map(|it| it["record"]["requestId"].as_str().unwrap_or_default());
+    for end in ends {
+        assert!(ids.any(|it| it == end.request_id.0), "{:?}, in this order", end.request_id);
+    }
+}
+
+/// The most items and the most bytes of a request, a byte each, and an array to cut by them.
+pub fn array(bytes: &[u8]) {
+    let [items, size, array @ ..] = bytes else { return };
+    let most = Most { reports: 1, items: usize::from(*items).max(1), bytes: usize::from(*size) };
+    let Some(mut rest) = Run::of(array) else {
+        let is_empty =
+            matches!(serde_json::from_slice(array), Ok(Value::Array(it)) if it.is_empty());
+        assert!(is_empty || serde_json::from_slice::<Vec<&RawValue>>(array).is_err());
+        return;
+    };
+    let all = items_of(array);
+    assert_eq!(rest.items, all.len());
+    assert!(is_whole_json(array));
+    assert_eq!(most.is_kept_by_array(array), all.len() <= most.items && array.len() <= most.bytes);
+    let mut sent = Vec::new();
+    while rest.items > 0 {
+        let head = rest.split_to(array, most);
+        let request = [b"[", &array[head.range.clone()], b"]"].concat();
+        let of_it = items_of(&request);
+        assert_eq!(of_it.len(), head.items);
+        assert!(head.items == 1 || most.is_kept_by(head.items, request.len()));
+        sent.extend(of_it);
+    }
+    assert_eq!(sent, all);
+}
+
+/// A line of bytes that say what becomes of each request, and then a report in each line, whose
+/// first byte says which key and route it has.
+pub fn backlog(bytes: &[u8]) {
+    const MOST: Most = Most { reports: 5, items: 7, bytes: 200 };
+    let mut lines = bytes.split(|&it| it == b'\n');
+    let fates = lines.next().unwrap_or_default();
+    let (ledger, budget) = (Ledger::default(), Budget::of(bytes.len()));
+    let mut backlog = Backlog::default();
+    let mut items: HashMap<String, isize> = HashMap::new();
+    for line in lines {
+        let Some((kind, body)) = line.split_first() else { continue };
+        let payload = report(*kind, body, &ledger, &budget);
+        count(&mut items, payload.route, body, 1);
+        backlog.push(payload);
+    }
+    let mut were_lost = false;
+    for fate in fates {
+        let taken = if fate & 8 == 0 { backlog.take(MOST) } else { backlog.take_apart(MOST) };
+        let Some(mut batch) = taken else { continue };
+        match fate & 7 {
+            0 => backlog.put_back(batch),
+            1 if !batch.is_divisible() => backlog.put_apart(batch),
+            2 => {
+                backlog.put_back(batch);
+                backlog.reunite();
+            }
+            3 => {
+                were_lost = true;
+                backlog.settle(batch, Some(Loss::Rejected));
+            }
+            4 => {
+                were_lost = true;
+                backlog.put_back(batch);
+                backlog.evict_down_to(bytes.len() / 2);
+            }
+            _ => settle(&mut backlog, batch, &mut items),
+        }
+    }
+    backlog.reunite();
+    while let Some(batch) = backlog.take(MOST) {
+        settle(&mut backlog, batch, &mut items);
+    }
+    assert!(backlog.is_empty());
+    assert_eq!((budget.held(), backlog.held(), ledger.balance().pending()), (0, 0, 0));
+    assert!(items.values().all(|&left| left == 0 || were_lost && left > 0), "{items:?}");
+}
+
+fn report(kind: u8, body: &[u8], ledger: &Ledger, budget: &Budget) -> Payload {
+    let route = if kind & 1 == 0 { Route::MonitoringData } else { Route::CompositeMonitoringData };
+    let key = HeaderValue::from_static(if kind & 2 == 0 { "one" } else { "other" });
+    let encoding = (kind & 4 != 0).then(|| HeaderValue::from_static("gzip"));
+    let headers =
+        Headers { authorization: Some(key), content_type: None, content_encoding: encoding };
+    let permit = budget.take(body.len()).expect("the budget is as large as all of them");
+    let (body, entry) = (body.to_vec(), ledger.accept());
+    Payload { route, headers, body, came: Instant::now(), permit, entry }
+}
+
+/// The remote takes it.
+fn settle(backlog: &mut Backlog, batch: Batch, items: &mut HashMap<String, isize>) {
+    let mut sent = Vec::new();
+    let mut body = batch.body();
+    body.read_to_end(&mut sent).expect("memory can be read");
+    assert_eq!(body.length(), sent.len());
+    count(items, batch.route(), &sent, -1);
+    backlog.settle(batch, None);
+}
+
+/// Each item of an array, or the whole of what is none.
+fn count(items: &mut HashMap<String, isize>, route: Route, body: &[u8], by: isize) {
+    if route == Route::MonitoringData && Run::of(body).is_some() {
+        for item in items_of(body) {
+            *items.entry(item).or_default() += by;
+        }
+    } else {
+        *items.entry(format!("{body:?}")).or_default() += by;
+    }
+}
+
+/// A value of Retry-After.
+pub fn retry_after_value(bytes: &[u8]) {
+    const LONGEST: Duration = Duration::from_secs(30);
+    let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+    let headers: HeaderMap = [(header::RETRY_AFTER, value)].into_iter().collect();
+    let asked = retry_after(&headers, SystemTime::UNIX_EPOCH);
+    let (mut backoff, now) = (Backoff::default(), Instant::now());
+    backoff.failed(now, asked, Chance(1.0));
+    assert!(backoff.until().is_some_and(|it| it >= now && it <= now + LONGEST));
+}
+
+/// A request's method and target in its first line, and a header in each other.
+pub fn request(bytes: &[u8]) {
+    const BODY: &str = r#"[{"a":1}]"#;
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let (method, path) = lines.next().and_then(|it| it.split_once(' ')).unwrap_or_default();
+    let Ok(method) = method.parse::<Method>() else { return };
+    let headers: Vec<Header> = lines.filter_map(|it| it.parse().ok()).collect();
+    // tiny_http refuses what it can't keep to before there is a request, which its own test double
+    // takes for a bug.
+    let is_refused = |it: &Header| it.field.equiv("Expect") || it.field.equiv("Content-Length");
+    if headers.iter().any(is_refused) {
+        return;
+    }
+    let request = TestRequest::new().with_method(method).with_path(path).with_body(BODY);
+    let request = headers.iter().cloned().fold(request, TestRequest::with_header);
+    let desk = Desk::new();
+    desk.collector.take(request.into());
+    let first = |name: &'static str| {
+        let first = headers.iter().find(|it| it.field.equiv(name));
+        first.map(|it| it.value.as_str().as_bytes()).filter(|it| !it.is_empty())
+    };
+    for Payload { headers, body, .. } in desk.payloads() {
+        let sent = |value: &Option<HeaderValue>| value.clone().filter(|it| !it.is_empty());
+        for (value, name) in [
+            (&headers.authorization, "Authorization"),
+            (&headers.content_type, "Content-Type"),
+            (&headers.content_encoding, "Content-Encoding"),
+        ] {
+            assert_eq!(sent(value).as_ref().map(HeaderValue::as_bytes), first(name), "{name}");
+        }
+        assert!(BODY.as_bytes().starts_with(&body));
+    }
+    assert!(desk.is_idle());
+}
+
+/// What a client throws at the local port before it sends no more.
+pub fn socket(bytes: &[u8]) {
+    static PORT: LazyLock<(Desk, SocketAddr)> = LazyLock::new(|| {
+        let desk = Desk::new();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let collector = Arc::clone(&desk.collector);
+        let take = Box::new(move |request| collector.take(request));
+        readers::serve(listener, take, Box::new(|error| panic!("the port closed: {error}")))
+            .expect("there are threads");
+        (desk, address)
+    });
+    if is_known(bytes) {
+        return;
+    }
+    let (desk, address) = &*PORT;
+    drop(exchange(*address, bytes));
+    let healthy = exchange(*address, b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert!(healthy.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    // A connection may end before the last of its requests is taken.
+    let began = Instant::now();
+    while !desk.is_idle() {
+        desk.payloads().for_each(drop);
+        assert!(began.elapsed() < PATIENCE, "something of it stays");
+        thread::yield_now();
+    }
+}
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends these bytes and the end, and reads to the end.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).expect("the port is open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out may be set");
+    let mut answer = Vec::new();
+    // What is closed meanwhile may answer no more; what hangs is a finding.
+    let sent = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+    match sent.and_then(|()| stream.read_to_end(&mut answer)) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no end came"),
+        _ => answer,
+    }
+}
+
+/// What tiny_http is known not to bear: `SECURITY.md`.
+fn is_known(bytes: &[u8]) -> bool {
+    let holds = |part: &[u8]| bytes.windows(part.len()).any(|it| it.eq_ignore_ascii_case(part));
+    let is_long = |digits: &[u8]| digits.len() > "128000000".len();
+    holds(b"HTTP/2") || holds(b"HTTP/3") || bytes.split(|it| !it.is_ascii_digit()).any(is_long)
+}
+
+/// A collector, and the reports that it hands on.
+struct Desk {
+    collector: Arc<Collector>,
+    inbox: Receiver<Message>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let (outbox, inbox) = unbounded();
+        let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
+        let collector = Collector { budget, ledger, outbox, authorization: None };
+        Self { collector: Arc::new(collector), inbox }
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = Payload> {
+        self.inbox.try_iter().filter_map(|message| match message {
+            Message::Payload(payload) => Some(payload),
+            _ => None,
+        })
+    }
+
+    /// Whether nothing is held, nor accepted and not settled.
+    fn is_idle(&self) -> bool {
+        self.collector.budget.held() == 0 && self.collector.ledger.balance().pending() == 0
+    }
+}
+
+fn items_of(array: &[u8]) -> Vec<String> {
+    let items: Vec<&RawValue> = serde_json::from_slice(array).expect("it is an array");
+    items.into_iter().map(|it| it.get().to_owned()).collect()
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Runs the fuzz targets for a while, from the seeds and from what earlier runs found.
+
+    tests/fuzz/run.py                          each target for 15 s, as many at a time as there are cores
+    tests/fuzz/run.py --seconds 600            each for ten minutes, as before a release
+    tests/fuzz/run.py --seconds 3600 socket    one for an hour
+
+It takes cargo-fuzz (`cargo install cargo-fuzz`) and a C++ compiler; no nightly Rust, as no sanitizer is used: this
+crate has no unsafe code. A finding is kept in target/fuzz/artifacts/TARGET; to see it again, give its file to
+target/fuzz/HOST/release/TARGET. What the targets assert is in src/fuzzing.rs.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+OUT = ROOT / "target" / "fuzz"
+
+# Longer inputs find little more, and take longer. A recorded request has up to 20 kB.
+MAX_LEN = {"socket": 32_768, "array": 16_384, "backlog": 16_384}
+MAX_LEN_DEFAULT = 4_096
+
+
+def targets():
+    manifest = tomllib.loads((HERE / "Cargo.toml").read_text())
+    return [binary["name"] for binary in manifest["bin"]]
+
+
+def check_versions():
+    """The crates that are fuzzed are those that are shipped."""
+    def packages(lock):
+        entries = tomllib.loads(lock.read_text())["package"]
+        return {(entry["name"], entry["version"]) for entry in entries}
+    shipped = packages(ROOT / "Cargo.lock")
+    names = {name for name, _ in shipped}
+    others = sorted(it for it in packages(HERE / "Cargo.lock") - shipped if it[0] in names)
+    others = [it for it in others if it[0] != "thundra-lambda-extension"]
+    if others:
+        sys.exit(f"tests/fuzz/Cargo.lock has other versions than Cargo.lock: {others}")
+
+
+def write_seeds():
+    """Makes the inputs of those targets whose seeds are the recorded requests of agents."""
+    for number, capture in enumerate(sorted((ROOT / "tests" / "captures").glob("*.http"))):
+        whole = capture.read_bytes()
+        head, body = whole.split(b"\r\n\r\n", 1)
+        if b"Transfer-Encoding: chunked" in head:
+            body = body.split(b"\r\n")[1]  # the first chunk; most have just that
+        line, *headers = head.split(b"\r\n")
+        seeds = {
+            "socket": whole,
+            "request": b"\n".join([b" ".join(line.split(b" ")[:2]), *headers]),
+            "array": bytes([3, 200]) + body,
+            "backlog": b"\x05\x00\x01\x0d\x05\n" + b"\n".join(kind + body for kind in (b"0", b"0", b"1")),
+        }
+        for target, seed in seeds.items():
+            folder = OUT / "seeds" / target
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number:02}").write_bytes(seed)
+
+
+def build():
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(OUT)}
+    command = ["cargo", "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    said = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    return OUT / re.search(r"host: (\S+)", said)[1] / "release"
+
+
+def run(binary, seconds):
+    """Fuzzes one target, and tells what came of it."""
+    target = binary.name
+    corpus, artifacts = OUT / "corpus" / target, OUT / "artifacts" / target
+    for folder in (corpus, artifacts):
+        folder.mkdir(parents=True, exist_ok=True)
+    seeds = [it for it in (HERE / "seeds" / target, OUT / "seeds" / target) if it.is_dir()]
+    command = [binary, corpus, *seeds, f"-max_total_time={seconds}", f"-artifact_prefix={artifacts}/",
+               f"-max_len={MAX_LEN.get(target, MAX_LEN_DEFAULT)}", "-timeout=20", "-rss_limit_mb=1024",
+               "-print_final_stats=1"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=OUT)
+    executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+    covered = re.findall(r"cov: (\d+)", done.stderr)
+    inputs = int(executed[1]) if executed else 0
+    found = done.returncode != 0 or inputs == 0
+    print(f"{target:12} {inputs:12,} inputs {covered[-1] if covered else '?':>7} places covered   "
+          f"{'FINDING' if found else 'no finding'}", flush=True)
+    if found:
+        print("\n".join(done.stderr.splitlines()[-40:]), flush=True)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=15, metavar="S", help="of each target (default: %(default)s)")
+    parser.add_argument("target", nargs="*", choices=[[], *targets()], help=", ".join(targets()))
+    arguments = parser.parse_args()
+    check_versions()
+    write_seeds()
+    binaries = build()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda it: run(binaries / it, arguments.seconds), arguments.target or targets()))
+    sys.exit(f"{sum(found)} of {len(found)} targets have a finding" if any(found) else 0)
+
+
+if __name__ == "__main__":
+    main()

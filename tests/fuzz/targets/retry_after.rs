@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| thundra_lambda_extension::fuzzing::retry_after_value(
+    bytes
+));
