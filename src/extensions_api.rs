@@ -19,6 +19,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, RequestBuilder};
 
+use crate::object;
 use crate::socket::SocketConnector;
 
 /// How long each step of a registration or subscription may take: to connect, and to get the
@@ -161,7 +162,7 @@ impl Event {
         let text = |field: Option<&RawValue>| -> String {
             field.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default()
         };
-        let event: WireEvent = serde_json::from_slice(body).unwrap_or_default();
+        let event: WireEvent = object::parse(body).unwrap_or_default();
         let deadline_ms = event.deadline_ms.and_then(|it| it.get().parse().ok());
         match text(event.event_type).as_str() {
             "INVOKE" => {
@@ -239,7 +240,7 @@ fn body_of(mut response: Response<Body>) -> Result<Vec<u8>, ApiError> {
     if status.is_success() {
         return Ok(body);
     }
-    let WireError { error_type, error_message } = serde_json::from_slice(&body).unwrap_or_default();
+    let WireError { error_type, error_message } = object::parse(&body).unwrap_or_default();
     Err(ApiError::Refused { status: status.as_u16(), error_type, error_message })
 }
 
@@ -304,9 +305,16 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_an_unknown_event() {
-        for body in
-            ["", "{}", "null", "[]", "<html>", r#"{"eventType":"RESTORE"}"#, r#"{"eventType":5}"#]
-        {
+        for body in [
+            "",
+            "{}",
+            "null",
+            "[]",
+            "<html>",
+            r#"{"eventType":"RESTORE"}"#,
+            r#"{"eventType":5}"#,
+            r#"["SHUTDOWN",null,null,1795431347484]"#,
+        ] {
             check(body, &Event::Unknown);
         }
     }

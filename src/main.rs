@@ -40,6 +40,7 @@ mod extensions_api;
 mod lifecycle;
 mod hold;
 mod telemetry_api;
+mod object;
 mod deadline;
 mod doors;
 mod readers;

@@ -19,6 +19,7 @@ use crate::answer::Answer;
 use crate::body;
 use crate::budget::Budget;
 use crate::extensions_api::{Extension, RequestId};
+use crate::object;
 use crate::readers;
 use crate::sender::Message;
 
@@ -141,11 +142,11 @@ fn end_in(event: &RawValue) -> Option<RuntimeDone<'_>> {
         #[serde(borrow)]
         record: &'a RawValue,
     }
-    let Event { kind, record } = serde_json::from_str(event.get()).ok()?;
+    let Event { kind, record } = object::parse(event.get().as_bytes())?;
     if kind != "platform.runtimeDone" {
         return None;
     }
-    let end: RuntimeDone<'_> = serde_json::from_str(record.get()).ok()?;
+    let end: RuntimeDone<'_> = object::parse(record.get().as_bytes())?;
     (end.request_id.0.len() <= REQUEST_ID_BYTES_MAX).then_some(end)
 }
 
@@ -171,6 +172,8 @@ mod tests {
             {"type":"function","record":"a line"},{"type":"function","record":{"requestId":"x"}},
             {"type":"platform.runtimeDone","record":"no object"},
             {"type":"platform.runtimeDone","record":{"status":"success"}},
+            {"type":"platform.runtimeDone","record":["x","success",null]},
+            ["platform.runtimeDone",{"requestId":"x"}],
             {"type":7,"record":{}},{"type":"platform.unheardOf"},null,[],{}"#;
         check(&format!("[{},{others},{}]", done("a"), done("b")), &["a", "b"]);
         check(&format!("[{others}]"), &[]);

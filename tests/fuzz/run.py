@@ -99,12 +99,13 @@ def run(binary, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=15, metavar="S", help="of each target (default: %(default)s)")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), metavar="N", help="so many (default: %(default)s)")
     parser.add_argument("target", nargs="*", choices=[[], *targets()], help=", ".join(targets()))
     arguments = parser.parse_args()
     check_versions()
     write_seeds()
     binaries = build()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(arguments.at_once) as pool:
         found = list(pool.map(lambda it: run(binaries / it, arguments.seconds), arguments.target or targets()))
     sys.exit(f"{sum(found)} of {len(found)} targets have a finding" if any(found) else 0)
 
