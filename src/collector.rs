@@ -24,6 +24,10 @@ use crate::sender::Message;
 /// queue, and the allocator's share, so that a flood of tiny reports is bounded too.
 const PAYLOAD_OVERHEAD: usize = 768;
 
+/// The longest value of a header that travels on, in bytes: a key has some dozens. ureq writes a line
+/// of up to 16 KiB, and fails over a longer one, again and again.
+const HEADER_VALUE_MAX: usize = 8 * 1024;
+
 /// What it takes to turn a request into a payload and hand it on.
 #[derive(Debug)]
 pub struct Collector {
@@ -175,8 +179,11 @@ fn path_of(url: &str) -> &str {
 
 fn headers_of(request: &Request) -> Result<Headers, Refused> {
     let value = |name: &'static str| {
-        let first = request::values(request, name).next();
-        first.map(HeaderValue::from_str).transpose().map_err(|_| {
+        let Some(first) = request::values(request, name).next() else { return Ok(None) };
+        if first.len() > HEADER_VALUE_MAX {
+            return Err(Refused::from(Unread::Malformed("a header of more than 8 KiB")));
+        }
+        HeaderValue::from_str(first).map(Some).map_err(|_| {
             Refused::from(Unread::Malformed("a header with bytes that no header may hold"))
         })
     };

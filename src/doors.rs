@@ -7,7 +7,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 use std::{io, mem, thread};
 
@@ -22,8 +22,8 @@ const SPARE_DESCRIPTORS: usize = 4;
 /// How often to look where nothing tells of invocations.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
-/// Whether a door may have closed since all were looked at.
-static IS_SUSPECT: AtomicBool = AtomicBool::new(false);
+/// How often a port may have closed without another sign.
+static SUSPICIONS: AtomicU32 = AtomicU32::new(0);
 
 /// The port of both addresses, for [`server_panicked`]; 0 before there are any.
 static PORT: AtomicU16 = AtomicU16::new(0);
@@ -38,7 +38,24 @@ struct ThreadEnd;
 
 impl Drop for ThreadEnd {
     fn drop(&mut self) {
-        IS_SUSPECT.store(true, Ordering::Relaxed);
+        SUSPICIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What somebody knows of ports that may have closed.
+#[derive(Debug, Default)]
+pub struct Suspicion(u32);
+
+impl Suspicion {
+    /// Whether there was a sign since it was asked last.
+    pub fn arises(&mut self) -> bool {
+        let signs = SUSPICIONS.load(Ordering::Relaxed);
+        mem::replace(&mut self.0, signs) != signs
+    }
+
+    /// To be called where nothing was learned, as when there is no descriptor to look with.
+    pub fn stays(&mut self) {
+        self.0 = self.0.wrapping_sub(1);
     }
 }
 
@@ -55,7 +72,10 @@ fn addresses(port: u16) -> [SocketAddr; 2] {
 
 /// Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on 127.0.0.1.
 #[derive(Debug)]
-pub struct Doors([Door; 2]);
+pub struct Doors {
+    doors: [Door; 2],
+    suspicion: Suspicion,
+}
 
 /// One local address.
 #[derive(Debug)]
@@ -72,20 +92,23 @@ impl Doors {
     /// Binds both addresses. From then on the kernel holds connections until [`Self::open`].
     pub fn bind(port: u16) -> Self {
         PORT.store(port, Ordering::Relaxed);
-        Self(addresses(port).map(|address| {
+        let doors = addresses(port).map(|address| {
             let is_open = Arc::new(AtomicBool::new(false));
             let mut door = Door { address, listener: None, is_open, is_explained: false };
             door.bind();
             door
-        }))
+        });
+        Self { doors, suspicion: Suspicion::default() }
     }
 
     /// Serves every address that is not served. Cheap when all are.
     pub fn open(&mut self, collector: &Arc<Collector>) {
-        let is_suspect = IS_SUSPECT.swap(false, Ordering::Relaxed);
-        for door in &mut self.0 {
+        let is_suspect = self.suspicion.arises();
+        for door in &mut self.doors {
             if is_suspect || !door.is_open.load(Ordering::Relaxed) {
-                door.bind();
+                if !door.bind() {
+                    self.suspicion.stays();
+                }
                 door.serve(collector);
             }
         }
@@ -107,19 +130,20 @@ impl Doors {
 }
 
 impl Door {
-    fn bind(&mut self) {
+    /// False where nothing was learned of whether it is open.
+    fn bind(&mut self) -> bool {
         if self.listener.is_some() {
-            return;
+            return true;
         }
         let is_open = self.is_open.load(Ordering::Relaxed);
         match TcpListener::bind(self.address) {
             Ok(listener) => self.listener = Some(listener),
             // By this very process: the door is open.
             Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
-            // Nothing was learned, as when there is no descriptor to look with.
-            Err(_) if is_open => IS_SUSPECT.store(true, Ordering::Relaxed),
+            Err(_) if is_open => return false,
             Err(error) => self.explain(&error),
         }
+        true
     }
 
     fn serve(&mut self, collector: &Arc<Collector>) {
@@ -178,6 +202,8 @@ mod tests {
 
     #[test]
     fn doors_are_looked_at_when_a_thread_that_panicked_has_ended_and_not_before() {
+        let mut suspicion = Suspicion::default();
+        suspicion.arises();
         let (told, is_told) = mpsc::channel();
         let (end, may_end) = mpsc::channel::<()>();
         let panicked = move || {
@@ -187,9 +213,9 @@ mod tests {
         };
         let panicking = thread::Builder::new().spawn(panicked).unwrap();
         is_told.recv().unwrap();
-        assert!(!IS_SUSPECT.load(Ordering::Relaxed));
+        assert!(!suspicion.arises());
         drop(end);
         panicking.join().unwrap();
-        assert!(IS_SUSPECT.swap(false, Ordering::Relaxed));
+        assert!(suspicion.arises() && !suspicion.arises());
     }
 }

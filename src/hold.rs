@@ -74,10 +74,13 @@ impl Hold {
 
     /// Waits until the sender is done with this invocation, it has crashed, or there is no time
     /// left. `None` if no other is to be held.
-    pub fn until_done(self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
+    pub fn until_done(mut self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
         let Some(deadline_ms) = invocation.deadline_ms.filter(|_| !self.trouble.is_there()) else {
             return Some(self);
         };
+        if self.telemetry.is_over() {
+            return give_up();
+        }
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
         let (done, is_done) = bounded(0);
@@ -86,7 +89,7 @@ impl Hold {
         self.wait(&is_done, until.instant())
     }
 
-    fn wait(self, is_done: &Receiver<()>, until: Instant) -> Option<Self> {
+    fn wait(mut self, is_done: &Receiver<()>, until: Instant) -> Option<Self> {
         let (began, crashes) = (Instant::now(), self.telemetry.crashes());
         loop {
             let now = Instant::now();
@@ -95,6 +98,9 @@ impl Hold {
                 == Err(RecvTimeoutError::Disconnected);
             if is_over || self.telemetry.crashes() != crashes {
                 return Some(self);
+            }
+            if self.telemetry.is_over() {
+                return give_up();
             }
             if now >= until {
                 let is_telling = now.saturating_duration_since(began) >= TELLING;
@@ -109,13 +115,17 @@ impl Hold {
     fn held_in_vain(mut self) -> Option<Self> {
         let ends = self.telemetry.ends();
         if self.telemetry.batches() == 0 || self.in_vain == Some(ends) {
-            log::warn!(
-                "no telemetry tells when an invocation is over; reports are sent as they come, as by \
-                 the strategy continuously"
-            );
-            return None;
+            return give_up();
         }
         self.in_vain = Some(ends);
         Some(self)
     }
+}
+
+fn give_up() -> Option<Hold> {
+    log::warn!(
+        "no telemetry tells when an invocation is over; reports are sent as they come, as by the \
+         strategy continuously"
+    );
+    None
 }

@@ -179,7 +179,7 @@ fn start(
              checked"
         );
     }
-    let (outbox, inbox) = unbounded(); // bounded by the budget of what is in it
+    let (outbox, inbox) = unbounded(); // bounded by the budgets of what is in it
     let (remote, interrupt) = Remote::at(config.destination);
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };

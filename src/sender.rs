@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as ChannelSender, TryRecvError};
 
 use crate::backlog::{Backlog, Batch};
+use crate::budget::Permit;
 use crate::courier::{Courier, Kept};
 use crate::deadline::Deadline;
 use crate::end::End;
@@ -42,8 +43,12 @@ pub enum Message {
     Traffic(Traffic),
     /// An invocation has begun that lasts until all of it is sent.
     Held(Held),
-    /// The runtime is done with this one: nothing of it will come any more.
-    RuntimeDone(RequestId),
+    /// The runtime is done with this one: nothing of it will come any more. The permit is for the
+    /// message itself, as anybody could send thousands.
+    RuntimeDone {
+        request_id: RequestId,
+        _permit: Permit,
+    },
     /// Send what is left by the deadline. `noticed` is dropped when that begins, `settled` when it
     /// is done.
     Shutdown {
@@ -114,7 +119,7 @@ impl Sender {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
                 Step::Take(Message::Held(held)) => self.end.hold(held, Instant::now()),
-                Step::Take(Message::RuntimeDone(request_id)) => {
+                Step::Take(Message::RuntimeDone { request_id, .. }) => {
                     self.end.runtime_done(request_id, Instant::now());
                 }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 use serde::Deserialize;
@@ -18,27 +18,37 @@ use tiny_http::Request;
 use crate::answer::Answer;
 use crate::body;
 use crate::budget::Budget;
+use crate::doors::Suspicion;
 use crate::extensions_api::{Extension, RequestId};
 use crate::object;
 use crate::readers;
 use crate::sender::Message;
 
-/// What is held of batches at a time, in bytes; of one that is larger nothing is seen. Lambda says
+/// What is held of batches at a time, and of the ends in them, in bytes; of one that is larger
+/// nothing is seen. Lambda says
 /// to expect twice the subscription's `maxBytes`, and what surrounds the events.
 const BATCHES_BYTES_MAX: usize = 1024 * 1024;
 
-/// A UUID has 36; what is longer is none, and would be held outside of the budget.
+/// A UUID has 36; what is longer is none.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// What an end costs that waits for the sender, in bytes: its id and its place in the queue.
+const END_COST: usize = 384;
+
 /// A subscription to the platform's events.
-#[derive(Clone, Debug, Default)]
-pub struct Telemetry(Arc<Counts>);
+#[derive(Debug)]
+pub struct Telemetry {
+    heard: Arc<Heard>,
+    address: SocketAddr,
+    suspicion: Suspicion,
+}
 
 #[derive(Debug, Default)]
-struct Counts {
+struct Heard {
     batches: AtomicU64,
     ends: AtomicU64,
     crashes: AtomicU64,
+    is_over: AtomicBool,
 }
 
 impl Telemetry {
@@ -51,33 +61,53 @@ impl Telemetry {
         // On every address: the platform is not said to deliver over loopback, the sandbox's name
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        let port = listener.local_addr()?.port();
-        let telemetry = Self::default();
-        let (heard, budget) = (telemetry.clone(), Budget::of(BATCHES_BYTES_MAX));
+        let address = listener.local_addr()?;
+        let (heard, budget) = (Arc::new(Heard::default()), Budget::of(BATCHES_BYTES_MAX));
+        let [taking, closing] = [Arc::clone(&heard), Arc::clone(&heard)];
         readers::serve(
             listener,
-            Box::new(move |request| heard.take(request, &budget, &outbox)),
-            Box::new(|error| log::debug!("no telemetry can be taken any more: {error}")),
+            Box::new(move |request| taking.take(request, &budget, &outbox)),
+            Box::new(move |error| {
+                log::debug!("no telemetry can be taken any more: {error}");
+                closing.is_over.store(true, Ordering::Relaxed);
+            }),
         )?;
-        extension.subscribe(&subscription(port)).map_err(io::Error::other)?;
-        Ok(telemetry)
+        let subscription = subscription(address.port());
+        extension.subscribe(&subscription).map_err(io::Error::other)?;
+        Ok(Self { heard, address, suspicion: Suspicion::default() })
+    }
+
+    /// Whether nothing can be told any more: its port had to close, for want of a descriptor or of a
+    /// thread.
+    pub fn is_over(&mut self) -> bool {
+        if self.suspicion.arises() {
+            match TcpListener::bind(self.address) {
+                // What can be bound is not listened on.
+                Ok(_) => self.heard.is_over.store(true, Ordering::Relaxed),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(_) => self.suspicion.stays(),
+            }
+        }
+        self.heard.is_over.load(Ordering::Relaxed)
     }
 
     /// How many batches were delivered.
     pub fn batches(&self) -> u64 {
-        self.0.batches.load(Ordering::Relaxed)
+        self.heard.batches.load(Ordering::Relaxed)
     }
 
     /// How many ends of invocations were told of.
     pub fn ends(&self) -> u64 {
-        self.0.ends.load(Ordering::Relaxed)
+        self.heard.ends.load(Ordering::Relaxed)
     }
 
     /// How many invocations were told to have ended with their process.
     pub fn crashes(&self) -> u64 {
-        self.0.crashes.load(Ordering::Relaxed)
+        self.heard.crashes.load(Ordering::Relaxed)
     }
+}
 
+impl Heard {
     fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
@@ -85,12 +115,17 @@ impl Telemetry {
         }
         match body::read(&mut request, budget, 0) {
             Ok(batch) => {
-                self.0.batches.fetch_add(1, Ordering::Relaxed);
+                self.batches.fetch_add(1, Ordering::Relaxed);
                 for end in ended(&batch.bytes) {
-                    self.0.ends.fetch_add(1, Ordering::Relaxed);
-                    self.0.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
+                    self.ends.fetch_add(1, Ordering::Relaxed);
+                    self.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
+                    let Some(permit) = budget.take(END_COST) else {
+                        log::debug!("too many ends of invocations at a time");
+                        break;
+                    };
                     // The sender is gone only in the last moment of the process.
-                    drop(outbox.send(Message::RuntimeDone(end.request_id)));
+                    let request_id = end.request_id;
+                    drop(outbox.send(Message::RuntimeDone { request_id, _permit: permit }));
                 }
             }
             Err(unread) => log::debug!("cannot read telemetry: {unread:?}"),

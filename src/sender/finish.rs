@@ -118,7 +118,7 @@ impl Sender {
             Message::Payload(payload) => self.backlog.push(payload),
             Message::Traffic(_)
             | Message::Held(_)
-            | Message::RuntimeDone(_)
+            | Message::RuntimeDone { .. }
             | Message::Shutdown { .. } => {}
         }
     }

@@ -96,7 +96,18 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     trial.report(ARRAY, &array_of(largest));
     trial.received(1);
     trial.wait_for_an_empty_buffer();
-    for bytes in [64 * 1024, 64 * 1024 + 1, 5_000_000] {
+    // The largest that fits, to the byte.
+    let (mut fits, mut exceeds) = (largest, 64 * 1024);
+    while exceeds - fits > 1 {
+        let bytes = usize::midpoint(fits, exceeds);
+        match agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()).status {
+            200 => fits = bytes,
+            413 => exceeds = bytes,
+            status => panic!("{status} for {bytes} bytes"),
+        }
+        trial.wait_for_an_empty_buffer();
+    }
+    for bytes in [exceeds, 64 * 1024, 64 * 1024 + 1, 5_000_000] {
         refused(&agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()), 413);
     }
     let mut connection = Connection::open(trial.port);
@@ -300,6 +311,23 @@ fn a_client_that_would_upgrade_is_answered_as_any_other() {
         assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     }
     trial.items_received(2);
+    trial.shut_down();
+}
+
+#[test]
+fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote() {
+    let trial = Trial::start();
+    for name in ["Authorization", "Content-Type", "Content-Encoding"] {
+        for (length, status) in [(8 * 1024, 200), (8 * 1024 + 1, 400), (20_000, 400)] {
+            let header = format!("{name}: {}\r\n", "x".repeat(length));
+            let request = report_of(3, &header, "[1]");
+            let response = agent::request(trial.port, request.as_bytes());
+            assert_eq!(response.status, status, "{name} of {length} bytes");
+        }
+    }
+    trial.report(ARRAY, "[2]");
+    let received = trial.received(4);
+    assert_eq!(text(&received[3].body), "[2]");
     trial.shut_down();
 }
 

@@ -153,6 +153,20 @@ fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other
 }
 
 #[test]
+fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
+    let (trial, port) = start(Remote::start());
+    trial.process.limit_descriptors(0);
+    let _connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let invoked = Instant::now();
+    trial.platform.invoke(PATIENCE);
+    trial.process.limit_descriptors(1024);
+    trial.platform.wait_for_next(PATIENCE);
+    assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
+    let log = trial.shut_down();
+    assert!(log.contains("no telemetry tells"), "{log}");
+}
+
+#[test]
 fn an_invocation_without_time_says_nothing_about_telemetry() {
     let (trial, port) = start(Remote::start());
     trial.platform.invoke(Duration::ZERO);
