@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::typestate::WithBody;
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, RequestBuilder};
 
+use crate::lookup::Lookup;
 use crate::object;
 use crate::socket::SocketConnector;
 
@@ -60,7 +60,7 @@ impl RuntimeApi {
             .build();
         let base = format!("http://{host_and_port}");
         let connector = ().chain(SocketConnector);
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        let agent = Agent::with_parts(config, connector, Lookup);
         Self { agent, base }
     }
 

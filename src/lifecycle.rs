@@ -35,15 +35,15 @@ const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 /// going on would be a busy loop.
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
-/// Relays until the end. The error, if any, is the reason to exit with a failure. `doors` are
-/// looked after at each invocation.
+/// Relays until the end, and says by when to be gone. The error, if any, is the reason to exit with
+/// a failure. `doors` are looked after at each invocation.
 pub fn relay(
     extension: &Extension,
     mut doors: Option<Doors>,
     collector: &Arc<Collector>,
     interrupt: &Interrupt,
     mut hold: Option<Hold>,
-) -> Result<(), ApiError> {
+) -> Result<Deadline, ApiError> {
     let (mut rate, mut told) = (Rate::default(), Traffic::Sparse);
     let end = poll(extension, |invocation| {
         if let Some(doors) = &mut doors {
@@ -61,12 +61,12 @@ pub fn relay(
     let (line, lost) = collector.ledger.balance().closing_line();
     let level = if lost { log::Level::Warn } else { log::Level::Info };
     log::log!(level, "{line}");
-    end.map(drop)
+    end
 }
 
-/// Polls and does nothing else.
-pub fn idle(extension: &Extension) -> Result<(), ApiError> {
-    poll(extension, |_| {}).map(drop)
+/// As [`relay`], but polls and does nothing else.
+pub fn idle(extension: &Extension) -> Result<Deadline, ApiError> {
+    poll(extension, |_| {})
 }
 
 /// Polls until SHUTDOWN, whose deadline it returns.

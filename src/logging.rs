@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::panic;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use env_logger::Target;
 use env_logger::fmt::Formatter;
@@ -14,6 +14,9 @@ use log::{LevelFilter, Record};
 use serde::Serialize;
 
 use crate::stderr::{self, Stderr};
+
+/// How long a line on a panic may take to be out before the thread ends.
+const LAST_LINE: Duration = Duration::from_millis(50);
 
 /// How lines look, as the function's log format asks ("Configuring advanced logging controls").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub fn start(level: LevelFilter, format: Format, on_server_panic: fn()) {
         // The message is left out: it could hold a piece of what was being handled.
         if let Some(name) = thread::current().name() {
             log::error!("thread {name} panicked at {place}");
-            stderr::finish(); // where this is the main thread, the process ends with it
+            // Where this is the main thread, the process ends with it.
+            stderr::finish(Instant::now() + LAST_LINE);
         } else {
             // tiny_http's threads have no name. They panic when a client resets its connection, and
             // when they run out of descriptors, which may close a door.

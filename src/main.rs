@@ -64,6 +64,7 @@ mod seldom;
 mod remote;
 mod tls;
 mod socket;
+mod lookup;
 mod patience;
 mod fault;
 mod threads;
@@ -73,6 +74,7 @@ pub mod fuzzing;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{env, io};
 
 use crossbeam_channel::{Sender as ChannelSender, unbounded};
@@ -81,6 +83,7 @@ use crate::budget::Budget;
 use crate::collector::Collector;
 use crate::config::Config;
 use crate::courier::Courier;
+use crate::deadline::Deadline;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
@@ -90,18 +93,28 @@ use crate::ledger::Ledger;
 use crate::remote::{Interrupt, Remote};
 use crate::sender::{Message, Policy, Sender};
 
+/// What is left of the shutdown phase for the end of the process itself.
+const WAY_OUT: Duration = Duration::from_millis(20);
+
+/// How long the last lines of the log may take, where there is so much time: a small function gets
+/// its share of the processor in slices of a tenth of a second.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
-    let code = run();
-    stderr::finish();
+    let (code, deadline) = run();
+    let last_lines = Deadline::after(LAST_LINES, Instant::now());
+    stderr::finish(last_lines.min(deadline.earlier_by(WAY_OUT)).instant());
     code
 }
 
-fn run() -> ExitCode {
+/// Lives, and says by when to be gone.
+fn run() -> (ExitCode, Deadline) {
+    let ends = || Deadline::after(LAST_LINES, Instant::now());
     let (config, problems) = Config::from(&Environment::read());
     logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
     let doors = config.is_enabled.then(|| Doors::bind(config.port));
-    let Some(extension) = register(&config) else { return ExitCode::FAILURE };
+    let Some(extension) = register(&config) else { return (ExitCode::FAILURE, ends()) };
     for problem in problems {
         log::warn!("{problem}");
     }
@@ -110,10 +123,10 @@ fn run() -> ExitCode {
         None => lifecycle::idle(&extension),
     };
     match end {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(deadline) => (ExitCode::SUCCESS, deadline),
         Err(error) => {
             log::error!("cannot get the next event: {error}; the extension ends");
-            ExitCode::FAILURE
+            (ExitCode::FAILURE, ends())
         }
     }
 }
@@ -143,7 +156,7 @@ fn own_name() -> String {
 }
 
 /// Relays until the end.
-fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<(), ApiError> {
+fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<Deadline, ApiError> {
     let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let holds = config.flush == Strategy::End && tells_of_invocations;
     let trouble = Trouble::default();

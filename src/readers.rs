@@ -89,30 +89,35 @@ fn read(readers: &Arc<Readers>) {
             }
         };
         let was_last = readers.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
-        let may_stall = !body::is_read_ahead(&request);
-        if was_last && may_stall && readers.alive.load(Ordering::SeqCst) < READERS_MAX {
-            if let Err(error) = spawn(readers) {
-                log::debug!("cannot start another reader: {error}");
-            }
-        }
-        // A connection that ends with this request frees its thread by itself once it is answered.
-        // A client that stalls until then is the exception, but a nudge for each report of an agent
-        // that closes its connections (Go) would cost more than it is worth.
-        let stays = !is_last(&request) || is_upgrade(&request);
-        let needs_nudge = stays && readers.peers.is_new(&request);
-        if needs_nudge && may_stall {
-            nudge(readers.address);
-        }
-        if catch_unwind(AssertUnwindSafe(|| (readers.take)(request))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| serve_one(readers, request, was_last))).is_err() {
             log::error!("a request could not be handled; the collector goes on");
-        }
-        if needs_nudge && !may_stall {
-            nudge(readers.address);
         }
         if !keep_waiting(&readers.waiting) {
             readers.alive.fetch_sub(1, Ordering::SeqCst);
             return;
         }
+    }
+}
+
+/// `was_last`: no other reader waits for the next request.
+fn serve_one(readers: &Arc<Readers>, request: Request, was_last: bool) {
+    let may_stall = !body::is_read_ahead(&request);
+    if was_last && may_stall && readers.alive.load(Ordering::SeqCst) < READERS_MAX {
+        if let Err(error) = spawn(readers) {
+            log::debug!("cannot start another reader: {error}");
+        }
+    }
+    // A connection that ends with this request frees its thread by itself once it is answered. A
+    // client that stalls until then is the exception, but a nudge for each report of an agent that
+    // closes its connections (Go) would cost more than it is worth.
+    let stays = !is_last(&request) || is_upgrade(&request);
+    let needs_nudge = stays && readers.peers.is_new(&request);
+    if needs_nudge && may_stall {
+        nudge(readers.address);
+    }
+    (readers.take)(request);
+    if needs_nudge && !may_stall {
+        nudge(readers.address);
     }
 }
 

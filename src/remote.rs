@@ -12,7 +12,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderMap, StatusCode};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use ureq::{Agent, SendBody, Timeout};
 
@@ -21,6 +20,7 @@ use crate::backoff;
 use crate::config::Destination;
 use crate::fault;
 use crate::ledger::Loss;
+use crate::lookup::Lookup;
 use crate::patience::{LATE, Limit};
 use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
@@ -190,8 +190,7 @@ impl Remote {
             fault::point("sender.request");
             request.send(SendBody::from_reader(&mut body))
         };
-        // ureq panics where no thread is left to look a name up with. That costs an attempt, and
-        // not the batch.
+        // A panic of ureq or rustls costs an attempt, and not the batch.
         let sent = catch_unwind(AssertUnwindSafe(exchange)).unwrap_or_else(|_| {
             self.start_anew();
             Err(ureq::Error::Io(io::Error::other("something inside failed")))
@@ -227,9 +226,10 @@ impl Remote {
                 ().chain(ConnectProxyConnector::default())
                     .chain(SocketConnector)
                     .chain(tls.clone());
-            let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+            let agent = Agent::with_parts(config, connector, Lookup);
             if self.is_interruptible {
-                // There is room: no second agent is made before `disarm`.
+                // There is room: before `disarm` no second agent is made, unless the first one's
+                // place was cleared.
                 let _ = self.token.0.try_send(agent.clone());
             }
             agent

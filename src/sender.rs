@@ -8,6 +8,7 @@
 mod finish;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as ChannelSender, TryRecvError};
@@ -29,6 +30,9 @@ use crate::payload::Payload;
 /// that is that slow takes what it is sent, again and again. At SHUTDOWN its deadline is nearer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
+
+/// The pause after a panic, so that one which takes nothing away is no busy loop.
+const AFTER_PANIC: Duration = Duration::from_millis(10);
 
 /// What of the buffer may wait for a remote that is down; beyond that the oldest reports go. The
 /// rest is room for what comes during an attempt.
@@ -102,7 +106,9 @@ impl Sender {
     /// The life of the sender thread: until SHUTDOWN. A panic costs what is in hand, which the
     /// ledger counts; a second one during the last tries all that is left.
     pub fn run(mut self) {
-        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {}
+        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            thread::park_timeout(AFTER_PANIC);
+        }
     }
 
     fn serve(&mut self) {

@@ -2,27 +2,27 @@
 //!
 //! A pipe that is full stops its writer, for as long as nobody reads: the sender, and with the
 //! strategy `end` the function. So lines wait here for a thread of their own, which starts with the
-//! first one. Invariant: no other thread writes, unless that one could not be started.
+//! first one. Invariant: no other thread writes, unless that one could not be started: then who writes
+//! a line may wait after all.
 
 use std::io::{self, Write};
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::threads;
 
-/// What may wait, in bytes; lines beyond that are left out, as nobody reads those before them.
+/// What may wait, in bytes; lines beyond that are left out and counted, as nobody reads those before
+/// them, and a line that is longer is cut.
 const WAITING_MAX: usize = 16 * 1024;
 
-/// How long the last lines are waited for.
-const LAST_LINES: Duration = Duration::from_millis(50);
-
 static LINES: Mutex<Lines> =
-    Mutex::new(Lines { waiting: Vec::new(), is_started: false, is_writing: false });
+    Mutex::new(Lines { waiting: Vec::new(), left_out: 0, is_started: false, is_writing: false });
 static CHANGED: Condvar = Condvar::new();
 
 struct Lines {
     waiting: Vec<u8>,
+    left_out: usize,
     is_started: bool,
     is_writing: bool,
 }
@@ -47,9 +47,14 @@ impl Write for Stderr {
             }
             lines.is_started = true;
         }
-        if lines.waiting.len() + line.len() <= WAITING_MAX {
-            lines.waiting.extend_from_slice(line);
+        let is_long = line.len() > WAITING_MAX;
+        let shown = if is_long { &line[..WAITING_MAX - 1] } else { line };
+        if lines.waiting.is_empty() || lines.waiting.len() + line.len() <= WAITING_MAX {
+            lines.waiting.extend_from_slice(shown);
+            lines.waiting.extend(is_long.then_some(b'\n'));
             CHANGED.notify_all();
+        } else {
+            lines.left_out += 1;
         }
         Ok(line.len())
     }
@@ -60,10 +65,11 @@ impl Write for Stderr {
     }
 }
 
-/// Waits until no line is left, or for as long as last lines are waited for.
-pub fn finish() {
+/// Waits until no line is left, or until then.
+pub fn finish(until: Instant) {
     let is_busy = |lines: &mut Lines| lines.is_writing || !lines.waiting.is_empty();
-    drop(CHANGED.wait_timeout_while(Lines::lock(), LAST_LINES, is_busy));
+    let left = until.saturating_duration_since(Instant::now());
+    drop(CHANGED.wait_timeout_while(Lines::lock(), left, is_busy));
 }
 
 /// The life of the thread.
@@ -74,10 +80,14 @@ fn write_all() {
             lines = CHANGED.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
         let waiting = mem::take(&mut lines.waiting);
+        let left_out = mem::take(&mut lines.left_out);
         lines.is_writing = true;
         drop(lines);
         // There is nobody to tell.
         let _ = io::stderr().write_all(&waiting);
+        if left_out > 0 {
+            log::warn!("{left_out} lines were left out here, as nobody read those before them");
+        }
         lines = Lines::lock();
         lines.is_writing = false;
         CHANGED.notify_all();

@@ -4,11 +4,12 @@
 //! They need a binary with these points in it: `cargo test --features faults --test it inside_`.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use sandbox::{Answer, agent};
 use serde_json::Value;
 
-use crate::trial::{ARRAY, PATIENCE, Trial, exchange, report_of};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, exchange, report_of};
 
 /// While a request is taken.
 const OF_THE_COLLECTOR: [&str; 4] =
@@ -25,7 +26,11 @@ const OF_THE_SENDER: [&str; 7] = [
     "sender.failed",
 ];
 
-const AT_THE_END: [&str; 2] = ["sender.end", "sender.last"];
+/// And what becomes of three reports.
+const AT_THE_END: [(&str, &str); 2] = [
+    ("sender.end", "delivered 3 of 3 accepted reports"),
+    ("sender.last", "delivered 0 of 3 accepted reports, lost: 3 failed"),
+];
 
 /// With a panic at this point, and at the info level: then the log tells of all.
 fn start(point: &str) -> Trial {
@@ -107,7 +112,7 @@ fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on() {
 
 #[test]
 fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted() {
-    for point in AT_THE_END {
+    for (point, told) in AT_THE_END {
         let trial = Trial::with(&[
             ("THUNDRA_EXTENSION_PANIC_AT", point),
             ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
@@ -116,7 +121,9 @@ fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted() {
         for n in 1..=3 {
             assert_eq!(agent::post(trial.port, ARRAY, format!("[{n}]").as_bytes()).status, 200);
         }
+        let began = Instant::now();
         let log = end(trial, 1);
-        assert!(log.contains(" of 3 accepted reports"), "{log}");
+        assert!(began.elapsed() < SHUTDOWN, "{point}: {:?}", began.elapsed());
+        assert!(log.contains(told), "{point}: {log}");
     }
 }

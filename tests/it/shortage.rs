@@ -5,14 +5,14 @@ use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
 use sandbox::{Cage, Launch, Limits, Platform, Process, Remote, User, free_port};
 use tempfile::TempDir;
 
 use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, memory_is_its_own, nowhere,
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, memory_is_its_own, nowhere, pass,
     report_of,
 };
 
@@ -48,7 +48,7 @@ fn start(file: &Path, name: &str) -> Trial {
 fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
     // A name takes a thread to look it up.
     let shortages: [(Limit, _, _); 2] = [
-        (Process::limit_threads, "localhost", "thread sender panicked"),
+        (Process::limit_threads, "localhost", "os error 11"),
         (Process::limit_descriptors, "127.0.0.1", "os error 24"),
     ];
     for (limit, name, told) in shortages {
@@ -82,15 +82,17 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
         trial.platform.invoke(PATIENCE);
         trial.platform.wait_for_next(PATIENCE);
     }
+    // A connection that was queued when the address closed is reset.
+    let report = report_of(3, "Connection: close\r\n", "[1]");
+    let is_served = || exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK"));
+    assert!(!is_served(), "the address is open in spite of the shortage");
     drop(connections);
     limit(&trial.process, OF_LAMBDA);
     let waited = Instant::now();
     loop {
         trial.platform.invoke(PATIENCE);
         trial.platform.wait_for_next(PATIENCE);
-        // A connection that was queued when the address closed is reset.
-        let report = report_of(3, "Connection: close\r\n", "[1]");
-        if exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK")) {
+        if is_served() {
             break;
         }
         assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
@@ -141,26 +143,33 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     /// Of 64 KiB for the pipe, and the lines that wait, several times over.
     const REPORTS: usize = 3_000;
     let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
-    trial.process.leave_log_unread();
     let mut connection = Connection::open(trial.port);
-    for n in 0..REPORTS {
-        let body = format!("[{n}]");
-        connection.send(report_of(body.len(), "", &body).as_bytes());
-        assert_eq!(connection.response().status, 200);
+    for round in 1..=2 {
+        trial.process.leave_log_unread();
+        for n in 0..REPORTS {
+            let body = format!("[{n}]");
+            connection.send(report_of(body.len(), "", &body).as_bytes());
+            assert_eq!(connection.response().status, 200);
+        }
+        trial.platform.invoke(PATIENCE);
+        trial.platform.wait_for_next(PATIENCE);
+        assert_eq!(trial.items_received(round * REPORTS).len(), round * REPORTS);
+        if round == 1 {
+            trial.process.read_log();
+            trial.process.wait_for_log(" lines were left out here", PATIENCE);
+        }
     }
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
-    assert_eq!(trial.items_received(REPORTS).len(), REPORTS);
     trial.platform.shutdown("spindown", SHUTDOWN);
     let (began, mut is_running) = (Instant::now(), true);
     while is_running {
+        pass(Duration::from_millis(5));
         is_running = trial.process.is_running();
         assert!(began.elapsed() < SHUTDOWN, "it waits for who reads its log");
     }
     trial.process.read_log();
     assert!(trial.process.exit(PATIENCE).success());
     let lines = trial.process.log().matches("took ").count();
-    assert!((1..REPORTS).contains(&lines), "{lines} lines came: nobody had to wait");
+    assert!(lines < 2 * REPORTS, "nobody had to wait");
 }
 
 #[test]
