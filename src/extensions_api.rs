@@ -26,8 +26,9 @@ use crate::socket::SocketConnector;
 /// answer's head and body. Init waits for both, and has 10 s as a whole.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Events are under 2 kB; more than this many bytes is no event.
-const EVENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Events are under 2 kB, and hold no payload, which has up to 6 MB ("Lambda quotas"); more than this
+/// many bytes is no event.
+const EVENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 const EXTENSIONS: &str = "/2020-01-01/extension";
 

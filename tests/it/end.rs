@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sandbox::{Answer, Invocation, Item, Lambda, Remote, Setup, Status, agent, free_port};
+use sandbox::{
+    Answer, Invocation, Item, Lambda, PlatformScript, Remote, Setup, Status, agent, free_port,
+};
 
 use crate::closing_line::ClosingLine;
 use crate::trial::{ARRAY, PATIENCE, ended_well, lambda, nowhere};
@@ -61,6 +63,26 @@ fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller
         assert!(invocation.extension_overhead >= FAR / 2, "{invocation:?}");
     }
     assert_eq!(lambda.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing() {
+    const HOURS: Duration = Duration::from_secs(5 * 60 * 60);
+    let set: [fn(PlatformScript, Duration) -> PlatformScript; 2] =
+        [PlatformScript::clock_ahead, PlatformScript::clock_behind];
+    for set in set {
+        let remote = Remote::start();
+        let script = set(PlatformScript::default(), HOURS);
+        let lambda = start(&remote.base_url(), |setup| setup.script(script));
+        for payload in [REPORTED, UNREPORTED, REPORTED] {
+            let invocation = invoke(&lambda, payload);
+            assert!(invocation.extension_overhead < PATIENCE / 10, "{invocation:?}");
+        }
+        let (report, timeline) = lambda.shut_down("spindown");
+        assert!(report.processes.iter().all(|ended| !ended.killed), "{report:?}");
+        ended_well(&timeline).unwrap();
+        assert_eq!(items_of(&remote), 4);
+    }
 }
 
 #[test]

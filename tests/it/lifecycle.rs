@@ -1,7 +1,7 @@
 //! What Lambda asks of an extension: registration, polling, and the ways it may end.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -179,6 +179,70 @@ fn the_local_port_takes_connections_before_the_registration_is_answered() {
     TcpStream::connect(("127.0.0.1", port)).unwrap();
     drop(registration);
     assert_eq!(process.exit(PATIENCE).code(), Some(1));
+}
+
+/// How it ends where the platform answers its registration so, or not at all: its log.
+#[track_caller]
+fn refused_by(answer: Option<&str>) -> String {
+    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
+        .start();
+    let mut connection = api.accept().unwrap().0;
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    read_until(&mut connection, "SHUTDOWN\"]}");
+    if let Some(answer) = answer {
+        connection.write_all(answer.as_bytes()).unwrap();
+        connection.shutdown(Shutdown::Write).unwrap();
+    }
+    let status = process.exit(INIT);
+    assert_eq!(status.code(), Some(1), "{answer:?}");
+    process.log()
+}
+
+/// What Lambda gives init.
+const INIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in_time() {
+    for (answer, told) in [
+        (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 2\r\n\r\n{}"), "500"),
+        (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 5\r\n\r\n<html"), "500"),
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), "no identifier"),
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"), "no answer"),
+        (Some("no http at all\r\n\r\n"), "no answer"),
+        (Some(""), "no answer"),
+        (None, "timeout"),
+    ] {
+        let log = refused_by(answer);
+        assert!(log.contains("cannot register with") && log.contains(told), "{answer:?}: {log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_next_that_is_refused_ends_it_with_the_platforms_reason() {
+    let refusal = r#"{"errorType":"Extension.InvalidExtensionState","errorMessage":"no"}"#;
+    let script = PlatformScript::default().next_answer(2, 403, refusal);
+    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
+    trial.platform.invoke(PATIENCE);
+    assert_eq!(trial.process.exit(PATIENCE).code(), Some(1));
+    let log = trial.process.log();
+    assert!(log.contains("403 Extension.InvalidExtensionState no"), "{log}");
+}
+
+#[test]
+fn an_event_is_understood_whatever_else_is_in_it() {
+    let more = "x".repeat(2_000_000);
+    let shutdown = format!(r#"{{"more":"{more}","eventType":"SHUTDOWN","shutdownReason":"new"}}"#);
+    let script = PlatformScript::default().next_answer(1, 200, shutdown);
+    let platform = Platform::start_with(script);
+    let process = Launch::of(binary())
+        .on(&platform)
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .start();
+    assert!(process.exit(PATIENCE).success(), "{}", process.log());
 }
 
 #[test]

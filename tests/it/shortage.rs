@@ -4,11 +4,11 @@
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
-use sandbox::{Cage, Launch, Limits, Platform, Process, Remote, User, free_port};
+use sandbox::{Answer, Cage, Launch, Limits, Platform, Process, Remote, User, free_port};
 use tempfile::TempDir;
 
 use crate::trial::{
@@ -28,6 +28,16 @@ fn copy_to(home: &TempDir) -> String {
     let copy = home.path().join(binary().file_name().unwrap());
     fs::copy(binary(), &copy).unwrap();
     copy.to_str().unwrap().to_owned()
+}
+
+/// A script that ends in the binary, under its name.
+fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
+    let folder = home.path().join("wrapped");
+    let script = folder.join(binary().file_name().unwrap());
+    fs::create_dir(&folder).unwrap();
+    fs::write(&script, format!("#!/bin/sh\n{commands}\n")).unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    script
 }
 
 /// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
@@ -122,12 +132,8 @@ fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
         return; // what runs it needs threads of its own
     }
     let home = TempDir::new().unwrap();
-    let folder = home.path().join("without");
-    let script = folder.join(binary().file_name().unwrap());
-    fs::create_dir(&folder).unwrap();
     let limited = "ulimit -u 0 2>/dev/null || ulimit -p 0"; // of bash, and of dash
-    fs::write(&script, format!("#!/bin/sh\n{limited}\nexec {}\n", copy_to(&home))).unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let script = wrapped(&home, &format!("{limited}\nexec {}", copy_to(&home)));
     let trial = start(&script, "127.0.0.1");
     trial.process.wait_for_log("cannot start the sender", PATIENCE);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
@@ -136,6 +142,21 @@ fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
     trial.platform.invoke(PATIENCE);
     trial.platform.wait_for_next(PATIENCE);
     trial.shut_down();
+}
+
+#[test]
+fn without_stdout_and_stderr_it_does_all_that_it_does() {
+    if !memory_is_its_own() {
+        return; // what runs it can't run a script
+    }
+    let home = TempDir::new().unwrap();
+    let script = wrapped(&home, &format!("exec {} >&- 2>&-", copy_to(&home)));
+    let trial = start(&script, "127.0.0.1");
+    trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 500 } else { 200 }));
+    trial.report(ARRAY, "[1]");
+    trial.received(2);
+    trial.wait_for_an_empty_buffer();
+    assert_eq!(trial.shut_down(), "");
 }
 
 #[test]

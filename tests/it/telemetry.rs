@@ -14,6 +14,8 @@ use crate::trial::{ARRAY, PATIENCE, Trial, spawn};
 
 const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
 
+const SUBSCRIBED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK\"";
+
 /// Far less than the time of an invocation, far more than anything that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -24,7 +26,7 @@ struct Subscriptions {
 }
 
 impl Subscriptions {
-    fn before(platform: &Platform) -> Self {
+    fn before(platform: &Platform, answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (runtime_api, (asking, asked)) = (platform.runtime_api(), channel());
@@ -33,7 +35,7 @@ impl Subscriptions {
                 let (client, asking) = (client.unwrap(), asking.clone());
                 let platform = TcpStream::connect(&runtime_api).unwrap();
                 // It ends as its connections do, in whatever way that is.
-                spawn(move || drop(relay(&client, &platform, &asking)));
+                spawn(move || drop(relay(&client, &platform, &asking, answer)));
             }
         });
         Self { address, asked }
@@ -54,6 +56,7 @@ fn relay(
     mut client: &TcpStream,
     mut platform: &TcpStream,
     asking: &Sender<String>,
+    answer: &[u8],
 ) -> io::Result<()> {
     let (mut answers, mut to_client) = (platform.try_clone()?, client.try_clone()?);
     spawn(move || drop(io::copy(&mut answers, &mut to_client)));
@@ -73,7 +76,7 @@ fn relay(
         requests.read_exact(&mut body)?;
         if head.starts_with(TELEMETRY) {
             asking.send(String::from_utf8(body).unwrap()).unwrap();
-            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK\"")?;
+            client.write_all(answer)?;
         } else {
             platform.write_all(&[head.as_bytes(), &body].concat())?;
         }
@@ -82,11 +85,16 @@ fn relay(
 
 /// An extension that holds invocations until their end, with the port where it is told of that.
 fn start(remote: Remote) -> (Trial, u16) {
+    start_at_level(remote, "warn")
+}
+
+fn start_at_level(remote: Remote, log_level: &str) -> (Trial, u16) {
     let platform = Platform::start();
-    let subscriptions = Subscriptions::before(&platform);
+    let subscriptions = Subscriptions::before(&platform, SUBSCRIBED);
     let environment = [
         ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
         ("THUNDRA_EXTENSION_FLUSH", "end"),
+        ("THUNDRA_EXTENSION_LOG_LEVEL", log_level),
     ];
     let trial = Trial::on(platform, remote, &environment);
     let port = subscriptions.port();
@@ -153,10 +161,30 @@ fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other
 }
 
 #[test]
+fn a_subscription_that_is_never_answered_delays_the_start_and_nothing_else() {
+    let platform = Platform::start();
+    let subscriptions = Subscriptions::before(&platform, b"");
+    let environment = [
+        ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
+        ("THUNDRA_EXTENSION_FLUSH", "end"),
+    ];
+    let trial = Trial::on(platform, Remote::start(), &environment);
+    let invoked = Instant::now();
+    trial.platform.invoke(PATIENCE);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    trial.platform.wait_for_next(PATIENCE);
+    assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
+    let log = trial.shut_down();
+    assert!(log.contains("cannot subscribe to telemetry"), "{log}");
+}
+
+#[test]
 fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
-    let (trial, port) = start(Remote::start());
+    let (trial, port) = start_at_level(Remote::start(), "debug");
     trial.process.limit_descriptors(0);
     let _connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    trial.process.wait_for_log("a thread of the http server panicked", PATIENCE);
     let invoked = Instant::now();
     trial.platform.invoke(PATIENCE);
     trial.process.limit_descriptors(1024);
