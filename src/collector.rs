@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::fault;
 use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
 use crate::payload::{Headers, Payload, Route};
+use crate::remote::USER_AGENT;
 use crate::request;
 use crate::sender::Message;
 
@@ -69,6 +70,10 @@ impl Collector {
     }
 
     fn take_report(&self, request: &mut Request, route: Route) -> Result<Answer, Refused> {
+        if request::values(request, "User-Agent").any(|it| it == USER_AGENT) {
+            body::skip(request);
+            return Err(Unread::Malformed("this extension is its own remote").into());
+        }
         let headers = headers_of(request);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::Read;
+use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -20,11 +21,20 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use crate::lookup::Lookup;
 use crate::object;
-use crate::socket::SocketConnector;
+use crate::socket::{FREEZE_MAX, SocketConnector};
 
-/// How long each step of a registration or subscription may take: to connect, and to get the
-/// answer's head and body. Init waits for both, and has 10 s as a whole.
-const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to connect to the API may take, and how long a registration, and a subscription. Init
+/// waits for both, and has 10 s as a whole.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(6);
+const SUBSCRIPTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the connection is kept, freezes included: a new one for a poll would cost time and a
+/// descriptor.
+const IDLE_MAX: Duration = FREEZE_MAX;
+
+/// The pause before the next look whether there is a descriptor for a poll.
+const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Events are under 2 kB, and hold no payload, which has up to 6 MB ("Lambda quotas"); more than this
 /// many bytes is no event.
@@ -56,6 +66,7 @@ impl RuntimeApi {
             .http_status_as_error(false)
             .user_agent(AutoHeaderValue::None)
             .accept(AutoHeaderValue::None)
+            .max_idle_age(IDLE_MAX)
             .input_buffer_size(16 * 1024)
             .output_buffer_size(4 * 1024)
             .build();
@@ -101,10 +112,14 @@ impl RuntimeApi {
         };
         let url = format!("{}{EXTENSIONS}/register", self.base);
         let request = self.agent.post(url).header("Lambda-Extension-Name", name);
-        let response = send_json(request, events)?;
+        let response = send_json(request, events, REGISTRATION_TIMEOUT)?;
         let id = response.headers().get("Lambda-Extension-Identifier").cloned();
-        body_of(response)?;
-        id.ok_or(ApiError::Unintelligible("no identifier"))
+        let is_success = response.status().is_success();
+        match body_of(response) {
+            Err(error) if !is_success => Err(error),
+            // Nothing in it is needed, so it may be cut short.
+            _ => id.ok_or(ApiError::Unintelligible("no identifier")),
+        }
     }
 }
 
@@ -186,7 +201,7 @@ impl Extension {
             .agent
             .put(format!("{}/2022-07-01/telemetry", self.base))
             .header("Lambda-Extension-Identifier", self.id.clone());
-        let response = send_json(request, subscription)?;
+        let response = send_json(request, subscription, SUBSCRIPTION_TIMEOUT)?;
         let status = response.status();
         body_of(response)?;
         if status == StatusCode::OK {
@@ -201,26 +216,43 @@ impl Extension {
     /// # Errors
     /// There will be no further event.
     pub fn next(&self) -> Result<Event, ApiError> {
-        // No timeout of any kind: see the module's invariant.
-        let request =
-            self.agent.get(&self.next).header("Lambda-Extension-Identifier", self.id.clone());
-        let response = request.call().map_err(ApiError::Unanswered)?;
+        let response = loop {
+            // No timeout of any kind: see the module's invariant.
+            let request =
+                self.agent.get(&self.next).header("Lambda-Extension-Identifier", self.id.clone());
+            match request.call() {
+                // Nothing was asked yet.
+                Err(error) if is_for_want_of_a_descriptor(&error) => {
+                    thread::park_timeout(NO_DESCRIPTOR_PAUSE);
+                }
+                answer => break answer.map_err(ApiError::Unanswered)?,
+            }
+        };
         // The content type is not looked at: SHUTDOWN comes as text/plain.
         Ok(Event::parse(&body_of(response)?))
     }
 }
 
-fn send_json(request: RequestBuilder<WithBody>, body: &str) -> Result<Response<Body>, ApiError> {
+fn send_json(
+    request: RequestBuilder<WithBody>,
+    body: &str,
+    within: Duration,
+) -> Result<Response<Body>, ApiError> {
     let request = request
         .header("Content-Type", "application/json")
         .config()
-        // One for each step: with a limit on the whole, ureq would start a thread to look up the
-        // address.
-        .timeout_connect(Some(STEP_TIMEOUT))
-        .timeout_recv_response(Some(STEP_TIMEOUT))
-        .timeout_recv_body(Some(STEP_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        // As our socket understands it: without the time of freezes.
+        .timeout_global(Some(within + FREEZE_MAX))
         .build();
     request.send(body).map_err(ApiError::Unanswered)
+}
+
+/// Whether a connection could not even be begun: only that asks for one.
+fn is_for_want_of_a_descriptor(error: &ureq::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error, ureq::Error::Io(error) if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)))
 }
 
 /// The body of a 2xx, or the platform's own word on why there is none.

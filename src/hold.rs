@@ -75,7 +75,9 @@ impl Hold {
     /// Waits until the sender is done with this invocation, it has crashed, or there is no time
     /// left. `None` if no other is to be held.
     pub fn until_done(mut self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
-        let Some(deadline_ms) = invocation.deadline_ms.filter(|_| !self.trouble.is_there()) else {
+        // Of an invocation without a name nothing tells the end.
+        let may_hold = !self.trouble.is_there() && !invocation.request_id.0.is_empty();
+        let Some(deadline_ms) = invocation.deadline_ms.filter(|_| may_hold) else {
             return Some(self);
         };
         if self.telemetry.is_over() {

@@ -34,6 +34,29 @@ impl Most {
     }
 }
 
+/// The parser keeps a byte for each bracket that is open, outside of the budget. What is longer than
+/// this many bytes may not be deeper than so many brackets: no agent's is.
+const LARGE: usize = 256 * 1024;
+const DEPTH_MAX: usize = 10_000;
+
+/// How many brackets are open at most.
+fn depth(json: &[u8]) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => skip_string(&mut bytes),
+            b'[' | b'{' => {
+                open += 1;
+                most = most.max(open);
+            }
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 fn commas_between_items(array: &[u8]) -> usize {
     let (mut depth, mut commas) = (0_usize, 0);
     let mut bytes = array.iter();
@@ -69,8 +92,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// All items of an array. `None` for what is no JSON array, or an empty one.
+    /// All items of an array. `None` for what is no JSON array, or an empty one, or is both large and
+    /// deep.
     pub fn of(array: &[u8]) -> Option<Self> {
+        if array.len() > LARGE && depth(array) > DEPTH_MAX {
+            return None;
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(array);
         let run = (&mut deserializer).deserialize_seq(Whole { array }).ok()??;
         deserializer.end().is_ok().then_some(run)
@@ -247,6 +274,15 @@ pub mod tests {
             assert_eq!(Run::of(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Run::of(b"[\"\xff\"]"), None);
+    }
+
+    #[test]
+    fn what_is_large_and_deep_has_no_run() {
+        let nested = |depth| format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
+        let wide = format!("[\"{}\"]", "[".repeat(LARGE));
+        assert!(Run::of(wide.as_bytes()).is_some());
+        assert!(Run::of(nested(LARGE / 2 - 1).as_bytes()).is_some());
+        assert_eq!(Run::of(nested(LARGE / 2).as_bytes()), None);
     }
 
     #[test]

@@ -27,9 +27,10 @@ use crate::threads;
 /// Readers that stay when nothing is to be done.
 const READERS_IDLE: usize = 2;
 
-/// At most so many bodies are read at a time; beyond that requests wait for one that ends.
-/// Lambda allows 1,024 threads for the function and all extensions together ("Lambda quotas").
-const READERS_MAX: usize = 128;
+/// At most so many bodies are read at a time; beyond that requests wait for one that ends. As many as
+/// there can be connections, which take two of the 1,024 descriptors that Lambda allows the function
+/// and all extensions together ("Lambda quotas").
+const READERS_MAX: usize = 512;
 
 /// Connecting to this very process takes microseconds, unless the kernel's queue is full; then
 /// there is no lack of connections to wake the pool.

@@ -39,7 +39,9 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 const ANSWER_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
-const USER_AGENT: &str = concat!("thundra-lambda-extension/", env!("CARGO_PKG_VERSION"));
+/// By which a collector knows what comes from here: itself, where it is set up as its own remote under
+/// a name that does not tell.
+pub const USER_AGENT: &str = concat!("thundra-lambda-extension/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug)]
 pub struct Remote {

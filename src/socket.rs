@@ -54,6 +54,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
             limits: Limits::default(),
             has_read: true,
             connects: false,
+            connected_by: None,
             broken: None,
         })))
     }
@@ -88,6 +89,9 @@ pub struct Socket {
     has_read: bool,
     /// What was written last was part of a handshake.
     connects: bool,
+    /// When the handshakes of a new connection have to be over, all together: ureq gives each step of
+    /// that with a proxy the whole time.
+    connected_by: Option<Instant>,
     /// Why nothing more can be written. The answer may be there all the same: a remote that does not
     /// want a body answers and closes before it is sent.
     broken: Option<io::Error>,
@@ -111,7 +115,7 @@ impl Transport for Socket {
         }
         let Self { stream, buffers, patience, limits, .. } = self;
         let mut output = &buffers.output()[..amount];
-        let sent = transfer(patience, timeout, |within| {
+        let sent = transfer(patience, timeout, Waited::Done, |within| {
             limits.writing.set(within, |it| stream.set_write_timeout(it))?;
             let sent = (&**stream).write(output)?;
             if sent == 0 {
@@ -134,8 +138,9 @@ impl Transport for Socket {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.has_read = true;
+        let timeout = self.in_all(timeout);
         let Self { stream, buffers, patience, limits, broken, .. } = self;
-        let read = transfer(patience, timeout, |within| {
+        let read = transfer(patience, timeout, Waited::Came, |within| {
             limits.reading.set(within, |it| stream.set_read_timeout(it))?;
             (&**stream).read(buffers.input_append_buf())
         });
@@ -149,6 +154,21 @@ impl Transport for Socket {
 
     fn is_open(&mut self) -> bool {
         self.broken.is_none() && is_silent(&self.stream).unwrap_or(false)
+    }
+}
+
+impl Socket {
+    /// Less than that, where steps before took some of it.
+    fn in_all(&mut self, mut timeout: NextTimeout) -> NextTimeout {
+        if timeout.reason != Timeout::Connect {
+            self.connected_by = None;
+        } else if !timeout.after.is_not_happening() {
+            let now = Instant::now();
+            let until = *self.connected_by.get_or_insert(now + *timeout.after);
+            let left = until.saturating_duration_since(now).max(CONNECT_MIN);
+            timeout.after = left.min(*timeout.after).into();
+        }
+        timeout
     }
 }
 
@@ -177,10 +197,11 @@ impl Kept {
     }
 }
 
-/// Reads or writes, again after each freeze, until it is done, fails or time is over.
+/// Reads or writes, as `done` says, again after each freeze, until it is done, fails or time is over.
 fn transfer<R>(
     patience: &mut Patience,
     timeout: NextTimeout,
+    done: Waited,
     mut step: impl FnMut(Option<Duration>) -> io::Result<R>,
 ) -> Result<R, ureq::Error> {
     if timeout.after.is_not_happening() {
@@ -200,12 +221,12 @@ fn transfer<R>(
         let waited = match result.as_ref().map_err(io::Error::kind) {
             Err(ErrorKind::Interrupted) => Waited::Interrupted,
             Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Waited::TimedOut,
-            _ => Waited::Done,
+            _ => done,
         };
         if !patience.goes_on(limit, (asked, started), waited, Instant::now()) {
             return Err(ureq::Error::Timeout(timeout.reason));
         }
-        if waited == Waited::Done {
+        if waited == done {
             return Ok(result?);
         }
     }

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sandbox::{Answer, Authority, Item, Platform, Received, Remote, agent};
+use sandbox::{Answer, Authority, Item, Platform, Received, Remote, agent, free_port};
 
 use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, report_of, spawn};
 
@@ -231,6 +231,56 @@ fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_
     trial.received(2);
     let log = trial.shut_down();
     assert!(!log.contains("lost"), "{log}");
+}
+
+/// Takes connections, and says this to each, again and again, whatever it hears.
+fn say_on_and_on(what: &'static str, each: Duration) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            spawn(move || {
+                while client.write_all(what.as_bytes()).is_ok() {
+                    pass(each);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn an_answer_that_never_ends_is_given_up_as_one_that_never_comes() {
+    let remote = say_on_and_on("HTTP/1.1 100 Continue\r\n\r\n", Duration::from_millis(10));
+    let proxy = say_on_and_on("HTTP/1.1 200 OK\r\nX: ", Duration::from_millis(100));
+    let (remote, proxy) =
+        (format!("http://127.0.0.1:{remote}/v1"), format!("http://127.0.0.1:{proxy}"));
+    for environment in [
+        vec![("THUNDRA_EXTENSION_COLLECTOR_URL", remote.as_str())],
+        vec![
+            ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://127.0.0.1:9/v1"),
+            ("THUNDRA_EXTENSION_PROXY", proxy.as_str()),
+        ],
+    ] {
+        let trial = Trial::with(&environment);
+        trial.report(ARRAY, "[1]");
+        trial.process.wait_for_log("cannot deliver", PATIENCE / 2);
+        trial.shut_down();
+    }
+}
+
+#[test]
+fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop() {
+    let port = free_port();
+    let url = format!("http://0x7f000001:{port}/v1"); // 127.0.0.1, as the system understands it
+    let environment =
+        [("THUNDRA_EXTENSION_PORT", &*port.to_string()), ("THUNDRA_EXTENSION_COLLECTOR_URL", &url)];
+    let trial = Trial { port, ..Trial::with(&environment) };
+    trial.report(ARRAY, "[1]");
+    trial.wait_for_health(|it| it["reports"]["dropped"]["rejected"] == 1);
+    assert_eq!(trial.health()["reports"]["accepted"], 1);
+    trial.shut_down();
 }
 
 #[test]

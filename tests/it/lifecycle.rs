@@ -210,7 +210,7 @@ fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in
         (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 2\r\n\r\n{}"), "500"),
         (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 5\r\n\r\n<html"), "500"),
         (Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), "no identifier"),
-        (Some("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"), "no answer"),
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"), "no identifier"),
         (Some("no http at all\r\n\r\n"), "no answer"),
         (Some(""), "no answer"),
         (None, "timeout"),
@@ -263,6 +263,30 @@ fn a_freeze_for_longer_than_a_registration_may_take_does_not_end_it() {
     process.resume();
     read_until(&mut connection, "/extension/event/next");
     assert!(process.is_running());
+}
+
+#[test]
+fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
+    let answer = "HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: a\r\nContent-Length: 2\r\n\
+                  Connection: close\r\n\r\n{}";
+    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let process = Launch::of(binary())
+        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
+        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
+        .start();
+    let mut connection = api.accept().unwrap().0;
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    read_until(&mut connection, "SHUTDOWN\"]}");
+    process.limit_descriptors(0);
+    connection.write_all(answer.as_bytes()).unwrap();
+    drop(connection);
+    // Far longer than it takes to ask, and to be refused.
+    pass(Duration::from_millis(200));
+    assert!(process.is_running(), "{}", process.log());
+    process.limit_descriptors(1024);
+    let mut connection = api.accept().unwrap().0;
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    read_until(&mut connection, "/extension/event/next");
 }
 
 fn read_until(connection: &mut TcpStream, what: &str) {
