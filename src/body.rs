@@ -25,9 +25,8 @@ const STEP: usize = 16 * 1024;
 /// The longest body that tiny_http reads before it hands the request over, in bytes.
 const READ_AHEAD_MAX: usize = 1024;
 
-/// What of the buffer a body may take whose length is not told: how long it becomes shows only when
-/// all of that is taken, and others need room meanwhile.
-const CHUNKED_SHARE: (usize, usize) = (3, 4);
+/// What of the buffer one report may take: others need room while it is read and sent.
+const SHARE: (usize, usize) = (3, 4);
 
 #[derive(Debug)]
 pub struct Body {
@@ -49,16 +48,12 @@ pub enum Unread {
 pub fn read(request: &mut Request, budget: &Budget, overhead: usize) -> Result<Body, Unread> {
     let framing = Framing::of(request);
     let mut reader = framing.reader(request);
+    let (share, whole) = SHARE;
+    let most = budget.size() / whole * share;
     let body = match framing {
-        Framing::Told(length) if length.saturating_add(overhead) > budget.size() => {
-            Err(Unread::TooLarge)
-        }
+        Framing::Told(length) if length.saturating_add(overhead) > most => Err(Unread::TooLarge),
         Framing::Malformed(why) => Err(Unread::Malformed(why)),
-        Framing::Told(_) => read_paid(&mut reader, budget, overhead, budget.size()),
-        Framing::Chunked => {
-            let (share, whole) = CHUNKED_SHARE;
-            read_paid(&mut reader, budget, overhead, budget.size() / whole * share)
-        }
+        Framing::Told(_) | Framing::Chunked => read_paid(&mut reader, budget, overhead, most),
     };
     read_past(&mut reader);
     match (framing, body) {
@@ -245,11 +240,11 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_now_is_told_from_what_never_fits() {
-        let budget = Budget::of(15);
+        let budget = Budget::of(20);
         let unread = |overhead| read(&mut request(&[], "0123456789"), &budget, overhead).err();
         assert_eq!(unread(5), None);
         assert_eq!(unread(6), Some(Unread::TooLarge));
-        let held = budget.take(1);
+        let held = budget.take(6);
         assert_eq!(unread(5), Some(Unread::Full));
         drop(held);
         assert_eq!(unread(5), None);

@@ -140,7 +140,9 @@ impl From<Unread> for Refused {
     fn from(unread: Unread) -> Self {
         let (refusal, why) = match unread {
             Unread::Full => (Refusal::Full, "the buffer is full"),
-            Unread::TooLarge => (Refusal::TooLarge, "the body is larger than the buffer"),
+            Unread::TooLarge => {
+                (Refusal::TooLarge, "the body is larger than three quarters of the buffer")
+            }
             Unread::Malformed(why) => (Refusal::Malformed, why),
         };
         Self(refusal, Answer::refused(refusal, why))

@@ -70,7 +70,7 @@ impl Loss {
 pub enum Refusal {
     /// The budget had no room for it at that moment.
     Full,
-    /// It is larger than the whole budget.
+    /// It is larger than one report may be.
     TooLarge,
     /// Its length, chunks or headers make no sense, or it ended early.
     Malformed,

@@ -31,6 +31,9 @@ use crate::payload::Payload;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_DOUBLINGS_MAX: u32 = 2;
 
+/// A report that is larger than this part of what may wait does not wait beside others.
+const LARGE_SHARE: usize = 2;
+
 /// The pause after a panic, so that one which takes nothing away is no busy loop.
 const AFTER_PANIC: Duration = Duration::from_millis(10);
 
@@ -193,9 +196,9 @@ impl Sender {
     fn keep(&mut self, payload: Payload) {
         fault::point("sender.kept");
         self.end.reported(&payload.body, payload.came);
-        let is_large = payload.permit.bytes() > self.backlog_max();
+        let is_large = payload.permit.bytes() > self.backlog_max() / LARGE_SHARE;
         if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {
-            // All others would have to go for it, and then itself.
+            // Many others would have to go for it.
             payload.settle(Outcome::Dropped(Loss::Evicted));
             return;
         }

@@ -89,10 +89,11 @@ def run(binary, seconds):
     covered = re.findall(r"cov: (\d+)", done.stderr)
     inputs = int(executed[1]) if executed else 0
     found = done.returncode != 0 or inputs == 0
-    print(f"{target:12} {inputs:12,} inputs {covered[-1] if covered else '?':>7} places covered   "
-          f"{'FINDING' if found else 'no finding'}", flush=True)
-    if found:
-        print("\n".join(done.stderr.splitlines()[-40:]), flush=True)
+    told = (f"{target:12} {inputs:12,} inputs {covered[-1] if covered else '?':>7} places covered   "
+            f"{'FINDING' if found else 'no finding'}\n")
+    # In one piece: others tell of theirs at the same time.
+    sys.stdout.write(told + ("\n".join(done.stderr.splitlines()[-40:]) + "\n" if found else ""))
+    sys.stdout.flush()
     return found
 
 

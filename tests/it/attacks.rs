@@ -4,7 +4,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 
-use sandbox::conformance::{Subject, Verdict, attacks, play};
+use sandbox::conformance::{ONLY_LATE, Subject, Verdict, attacks, play};
 
 use crate::trial::binary;
 
@@ -20,19 +20,38 @@ const NOT_BORNE: [(&str, &str); 8] = [
     ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),
 ];
 
+/// But for the times of answers, which are those of a machine that does nothing else: see SECURITY.md
+/// for the command that judges them too.
 #[test]
 #[ignore = "takes minutes"]
 fn it_bears_every_attack_but_those_that_are_listed() {
-    let variables =
-        [("THUNDRA_EXTENSION_PORT", "{port}"), ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1")];
+    let variables = [
+        ("THUNDRA_EXTENSION_PORT", "{port}"),
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
+        ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
+    ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let subject = Subject { variables: variables.to_vec(), ..Subject::new(binary()) };
     let mut borne = attacks();
     borne.retain(|attack| !is_listed(attack.name));
     let findings = play(&subject, &borne, NonZeroUsize::MIN, |_| {});
-    let broken: Vec<_> =
-        findings.iter().filter(|it| !matches!(it.verdict, Verdict::Held(_))).collect();
+    let is_borne = |verdict: &Verdict| match verdict {
+        Verdict::Held(seen) => is_balanced(seen),
+        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen),
+        _ => false,
+    };
+    let broken: Vec<_> = findings.iter().filter(|it| !is_borne(&it.verdict)).collect();
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Whether each report that was accepted is told to be delivered, and to be lost none but those that
+/// were refused.
+fn is_balanced(seen: &str) -> bool {
+    let told = seen.rsplit_once("delivered ").map_or("", |(_, told)| told);
+    let (counts, lost) = told.split_once(", lost: ").unwrap_or((told, ""));
+    let counts = counts.strip_suffix(" accepted reports").and_then(|it| it.split_once(" of "));
+    counts.is_some_and(|(delivered, accepted)| delivered == accepted)
+        && lost.split(", ").all(|cause| cause.is_empty() || cause.contains(" refused as "))
 }
 
 fn is_listed(attack: &str) -> bool {

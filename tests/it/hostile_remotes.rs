@@ -180,14 +180,14 @@ fn one_that_is_too_large_makes_later_requests_small_for_a_while_only() {
 }
 
 #[test]
-fn a_report_that_is_larger_than_all_that_may_wait_drives_nobody_out() {
+fn a_report_that_is_larger_than_half_of_all_that_may_wait_drives_nobody_out() {
     let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     for n in 0..20 {
         trial.report(ARRAY, &format!("[{n}]"));
     }
     trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
-    trial.report(ARRAY, &array_of(900_000));
+    trial.report(ARRAY, &array_of(500_000));
     trial.wait_for_health(|it| it["reports"]["dropped"]["evicted"] == 1);
     trial.remote.answer_with(|_| Answer::ok());
     let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
@@ -227,7 +227,7 @@ fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_
     let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let fails_once = |it: &Received| Answer::status(if it.number == 0 { 503 } else { 200 });
     trial.remote.answer_with(fails_once);
-    trial.report(ARRAY, &array_of(850_000));
+    trial.report(ARRAY, &array_of(750_000));
     trial.received(2);
     let log = trial.shut_down();
     assert!(!log.contains("lost"), "{log}");

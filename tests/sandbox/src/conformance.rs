@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use attack::ONLY_LATE;
 pub use kind::Kind;
 pub use shortfall::shortfall;
 pub use subject::Subject;

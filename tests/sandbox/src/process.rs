@@ -1,6 +1,7 @@
 //! A running extension, from its start to its end.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -188,16 +189,8 @@ impl Process {
         self.limit("fsize", bytes);
     }
 
-    /// By util-linux's `prlimit`, as the process's own user: not even root may limit that of another
-    /// everywhere, nor raise a hard limit, so that stays what is inherited.
     fn limit(&self, resource: &str, count: u64) {
-        let pid = self.pid();
-        let owner = fs::metadata(format!("/proc/{pid}")).expect("an own child is in /proc");
-        let mut prlimit = Command::new("prlimit");
-        prlimit.args(["--pid", &pid.to_string(), &format!("--{resource}={count}:")]);
-        let output = prlimit.uid(owner.uid()).gid(owner.gid()).output().expect("there is prlimit");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "limiting process {pid}: {error}");
+        limit(self.pid(), resource, count).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// How many processes of its group outlive the leader, which has ended.
@@ -218,6 +211,23 @@ impl Process {
     fn seen(&self) -> String {
         format!("its log:\n{}", self.log())
     }
+}
+
+/// By util-linux's `prlimit`, as the process's own user: not even root may limit that of another
+/// everywhere, nor raise a hard limit, so that stays what is inherited.
+///
+/// # Errors
+///
+/// Why the process is not limited.
+pub(crate) fn limit(pid: u32, resource: &str, count: u64) -> Result<(), String> {
+    let failed = |why: &dyn fmt::Display| format!("can't limit process {pid}: {why}");
+    let owner = fs::metadata(format!("/proc/{pid}")).map_err(|error| failed(&error))?;
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args(["--pid", &pid.to_string(), &format!("--{resource}={count}:")]);
+    let output = prlimit.uid(owner.uid()).gid(owner.gid()).output();
+    let output = output.map_err(|error| failed(&error))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(failed(&error.trim_end())) }
 }
 
 impl Drop for Process {

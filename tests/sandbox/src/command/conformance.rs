@@ -32,6 +32,7 @@ mod text;
 /// scenario could not be played or its outcome not be told, as on a full disk.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
     /// The extension: any executable file
     #[arg(long, value_name = "PATH", required_unless_present = "list")]
@@ -81,6 +82,10 @@ pub struct Arguments {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+
+    /// Print a table in Markdown instead of text, for documents
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -149,7 +154,8 @@ fn play(
     let most = if are_attacks { NonZeroUsize::MIN } else { arguments.jobs.unwrap_or_else(cpus) };
     let at_once = conformance::at_once(subject, most);
     let shortfall = conformance::shortfall();
-    let begun = if arguments.json {
+    let is_for_later = arguments.json || arguments.table;
+    let begun = if is_for_later {
         Ok(())
     } else {
         output::print(&text::heading(scenarios.len(), at_once, shortfall.as_deref()))
@@ -157,11 +163,13 @@ fn play(
     let progress = Mutex::new(Progress { told: 0, written: begun });
     let findings = conformance::play(subject, scenarios, at_once, |finding| {
         let mut progress = progress.lock().expect("writing does not panic");
-        progress.tell(finding, scenarios, arguments.json);
+        progress.tell(finding, scenarios, is_for_later);
     });
     let written = progress.into_inner().expect("writing does not panic").written;
     let whole = if arguments.json {
         text::json(&findings, shortfall.as_deref())
+    } else if arguments.table {
+        text::table(&findings)
     } else {
         text::summary(&findings)
     };
@@ -176,11 +184,11 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&mut self, finding: &Finding, scenarios: &[Scenario], json: bool) {
+    fn tell(&mut self, finding: &Finding, scenarios: &[Scenario], is_for_later: bool) {
         self.told += 1;
         let line = text::line(self.told, finding, scenarios);
-        if json {
-            // Stdout is the machine's, and nothing depends on what people could read meanwhile.
+        if is_for_later {
+            // Stdout is for the whole, and nothing depends on what people could read meanwhile.
             let _unread = io::stderr().write_all(line.as_bytes());
         } else if self.written.is_ok() {
             self.written = output::print(&line);

@@ -10,6 +10,7 @@ mod siege;
 mod standstill;
 mod volley;
 
+pub use self::siege::ONLY_LATE;
 use super::{Kind, Scenario, Subject, Verdict};
 
 /// From single bytes to whole crowds.

@@ -1,13 +1,16 @@
 //! What no proper client sends: bytes on a connection of their own, without regard to what comes
 //! back.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::relay::ARRAYS;
+
+/// Where the kernel's queue is full, it asks again after a second.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the client does once it has sent its bytes.
 #[derive(Clone, Copy)]
@@ -35,14 +38,17 @@ impl Then {
     }
 }
 
-/// A connection on which these bytes were sent. A server may end it before it has all; `None` if it
-/// takes no connection.
+/// A connection on which these bytes were sent, or as many of them as the server let come before it
+/// ended it; `None` if it takes no connection, or no more bytes for this long.
 pub fn throw(port: u16, bytes: &[u8], patience: Duration) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, CONNECTED_WITHIN).ok()?;
     stream.set_write_timeout(Some(patience)).ok()?;
     stream.set_nodelay(true).ok()?;
-    let _ = stream.write_all(bytes);
-    Some(stream)
+    match stream.write_all(bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        _ => Some(stream),
+    }
 }
 
 /// A proper report, with these header lines beside the usual ones.

@@ -31,6 +31,18 @@ fn word_and_seen(verdict: &Verdict) -> (&'static str, &str) {
     }
 }
 
+pub fn table(findings: &[Finding]) -> String {
+    let rows = findings.iter().map(|finding| {
+        let (word, seen) = word_and_seen(&finding.verdict);
+        let seen = seen.lines().next().unwrap_or_default().replace('|', "/");
+        format!("| `{}` | {} | {word} | {seen} |\n", finding.scenario, finding.proves)
+    });
+    format!(
+        "| scenario | proves | verdict | seen |\n| --- | --- | --- | --- |\n{}",
+        rows.collect::<String>()
+    )
+}
+
 pub fn summary(findings: &[Finding]) -> String {
     let count = |is_it: fn(&Verdict) -> bool| {
         findings.iter().filter(|finding| is_it(&finding.verdict)).count()

@@ -7,12 +7,15 @@ use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::Scenario;
 use crate::conformance::thrown::{Then, head, report, throw};
 
+/// Of an attacker's report that is taken.
+const ITEM: &str = r#"[{"attacker":true}]"#;
+
 pub const ALL: &[Scenario] = &[
     attack(
         "attack-resets-after-report",
         "20,000 connections that are reset right after a whole report do no harm.",
         "tiny-http/tiny-http v0.12.0, src/client.rs",
-        |it| besiege(it, |port| volley(port, 20_000, &report("", "[]"), Then::Reset)),
+        |it| besiege(it, |port| volley(port, 20_000, &report("", ITEM), Then::Reset)),
     ),
     attack(
         "attack-resets-inside-body",
@@ -52,7 +55,7 @@ pub const ALL: &[Scenario] = &[
     ),
     attack("attack-header-floods", "20 heads of 10,000 lines do no harm.", "RFC 6585, 5", |it| {
         let flood = "X-Header: 0123456789\r\n".repeat(10_000);
-        besiege(it, move |port| volley(port, 20, &report(&flood, "[]"), Then::Wait))
+        besiege(it, move |port| volley(port, 20, &report(&flood, ITEM), Then::Wait))
     }),
     attack(
         "attack-giant-header-lines",
@@ -60,7 +63,7 @@ pub const ALL: &[Scenario] = &[
         "RFC 6585, 5",
         |it| {
             let line = format!("X-Header: {}\r\n", "x".repeat(16_000_000));
-            besiege(it, move |port| volley(port, 20, &report(&line, "[]"), Then::Wait))
+            besiege(it, move |port| volley(port, 20, &report(&line, ITEM), Then::Wait))
         },
     ),
     attack(

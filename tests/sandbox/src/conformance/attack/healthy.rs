@@ -90,6 +90,14 @@ fn post(
     messages.response()
 }
 
+/// What one request on a connection of its own is answered.
+pub fn status(port: u16, request: &[u8]) -> io::Result<u16> {
+    use io::Write;
+    let mut messages = Messages::new(connect(port)?);
+    messages.stream().write_all(request)?;
+    Ok(messages.response()?.status)
+}
+
 fn connect(port: u16) -> io::Result<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&address, GIVEN_UP_AFTER)?;

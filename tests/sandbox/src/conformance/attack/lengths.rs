@@ -3,10 +3,12 @@
 use std::io::Write;
 
 use super::attack;
+use super::healthy;
 use super::siege::besiege;
 
 use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::Scenario;
+use crate::conformance::stage::pass;
 use crate::conformance::thrown::{Then, chunked, head, report, throw};
 
 /// The buffer of the smallest function, in bytes: 1/32 of 128 MB.
@@ -35,9 +37,10 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-body-sizes",
-        "Bodies of no byte, of one, of 4 MiB and a byte less or more, each 10 times, do no harm.",
+        "Bodies of no byte, of one, of the most that is taken and a byte less or more, each 10 \
+             times, do no harm.",
         "RFC 9110, 15.5.14",
-        |it| besiege(it, |port| volleys(port, 10, &sizes(), Then::Wait)),
+        |it| besiege(it, |port| volleys(port, 10, &sizes(largest(port)), Then::Wait)),
     ),
     attack(
         "attack-huge-bodies",
@@ -92,9 +95,26 @@ fn broken_chunks() -> Vec<Vec<u8>> {
     .into()
 }
 
-fn sizes() -> Vec<Vec<u8>> {
-    let sized = |bytes: usize| report("", &"x".repeat(bytes));
-    [0, 1, BUFFER - 1, BUFFER, BUFFER + 1].map(sized).into()
+fn sized(bytes: usize) -> Vec<u8> {
+    report("", &"x".repeat(bytes))
+}
+
+fn sizes(largest: usize) -> Vec<Vec<u8>> {
+    [0, 1, largest - 1, largest, largest + 1].map(sized).into()
+}
+
+/// The largest body that is not called too large, up to twice the buffer of the smallest function.
+fn largest(port: u16) -> usize {
+    let (mut taken, mut refused) = (1, 2 * BUFFER);
+    while refused - taken > 1 {
+        let bytes = usize::midpoint(taken, refused);
+        match healthy::status(port, &sized(bytes)) {
+            Ok(413) => refused = bytes,
+            Ok(429) | Err(_) => pass(PATIENCE), // while there is no room
+            Ok(_) => taken = bytes,
+        }
+    }
+    taken
 }
 
 fn huge_bodies(port: u16) -> usize {

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::healthy::{Habit, Seen, report_until};
 use super::standstill::Standstills;
 use crate::conformance::footprint::Footprint;
 use crate::conformance::relay::{Scene, counts, play};
 use crate::conformance::stage::{ms, pass};
+use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
+use crate::process;
 
 /// What Lambda gives a function and its extensions together ("Lambda quotas").
 const DESCRIPTORS_MAX: u64 = 1_024;
@@ -43,7 +45,7 @@ pub fn besiege(subject: &Subject, attack: impl Fn(u16) -> usize + Sync) -> Verdi
     take_all_descriptors();
     let is_late = Cell::new(false);
     let mut verdict = Verdict::does_not_apply("");
-    for _ in 0..ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
         is_late.set(false);
         verdict = play(subject, |mut scene| {
             let standstills = Standstills::watch();
@@ -52,9 +54,10 @@ pub fn besiege(subject: &Subject, attack: impl Fn(u16) -> usize + Sync) -> Verdi
             let idle = scene.footprint();
             let siege = hold_out(&mut scene, &attack);
             let idle_after = wait_until_idle(&mut scene, &idle);
-            let faults = faults(scene, &siege, &idle_after, &standstills);
+            let (faults, last_words) = faults(scene, &siege, &idle_after, &standstills);
             is_late.set(faults.late.is_some() && faults.others.is_empty());
-            let seen = siege.told(&standstills, idle_after.unwrap_or(IDLE_WITHIN));
+            let told = siege.told(&standstills, idle_after.unwrap_or(IDLE_WITHIN));
+            let seen = format!("{told}; run {attempt}; its last words: {last_words}");
             match faults.told() {
                 Some(faults) => Verdict::broke(format!("{faults}; {seen}")),
                 None => Verdict::held(seen),
@@ -74,11 +77,9 @@ fn take_all_descriptors() {
 }
 
 fn limit_descriptors(scene: &Scene) {
-    let limit = Rlimit { current: Some(DESCRIPTORS_MAX), ..getrlimit(Resource::Nofile) };
     for pid in scene.pids() {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("of a process");
-        // One that is gone is found out soon enough.
-        let _ = prlimit(Some(pid), Resource::Nofile, limit);
+        process::limit(pid, "nofile", DESCRIPTORS_MAX)
+            .unwrap_or_else(|why| Obstacle::shortage(why));
     }
 }
 
@@ -132,12 +133,16 @@ fn wait_until_idle(scene: &mut Scene, idle: &Footprint) -> Result<Duration, Stri
             return Ok(began.elapsed());
         }
         if began.elapsed() > IDLE_WITHIN {
-            let (threads, descriptors) = (threads - idle.threads, descriptors - idle.descriptors);
+            let threads = threads.saturating_sub(idle.threads);
+            let descriptors = descriptors.saturating_sub(idle.descriptors);
             return Err(format!("{threads} threads and {descriptors} descriptors were left"));
         }
         scene.invoke(|_| pass(INVOCATION));
     }
 }
+
+/// Begins what is told where all but times held.
+pub const ONLY_LATE: &str = "only late";
 
 /// What did not hold.
 struct Faults {
@@ -148,16 +153,18 @@ struct Faults {
 impl Faults {
     fn told(&self) -> Option<String> {
         let all: Vec<&str> = self.late.iter().chain(&self.others).map(String::as_str).collect();
-        (!all.is_empty()).then(|| all.join("; "))
+        let told = (!all.is_empty()).then(|| all.join("; "))?;
+        Some(if self.others.is_empty() { format!("{ONLY_LATE}: {told}") } else { told })
     }
 }
 
+/// And the last line of its log: a relay may tell there what became of the reports.
 fn faults(
     scene: Scene,
     siege: &Siege,
     idle_after: &Result<Duration, String>,
     standstills: &Standstills,
-) -> Faults {
+) -> (Faults, String) {
     let [kept, new] = siege.slowest(standstills);
     let is_late = kept.max(new) > ANSWER_MAX;
     let late = is_late.then(|| "an answer took longer than 50 ms".to_owned());
@@ -183,7 +190,8 @@ fn faults(
     if !well {
         others.push(seen);
     }
-    Faults { late, others }
+    let last_words = end.log().pop().unwrap_or_else(|| "none".to_owned());
+    (Faults { late, others }, last_words)
 }
 
 impl Siege {

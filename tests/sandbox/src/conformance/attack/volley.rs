@@ -7,9 +7,12 @@ use crate::conformance::thrown::{Then, throw};
 /// Who is not answered within this time stops waiting.
 pub const PATIENCE: Duration = Duration::from_millis(10);
 
+/// What is not taken within this time does not come, and does not count.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(2);
+
 /// The bytes, so many times, each time on a new connection; the count of those that there were.
 pub fn volley(port: u16, times: usize, bytes: &[u8], then: Then) -> usize {
-    let thrown = || throw(port, bytes, PATIENCE).map(|stream| then.end(stream, PATIENCE));
+    let thrown = || throw(port, bytes, TAKEN_WITHIN).map(|stream| then.end(stream, PATIENCE));
     (0..times).filter_map(|_| thrown()).count()
 }
 
