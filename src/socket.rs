@@ -175,14 +175,14 @@ impl Socket {
 /// The limits that the system keeps for a socket: `None` is none.
 #[derive(Debug, Default)]
 struct Limits {
-    reading: Kept,
-    writing: Kept,
+    reading: SystemLimit,
+    writing: SystemLimit,
 }
 
 #[derive(Debug, Default)]
-struct Kept(Option<Duration>);
+struct SystemLimit(Option<Duration>);
 
-impl Kept {
+impl SystemLimit {
     /// Told to the system where it is another than before.
     fn set(
         &mut self,

@@ -30,6 +30,11 @@ pub fn binary() -> PathBuf {
     env::var_os("EXTENSION_BINARY").map_or_else(|| built.into(), PathBuf::from)
 }
 
+/// Whether that is the binary of a layer, with its allocator.
+pub fn is_shipped() -> bool {
+    env::var_os("EXTENSION_BINARY").is_some()
+}
+
 /// Whether its memory is its own: what runs it, such as an emulator, takes some too.
 pub fn memory_is_its_own() -> bool {
     env::var_os("SANDBOX_RUNNER").is_none()

@@ -16,6 +16,9 @@ const ATTEMPTS_PER_INVOCATION_MAX: usize = 100;
 const FUTILE_ATTEMPTS_MAX: usize = 5;
 const HELD_OPEN: Duration = Duration::from_secs(2);
 
+/// Of an invocation that is long enough to send in.
+const SHORT: Duration = Duration::from_millis(100);
+
 const AGAIN: &str = "A report that was answered so is sent again, and accepted once.";
 
 pub const ALL: &[Scenario] = &[
@@ -165,7 +168,7 @@ fn is_given_up(subject: &Subject, status: u16) -> Verdict {
             return Verdict::broke(format!("the agent saw: {failure}"));
         }
         for _ in 0..5 {
-            scene.invoke(|_| pass(Duration::from_millis(100)));
+            scene.invoke(|_| pass(SHORT));
         }
         let other = Agent::local(Family::CatchpointPython, scene.port).key("another-key");
         scene.invoke(|scene| drop(scene.report_as(&other, 1, 2)));
