@@ -29,8 +29,13 @@ fn stdout(output: &Output) -> String {
 const MAY_NOT_APPLY: [&str; 2] = ["lambdas-user", "small-share-of-a-cpu"];
 
 /// What is about an event that an extension does not have to ask for.
-const FOR_INVOKE: [&str; 4] =
-    ["frozen-with-an-event", "unknown-event", "next-answered-500", "slow-one-beside-it"];
+const FOR_INVOKE: [&str; 5] = [
+    "frozen-with-an-event",
+    "unknown-event",
+    "huge-event",
+    "next-answered-500",
+    "slow-one-beside-it",
+];
 const FOR_SHUTDOWN: [&str; 6] = [
     "spindown",
     "spindown-unused",
