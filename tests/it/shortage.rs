@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
@@ -26,17 +27,25 @@ const OF_LAMBDA: u64 = 1024;
 fn copy_to(home: &TempDir) -> String {
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = home.path().join(binary().file_name().unwrap());
-    fs::copy(binary(), &copy).unwrap();
+    install(&binary(), &copy);
     copy.to_str().unwrap().to_owned()
+}
+
+/// Copies it, to be executed. By a process of its own: a file can't be executed while anybody has it
+/// open to write, and what this process has open each child of another test has too, until it is
+/// executed itself.
+fn install(file: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).args([file, to]).status();
+    assert!(status.unwrap().success(), "install failed");
 }
 
 /// A script that ends in the binary, under its name.
 fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
-    let folder = home.path().join("wrapped");
+    let (text, folder) = (home.path().join("text"), home.path().join("wrapped"));
     let script = folder.join(binary().file_name().unwrap());
     fs::create_dir(&folder).unwrap();
-    fs::write(&script, format!("#!/bin/sh\n{commands}\n")).unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    fs::write(&text, format!("#!/bin/sh\n{commands}\n")).unwrap();
+    install(&text, &script);
     script
 }
 
