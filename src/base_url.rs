@@ -51,8 +51,14 @@ impl BaseUrl {
     }
 
     fn port(&self) -> u16 {
-        self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
+        port_of(&self.0)
     }
+}
+
+/// The port of an `http` or `https` URL, told or not.
+pub fn port_of(uri: &Uri) -> u16 {
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    uri.port_u16().unwrap_or(default)
 }
 
 impl Display for BaseUrl {

@@ -70,10 +70,6 @@ impl Collector {
     }
 
     fn take_report(&self, request: &mut Request, route: Route) -> Result<Answer, Refused> {
-        if request::values(request, "User-Agent").any(|it| it == USER_AGENT) {
-            body::skip(request);
-            return Err(Unread::Malformed("this extension is its own remote").into());
-        }
         let headers = headers_of(request);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);
@@ -185,6 +181,9 @@ fn path_of(url: &str) -> &str {
 }
 
 fn headers_of(request: &Request) -> Result<Headers, Refused> {
+    if request::values(request, "User-Agent").any(|it| it == USER_AGENT) {
+        return Err(Unread::Malformed("this extension is its own remote").into());
+    }
     let value = |name: &'static str| {
         let Some(first) = request::values(request, name).next() else { return Ok(None) };
         if first.len() > HEADER_VALUE_MAX {

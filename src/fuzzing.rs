@@ -15,7 +15,7 @@ use tiny_http::{Header, Method, TestRequest};
 use ureq::http::{HeaderMap, HeaderValue, header};
 
 use crate::backlog::{Backlog, Batch};
-use crate::backoff::{Backoff, Chance, retry_after};
+use crate::backoff::{self, Backoff, Chance};
 use crate::body::is_whole_json;
 use crate::budget::Budget;
 use crate::collector::Collector;
@@ -198,11 +198,11 @@ fn count(items: &mut HashMap<String, isize>, route: Route, body: &[u8], by: isiz
 }
 
 /// A value of Retry-After.
-pub fn retry_after_value(bytes: &[u8]) {
+pub fn retry_after(bytes: &[u8]) {
     const LONGEST: Duration = Duration::from_secs(30);
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let headers: HeaderMap = [(header::RETRY_AFTER, value)].into_iter().collect();
-    let asked = retry_after(&headers, SystemTime::UNIX_EPOCH);
+    let asked = backoff::retry_after(&headers, SystemTime::UNIX_EPOCH);
     let (mut backoff, now) = (Backoff::default(), Instant::now());
     backoff.failed(now, asked, Chance(1.0));
     assert!(backoff.until().is_some_and(|it| it >= now && it <= now + LONGEST));

@@ -41,35 +41,34 @@ const DEPTH_MAX: usize = 10_000;
 
 /// How many brackets are open at most.
 fn depth(json: &[u8]) -> usize {
-    let (mut open, mut most) = (0_usize, 0);
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => skip_string(&mut bytes),
-            b'[' | b'{' => {
-                open += 1;
-                most = most.max(open);
-            }
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
+    let mut most = 0;
+    marks(json, |_, open| most = most.max(open));
     most
 }
 
 fn commas_between_items(array: &[u8]) -> usize {
-    let (mut depth, mut commas) = (0_usize, 0);
-    let mut bytes = array.iter();
+    let mut commas = 0;
+    marks(array, |mark, open| commas += usize::from(mark == b',' && open == 1));
+    commas
+}
+
+/// Tells of each bracket and comma that is in no string, and how many brackets are open behind it.
+fn marks(json: &[u8], mut tell: impl FnMut(u8, usize)) {
+    let mut open = 0_usize;
+    let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'"' => skip_string(&mut bytes),
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b',' if depth == 1 => commas += 1,
-            _ => {}
+            b'"' => {
+                skip_string(&mut bytes);
+                continue;
+            }
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            b',' => {}
+            _ => continue,
         }
+        tell(*byte, open);
     }
-    commas
 }
 
 /// To the end of a string: an escaped byte never ends it.

@@ -12,6 +12,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::base_url::port_of;
 use crate::threads;
 
 /// What ureq has room for; a name with more has others that do as well.
@@ -28,9 +29,7 @@ impl Resolver for Lookup {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let port =
-            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let name = format!("{host}:{port}");
+        let name = format!("{host}:{}", port_of(uri));
         let found = match name.parse::<SocketAddr>() {
             Ok(address) => vec![address],
             Err(_) if timeout.after.is_not_happening() => name.to_socket_addrs()?.collect(),

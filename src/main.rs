@@ -101,20 +101,20 @@ const WAY_OUT: Duration = Duration::from_millis(20);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let (code, deadline) = run();
+    let deadline = run();
     let last_lines = Deadline::after(LAST_LINES, Instant::now());
-    stderr::finish(last_lines.min(deadline.earlier_by(WAY_OUT)).instant());
-    code
+    let gone_by = deadline.map_or(last_lines, |it| last_lines.min(it.earlier_by(WAY_OUT)));
+    stderr::finish(gone_by.instant());
+    if deadline.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Lives, and says by when to be gone.
-fn run() -> (ExitCode, Deadline) {
-    let ends = || Deadline::after(LAST_LINES, Instant::now());
+/// Lives until SHUTDOWN, and says by when to be gone; `None` after a failure.
+fn run() -> Option<Deadline> {
     let (config, problems) = Config::from(&Environment::read());
     logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
     let doors = config.is_enabled.then(|| Doors::bind(config.port));
-    let Some(extension) = register(&config) else { return (ExitCode::FAILURE, ends()) };
+    let extension = register(&config)?;
     for problem in problems {
         log::warn!("{problem}");
     }
@@ -122,13 +122,10 @@ fn run() -> (ExitCode, Deadline) {
         Some(doors) => relay(config, &extension, doors),
         None => lifecycle::idle(&extension),
     };
-    match end {
-        Ok(deadline) => (ExitCode::SUCCESS, deadline),
-        Err(error) => {
-            log::error!("cannot get the next event: {error}; the extension ends");
-            (ExitCode::FAILURE, ends())
-        }
-    }
+    let ends = |error: &ApiError| {
+        log::error!("cannot get the next event: {error}; the extension ends");
+    };
+    end.inspect_err(ends).ok()
 }
 
 /// Registers with Lambda. Without that there is nothing to do, and init fails whatever we do.

@@ -47,11 +47,12 @@ impl Write for Stderr {
             }
             lines.is_started = true;
         }
-        let is_long = line.len() > WAITING_MAX;
-        let shown = if is_long { &line[..WAITING_MAX - 1] } else { line };
-        if lines.waiting.is_empty() || lines.waiting.len() + line.len() <= WAITING_MAX {
-            lines.waiting.extend_from_slice(shown);
-            lines.waiting.extend(is_long.then_some(b'\n'));
+        let length = line.len().min(WAITING_MAX);
+        if lines.waiting.len() + length <= WAITING_MAX {
+            lines.waiting.extend_from_slice(&line[..length]);
+            if length < line.len() {
+                lines.waiting[WAITING_MAX - 1] = b'\n'; // nothing was before it
+            }
             CHANGED.notify_all();
         } else {
             lines.left_out += 1;

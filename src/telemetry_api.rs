@@ -25,8 +25,8 @@ use crate::readers;
 use crate::sender::Message;
 
 /// What is held of batches at a time, and of the ends in them, in bytes; of one that is larger
-/// nothing is seen. Lambda says
-/// to expect twice the subscription's `maxBytes`, and what surrounds the events.
+/// nothing is seen. Lambda says to expect twice the subscription's `maxBytes`, and what surrounds
+/// the events.
 const BATCHES_BYTES_MAX: usize = 1024 * 1024;
 
 /// A UUID has 36; what is longer is none.

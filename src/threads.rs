@@ -1,4 +1,4 @@
-//! The threads that this program starts; those of tiny_http, and ureq's for look-ups, come on top.
+//! The threads that this program starts; those of tiny_http come on top.
 
 use std::{io, thread};
 

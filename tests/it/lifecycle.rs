@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    Answer, Authority, EventType, Launch, Platform, PlatformScript, Remote, TakenPort, agent,
-    free_port,
+    Answer, Authority, EventType, Launch, Platform, PlatformScript, Process, Remote, TakenPort,
+    agent, free_port,
 };
 
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass, spawn, text};
@@ -181,17 +181,33 @@ fn the_local_port_takes_connections_before_the_registration_is_answered() {
     assert_eq!(process.exit(PATIENCE).code(), Some(1));
 }
 
-/// How it ends where the platform answers its registration so, or not at all: its log.
-#[track_caller]
-fn refused_by(answer: Option<&str>) -> String {
+/// An extension that has asked an API of the test's own to be registered.
+fn registering() -> (Process, TcpListener, TcpStream) {
     let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let process = Launch::of(binary())
         .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
         .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
         .start();
-    let mut connection = api.accept().unwrap().0;
+    let connection = asked(api.accept().unwrap().0, "SHUTDOWN\"]}");
+    (process, api, connection)
+}
+
+/// The connection, once this was read from it.
+fn asked(mut connection: TcpStream, what: &str) -> TcpStream {
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_until(&mut connection, "SHUTDOWN\"]}");
+    let (mut read, mut part) = (String::new(), [0; 4096]);
+    while !read.contains(what) {
+        let length = connection.read(&mut part).unwrap();
+        assert_ne!(length, 0, "no {what} in {read}");
+        read.push_str(text(&part[..length]));
+    }
+    connection
+}
+
+/// How it ends where the platform answers its registration so, or not at all: its log.
+#[track_caller]
+fn refused_by(answer: Option<&str>) -> String {
+    let (process, _api, mut connection) = registering();
     if let Some(answer) = answer {
         connection.write_all(answer.as_bytes()).unwrap();
         connection.shutdown(Shutdown::Write).unwrap();
@@ -247,21 +263,15 @@ fn an_event_is_understood_whatever_else_is_in_it() {
 
 #[test]
 fn a_freeze_for_longer_than_a_registration_may_take_does_not_end_it() {
-    const FREEZE: Duration = Duration::from_millis(3_500);
+    // A registration may take six seconds.
+    const FREEZE: Duration = Duration::from_millis(6_500);
     let answer = "HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: a\r\nContent-Length: 2\r\n\r\n{}";
-    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let process = Launch::of(binary())
-        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
-        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
-        .start();
-    let mut connection = api.accept().unwrap().0;
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_until(&mut connection, "SHUTDOWN\"]}");
+    let (process, _api, mut connection) = registering();
     process.stop();
     pass(FREEZE);
     connection.write_all(answer.as_bytes()).unwrap();
     process.resume();
-    read_until(&mut connection, "/extension/event/next");
+    asked(connection, "/extension/event/next");
     assert!(process.is_running());
 }
 
@@ -269,14 +279,7 @@ fn a_freeze_for_longer_than_a_registration_may_take_does_not_end_it() {
 fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
     let answer = "HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: a\r\nContent-Length: 2\r\n\
                   Connection: close\r\n\r\n{}";
-    let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let process = Launch::of(binary())
-        .env("THUNDRA_EXTENSION_PORT", free_port().to_string())
-        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr().unwrap().to_string())
-        .start();
-    let mut connection = api.accept().unwrap().0;
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_until(&mut connection, "SHUTDOWN\"]}");
+    let (process, api, mut connection) = registering();
     process.limit_descriptors(0);
     connection.write_all(answer.as_bytes()).unwrap();
     drop(connection);
@@ -284,18 +287,7 @@ fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
     pass(Duration::from_millis(200));
     assert!(process.is_running(), "{}", process.log());
     process.limit_descriptors(1024);
-    let mut connection = api.accept().unwrap().0;
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_until(&mut connection, "/extension/event/next");
-}
-
-fn read_until(connection: &mut TcpStream, what: &str) {
-    let (mut read, mut part) = (String::new(), [0; 4096]);
-    while !read.contains(what) {
-        let length = connection.read(&mut part).unwrap();
-        assert_ne!(length, 0, "no {what} in {read}");
-        read.push_str(text(&part[..length]));
-    }
+    asked(api.accept().unwrap().0, "/extension/event/next");
 }
 
 #[test]

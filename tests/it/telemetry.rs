@@ -85,12 +85,13 @@ fn relay(
 
 /// An extension that holds invocations until their end, with the port where it is told of that.
 fn start(remote: Remote) -> (Trial, u16) {
-    start_at_level(remote, "warn")
+    start_with(remote, SUBSCRIBED, "warn")
 }
 
-fn start_at_level(remote: Remote, log_level: &str) -> (Trial, u16) {
+/// The same, where subscriptions are answered so.
+fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Trial, u16) {
     let platform = Platform::start();
-    let subscriptions = Subscriptions::before(&platform, SUBSCRIBED);
+    let subscriptions = Subscriptions::before(&platform, answer);
     let environment = [
         ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
         ("THUNDRA_EXTENSION_FLUSH", "end"),
@@ -162,13 +163,7 @@ fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other
 
 #[test]
 fn a_subscription_that_is_never_answered_delays_the_start_and_nothing_else() {
-    let platform = Platform::start();
-    let subscriptions = Subscriptions::before(&platform, b"");
-    let environment = [
-        ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
-        ("THUNDRA_EXTENSION_FLUSH", "end"),
-    ];
-    let trial = Trial::on(platform, Remote::start(), &environment);
+    let (trial, _) = start_with(Remote::start(), b"", "warn");
     let invoked = Instant::now();
     trial.platform.invoke(PATIENCE);
     trial.report(ARRAY, "[1]");
@@ -181,7 +176,7 @@ fn a_subscription_that_is_never_answered_delays_the_start_and_nothing_else() {
 
 #[test]
 fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
-    let (trial, port) = start_at_level(Remote::start(), "debug");
+    let (trial, port) = start_with(Remote::start(), SUBSCRIBED, "debug");
     trial.process.limit_descriptors(0);
     let _connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     trial.process.wait_for_log("a thread of the http server panicked", PATIENCE);

@@ -59,7 +59,7 @@ pub fn report_until(is_over: &AtomicBool, port: u16, habit: Habit) -> Seen {
             "x".repeat(FILLER)
         );
         let from = Instant::now();
-        let answered = post(&mut connection, port, &format!("[{item}]"));
+        let answered = exchange(&mut connection, port, &report("", &format!("[{item}]")));
         seen.waits.push((from, Instant::now()));
         match answered {
             Ok(Response { status: 200, .. }) => seen.accepted.push(item),
@@ -76,26 +76,23 @@ pub fn report_until(is_over: &AtomicBool, port: u16, habit: Habit) -> Seen {
     seen
 }
 
-fn post(
+/// What one request on a connection of its own is answered.
+pub fn status(port: u16, request: &[u8]) -> io::Result<u16> {
+    exchange(&mut None, port, request).map(|answer| answer.status)
+}
+
+fn exchange(
     connection: &mut Option<Messages<TcpStream>>,
     port: u16,
-    body: &str,
+    request: &[u8],
 ) -> io::Result<Response> {
     use io::Write;
     let messages = match connection {
         Some(open) => open,
         None => connection.insert(Messages::new(connect(port)?)),
     };
-    messages.stream().write_all(&report("", body))?;
-    messages.response()
-}
-
-/// What one request on a connection of its own is answered.
-pub fn status(port: u16, request: &[u8]) -> io::Result<u16> {
-    use io::Write;
-    let mut messages = Messages::new(connect(port)?);
     messages.stream().write_all(request)?;
-    Ok(messages.response()?.status)
+    messages.response()
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {
