@@ -32,7 +32,7 @@ fn have_the_machine() -> MutexGuard<'static, ()> {
 /// Just above the fault whose next times out last, after 30 s.
 const NEXT_HELD: &str = "32s";
 /// The scenarios that take so long, and have to begin first.
-const LONGEST: [&str; 2] = ["next-held-open", "frozen-for-long"];
+const LONGEST: [&str; 3] = ["next-held-open", "frozen-for-long", "relay-endless-reports"];
 
 /// Python alone, with all that a relay imports, needs about the second that is allowed for; `floor`
 /// holds it in `conformance.rs`.
