@@ -156,6 +156,10 @@ impl Cell {
         let remote = Remote::start();
         self.fault.come_over(&remote);
         let lambda = self.start(&remote);
+        if !lambda.wait_for_init() {
+            let story: Vec<String> = lambda.timeline().iter().map(ToString::to_string).collect();
+            return Err(format!("init failed:\n{}", story.join("\n")));
+        }
         self.freeze.at_the_first_request(&remote, lambda.freezer());
         let mut held = Duration::MAX;
         for nth in 1..=INVOCATIONS {
@@ -181,14 +185,12 @@ impl Cell {
 
     fn start(self, remote: &Remote) -> Lambda {
         let timeout = if self.end == End::Timeout { TIMEOUT } else { Duration::from_secs(30) };
-        let lambda = lambda(&remote.base_url(), free_port())
+        lambda(&remote.base_url(), free_port())
             .timeout(timeout)
             .env("THUNDRA_EXTENSION_FLUSH", self.strategy)
             .silent_on_panic()
             .start()
-            .unwrap();
-        assert!(lambda.wait_for_init());
-        lambda
+            .unwrap()
     }
 
     /// The extension's count, against what was reported and what the remote has.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +20,11 @@ use crate::cage::{Caged, Mark};
 
 /// How long a killed process may take to end: the system frees its memory and closes its files.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a file is waited for that can't be executed as somebody can still write it ("text file
+/// busy"). One that was just made is open for a moment in whatever other threads fork meanwhile.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EACH: Duration = Duration::from_millis(1);
 
 pub struct Group {
     /// Of the leader; the group has the same number.
@@ -44,7 +50,7 @@ impl Group {
         command: &mut Command,
         runtime_api: Option<&OsStr>,
     ) -> io::Result<(Self, Option<ChildStdout>, Option<ChildStderr>)> {
-        let mut child = command.process_group(0).spawn()?;
+        let mut child = spawn_once_written(command.process_group(0))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let pid = Pid::from_child(&child);
         let ended = pidfd_open(pid, PidfdFlags::empty())
@@ -152,6 +158,22 @@ impl Group {
     }
 }
 
+fn spawn_once_written(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + WRITTEN_WITHIN;
+    loop {
+        match command.spawn() {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                thread::park_timeout(LOOK_EACH);
+            }
+            spawned => return spawned,
+        }
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ExecutableFileBusy
+}
+
 /// As wait(2) encodes it.
 fn status(told: &WaitIdStatus) -> ExitStatus {
     const CORE_DUMPED: i32 = 0x80;
@@ -160,4 +182,31 @@ fn status(told: &WaitIdStatus) -> ExitStatus {
         (None, Some(signal)) if told.dumped() => signal | CORE_DUMPED,
         (None, signal) => signal.expect("a process that did not exit was ended by a signal"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_still_open_to_write_is_executed_when_it_is_closed() {
+        let home = tempfile::TempDir::new().unwrap();
+        let program = home.path().join("program");
+        fs::copy("/bin/true", &program).unwrap();
+        let open = OpenOptions::new().append(true).open(&program).unwrap();
+        assert!(is_busy(&Command::new(&program).spawn().unwrap_err()));
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .spawn_scoped(scope, move || {
+                    thread::park_timeout(LOOK_EACH * 20);
+                    drop(open);
+                })
+                .unwrap();
+            let (group, ..) = Group::spawn(&mut Command::new(&program), None).unwrap();
+            assert!(group.wait(KILLED_WITHIN).unwrap().success());
+            group.kill();
+        });
+    }
 }

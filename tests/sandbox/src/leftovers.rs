@@ -73,13 +73,6 @@ pub fn wait_for_the_exit() {
     drop(registry());
 }
 
-/// Does this while no process is made through here: one that was forked meanwhile would hold the
-/// files that this opens until it executes its own program.
-pub fn apart<R>(action: impl FnOnce() -> R) -> R {
-    let _registry = registry();
-    action()
-}
-
 impl Drop for Entry {
     fn drop(&mut self) {
         registry().entries.remove(&self.key);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::leftovers::{self, TempDir};
+use crate::leftovers::TempDir;
 use crate::setup::ExtensionFile;
 
 pub struct Opt {
@@ -22,8 +22,7 @@ impl Opt {
         for ExtensionFile { name, path, .. } in files {
             let place = directory.join(name);
             match fs::canonicalize(path) {
-                // A file that somebody can still write can't be executed ("text file busy").
-                Ok(path) if open_to_all => drop(leftovers::apart(|| fs::copy(path, place))?),
+                Ok(path) if open_to_all => drop(fs::copy(path, place)?),
                 Ok(path) => symlink(path, place)?,
                 Err(_) => symlink(path, place)?,
             }
