@@ -4,7 +4,10 @@
 #   target/layer/{x86_64,arm64}/thundra-lambda-extension
 #   target/layer/thundra-lambda-extension-{x86_64,arm64}.zip    holding what layer.zip.spec lists
 #
-# Usage: ./build.sh [--with-qemu] [x86_64 | arm64]
+# Usage: ./build.sh [--with-qemu] [--comparators] [x86_64 | arm64]
+#   --comparators builds, in place of the layers and in the same way, what the extension is compared
+#                 with: target/comparators/{x86_64,arm64}/{floor,bare,async}, for
+#                 sandbox bench --comparators target/comparators/x86_64 …
 #   --with-qemu   installs qemu-user-static from Debian as well, to run the arm64 binary on x86_64:
 #                 qemu-aarch64-static target/layer/arm64/thundra-lambda-extension
 #
@@ -107,18 +110,19 @@ ensure_zig() {
 
 # --- Build, check, pack ---------------------------------------------------------------------
 
-# compile TARGET: nothing that it leaves in the binary may name a directory of this machine.
+# compile TARGET OPTION…: nothing that it leaves in the binaries may name a directory of this machine.
 compile() {
-  local crates flags=(-Clink-self-contained=no "--remap-path-prefix=$root=/build"
+  local target=$1 crates flags=(-Clink-self-contained=no "--remap-path-prefix=$root=/build"
     "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
     "--remap-path-prefix=$(readlink -f "$sysroot/lib/rustlib/src/rust")=/rust")
   for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
     flags+=("--remap-path-prefix=$crates=/crates")
   done
+  shift
   # RUSTC_BOOTSTRAP lets a stable cargo build std; that is all it is used for. The default
   # features of std, its backtrace printer among them, are replaced by optimize_for_size.
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf %s "${flags[*]}") RUSTC_BOOTSTRAP=1 \
-    "$venv/bin/cargo-zigbuild" zigbuild --locked --release --target "$1" --bin "$NAME" \
+    "$venv/bin/cargo-zigbuild" zigbuild --locked --release --target "$target" "$@" \
     -Zbuild-std=std,panic_unwind,panic_abort -Zbuild-std-features=optimize_for_size
 }
 
@@ -171,7 +175,7 @@ PY
 build_layer() {
   local arch=$1 binary=$layer/$1/$NAME zip=$layer/$NAME-$1.zip size verdict=ok
   say "compiling for $2"
-  compile "$2"
+  compile "$2" --bin "$NAME"
   mkdir -p "$layer/$arch"
   install -m 755 "$cache/$2/release/$NAME" "$binary"
   size=$(($(wc -c <"$binary")))
@@ -181,18 +185,32 @@ build_layer() {
   report+=$(printf '%-8s %10s %10s  %s' "$arch" "$size" "$([[ -e $zip ]] && wc -c <"$zip")" "$verdict")$'\n'
 }
 
-with_qemu=0 archs=() failed=0 report=
+# build_comparators ARCH TARGET
+build_comparators() {
+  local arch=$1 name
+  say "compiling what it is compared with for $2"
+  compile "$2" --manifest-path tests/comparators/Cargo.toml
+  mkdir -p "target/comparators/$arch"
+  for name in floor bare async; do
+    install -m 755 "$cache/$2/release/$name" "target/comparators/$arch/$name"
+    check_static "target/comparators/$arch/$name" || die "$name is not static"
+  done
+}
+
+with_qemu=0 build=layer archs=() failed=0 report=
 for argument in "$@"; do
   case $argument in
     --with-qemu) with_qemu=1 ;;
+    --comparators) build=comparators ;;
     x86_64 | arm64) archs+=("$argument") ;;
-    *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [x86_64 | arm64]" ;;
+    *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [--comparators] [x86_64 | arm64]" ;;
   esac
 done
 ((${#archs[@]})) || archs=(x86_64 arm64)
 
 ensure_tools
 for arch in "${archs[@]}"; do
+  [[ $build == layer ]] || break
   rm -f "$layer/$NAME-$arch.zip" # after a failure there must be none left from an earlier build
   pack "$arch"                   # a bad spec is told before the long work
 done
@@ -208,10 +226,11 @@ export CARGO_ZIGBUILD_CACHE_DIR=$cache/zigbuild ZIG_GLOBAL_CACHE_DIR=$cache/zig 
 
 for arch in "${archs[@]}"; do
   case $arch in
-    x86_64) build_layer x86_64 x86_64-unknown-linux-musl ;;
-    arm64) build_layer arm64 aarch64-unknown-linux-musl ;;
+    x86_64) "build_$build" x86_64 x86_64-unknown-linux-musl ;;
+    arm64) "build_$build" arm64 aarch64-unknown-linux-musl ;;
   esac
 done
+[[ $build == layer ]] || exit 0
 
 printf '\n%-8s %10s %10s\n%s' "" "binary" "zip" "$report"
 ((!failed)) || die "the build is not fit for a layer; see the table"

@@ -2,14 +2,13 @@
 //! tests (`--ignored`).
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    Answer, End, Fate, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Status, agent,
-    free_port,
+    Answer, End, Fate, Footprint, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote,
+    Status, agent, free_port,
 };
 
 use crate::closing_line::ClosingLine;
@@ -160,37 +159,13 @@ fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     }
 }
 
-/// What the system holds for a process, as proc(5) shows it.
-#[derive(Debug)]
-struct Footprint {
-    resident_kb: u64,
-    threads: u64,
-    descriptors: usize,
-}
-
-impl Footprint {
-    fn of(pid: u32) -> Self {
-        let process = format!("/proc/{pid}");
-        let status = fs::read_to_string(format!("{process}/status")).unwrap();
-        let number = |key: &str| -> u64 {
-            let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-            value.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        Self {
-            resident_kb: number("VmRSS:"),
-            threads: number("Threads:"),
-            descriptors: fs::read_dir(format!("{process}/fd")).unwrap().count(),
-        }
-    }
-
-    /// Only workers and connections of the last moment may have come.
-    #[track_caller]
-    fn is_flat_to(&self, after: &Self) {
-        let is_flat = after.resident_kb <= self.resident_kb + 1_024
-            && after.threads <= self.threads + 4
-            && after.descriptors <= self.descriptors + 4;
-        assert!(is_flat, "{self:?}, then {after:?}");
-    }
+/// Only workers and connections of the last moment may have come.
+#[track_caller]
+fn is_flat(before: &Footprint, after: &Footprint) {
+    let is_flat = after.resident_kb <= before.resident_kb + 1_024
+        && after.threads <= before.threads + 4
+        && after.descriptors <= before.descriptors + 4;
+    assert!(is_flat, "{before:?}, then {after:?}");
 }
 
 #[test]
@@ -249,7 +224,7 @@ fn ten_thousand_invocations_leave_memory_threads_and_descriptors_as_they_were() 
         trial.wait_for_an_empty_buffer();
         Footprint::of(trial.process.pid())
     };
-    invoke(WARM_UP).is_flat_to(&invoke(INVOCATIONS));
+    is_flat(&invoke(WARM_UP), &invoke(INVOCATIONS));
     trial.shut_down();
 }
 
@@ -269,8 +244,34 @@ fn thousands_of_held_invocations_with_failures_leave_memory_threads_and_descript
         }
         Footprint::of(pid)
     };
-    invoke(WARM_UP).is_flat_to(&invoke(INVOCATIONS));
+    is_flat(&invoke(WARM_UP), &invoke(INVOCATIONS));
     assert_eq!(lambda.violations(), Vec::<String>::new());
+}
+
+/// A thread that wakes up goes to sleep again, which the kernel counts.
+#[test]
+#[ignore = "takes two minutes"]
+fn no_thread_wakes_up_in_a_minute_without_an_event() {
+    const SETTLED: Duration = Duration::from_secs(6); // tiny_http's spare threads end after five
+    const MINUTE: Duration = Duration::from_secs(60);
+    let trial = Trial::start();
+    let in_a_minute = || {
+        pass(SETTLED);
+        let before = Footprint::of(trial.process.pid());
+        pass(MINUTE);
+        let after = Footprint::of(trial.process.pid());
+        (after.wakes - before.wakes, after.threads)
+    };
+    trial.platform.wait_for_next(PATIENCE);
+    let (unused, threads) = in_a_minute();
+    trial.platform.invoke(PATIENCE);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    trial.wait_for_an_empty_buffer();
+    let (used, threads_then) = in_a_minute();
+    assert_eq!((unused, used), (0, 0));
+    assert_eq!(threads_then, threads);
+    trial.shut_down();
 }
 
 /// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.

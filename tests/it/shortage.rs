@@ -9,7 +9,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
-use sandbox::{Answer, Cage, Launch, Limits, Platform, Process, Remote, User, free_port};
+use sandbox::{
+    Answer, Cage, Footprint, Launch, Limits, Platform, Process, Remote, User, free_port,
+};
 use tempfile::TempDir;
 
 use crate::trial::{
@@ -260,9 +262,7 @@ fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() 
     }
     let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
     flood(&trial);
-    let status = fs::read_to_string(format!("/proc/{}/status", trial.process.pid())).unwrap();
-    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    let anonymous: u64 = anonymous.split_whitespace().next().unwrap().parse().unwrap();
+    let anonymous = Footprint::of(trial.process.pid()).anonymous_kb;
     let most = if is_shipped() { ANONYMOUS_KB_MAX } else { ANONYMOUS_KB_MAX_OF_OTHERS };
     assert!(anonymous <= most, "{anonymous} kB");
     assert!(trial.health()["buffer"]["held"].as_u64().unwrap() > 2_000_000, "it was no flood");

@@ -175,6 +175,12 @@ impl Cage {
         self.caged.cpu_time()
     }
 
+    /// What of it the kernel ran for them; `None` where no cgroup counts.
+    #[must_use]
+    pub fn cpu_time_in_kernel(&self) -> Option<Duration> {
+        cgroups::cpu_time_in_kernel(self.caged.accounting.as_ref()?)
+    }
+
     /// `None` where memory is not limited.
     #[must_use]
     pub fn memory_peak_bytes(&self) -> Option<u64> {

@@ -4,7 +4,6 @@
 mod attack;
 mod catalogue;
 mod environments;
-mod footprint;
 mod frugality;
 mod initializations;
 mod kind;
@@ -34,7 +33,7 @@ use serde::Serialize;
 pub use attack::ONLY_LATE;
 pub use kind::Kind;
 pub use shortfall::shortfall;
-pub use subject::Subject;
+pub use subject::{Subject, filled_in};
 pub use verdict::Verdict;
 
 use crate::timeline::as_ms;

@@ -38,6 +38,7 @@ pub struct Launch {
     directory: Option<PathBuf>,
     environment: BTreeMap<OsString, OsString>,
     user: User,
+    is_stopped: bool,
     /// Of the sandbox, whatever the environment says.
     runtime_api: Option<String>,
 }
@@ -83,12 +84,19 @@ impl Launch {
             directory: None,
             environment: environment.collect(),
             user: User::Own,
+            is_stopped: false,
             runtime_api,
         }
     }
 
     fn by_runner(self) -> Self {
         Self { runner: env::var(RUNNER).ok(), ..self }
+    }
+
+    /// Has this program execute the binary, as [`RUNNER`] would.
+    pub fn under(mut self, runner: &str) -> Self {
+        self.runner = Some(runner.to_owned());
+        self
     }
 
     /// Starts the binary through a link of this name, as a user who renamed the file would.
@@ -115,6 +123,13 @@ impl Launch {
     /// Lambda's only where this process is root, who may start processes as any.
     pub fn user(mut self, user: User) -> Self {
         self.user = user;
+        self
+    }
+
+    /// Starts a shell that stops at once, and executes the binary in its own place when it is resumed:
+    /// until then, whatever shall hold the process from its first instruction on can take hold of it.
+    pub fn stopped(mut self) -> Self {
+        self.is_stopped = true;
         self
     }
 
@@ -160,6 +175,9 @@ impl Launch {
 
     fn command(&self, path: &Path) -> Command {
         let mut command = command(path, self.runner.as_deref());
+        if self.is_stopped {
+            command = stopped(&command);
+        }
         command.args(&self.arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -169,6 +187,14 @@ impl Launch {
         }
         command
     }
+}
+
+/// The program's path is its name too.
+fn stopped(command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", r#"kill -STOP $$; exec "$@""#, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
 }
 
 /// Lambda executes the file itself, where the C library would hand one of no known format to a shell.

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod command {
     pub mod bench;
+    pub mod build;
     pub mod code;
     pub mod conformance;
     pub mod course;
@@ -16,6 +17,7 @@ mod command {
     pub mod pause;
     pub mod quartiles;
     pub mod remote;
+    pub mod reports;
     pub mod run;
     pub mod span;
 }
@@ -58,10 +60,8 @@ Examples:
     sandbox remote --dir /tmp/collector --latency 200ms \\
                    --answer reset@answer --answer 503 --answer 503 --answer 200
 
-  What an extension adds to a cold start, beside the least that any extension must:
-    cargo build --release --workspace
-    sandbox bench --extension floor=target/release/floor \\
-                  --extension mine=target/release/my-extension
+  What an extension costs, beside the least that any must, as a page:
+    sandbox bench --extension mine=target/release/my-extension --html bench.html
 
   What Lambda asks of any extension, tried on one:
     sandbox conformance --extension target/release/my-extension
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Remote(arguments) => remote::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Function(arguments) => function::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

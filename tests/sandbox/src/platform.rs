@@ -122,6 +122,12 @@ impl Platform {
             .unwrap_or_else(|| panic!("no pending next within {within:?}; {}", self.seen()));
     }
 
+    /// The same, for who has something to say when there is none.
+    #[must_use]
+    pub fn has_next_within(&self, within: Duration) -> bool {
+        self.apis.wait(within, |apis| next_is_pending(apis).then_some(())).is_some()
+    }
+
     #[must_use]
     pub fn next_is_pending(&self) -> bool {
         self.apis.read(next_is_pending)

@@ -163,6 +163,12 @@ impl Process {
         self.group.signal(Signal::STOP);
     }
 
+    /// Waits until it is stopped, by whoever.
+    pub fn wait_until_stopped(&self, within: Duration) {
+        let is_stopped = || cage::process_table::is_stopped_itself(self.group.pid());
+        assert!(cage::until(within, is_stopped), "it is not stopped; {}", self.seen());
+    }
+
     pub fn resume(&self) {
         self.group.signal(Signal::CONT);
     }

@@ -7,7 +7,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-fn main() -> io::Result<()> {
+/// # Errors
+///
+/// When there is no API, or it does not answer as it should.
+pub fn main() -> io::Result<()> {
     let path = env::args_os().next().unwrap_or_default();
     let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
     let host = env::var("AWS_LAMBDA_RUNTIME_API")

@@ -128,6 +128,15 @@ pub fn cpu_time(cgroup: &Cgroup) -> Option<Duration> {
     }
 }
 
+/// What of it the kernel ran for them.
+pub fn cpu_time_in_kernel(cgroup: &Cgroup) -> Option<Duration> {
+    match cgroup.version {
+        // Since Linux 4.7.
+        Version::V1 => cgroup.number("cpuacct.usage_sys").map(Duration::from_nanos),
+        Version::V2 => cgroup.keyed_number("cpu.stat", "system_usec").map(Duration::from_micros),
+    }
+}
+
 pub fn memory_peak_bytes(cgroup: &Cgroup) -> Option<u64> {
     match cgroup.version {
         Version::V1 => cgroup.number("memory.max_usage_in_bytes"),

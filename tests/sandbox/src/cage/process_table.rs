@@ -46,6 +46,11 @@ pub fn is_stopped(pid: Pid) -> bool {
     threads(pid, "stat").all(|stat| matches!(state(&stat), Some('T' | 't' | 'D' | 'Z' | 'X')))
 }
 
+/// The same, but not of one that waits for the disk, which will run on.
+pub fn is_stopped_itself(pid: Pid) -> bool {
+    threads(pid, "stat").all(|stat| state(&stat) == Some('T'))
+}
+
 /// What the scheduler gave to the threads that live now.
 pub fn cpu_time(pid: Pid) -> Duration {
     let nanoseconds = |line: String| line.split(' ').next()?.parse::<u64>().ok();

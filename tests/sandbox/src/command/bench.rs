@@ -1,172 +1,237 @@
-//! `sandbox bench`: what extensions cost a cold start, side by side.
+//! `sandbox bench`: what extensions cost, side by side.
 //!
-//! Lambda starts the runtime only when every external extension has registered, so the time from
-//! exec to register is added to each cold start; the first next is awaited too, but beside the
-//! runtime's own start (AWS docs "Lambda execution environment lifecycle").
+//! Lambda starts the runtime only when every external extension has registered, so the time from exec
+//! to register is added to each cold start; the first next is awaited too, but beside the runtime's
+//! own start (AWS docs "Lambda execution environment lifecycle").
 
-use std::io;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use sandbox::{Launch, Platform};
-use serde::Serialize;
+use super::{build, output};
+use contender::{Contender, Variable};
+use machine::Machine;
+use measure::Measure;
+use results::Results;
+use samples::Samples;
+use size::Size;
 
-use super::output;
-use super::quartiles::Quartiles;
+mod added;
+mod budget;
+mod contender;
+mod figure;
+mod freezes;
+mod idle;
+mod invocations;
+mod machine;
+mod measure;
+mod page;
+mod plot;
+mod posts;
+mod results;
+mod samples;
+mod size;
+mod start;
+mod started;
+mod table;
 
-/// Compares what extensions add to a cold start
+/// Compares what extensions cost
 ///
-/// Starts each extension on a local Extensions API, RUNS times and in rotating order, and measures
-/// the time from exec to the arrival of its register (Lambda starts the function's runtime only
-/// then) and of its first next (init lasts at least so long). Each start ends with a SHUTDOWN. One
-/// round before, which fills the page cache, is not counted. Prints median, quartiles, and medians
-/// relative to the extension named first; `floor` of this package is the least that any can need.
+/// Measures each extension, in rotating order, beside three that it brings along: `floor`, which
+/// registers and polls and nothing else, the physical limit; `bare`, the same with a tiny_http server
+/// that reads and answers; `async`, the relay of this repository as it is usually written, with AWS's
+/// `lambda-extension` crate; and beside `none`, no extension at all. One round before, which fills
+/// the page cache, is not counted. What takes reports at its port is measured at that too.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// An extension and what to call it; give it once for each
-    #[arg(long = "extension", value_name = "NAME=PATH", required = true, value_parser = contender)]
-    contenders: Vec<Contender>,
+    #[arg(long = "extension", value_name = "NAME=PATH", required = true, value_parser = Contender::parse)]
+    extensions: Vec<Contender>,
 
-    /// How often each extension is started
+    /// A variable of all extensions, or of that of this name. In the value, `{port}` stands for where
+    /// agents report to, `{remote}` for the remote's scheme, host and port, `{ca}` for a file with the
+    /// authority to trust. Those that this repository's extension has are set
+    #[arg(long = "env", value_name = "[NAME:]VARIABLE=VALUE", value_parser = Variable::parse)]
+    variables: Vec<Variable>,
+
+    /// Where binaries `floor`, `bare` and `async` are; unless given, cargo builds them
+    #[arg(long, value_name = "DIR", conflicts_with = "no_comparators")]
+    comparators: Option<PathBuf>,
+
+    /// Measure only the extensions that are named
+    #[arg(long)]
+    no_comparators: bool,
+
+    /// Measure only this; give it once for each
+    #[arg(long, value_name = "GROUP")]
+    only: Vec<Measure>,
+
+    /// Measure only at this size
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Size>,
+
+    /// How often each is started for `start`; what takes longer is repeated a third, or a tenth as often
     #[arg(long, default_value = "30")]
     runs: NonZeroUsize,
 
-    /// Print one JSON object instead of the table
+    /// Print one JSON object instead of the tables
     #[arg(long)]
     json: bool,
+
+    /// Write a page with tables and plots as well
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Write a picture of some of the figures as well
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Hold the figures to what is in this file, in lines such as
+    /// `first_next(mine) <= 1.25 * first_next(floor)`, and exit with 1 if one is broken
+    #[arg(long, value_name = "FILE")]
+    budgets: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
-struct Contender {
-    name: String,
-    path: PathBuf,
-}
+const EXAMPLES: &str = "\
+Examples:
+  All about one, as a page:
+    sandbox bench --extension mine=./my-extension --html bench.html
 
-/// How long any step of one start may take.
-const STEP_WITHIN: Duration = Duration::from_secs(10);
-/// What Lambda gives external extensions to shut down.
-const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
+  Only what two builds add to a cold start:
+    sandbox bench --extension before=./old --extension after=./new --only start --no-comparators
 
-pub fn run(arguments: &Arguments) -> io::Result<()> {
-    let contenders = &arguments.contenders;
-    for Contender { name, path } in contenders {
-        if !path.is_file() {
-            return Err(io::Error::other(format!("no extension {name} at {}", path.display())));
-        }
+  The same extension in two configurations:
+    sandbox bench --extension default=./mine --extension end=./mine \\
+                  --env end:THUNDRA_EXTENSION_FLUSH=end";
+
+/// # Errors
+///
+/// When a contender is not there or fails, or a file can't be read or written.
+pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    let budgets = arguments.budgets.as_deref().map(budget::read).transpose()?;
+    let contenders = contenders(arguments)?;
+    let subjects: Vec<String> = arguments.extensions.iter().map(|it| it.name.clone()).collect();
+    let results = measure(arguments, &contenders)?;
+    if let Some(path) = &arguments.html {
+        write(path, &page::page(&results, &subjects))?;
     }
-    let mut samples: Vec<Samples> = contenders.iter().map(|_| Samples::default()).collect();
-    for run in 0..=arguments.runs.get() {
-        for turn in 0..contenders.len() {
-            let index = (run + turn) % contenders.len();
-            let start = measure(&contenders[index]);
-            if run > 0 {
-                samples[index].add(&start);
-            }
-        }
+    if let Some(path) = &arguments.svg {
+        let picture = page::picture(&results, &subjects);
+        write(path, &picture.ok_or_else(|| io::Error::other("nothing to draw was measured"))?)?;
     }
-    let results = results(contenders, &samples);
     output::print(&if arguments.json {
-        format!("{}\n", serde_json::json!({ "runs": arguments.runs, "extensions": results }))
+        format!("{}\n", results.json())
     } else {
-        table(&results)
-    })
-}
-
-struct Start {
-    register: Duration,
-    next: Duration,
-}
-
-fn measure(contender: &Contender) -> Start {
-    let platform = Platform::start();
-    let process = Launch::of(&contender.path).on(&platform).start();
-    platform.wait_for_next(STEP_WITHIN);
-    let registered_at = platform.registration(STEP_WITHIN).at;
-    platform.shutdown("spindown", SHUTDOWN_BUDGET);
-    process.exit(STEP_WITHIN);
-    let calls = platform.calls();
-    let next = calls.iter().find(|call| call.path.ends_with("/event/next"));
-    let since_exec = |at: Instant| at.duration_since(process.started_at());
-    Start {
-        register: since_exec(registered_at),
-        next: since_exec(next.expect("a next was pending").at),
+        table::text(&results)
+    })?;
+    let findings: Vec<_> = budgets.iter().flatten().map(|it| it.check(&results)).collect();
+    let lines = findings.iter().map(|it| format!("{}\n", it.line));
+    let out: String = lines.collect();
+    if arguments.json {
+        eprint!("{out}");
+    } else {
+        output::print(&out)?;
     }
+    let is_good = findings.iter().all(|finding| finding.is_kept);
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[derive(Default)]
-struct Samples {
-    register: Vec<Duration>,
-    next: Vec<Duration>,
-}
-
-impl Samples {
-    fn add(&mut self, start: &Start) {
-        self.register.push(start.register);
-        self.next.push(start.next);
+/// The comparators, and then what is compared with them.
+fn contenders(arguments: &Arguments) -> io::Result<Vec<Contender>> {
+    let mut contenders = Vec::new();
+    if !arguments.no_comparators {
+        contenders.push(Contender::none());
+        contenders.extend(comparators(arguments.comparators.as_deref())?);
     }
+    for extension in &arguments.extensions {
+        if contenders.iter().any(|it: &Contender| it.name == extension.name) {
+            return Err(io::Error::other(format!("two are called {}", extension.name)));
+        }
+        contenders.push(extension.clone());
+    }
+    for variable in &arguments.variables {
+        if let Some(name) = variable.of().filter(|of| contenders.iter().all(|it| it.name != **of)) {
+            return Err(io::Error::other(format!(
+                "a variable is for {name}, which nobody is called"
+            )));
+        }
+        for contender in &mut contenders {
+            contender.take(variable);
+        }
+    }
+    contenders.iter().try_for_each(Contender::check)?;
+    Ok(contenders)
 }
 
-#[derive(Serialize)]
-struct Outcome<'a> {
-    name: &'a str,
-    register: Measure,
-    first_next: Measure,
-}
+const COMPARATORS: [&str; 3] = ["floor", "bare", "async"];
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../comparators/Cargo.toml");
 
-#[derive(Serialize)]
-struct Measure {
-    #[serde(flatten)]
-    quartiles: Quartiles,
-    ratio_to_first: f64,
-}
-
-fn results<'a>(contenders: &'a [Contender], samples: &[Samples]) -> Vec<Outcome<'a>> {
-    let measures = |of: fn(&Samples) -> &[Duration]| {
-        let first = Quartiles::of(of(&samples[0])).median;
-        samples.iter().map(move |samples| {
-            let quartiles = Quartiles::of(of(samples));
-            Measure { quartiles, ratio_to_first: quartiles.median / first }
-        })
-    };
-    let pairs = measures(|it| &it.register).zip(measures(|it| &it.next));
-    contenders
-        .iter()
-        .zip(pairs)
-        .map(|(Contender { name, .. }, (register, first_next))| Outcome {
-            name,
-            register,
-            first_next,
+fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
+    let of = |name: &str, path| Contender::of(name, path);
+    if let Some(directory) = directory {
+        return Ok(COMPARATORS.map(|name| of(name, directory.join(name))).into());
+    }
+    let built = build::binaries(MANIFEST, &[])?;
+    COMPARATORS
+        .into_iter()
+        .map(|name| match built.get(name) {
+            Some(path) => Ok(of(name, path.clone())),
+            None => Err(io::Error::other(format!("cargo built no {name}"))),
         })
         .collect()
 }
 
-fn table(results: &[Outcome<'_>]) -> String {
-    let width = results.iter().map(|outcome| outcome.name.len()).max().unwrap_or_default();
-    let columns = format!("{:>8}{:>8}{:>8}{:>8}", "median", "q1", "q3", "ratio");
-    let head = [
-        format!("{:width$}  {:<32}   first next, ms\n", "", "register, ms"),
-        format!("{:width$}{columns}   {columns}\n", ""),
-    ];
-    let row = |outcome: &Outcome<'_>| {
-        let (register, next) = (outcome.register.cells(), outcome.first_next.cells());
-        format!("{:width$}{register}   {next}\n", outcome.name)
+fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<Results> {
+    let chosen = |it: &Measure| arguments.only.is_empty() || arguments.only.contains(it);
+    let sizes = Size::ALL.into_iter().filter(|it| arguments.size.is_none_or(|only| only == *it));
+    let mut results = Results {
+        machine: Machine::this(),
+        contenders: contenders.iter().map(|it| it.name.clone()).collect(),
+        sizes: Vec::new(),
     };
-    head.into_iter().chain(results.iter().map(row)).collect()
-}
-
-impl Measure {
-    fn cells(&self) -> String {
-        let Quartiles { lower, median, upper } = self.quartiles;
-        format!("{median:>8.2}{lower:>8.2}{upper:>8.2}{:>8.2}", self.ratio_to_first)
-    }
-}
-
-fn contender(argument: &str) -> Result<Contender, String> {
-    match argument.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-            Ok(Contender { name: name.to_owned(), path: PathBuf::from(path) })
+    for size in sizes {
+        let mut samples: Vec<Samples> =
+            contenders.iter().map(of_the_file).collect::<Result<_, _>>()?;
+        for measure in Measure::ALL.into_iter().filter(chosen) {
+            let rounds = measure.rounds(arguments.runs.get());
+            for round in 0..=rounds {
+                progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
+                for turn in 0..contenders.len() {
+                    let index = (round + turn) % contenders.len();
+                    let measured = measure.once(&contenders[index], size)?;
+                    if round > 0 {
+                        samples[index].extend(measured);
+                    }
+                }
+            }
         }
-        _ => Err("expected NAME=PATH".to_owned()),
+        results.sizes.push((size, samples));
     }
+    progress("")?;
+    Ok(results)
+}
+
+fn of_the_file(contender: &Contender) -> io::Result<Samples> {
+    let mut samples = Samples::default();
+    if let Some(path) = &contender.path {
+        let (whole, deflated) = contender::bytes(path)?;
+        samples.add("binary", idle::count(whole));
+        samples.add("deflated", idle::count(deflated));
+    }
+    Ok(samples)
+}
+
+/// One line on standard error, over and over, where that is a terminal.
+fn progress(line: &str) -> io::Result<()> {
+    const START_OF_LINE: &str = "\r\x1b[K";
+    let mut out = io::stderr();
+    if out.is_terminal() { write!(out, "{START_OF_LINE}{line}") } else { Ok(()) }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)
+        .map_err(|error| io::Error::other(format!("can't write {}: {error}", path.display())))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sandbox::agent::Family;
 use sandbox::{CpuShare, Setup, User};
 
+use super::build;
 use super::environment::{MEMORY_MB, existing};
 use super::output;
 use super::pause::pause;
@@ -16,7 +17,6 @@ use super::span::duration;
 use comparison::Comparison;
 use way::Way;
 
-mod build;
 mod comparison;
 mod table;
 mod way;

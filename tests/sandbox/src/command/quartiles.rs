@@ -15,14 +15,22 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// In milliseconds; between two samples by linear interpolation.
+    /// In milliseconds.
     ///
     /// # Panics
     ///
     /// Without a sample.
     pub fn of(samples: &[Duration]) -> Self {
-        let mut sorted: Vec<f64> =
-            samples.iter().map(|sample| sample.as_secs_f64() * 1000.0).collect();
+        Self::of_numbers(samples.iter().map(|sample| sample.as_secs_f64() * 1000.0))
+    }
+
+    /// Between two samples by linear interpolation.
+    ///
+    /// # Panics
+    ///
+    /// Without a sample.
+    pub fn of_numbers(samples: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let quarter = |number: usize| {
             // In quarters of a step between two samples, so that no float becomes an index.

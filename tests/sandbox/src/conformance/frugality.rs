@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::footprint::Footprint;
 use super::stage::{Stage, ms, pass};
 use super::{Kind, Scenario, Subject, Verdict};
+use crate::footprint::Footprint;
 use crate::timeline::{Event, Role};
 
 pub const SCENARIOS: &[Scenario] = &[

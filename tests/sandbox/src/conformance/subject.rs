@@ -149,14 +149,25 @@ impl Subject {
     }
 
     fn filled_in(&self, port: u16, far: &Far) -> impl Iterator<Item = (&str, String)> {
-        let (port, origin) = (port.to_string(), far.remote.origin());
-        let authority = far.authority.as_ref().map(|it| it.pem_file().to_string_lossy());
-        let authority = authority.unwrap_or_default();
-        self.variables.iter().map(move |(name, value)| {
-            let value = value.replace(PORT, &port).replace(REMOTE, &origin);
-            (name.as_str(), value.replace(AUTHORITY, &authority))
-        })
+        filled_in(&self.variables, port, &far.remote.origin(), far.authority.as_ref())
     }
+}
+
+/// Variables with what they shall have for `{port}`, `{remote}` and `{ca}`; without an authority, that
+/// is nothing.
+pub fn filled_in<'a>(
+    variables: &'a [(String, String)],
+    port: u16,
+    remote: &str,
+    authority: Option<&Authority>,
+) -> impl Iterator<Item = (&'a str, String)> + use<'a> {
+    let authority = authority.map(|it| it.pem_file().to_string_lossy().into_owned());
+    let (port, remote) = (port.to_string(), remote.to_owned());
+    let authority = authority.unwrap_or_default();
+    variables.iter().map(move |(name, value)| {
+        let value = value.replace(PORT, &port).replace(REMOTE, &remote);
+        (name.as_str(), value.replace(AUTHORITY, &authority))
+    })
 }
 
 fn create_authority() -> Authority {

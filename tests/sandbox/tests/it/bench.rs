@@ -1,54 +1,146 @@
-//! `sandbox bench`, run on the extension that does nothing.
+//! `sandbox bench`, on the extension that does nothing and on one that answers posts.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Output};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{FLOOR, SANDBOX};
 
-fn bench(options: &[&str]) -> std::process::Output {
+fn bench(options: &[&str]) -> Output {
     Command::new(SANDBOX).arg("bench").args(options).output().unwrap()
 }
 
-#[test]
-fn extensions_are_compared_with_the_first() {
-    let (one, two) = (format!("one={FLOOR}"), format!("two={FLOOR}"));
-    let options = ["--extension", &one, "--extension", &two, "--runs", "3"];
-    let table = bench(&options);
-    let text = String::from_utf8_lossy(&table.stdout);
-    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["register,", "median", "one", "two"], "{text}");
-
-    let output = bench(&[options.as_slice(), &["--json"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["runs"], 3);
-    let extensions = report["extensions"].as_array().unwrap();
-    assert_eq!((&extensions[0]["name"], &extensions[1]["name"]), (&"one".into(), &"two".into()));
-    for outcome in extensions {
-        let ms = |measure: &str, value: &str| outcome[measure][value].as_f64().unwrap();
-        assert!(ms("register", "q1_ms") > 0.0 && ms("register", "ratio_to_first") > 0.0);
-        assert!(ms("register", "median_ms") <= ms("first_next", "median_ms"), "{outcome}");
-    }
-    assert_eq!(extensions[0]["register"]["ratio_to_first"], 1.0);
+fn report(options: &[&str]) -> Value {
+    let output = bench(&[options, &["--json"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"))
 }
 
 #[test]
-fn a_missing_extension_is_one_line_and_a_failure() {
-    let output = bench(&["--extension", "x=/no/such/file"]);
-    assert_eq!(output.status.code(), Some(1));
+fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
+    let floor = format!("floor={FLOOR}");
+    let report = report(&["--extension", &floor, "--no-comparators", "--runs", "1"]);
+    for size in ["full", "128"] {
+        let median = |figure: &str| report["sizes"][size][figure]["floor"]["median"].as_f64();
+        let above_zero = [
+            "binary",
+            "deflated",
+            "register",
+            "first_next",
+            "start_cpu",
+            "paged_in",
+            "idle_peak",
+            "idle_anonymous",
+            "threads",
+            "descriptors",
+            "silent_cpu",
+            "after_peak",
+            "after_anonymous",
+        ];
+        for figure in above_zero {
+            assert!(median(figure).is_some_and(|it| it > 0.0), "{size}: {figure}: {report:#}");
+        }
+        assert_eq!((median("threads"), median("wakes")), (Some(1.0), Some(0.0)));
+        assert!(median("register") <= median("first_next"), "{report:#}");
+        // Nothing stands for what an agent would wait, nor for what is added to no extension's.
+        for figure in ["post_p50", "report_cpu", "wait_4", "silent_wait", "once"] {
+            assert_eq!(median(figure), None, "{figure}");
+        }
+    }
+}
+
+#[test]
+fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_budgets() {
+    let home = TempDir::new().unwrap();
+    let file = |name: &str| home.path().join(name).display().to_string();
+    let (budgets, page, picture) = (file("budgets"), file("page.html"), file("picture.svg"));
+    let (one, two) = (format!("one={FLOOR}"), format!("two={FLOOR}"));
+    let run = |budget: &str| {
+        fs::write(&budgets, format!("[full]\n{budget}\n")).unwrap();
+        let options = ["--extension", &one, "--extension", &two, "--no-comparators"];
+        let more = ["--only", "start", "--size", "full", "--runs", "1", "--budgets", &budgets];
+        let output = bench(&[&options[..], &more, &["--html", &page, "--svg", &picture]].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = run("binary(one) <= 1 * binary(two)");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("first next, ms") && text.contains("\ntwo "), "{text}");
+    assert!(text.contains("\nkept "), "{text}");
+    for written in [&page, &picture] {
+        let written = fs::read_to_string(written).unwrap();
+        assert!(written.contains(">one<") && written.contains("Cold start: first next, ms"));
+    }
+    let (code, text) = run("binary(one) <= 0.99 * binary(two)");
+    assert!(code == Some(1) && text.contains("\nBROKEN "), "{text}");
+}
+
+#[test]
+fn what_can_not_be_measured_is_one_line_and_a_failure() {
+    let floor = format!("x={FLOOR}");
+    for (options, why) in [
+        (
+            ["--extension", "x=/no/such/file", "--no-comparators"].as_slice(),
+            "no extension x at /no/such/file",
+        ),
+        (&["--extension", &floor, "--extension", &floor, "--no-comparators"], "two are called x"),
+        (
+            &["--extension", &floor, "--env", "y:A=1", "--no-comparators"],
+            "a variable is for y, which nobody is called",
+        ),
+        (
+            &["--extension", &floor, "--comparators", "/no/such/directory"],
+            "no extension floor at /no/such/directory/floor",
+        ),
+        (
+            &["--extension", &floor, "--no-comparators", "--budgets", "/no/such/file"],
+            "can't read /no/such/file: No such file or directory (os error 2)",
+        ),
+    ] {
+        let output = bench(options);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("sandbox: {why}\n"));
+    }
+}
+
+#[test]
+fn an_extension_that_ends_is_told_with_its_log() {
+    let output = bench(&["--extension", "x=/bin/ls", "--no-comparators", "--only", "start"]);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(error, "sandbox: no extension x at /no/such/file\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.starts_with("sandbox: x has ended; its log:"), "{error}");
 }
 
 #[test]
 fn a_runner_starts_the_extensions() {
     let floor = format!("floor={FLOOR}");
     let with_runner = |runner: &str| {
-        let arguments = ["bench", "--extension", &floor, "--runs", "1"];
-        Command::new(SANDBOX).args(arguments).env("SANDBOX_RUNNER", runner).output().unwrap()
+        let options =
+            ["bench", "--extension", &floor, "--no-comparators", "--only", "start", "--runs", "1"];
+        Command::new(SANDBOX).args(options).env("SANDBOX_RUNNER", runner).output().unwrap()
     };
     assert!(with_runner("/usr/bin/env").status.success());
     let output = with_runner("/no/such/runner");
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("can't start \"/no/such/runner\""), "{error}");
+    assert!(error.contains("/no/such/runner: not found"), "{error}");
+}
+
+/// The comparators' manifest is of another workspace, which inherits nothing.
+#[test]
+fn the_comparators_are_built_as_the_extension_is() {
+    let profile = |path: &str| {
+        let manifest =
+            fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let (_, profile) = manifest.split_once("[profile.release]\n").unwrap();
+        let settings =
+            profile.lines().map(|line| line.split('#').next().unwrap().trim().to_owned());
+        settings
+            .take_while(|line| !line.starts_with('['))
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+    };
+    let ours = profile("../../Cargo.toml");
+    assert!(ours.len() >= 4, "{ours:?}");
+    assert_eq!(profile("../comparators/Cargo.toml"), ours);
 }

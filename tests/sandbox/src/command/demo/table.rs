@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::comparison::Comparison;
-use super::way::{Outcome, Reports, ms};
+use super::way::{Outcome, ms};
+use crate::command::reports::Reports;
 
 pub fn write(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
     let Comparison { memory_mb, cpus, notes, direct, through_extension, .. } = comparison;

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use sandbox::agent::Family;
-use sandbox::{Answer, Event, Invocation, Item, Lambda, Remote, Setup, Status, free_port};
+use sandbox::{Answer, Event, Invocation, Lambda, Remote, Setup, Status, free_port};
 use serde::{Serialize, Serializer};
 
 use crate::command::code::built_in;
 use crate::command::quartiles::Quartiles;
+use crate::command::reports::Reports;
 
 pub struct Way {
     remote: Remote,
@@ -37,15 +38,6 @@ pub struct ColdStart {
     #[serde(rename = "latency_ms", serialize_with = "as_ms")]
     pub latency: Duration,
     pub billed_ms: u128,
-}
-
-/// One for each invocation, the cold one too.
-#[derive(Default, Serialize)]
-pub struct Reports {
-    pub sent: usize,
-    pub once: usize,
-    pub repeated: usize,
-    pub missing: usize,
 }
 
 impl Way {
@@ -104,31 +96,6 @@ impl Way {
             reports: Reports::of(&invocations, &remote),
             failures: invocations.iter().filter_map(failure).collect(),
         }
-    }
-}
-
-impl Reports {
-    fn of(invocations: &[Invocation], remote: &Remote) -> Self {
-        let received = remote.received();
-        let accepted = received.iter().filter(|request| request.is_accepted());
-        let items: Vec<String> =
-            accepted.flat_map(|it| Item::of(&it.body)).map(|item| item.to_string()).collect();
-        let mut reports = Self { sent: invocations.len(), ..Self::default() };
-        for Invocation { request_id, .. } in invocations {
-            // The one item that every family's report has once for each invocation.
-            let is_it =
-                |it: &&String| it.contains(r#""type":"Invocation""#) && it.contains(request_id);
-            match items.iter().filter(is_it).count() {
-                0 => reports.missing += 1,
-                1 => reports.once += 1,
-                _ => reports.repeated += 1,
-            }
-        }
-        reports
-    }
-
-    pub fn is_exact(&self) -> bool {
-        self.once == self.sent
     }
 }
 

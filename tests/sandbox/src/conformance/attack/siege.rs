@@ -9,11 +9,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::healthy::{Habit, Seen, report_until};
 use super::standstill::Standstills;
-use crate::conformance::footprint::Footprint;
 use crate::conformance::relay::{Scene, counts, play};
 use crate::conformance::stage::{ms, pass};
 use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
+use crate::footprint::Footprint;
 use crate::process;
 
 /// What Lambda gives a function and its extensions together ("Lambda quotas").

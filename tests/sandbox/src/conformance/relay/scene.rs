@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
 use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
-use crate::conformance::footprint::Footprint;
 use crate::conformance::stage::{init_failure, pass};
 use crate::conformance::subject::{Certificate, Far};
 use crate::conformance::verdict::Obstacle;
 use crate::conformance::{Subject, Verdict};
+use crate::footprint::Footprint;
 use crate::freezer::Freezer;
 use crate::invocation::{InFlight, Invocation};
 use crate::items::Delivery;

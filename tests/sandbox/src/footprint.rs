@@ -6,12 +6,14 @@ use std::ops::Add;
 
 use crate::lambda::Lambda;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Footprint {
     pub processes: usize,
     pub threads: usize,
     pub descriptors: usize,
     pub resident_kb: u64,
+    /// What of it is a file's: of a static program, what was read of it so far.
+    pub file_kb: u64,
     /// What of it is no file's.
     pub anonymous_kb: u64,
     /// The largest that was resident so far, of each process at a time of its own.
@@ -22,12 +24,13 @@ pub struct Footprint {
 
 impl Footprint {
     /// Of all extensions in it, and of what they have started; of a runtime too, if it is a process.
-    pub fn within(lambda: &Lambda) -> Self {
+    pub(crate) fn within(lambda: &Lambda) -> Self {
         lambda.pids().into_iter().map(Self::of).sum()
     }
 
     /// Of a process that is gone, nothing.
-    fn of(pid: u32) -> Self {
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
         let process = format!("/proc/{pid}");
         let read = |path: String| fs::read_to_string(path).unwrap_or_default();
         let threads = fs::read_dir(format!("{process}/task")).into_iter().flatten().flatten();
@@ -37,6 +40,7 @@ impl Footprint {
             threads: number(&status, "Threads:").try_into().unwrap_or_default(),
             descriptors: fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
             resident_kb: number(&status, "VmRSS:"),
+            file_kb: number(&status, "RssFile:"),
             anonymous_kb: number(&status, "RssAnon:"),
             peak_kb: number(&status, "VmHWM:"),
             wakes: threads
@@ -56,6 +60,7 @@ impl Add for Footprint {
             threads: self.threads + other.threads,
             descriptors: self.descriptors + other.descriptors,
             resident_kb: self.resident_kb + other.resident_kb,
+            file_kb: self.file_kb + other.file_kb,
             anonymous_kb: self.anonymous_kb + other.anonymous_kb,
             peak_kb: self.peak_kb + other.peak_kb,
             wakes: self.wakes + other.wakes,
@@ -84,6 +89,11 @@ mod tests {
         std::thread::park_timeout(std::time::Duration::from_millis(1));
         let own = Footprint::of(std::process::id());
         assert!(own.processes == 1 && own.threads > 1 && own.descriptors > 2 && own.wakes > 0);
-        assert!(own.resident_kb > 100 && own.anonymous_kb > 10 && own.peak_kb > 100);
+        assert!(
+            own.resident_kb > 100
+                && own.anonymous_kb > 10
+                && own.file_kb > 100
+                && own.peak_kb > 100
+        );
     }
 }

@@ -1,0 +1,184 @@
+//! The relay that this repository's extension is, written as an extension in Rust usually is: AWS's
+//! crate on tokio, hyper for the local server, reqwest for the remote. It keeps to the same variables
+//! and merges as much; what costs nothing when all goes well it leaves out: retries, back-off,
+//! limits of memory, Retry-After, what a freeze takes.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::env;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::{Request, Response, StatusCode, service};
+use hyper_util::rt::TokioIo;
+use lambda_extension::{Error, Extension, LambdaEvent, NextEvent, service_fn};
+use reqwest::{Certificate, Client};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// How long reports wait for others, how many bytes of them, and how many go in one request: as the
+/// `default` strategy of this repository's extension has it while invocations are busy.
+const OLDEST_MAX: Duration = Duration::from_secs(10);
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+const REPORTS_MAX: usize = 100;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+
+struct Report {
+    path: String,
+    key: Option<HeaderValue>,
+    body: Bytes,
+}
+
+enum Message {
+    Report(Report),
+    /// Everything is to be sent; answered when it is.
+    Flush(oneshot::Sender<()>),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let port = env::var("THUNDRA_EXTENSION_PORT").ok().and_then(|it| it.parse().ok());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(3333))).await?;
+    let (reports, waiting) = mpsc::unbounded_channel();
+    tokio::spawn(accept(listener, reports.clone()));
+    tokio::spawn(forward(waiting));
+    let on_event = service_fn(|event: LambdaEvent| {
+        let reports = reports.clone();
+        async move {
+            if matches!(event.next, NextEvent::Shutdown(_)) {
+                let (done, is_done) = oneshot::channel();
+                reports.send(Message::Flush(done))?;
+                is_done.await?;
+                // The crate goes on to poll: it has no end.
+                process::exit(0);
+            }
+            Ok::<(), Error>(())
+        }
+    });
+    Extension::new().with_events_processor(on_event).run().await
+}
+
+async fn accept(listener: TcpListener, reports: mpsc::UnboundedSender<Message>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let reports = reports.clone();
+        let answer = service::service_fn(move |request| take(request, reports.clone()));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}
+
+async fn take(
+    request: Request<Incoming>,
+    reports: mpsc::UnboundedSender<Message>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let key = request.headers().get(AUTHORIZATION).cloned();
+    let (status, body) = match request.into_body().collect().await {
+        Ok(body) => {
+            let report = Report { path, key, body: body.to_bytes() };
+            // The receiver lives as long as the process.
+            let _ = reports.send(Message::Report(report));
+            (StatusCode::OK, "{}")
+        }
+        Err(_) => (StatusCode::BAD_REQUEST, ""),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Of one path and one key: they make one array.
+#[derive(Default)]
+struct Waiting {
+    reports: HashMap<(String, Option<HeaderValue>), Vec<Bytes>>,
+    bytes: usize,
+    oldest: Option<Instant>,
+}
+
+async fn forward(mut messages: mpsc::UnboundedReceiver<Message>) {
+    let at_once = env::var("THUNDRA_EXTENSION_FLUSH").is_ok_and(|it| it == "continuously");
+    let base = env::var("THUNDRA_EXTENSION_COLLECTOR_URL").unwrap_or_default();
+    let mut client = None;
+    let mut waiting = Waiting::default();
+    loop {
+        let due = waiting.oldest.map_or_else(far_away, |oldest| oldest + OLDEST_MAX);
+        let flushed = tokio::select! {
+            message = messages.recv() => match message {
+                Some(Message::Report(report)) => {
+                    waiting.add(report);
+                    if !at_once && waiting.bytes < WAITING_BYTES_MAX {
+                        continue;
+                    }
+                    None
+                }
+                Some(Message::Flush(done)) => Some(done),
+                None => return,
+            },
+            () = sleep_until(due) => None,
+        };
+        let client = client.get_or_insert_with(client_of_the_remote);
+        waiting.send(client, &base).await;
+        if let Some(done) = flushed {
+            // Whoever asked waits for it.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, Report { path, key, body }: Report) {
+        self.bytes += body.len();
+        self.oldest.get_or_insert_with(Instant::now);
+        self.reports.entry((path, key)).or_default().push(body);
+    }
+
+    async fn send(&mut self, client: &Client, base: &str) {
+        for ((path, key), bodies) in std::mem::take(self).reports {
+            for bodies in bodies.chunks(REPORTS_MAX) {
+                let url = format!("{base}{}", path.strip_prefix("/v1").unwrap_or(&path));
+                let mut request = client.post(url).header(CONTENT_TYPE, "application/json");
+                if let Some(key) = &key {
+                    request = request.header(AUTHORIZATION, key);
+                }
+                if let Err(error) = request.body(merged(bodies)).send().await {
+                    eprintln!("cannot deliver: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// One array of the items of all; each body is taken for an array.
+fn merged(bodies: &[Bytes]) -> Vec<u8> {
+    let mut array = vec![b'['];
+    for body in bodies {
+        let items = body.trim_ascii();
+        let items = items.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]")).unwrap_or(items);
+        if array.len() > 1 && !items.is_empty() {
+            array.push(b',');
+        }
+        array.extend_from_slice(items);
+    }
+    array.push(b']');
+    array
+}
+
+fn client_of_the_remote() -> Client {
+    let mut client = Client::builder().timeout(ATTEMPT_TIMEOUT);
+    let pem = env::var("SSL_CERT_FILE").ok().and_then(|path| fs::read(path).ok());
+    for certificate in pem.iter().flat_map(|pem| Certificate::from_pem_bundle(pem)).flatten() {
+        client = client.add_root_certificate(certificate);
+    }
+    client.build().expect("a client of a fixed set-up")
+}
+
+fn far_away() -> Instant {
+    const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    Instant::now() + A_DAY
+}

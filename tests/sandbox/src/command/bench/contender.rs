@@ -1,0 +1,152 @@
+//! What is measured: an extension, or nothing.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+/// How any of them learns its port and where to deliver. An extension that has other variables gets
+/// those by `--env`.
+const VARIABLES: [(&str, &str); 3] = [
+    ("THUNDRA_EXTENSION_PORT", "{port}"),
+    ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
+    ("SSL_CERT_FILE", "{ca}"),
+];
+
+#[derive(Debug, Clone)]
+pub struct Contender {
+    pub name: String,
+    /// Nothing where there is no extension at all.
+    pub path: Option<PathBuf>,
+    /// Names and values, with `{port}`, `{remote}` and `{ca}` in them.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A variable of all contenders, or of one.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    of: Option<String>,
+    name: String,
+    value: String,
+}
+
+impl Contender {
+    pub fn none() -> Self {
+        Self { name: "none".to_owned(), path: None, variables: Vec::new() }
+    }
+
+    pub fn of(name: &str, path: PathBuf) -> Self {
+        let variables = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { name: name.to_owned(), path: Some(path), variables: variables.to_vec() }
+    }
+
+    /// From `NAME=PATH`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not of that form.
+    pub fn parse(argument: &str) -> Result<Self, String> {
+        match argument.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self::of(name, path.into()))
+            }
+            _ => Err("expected NAME=PATH".to_owned()),
+        }
+    }
+
+    pub fn take(&mut self, variable: &Variable) {
+        if variable.of.as_ref().is_none_or(|it| *it == self.name) {
+            self.variables.retain(|(name, _)| *name != variable.name);
+            self.variables.push((variable.name.clone(), variable.value.clone()));
+        }
+    }
+
+    /// # Errors
+    ///
+    /// When there is no such file.
+    pub fn check(&self) -> io::Result<()> {
+        match &self.path {
+            Some(path) if !path.is_file() => {
+                let Self { name, .. } = self;
+                Err(io::Error::other(format!("no extension {name} at {}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Variable {
+    /// From `VARIABLE=VALUE` or `NAME:VARIABLE=VALUE`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not of that form.
+    pub fn parse(argument: &str) -> Result<Self, String> {
+        let (name, value) = argument.split_once('=').ok_or("expected [NAME:]VARIABLE=VALUE")?;
+        let (of, name) = match name.split_once(':') {
+            Some((of, name)) => (Some(of.to_owned()), name),
+            None => (None, name),
+        };
+        if name.is_empty() || of.as_ref().is_some_and(String::is_empty) {
+            return Err("expected [NAME:]VARIABLE=VALUE".to_owned());
+        }
+        Ok(Self { of, name: name.to_owned(), value: value.to_owned() })
+    }
+
+    /// Whom it is for, if not for all.
+    pub fn of(&self) -> Option<&str> {
+        self.of.as_deref()
+    }
+}
+
+/// What a file has in bytes, and what is left of them in a zip.
+///
+/// # Errors
+///
+/// When it can't be read.
+pub fn bytes(path: &Path) -> io::Result<(usize, usize)> {
+    let whole = fs::read(path)?;
+    let mut deflated = DeflateEncoder::new(Vec::new(), Compression::best());
+    deflated.write_all(&whole)?;
+    Ok((whole.len(), deflated.finish()?.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_of_all_or_of_one() {
+        let mut contenders = [Contender::of("a", "x".into()), Contender::of("b", "y".into())];
+        let more = ["V=1", "b:V=2", "b:SSL_CERT_FILE=", "a:W=x:y=z"];
+        for variable in more.map(|it| Variable::parse(it).unwrap()) {
+            for contender in &mut contenders {
+                contender.take(&variable);
+            }
+        }
+        let of = |contender: &Contender, name: &str| {
+            let found = contender.variables.iter().filter(|(it, _)| it == name);
+            found.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        let [a, b] = &contenders;
+        assert_eq!((of(a, "V"), of(b, "V")), (vec!["1".to_owned()], vec!["2".to_owned()]));
+        assert_eq!(
+            (of(a, "SSL_CERT_FILE"), of(b, "SSL_CERT_FILE")),
+            (vec!["{ca}".to_owned()], vec![String::new()])
+        );
+        assert_eq!((of(a, "W"), of(b, "W")), (vec!["x:y=z".to_owned()], vec![]));
+        for wrong in ["", "V", "=1", ":V=1", "a:=1"] {
+            assert!(Variable::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_extension_has_a_name_and_a_path() {
+        assert_eq!(Contender::parse("a=b=c").unwrap().path, Some("b=c".into()));
+        for wrong in ["", "a", "a=", "=b"] {
+            assert!(Contender::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What is measured of an extension, and in which unit.
+
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Figure {
+    /// In JSON and in budgets.
+    pub name: &'static str,
+    /// In tables and plots.
+    pub title: &'static str,
+    pub unit: Unit,
+    pub reading: Reading,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Kilobytes,
+    Milliseconds,
+    Microseconds,
+    PerSecond,
+    Count,
+}
+
+/// How a figure is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As it is.
+    Plain,
+    /// As what it is above this figure of no extension at all.
+    AboveNone(&'static str),
+}
+
+/// Figures that are measured together and stand in one table.
+#[derive(Debug)]
+pub struct Group {
+    pub title: &'static str,
+    /// How it is measured, in whole sentences.
+    pub how: &'static str,
+    pub figures: &'static [Figure],
+}
+
+impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Kilobytes => "kB",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
+            Self::PerSecond => "1/s",
+            Self::Count => "",
+        }
+    }
+
+    /// As many decimals as mean something.
+    pub fn decimals(self) -> usize {
+        match self {
+            Self::Milliseconds => 2,
+            Self::Microseconds => 1,
+            Self::Bytes | Self::Kilobytes | Self::PerSecond | Self::Count => 0,
+        }
+    }
+
+    pub fn format(self, value: f64) -> String {
+        format!("{value:.*}", self.decimals())
+    }
+}
+
+impl Figure {
+    const fn plain(name: &'static str, title: &'static str, unit: Unit) -> Self {
+        Self { name, title, unit, reading: Reading::Plain }
+    }
+
+    const fn above_none(name: &'static str, title: &'static str, base: &'static str) -> Self {
+        Self { name, title, unit: Unit::Milliseconds, reading: Reading::AboveNone(base) }
+    }
+
+    /// The title with the unit.
+    pub fn heading(&self) -> String {
+        match self.unit.name() {
+            "" => self.title.to_owned(),
+            unit => format!("{}, {unit}", self.title),
+        }
+    }
+}
+
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// All, in the order of a report.
+pub static GROUPS: [&Group; 7] = [&SIZE, &START, &IDLE, &INVOCATIONS, &POSTS, &ADDED, &FREEZES];
+
+/// The figure of this name.
+pub fn named(name: &str) -> Option<&'static Figure> {
+    GROUPS.iter().flat_map(|group| group.figures).find(|figure| figure.name == name)
+}
+
+pub static SIZE: Group = Group {
+    title: "On disk",
+    how: "The bytes of the file, and of the same deflated as in a layer's zip.",
+    figures: &[
+        Figure::plain("binary", "file", Unit::Bytes),
+        Figure::plain("deflated", "deflated", Unit::Bytes),
+    ],
+};
+
+pub static START: Group = Group {
+    title: "Cold start",
+    how: "From execve(2) until the platform has the request: Lambda starts the runtime after the \
+          last register, and the first invocation after the last first next. Memory and CPU time are \
+          those at the first next.",
+    figures: &[
+        Figure::plain("register", "register", Unit::Milliseconds),
+        Figure::plain("first_next", "first next", Unit::Milliseconds),
+        Figure::plain("start_cpu", "CPU", Unit::Microseconds),
+        Figure::plain("paged_in", "read of its file", Unit::Kilobytes),
+    ],
+};
+
+pub static IDLE: Group = Group {
+    title: "Idle",
+    how: "Half a second after the first next; wake-ups are those of the half second after that.",
+    figures: &[
+        Figure::plain("idle_peak", "peak resident", Unit::Kilobytes),
+        Figure::plain("idle_anonymous", "anonymous", Unit::Kilobytes),
+        Figure::plain("threads", "threads", Unit::Count),
+        Figure::plain("descriptors", "descriptors", Unit::Count),
+        Figure::plain("wakes", "wake-ups", Unit::Count),
+        Figure::plain("calls", "system calls to first next", Unit::Count),
+    ],
+};
+
+pub static INVOCATIONS: Group = Group {
+    title: "CPU time of an invocation, and memory after 1,000",
+    how: "The scheduler's time for all threads, over 1,000 invocations that follow each other at \
+          once: the event, the next, and then, where it takes reports, one post of 3 kB on a kept \
+          connection, delivered over TLS.",
+    figures: &[
+        Figure::plain("silent_cpu", "no report", Unit::Microseconds),
+        Figure::plain("silent_kernel", "in the kernel", Unit::Microseconds),
+        Figure::plain("report_cpu", "with a report", Unit::Microseconds),
+        Figure::plain("report_kernel", "in the kernel", Unit::Microseconds),
+        Figure::plain("after_peak", "peak resident", Unit::Kilobytes),
+        Figure::plain("after_anonymous", "anonymous", Unit::Kilobytes),
+    ],
+};
+
+pub static POSTS: Group = Group {
+    title: "What the agent waits for a post of 3 kB",
+    how: "1,000 posts on one kept connection, and then 1,000 on 20 at once; the remote is on the \
+          same machine and answers at once.",
+    figures: &[
+        Figure::plain("post_p50", "p50", Unit::Microseconds),
+        Figure::plain("post_p99", "p99", Unit::Microseconds),
+        Figure::plain("post_p999", "p99.9", Unit::Microseconds),
+        Figure::plain("posts", "20 at once", Unit::PerSecond),
+        Figure::plain("load_peak", "peak resident", Unit::Kilobytes),
+    ],
+};
+
+pub static ADDED: Group = Group {
+    title: "Added to an invocation",
+    how: "What the caller waits and what is billed, above the same function without an extension and \
+          without a report. The function reports once, on a connection of its own, where the \
+          extension takes reports. The environment is frozen after each invocation.",
+    figures: &[
+        Figure::above_none("silent_wait", "no report: wait", "silent_wait"),
+        Figure::above_none("silent_billed", "billed", "silent_billed"),
+        Figure::above_none("wait_0", "remote 0 ms: wait", "silent_wait"),
+        Figure::above_none("billed_0", "billed", "silent_billed"),
+        Figure::above_none("wait_4", "4 ms: wait", "silent_wait"),
+        Figure::above_none("billed_4", "billed", "silent_billed"),
+        Figure::above_none("wait_50", "50 ms: wait", "silent_wait"),
+        Figure::above_none("billed_50", "billed", "silent_billed"),
+        Figure::above_none("wait_200", "200 ms: wait", "silent_wait"),
+        Figure::above_none("billed_200", "billed", "silent_billed"),
+        Figure::above_none("wait_dead", "dead: wait", "silent_wait"),
+        Figure::above_none("billed_dead", "billed", "silent_billed"),
+    ],
+};
+
+pub static FREEZES: Group = Group {
+    title: "Reports under freezes",
+    how: "30 invocations with a report each and a freeze after each, in every third of which the \
+          remote, 4 ms away, closes the connections that wait; and a shutdown.",
+    figures: &[
+        Figure::plain("once", "arrived once", Unit::Count),
+        Figure::plain("twice", "more than once", Unit::Count),
+        Figure::plain("never", "never", Unit::Count),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_figure_has_a_name_of_its_own() {
+        let all: Vec<_> =
+            GROUPS.iter().flat_map(|group| group.figures).map(|figure| figure.name).collect();
+        let names: BTreeSet<_> = all.iter().collect();
+        assert_eq!(names.len(), all.len());
+        assert!(all.iter().all(|name| std::ptr::eq(named(name).unwrap().name, *name)));
+    }
+}

@@ -1,0 +1,87 @@
+//! What an extension holds, and does, while nothing is asked of it.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::contender::Contender;
+use super::samples::Samples;
+use super::size::Size;
+use super::start::kilobytes;
+use super::started::{Over, Started};
+use crate::command::pause::pause;
+
+const SETTLED: Duration = Duration::from_millis(500);
+const IDLE: Duration = Duration::from_millis(500);
+
+pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
+    let mut samples = Samples::default();
+    let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
+    pause(SETTLED);
+    let before = started.footprint();
+    pause(IDLE);
+    let after = started.footprint();
+    samples.add("idle_peak", kilobytes(after.peak_kb));
+    samples.add("idle_anonymous", kilobytes(after.anonymous_kb));
+    samples.add("threads", count(after.threads));
+    samples.add("descriptors", count(after.descriptors));
+    samples.add("wakes", kilobytes(after.wakes.saturating_sub(before.wakes)));
+    started.shut_down();
+    if let Some(calls) = calls_to_first_next(contender, size)? {
+        samples.add("calls", count(calls));
+    }
+    Ok(samples)
+}
+
+/// As strace(1) sees them, in all threads; `None` where there is none.
+fn calls_to_first_next(contender: &Contender, size: Size) -> io::Result<Option<usize>> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return Ok(None);
+    }
+    let home = TempDir::new()?;
+    let trace = home.path().join("trace");
+    let strace = format!(
+        "strace --follow-forks --quiet=all --string-limit=200 --output={}",
+        trace.display()
+    );
+    let started = Started::launch(contender, size, Over::Tcp, |launch| launch.under(&strace))?;
+    let Some(started) = started else { return Ok(None) };
+    started.shut_down();
+    let trace = fs::read_to_string(trace)?;
+    Ok(Some(to_first_next(&trace)))
+}
+
+/// A call that another thread's interrupts is two lines; signals and ends are none.
+fn to_first_next(trace: &str) -> usize {
+    let until = trace.find("/event/next").unwrap_or(trace.len());
+    let is_call = |line: &&str| {
+        let (_, call) = line.trim_start().split_once(' ').unwrap_or_default();
+        !call.trim_start().starts_with(['<', '-', '+'])
+    };
+    trace[..until].lines().filter(is_call).count()
+}
+
+pub fn count(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_once_each_until_the_first_next() {
+        let trace = "71 execve(\"x\", [\"x\"], 0x7f /* 3 vars */) = 0\n\
+            71 clone3({flags=CLONE_VM} <unfinished ...>\n\
+            72 rseq(0x7f) = 0\n\
+            71 <... clone3 resumed>) = 72\n\
+            72 --- SIGCHLD {} ---\n\
+            72 +++ exited with 0 +++\n\
+            71 sendto(5, \"GET /2020-01-01/extension/event/next HTTP\", 9) = 9\n\
+            71 recvfrom(5, \"\", 9) = 9\n";
+        assert_eq!(to_first_next(trace), 4);
+    }
+}

@@ -1,0 +1,62 @@
+//! What invocations cost in CPU time and leave in memory.
+
+use std::io;
+
+use super::contender::Contender;
+use super::figure::microseconds;
+use super::samples::Samples;
+use super::size::Size;
+use super::start::kilobytes;
+use super::started::{Agent, Cpu, Over, Started};
+
+/// More than the first ten, which this repository's extension takes for sparse.
+const WARM_UP: u32 = 20;
+const INVOCATIONS: u32 = 1_000;
+
+pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
+    let mut samples = Samples::default();
+    let Some(started) = Started::start(contender, size, Over::Tls)? else { return Ok(samples) };
+    let mut agent = started.agent();
+    invoke(&started, WARM_UP, agent.as_mut())?;
+    let silent = cpu_of(&started, None)?;
+    samples.add("silent_cpu", microseconds(silent.all));
+    if let Some(kernel) = silent.kernel {
+        samples.add("silent_kernel", microseconds(kernel));
+    }
+    if let Some(agent) = &mut agent {
+        let reporting = cpu_of(&started, Some(agent))?;
+        samples.add("report_cpu", microseconds(reporting.all));
+        if let Some(kernel) = reporting.kernel {
+            samples.add("report_kernel", microseconds(kernel));
+        }
+    }
+    let footprint = started.footprint();
+    samples.add("after_peak", kilobytes(footprint.peak_kb));
+    samples.add("after_anonymous", kilobytes(footprint.anonymous_kb));
+    started.shut_down();
+    Ok(samples)
+}
+
+/// Of one invocation, on average.
+fn cpu_of(started: &Started, agent: Option<&mut Agent>) -> io::Result<Cpu> {
+    let before = started.settled_cpu();
+    invoke(started, INVOCATIONS, agent)?;
+    let after = started.settled_cpu();
+    let kernel = after.kernel.zip(before.kernel);
+    Ok(Cpu {
+        all: after.all.saturating_sub(before.all) / INVOCATIONS,
+        kernel: kernel.map(|(after, before)| after.saturating_sub(before) / INVOCATIONS),
+    })
+}
+
+/// The agent reports when the extension has asked for its next event, as on Lambda, where the
+/// function takes longer than that.
+fn invoke(started: &Started, times: u32, mut agent: Option<&mut Agent>) -> io::Result<()> {
+    for _ in 0..times {
+        started.invoke()?;
+        if let Some(agent) = &mut agent {
+            agent.post()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! What is measured together, and how often.
+
+use std::io;
+
+use super::contender::Contender;
+use super::samples::Samples;
+use super::size::Size;
+use super::{added, freezes, idle, invocations, posts, start};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Measure {
+    /// From exec to register and first next
+    Start,
+    /// Memory, threads, descriptors and wake-ups while nothing happens; system calls of the start
+    Idle,
+    /// CPU time of an invocation, memory after 1,000
+    Invocations,
+    /// What an agent waits for a post, and posts per second
+    Posts,
+    /// What callers wait for and what is billed, with remotes near, far and dead
+    Added,
+    /// Reports delivered once, twice, never, with freezes
+    Freezes,
+}
+
+impl Measure {
+    pub const ALL: [Self; 6] =
+        [Self::Start, Self::Idle, Self::Invocations, Self::Posts, Self::Added, Self::Freezes];
+
+    /// Beside the one that is not counted.
+    pub fn rounds(self, runs: usize) -> usize {
+        match self {
+            Self::Start => runs,
+            Self::Invocations | Self::Posts => runs.div_ceil(3),
+            Self::Idle | Self::Added | Self::Freezes => runs.div_ceil(10),
+        }
+    }
+
+    /// Measures one contender once; what does not apply to it is left out.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn once(self, contender: &Contender, size: Size) -> io::Result<Samples> {
+        match self {
+            Self::Start => start::measure(contender, size),
+            Self::Idle => idle::measure(contender, size),
+            Self::Invocations => invocations::measure(contender, size),
+            Self::Posts => posts::measure(contender, size),
+            Self::Added => added::measure(contender, size),
+            Self::Freezes => freezes::measure(contender, size),
+        }
+    }
+}

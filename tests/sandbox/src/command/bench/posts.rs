@@ -1,0 +1,79 @@
+//! How long an agent waits for the answer to a report, and how many are answered in a second.
+
+use std::io;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::contender::Contender;
+use super::figure::microseconds;
+use super::samples::Samples;
+use super::size::Size;
+use super::start::kilobytes;
+use super::started::{Over, Started};
+
+/// Of each kind; 3 MB, which fit into the smallest buffer that this repository's extension has.
+const POSTS: usize = 1_000;
+const CONNECTIONS: usize = 20;
+/// Not counted: connections, buffers and threads come to be.
+const WARM_UP: usize = 20;
+
+pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
+    let mut samples = Samples::default();
+    let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
+    started.invoke()?;
+    if started.agent().is_some() {
+        let mut waited = waited_one_by_one(&started)?;
+        waited.sort_unstable();
+        for (figure, per_mille) in [("post_p50", 500), ("post_p99", 990), ("post_p999", 999)] {
+            samples.add(figure, microseconds(waited[POSTS * per_mille / 1_000]));
+        }
+        started.settled_cpu();
+        let took = all_at_once(&started)?;
+        let posts = u32::try_from(POSTS).expect("a constant");
+        samples.add("posts", f64::from(posts) / took.as_secs_f64());
+        samples.add("load_peak", kilobytes(started.footprint().peak_kb));
+    }
+    started.shut_down();
+    Ok(samples)
+}
+
+fn waited_one_by_one(started: &Started) -> io::Result<Vec<Duration>> {
+    let mut agent = started.agent().ok_or_else(gone)?;
+    for _ in 0..WARM_UP {
+        agent.post()?;
+    }
+    (0..POSTS).map(|_| agent.post()).collect()
+}
+
+fn all_at_once(started: &Started) -> io::Result<Duration> {
+    let ready = Barrier::new(CONNECTIONS + 1);
+    let mut agents = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut agent = started.agent().ok_or_else(gone)?;
+        agent.post()?;
+        agents.push(agent);
+    }
+    thread::scope(|scope| {
+        let posting: Vec<_> = agents
+            .into_iter()
+            .map(|mut agent| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    ready.wait();
+                    (0..POSTS / CONNECTIONS).try_for_each(|_| agent.post().map(drop))
+                })
+            })
+            .collect();
+        ready.wait();
+        let began = Instant::now();
+        for thread in posting {
+            thread.join().map_err(|_| gone())??;
+        }
+        Ok(began.elapsed())
+    })
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the extension takes reports no longer")
+}

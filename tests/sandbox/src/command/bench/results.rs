@@ -1,0 +1,143 @@
+//! All that was measured, and how it is read.
+
+use serde_json::{Map, Value, json};
+
+use super::figure::{Figure, GROUPS, Group, Reading};
+use super::machine::Machine;
+use super::samples::Samples;
+use super::size::Size;
+use crate::command::quartiles::Quartiles;
+
+pub struct Results {
+    pub machine: Machine,
+    pub contenders: Vec<String>,
+    pub sizes: Vec<(Size, Vec<Samples>)>,
+}
+
+/// The samples of all contenders at one size.
+#[derive(Clone, Copy)]
+pub struct AtSize<'a> {
+    pub contenders: &'a [String],
+    pub samples: &'a [Samples],
+}
+
+/// The name of no extension at all.
+pub const NONE: &str = "none";
+
+impl Results {
+    pub fn at(&self, size: Size) -> Option<AtSize<'_>> {
+        let (_, samples) = self.sizes.iter().find(|(it, _)| *it == size)?;
+        Some(AtSize { contenders: &self.contenders, samples })
+    }
+
+    pub fn each_size(&self) -> impl Iterator<Item = (Size, AtSize<'_>)> {
+        self.sizes
+            .iter()
+            .map(|(size, samples)| (*size, AtSize { contenders: &self.contenders, samples }))
+    }
+
+    /// By size, figure and contender.
+    pub fn json(&self) -> Value {
+        let mut sizes = Map::new();
+        for (size, at_size) in self.each_size() {
+            sizes.insert(size.name().to_owned(), at_size.json());
+        }
+        json!({ "machine": self.machine, "contenders": self.contenders, "sizes": sizes })
+    }
+}
+
+impl<'a> AtSize<'a> {
+    /// As it was measured.
+    pub fn measured(self, contender: &str, figure: &Figure) -> Option<Quartiles> {
+        let place = self.contenders.iter().position(|it| it == contender)?;
+        self.samples[place].quartiles(figure)
+    }
+
+    /// As it is to be read.
+    pub fn quartiles(self, contender: &str, figure: &Figure) -> Option<Quartiles> {
+        let measured = self.measured(contender, figure)?;
+        let Reading::AboveNone(base) = figure.reading else { return Some(measured) };
+        let base = self.measured(NONE, super::figure::named(base)?)?.median;
+        let Quartiles { lower, median, upper } = measured;
+        Some(Quartiles { lower: lower - base, median: median - base, upper: upper - base })
+    }
+
+    /// The figures that anybody has, and who has any of them.
+    pub fn table(self, group: &Group) -> (Vec<&'static Figure>, Vec<&'a str>) {
+        let is_had = |figure: &&Figure| {
+            self.contenders.iter().any(|it| self.quartiles(it, figure).is_some())
+        };
+        let figures: Vec<&Figure> = group.figures.iter().filter(is_had).collect();
+        let has_any = |it: &&str| figures.iter().any(|figure| self.quartiles(it, figure).is_some());
+        let contenders = self.contenders.iter().map(String::as_str).filter(has_any).collect();
+        (figures, contenders)
+    }
+
+    fn json(self) -> Value {
+        let mut figures = Map::new();
+        for figure in GROUPS.iter().flat_map(|group| group.figures) {
+            let mut of_all = Map::new();
+            for contender in self.contenders {
+                if let Some(Quartiles { lower, median, upper }) = self.quartiles(contender, figure)
+                {
+                    let quartiles = json!({ "q1": lower, "median": median, "q3": upper });
+                    of_all.insert(contender.clone(), quartiles);
+                }
+            }
+            if !of_all.is_empty() {
+                of_all.insert("unit".to_owned(), figure.unit.name().into());
+                figures.insert(figure.name.to_owned(), of_all.into());
+            }
+        }
+        figures.into()
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Of `none`, `floor` and `relay`.
+    pub fn results() -> Results {
+        let mut samples = [Samples::default(), Samples::default(), Samples::default()];
+        for (contender, figure, values) in [
+            (0, "silent_wait", [1.0, 2.0, 3.0]),
+            (1, "silent_wait", [1.0, 2.5, 3.0]),
+            (1, "first_next", [0.9, 1.0, 1.4]),
+            (2, "first_next", [1.1, 1.2, 1.3]),
+            (2, "post_p50", [40.0, 50.0, 60.0]),
+        ] {
+            for value in values {
+                samples[contender].add(figure, value);
+            }
+        }
+        Results {
+            machine: Machine::unknown(),
+            contenders: ["none", "floor", "relay"].map(ToOwned::to_owned).to_vec(),
+            sizes: vec![(Size::Full, samples.into())],
+        }
+    }
+
+    #[test]
+    fn what_an_extension_adds_is_above_none() {
+        let results = results();
+        let full = results.at(Size::Full).unwrap();
+        let figure = crate::command::bench::figure::named("silent_wait").unwrap();
+        let added = |contender| full.quartiles(contender, figure).unwrap();
+        let [lower, median, upper] = [-0.5, 0.0, 0.5];
+        assert_eq!(added("none"), Quartiles { lower, median, upper });
+        let [lower, median, upper] = [-0.25, 0.5, 0.75];
+        assert_eq!(added("floor"), Quartiles { lower, median, upper });
+        assert!(full.quartiles("relay", figure).is_none());
+        assert!(results.at(Size::Small).is_none());
+    }
+
+    #[test]
+    fn json_is_by_size_figure_and_contender() {
+        let json = results().json();
+        assert_eq!(json["sizes"]["full"]["post_p50"]["relay"]["median"], 50.0);
+        assert_eq!(json["sizes"]["full"]["post_p50"]["unit"], "µs");
+        assert_eq!(json["sizes"]["full"]["post_p50"]["floor"], Value::Null);
+        assert_eq!(json["sizes"]["full"]["posts"], Value::Null);
+    }
+}

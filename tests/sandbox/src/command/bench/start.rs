@@ -1,0 +1,31 @@
+//! From exec to the first next.
+
+use std::io;
+
+use super::contender::Contender;
+use super::figure::{microseconds, milliseconds};
+use super::samples::Samples;
+use super::size::Size;
+use super::started::{Over, Started};
+
+/// Neither of those that arrived before the first next comes late.
+pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
+    let mut samples = Samples::default();
+    let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
+    let (cpu, footprint) = (started.cpu(), started.footprint());
+    let calls = started.platform.calls();
+    for (figure, path) in [("register", "/register"), ("first_next", "/event/next")] {
+        let call = calls.iter().find(|call| call.path.ends_with(path));
+        let at = call.expect("a next is pending, and it has registered for that").at;
+        samples.add(figure, milliseconds(at.duration_since(started.executed_at)));
+    }
+    samples.add("start_cpu", microseconds(cpu.all));
+    samples.add("paged_in", kilobytes(footprint.file_kb));
+    started.shut_down();
+    Ok(samples)
+}
+
+/// As a number with a fraction; memory is far below what that holds exactly.
+pub fn kilobytes(kilobytes: u64) -> f64 {
+    f64::from(u32::try_from(kilobytes).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,201 @@
+//! An extension that has asked for its first event, in a cage of its own; the measure is the platform
+//! and the agent.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use sandbox::agent::Connection;
+use sandbox::conformance::filled_in;
+use sandbox::{Authority, Cage, Footprint, Launch, Platform, Process, Remote, free_port};
+
+use super::contender::Contender;
+use super::size::Size;
+use crate::command::pause::pause;
+
+/// How long any step may take, in a 128 MB function too.
+const STEP_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether an extension that does not ask still lives.
+const LOOK_EACH: Duration = Duration::from_millis(200);
+/// Of an invocation, which nobody lets run into it.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// What Lambda gives external extensions to shut down.
+const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
+/// Of a report, as large as those of a small function with tracing.
+const REPORT_BYTES: usize = 3_000;
+
+pub struct Started {
+    pub platform: Platform,
+    /// The moment before it was executed.
+    pub executed_at: Instant,
+    port: u16,
+    name: String,
+    cage: Cage,
+    process: Process,
+    _remote: Remote,
+    /// Its file is read when TLS is set up first.
+    _authority: Option<Authority>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Tcp,
+    Tls,
+}
+
+/// CPU time, as the scheduler counts it.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    pub all: Duration,
+    /// Where it is counted.
+    pub kernel: Option<Duration>,
+}
+
+impl Started {
+    /// Nothing for no extension.
+    ///
+    /// # Errors
+    ///
+    /// When it ends, or does not ask for an event in time.
+    pub fn start(contender: &Contender, size: Size, over: Over) -> io::Result<Option<Self>> {
+        Self::launch(contender, size, over, |launch| launch)
+    }
+
+    /// As [`Self::start`], launched otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As well.
+    pub fn launch(
+        contender: &Contender,
+        size: Size,
+        over: Over,
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> io::Result<Option<Self>> {
+        let Some(path) = &contender.path else { return Ok(None) };
+        let (platform, port) = (Platform::start(), free_port());
+        let authority = (over == Over::Tls).then(Authority::create).transpose()?;
+        let remote = authority.as_ref().map_or_else(Remote::start, Remote::start_tls);
+        let launch = Launch::of(path).on(&platform).stopped();
+        let variables = filled_in(&contender.variables, port, &remote.origin(), authority.as_ref());
+        let launch = variables.fold(launch, |launch, (name, value)| launch.env(name, value));
+        let process = change(launch).start();
+        process.wait_until_stopped(STEP_WITHIN);
+        let cage = Cage::new(size.limits());
+        cage.admit(&process);
+        let executed_at = Instant::now();
+        process.resume();
+        let name = contender.name.clone();
+        let started = Self {
+            platform,
+            executed_at,
+            port,
+            name,
+            cage,
+            process,
+            _remote: remote,
+            _authority: authority,
+        };
+        started.wait_for_next()?;
+        Ok(Some(started))
+    }
+
+    fn wait_for_next(&self) -> io::Result<()> {
+        let deadline = Instant::now() + STEP_WITHIN;
+        while !self.platform.has_next_within(LOOK_EACH) {
+            let end = match self.process.is_running() {
+                true if Instant::now() < deadline => continue,
+                true => format!("does not ask for an event within {STEP_WITHIN:?}"),
+                false => "has ended".to_owned(),
+            };
+            let log = self.process.log();
+            return Err(io::Error::other(format!("{} {end}; its log:\n{log}", self.name)));
+        }
+        Ok(())
+    }
+
+    /// One that asks again as soon as it has the event, and does not fail on the way.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn invoke(&self) -> io::Result<()> {
+        self.platform.invoke(TIMEOUT);
+        self.wait_for_next()
+    }
+
+    /// The agent, if anybody listens at its port.
+    pub fn agent(&self) -> Option<Agent> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        TcpStream::connect(address).ok().map(|_| Agent::of(self.port))
+    }
+
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(self.process.pid())
+    }
+
+    pub fn cpu(&self) -> Cpu {
+        Cpu { all: self.cage.cpu_time(), kernel: self.cage.cpu_time_in_kernel() }
+    }
+
+    /// What has been used when nothing more happens.
+    pub fn settled_cpu(&self) -> Cpu {
+        const QUIET: Duration = Duration::from_millis(50);
+        const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        let mut before = self.cpu();
+        loop {
+            pause(QUIET);
+            let after = self.cpu();
+            if after.all == before.all || Instant::now() > deadline {
+                return after;
+            }
+            before = after;
+        }
+    }
+
+    pub fn shut_down(self) {
+        self.platform.shutdown("spindown", SHUTDOWN_BUDGET);
+        // Some of them never end, and are killed then.
+        let ended = Instant::now() + SHUTDOWN_BUDGET;
+        while self.process.is_running() && Instant::now() < ended {
+            pause(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Posts the same report over and over, on one connection.
+pub struct Agent {
+    connection: Connection,
+    request: Vec<u8>,
+}
+
+impl Agent {
+    fn of(port: u16) -> Self {
+        let start = r#"[{"type":"Span","data":{"className":"benchmark","tags":{"padding":""#;
+        let end = r#""}}}]"#;
+        let padding = "x".repeat(REPORT_BYTES - start.len() - end.len());
+        let request = format!(
+            "POST /v1/monitoring-data HTTP/1.1\r\nHost: localhost:{port}\r\n\
+             Content-Type: application/json\r\nAuthorization: ApiKey some-key\r\n\
+             Content-Length: {REPORT_BYTES}\r\n\r\n{start}{padding}{end}"
+        );
+        Self { connection: Connection::open(port), request: request.into_bytes() }
+    }
+
+    /// How long the answer took.
+    ///
+    /// # Errors
+    ///
+    /// When it is not 200.
+    pub fn post(&mut self) -> io::Result<Duration> {
+        let began = Instant::now();
+        self.connection.send(&self.request);
+        let answer = self.connection.response();
+        let took = began.elapsed();
+        match answer.status {
+            200 => Ok(took),
+            status => Err(io::Error::other(format!("a report was answered {status}"))),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The results for a terminal.
+
+use super::figure::{Figure, GROUPS, Unit};
+use super::results::{AtSize, Results};
+use crate::command::quartiles::Quartiles;
+
+/// Between two columns.
+const GAP: &str = "  ";
+/// What most terminals have; what is wider becomes tables below each other.
+const WIDTH_MAX: usize = 120;
+
+pub fn text(results: &Results) -> String {
+    let mut text = format!("{}\nmedian [quartiles]\n", results.machine.sentence());
+    for (size, at_size) in results.each_size() {
+        text.extend(["\n=== ", size.title(), "\n"]);
+        for group in GROUPS {
+            let (figures, contenders) = at_size.table(group);
+            if !figures.is_empty() {
+                text.extend(["\n", group.title, "\n"]);
+                table(at_size, &figures, &contenders, &mut text);
+            }
+        }
+    }
+    text
+}
+
+fn table(at_size: AtSize<'_>, figures: &[&Figure], contenders: &[&str], text: &mut String) {
+    let names = contenders.iter().map(|it| it.chars().count()).max().unwrap_or_default();
+    let columns: Vec<Vec<String>> = figures
+        .iter()
+        .map(|figure| {
+            let cells =
+                contenders.iter().map(|it| cell(figure.unit, at_size.quartiles(it, figure)));
+            [figure.heading()].into_iter().chain(cells).collect()
+        })
+        .collect();
+    let mut rest = columns.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(fitting(rest, WIDTH_MAX.saturating_sub(names)));
+        rest = later;
+        for row in 0..=contenders.len() {
+            let name = if row == 0 { "" } else { contenders[row - 1] };
+            let cells = now.iter().map(|column| format!("{GAP}{:>1$}", column[row], width(column)));
+            text.extend([format!("{name:names$}")].into_iter().chain(cells));
+            text.push('\n');
+        }
+    }
+}
+
+/// How many columns fit, at least one.
+fn fitting(columns: &[Vec<String>], within: usize) -> usize {
+    let mut used = 0;
+    let fits = columns.iter().take_while(|column| {
+        used += GAP.len() + width(column);
+        used <= within
+    });
+    fits.count().max(1)
+}
+
+fn width(column: &[String]) -> usize {
+    column.iter().map(|cell| cell.chars().count()).max().unwrap_or_default()
+}
+
+/// The quartiles are left out where all samples are the same.
+pub fn cell(unit: Unit, quartiles: Option<Quartiles>) -> String {
+    let Some(Quartiles { lower, median, upper }) = quartiles else { return "–".to_owned() };
+    let [lower, median, upper] = [lower, median, upper].map(|it| unit.format(it));
+    if lower == upper { median } else { format!("{median} [{lower}–{upper}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::bench::results::tests::results;
+
+    #[test]
+    fn each_group_is_a_table_of_who_has_any_of_it() {
+        let text = text(&results());
+        let expected = "
+=== at full speed
+
+Cold start
+         first next, ms
+floor  1.00 [0.95–1.20]
+relay  1.20 [1.15–1.25]
+
+What the agent waits for a post of 3 kB
+               p50, µs
+relay  50.0 [45.0–55.0]
+
+Added to an invocation
+       no report: wait, ms
+none    0.00 [-0.50–0.50]
+floor   0.50 [-0.25–0.75]
+";
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(squeezed(&text).ends_with(&squeezed(expected)), "{text}");
+    }
+
+    #[test]
+    fn what_is_too_wide_goes_on_below() {
+        let column = || vec!["x".repeat(50)];
+        assert_eq!(fitting(&[column(), column(), column()], 110), 2);
+        assert_eq!(fitting(&[column()], 10), 1);
+    }
+}
