@@ -9,7 +9,12 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use fastrand::Rng;
+use tempfile::TempDir;
+
+use super::pause::pause;
 use super::{build, output};
 use contender::{Contender, Variable};
 use machine::Machine;
@@ -39,7 +44,7 @@ mod table;
 
 /// Compares what extensions cost
 ///
-/// Measures each extension, in rotating order, beside three that it brings along: `floor`, which
+/// Measures each extension, in an order that changes, beside three that it brings along: `floor`, which
 /// registers and polls and nothing else, the physical limit; `bare`, the same with a tiny_http server
 /// that reads and answers; `async`, the relay of this repository as it is usually written, with AWS's
 /// `lambda-extension` crate; and beside `none`, no extension at all. One round before, which fills
@@ -112,7 +117,11 @@ Examples:
 /// When a contender is not there or fails, or a file can't be read or written.
 pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let budgets = arguments.budgets.as_deref().map(budget::read).transpose()?;
-    let contenders = contenders(arguments)?;
+    let mut contenders = contenders(arguments)?;
+    let home = TempDir::new()?;
+    for contender in &mut contenders {
+        contender.move_to(home.path())?;
+    }
     let subjects: Vec<String> = arguments.extensions.iter().map(|it| it.name.clone()).collect();
     let results = measure(arguments, &contenders)?;
     if let Some(path) = &arguments.html {
@@ -166,6 +175,9 @@ fn contenders(arguments: &Arguments) -> io::Result<Vec<Contender>> {
     Ok(contenders)
 }
 
+/// For what is left of the one before to be gone.
+const BETWEEN_TWO: Duration = Duration::from_millis(30);
+
 const COMPARATORS: [&str; 3] = ["floor", "bare", "async"];
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../comparators/Cargo.toml");
 
@@ -192,6 +204,7 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<Result
         contenders: contenders.iter().map(|it| it.name.clone()).collect(),
         sizes: Vec::new(),
     };
+    let (mut dice, mut order) = (Rng::with_seed(0), (0..contenders.len()).collect::<Vec<_>>());
     for size in sizes {
         let mut samples: Vec<Samples> =
             contenders.iter().map(of_the_file).collect::<Result<_, _>>()?;
@@ -199,8 +212,10 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<Result
             let rounds = measure.rounds(arguments.runs.get());
             for round in 0..=rounds {
                 progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
-                for turn in 0..contenders.len() {
-                    let index = (round + turn) % contenders.len();
+                // Not in the same order: whoever follows a certain one would have its traces.
+                dice.shuffle(&mut order);
+                for &index in &order {
+                    pause(BETWEEN_TWO);
                     let measured = measure.once(&contenders[index], size)?;
                     if round > 0 {
                         samples[index].extend(measured);
