@@ -19,7 +19,7 @@ use ureq::typestate::WithBody;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, RequestBuilder};
 
-use crate::lookup::Lookup;
+use crate::lookup::Later;
 use crate::object;
 use crate::socket::{FREEZE_MAX, SocketConnector};
 
@@ -72,7 +72,7 @@ impl RuntimeApi {
             .build();
         let base = format!("http://{host_and_port}");
         let connector = ().chain(SocketConnector);
-        let agent = Agent::with_parts(config, connector, Lookup);
+        let agent = Agent::with_parts(config, connector, Later);
         Self { agent, base }
     }
 

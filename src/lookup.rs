@@ -1,12 +1,17 @@
 //! The look-up of a name, in the time there is.
 //!
-//! The system's own has no limit, so it runs on a thread of its own, which outlives a look-up that
+//! ureq looks names up before it looks for a kept connection, which needs none: a query and a thread
+//! for each request. So ureq is told nothing ([`Later`]), and who makes a connection looks up.
+//!
+//! The system's own look-up has no limit, so it runs on a thread of its own, which outlives one that
 //! was given up. ureq's does the same, and panics where there is no thread.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
+use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -15,42 +20,52 @@ use ureq::unversioned::transport::NextTimeout;
 use crate::base_url::port_of;
 use crate::threads;
 
-/// What ureq has room for; a name with more has others that do as well.
+/// How long one may take.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Of a name with more addresses these do as well.
 const ADDRESSES_MAX: usize = 16;
 
+/// Gives an address that nobody may connect to.
 #[derive(Debug)]
-pub struct Lookup;
+pub struct Later;
 
-impl Resolver for Lookup {
+impl Resolver for Later {
     fn resolve(
         &self,
         uri: &Uri,
         _config: &Config,
-        timeout: NextTimeout,
+        _timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let name = format!("{host}:{}", port_of(uri));
-        let found = match name.parse::<SocketAddr>() {
-            Ok(address) => vec![address],
-            Err(_) if timeout.after.is_not_happening() => name.to_socket_addrs()?.collect(),
-            Err(_) => within(name, timeout)?,
-        };
         let mut addresses = self.empty();
-        found.into_iter().take(ADDRESSES_MAX).for_each(|it| addresses.push(it));
-        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+        addresses.push((Ipv4Addr::UNSPECIFIED, port_of(uri)).into());
+        Ok(addresses)
     }
 }
 
-fn within(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq::Error> {
+/// The addresses of the host, at least one; `is_limited` says whether there is a limit.
+pub fn look_up(uri: &Uri, is_limited: bool) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+    let name = format!("{host}:{}", port_of(uri));
+    let mut found = match name.parse::<SocketAddr>() {
+        Ok(address) => vec![address],
+        Err(_) if is_limited => within_the_limit(name)?,
+        Err(_) => name.to_socket_addrs()?.collect(),
+    };
+    found.truncate(ADDRESSES_MAX);
+    if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
+}
+
+fn within_the_limit(name: String) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (found, is_found) = sync_channel(1);
     let look_up = move || {
         let addresses = name.to_socket_addrs().map(Iterator::collect);
         let _ = found.send(addresses); // nobody waits any more if it took too long
     };
     threads::start("look-up", threads::SHALLOW, Box::new(look_up))?;
-    match is_found.recv_timeout(*timeout.after) {
+    match is_found.recv_timeout(LOOKUP_TIMEOUT) {
         Ok(addresses) => Ok(addresses?),
-        Err(RecvTimeoutError::Timeout) => Err(ureq::Error::Timeout(timeout.reason)),
+        Err(RecvTimeoutError::Timeout) => Err(ureq::Error::Timeout(Timeout::Resolve)),
         Err(RecvTimeoutError::Disconnected) => {
             Err(io::Error::other("the look-up failed inside").into())
         }

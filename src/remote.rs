@@ -20,13 +20,12 @@ use crate::backoff;
 use crate::config::Destination;
 use crate::fault;
 use crate::ledger::Loss;
-use crate::lookup::Lookup;
+use crate::lookup::{LOOKUP_TIMEOUT, Later};
 use crate::patience::{LATE, Limit};
 use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
 
-/// How long the look-up of the remote's name may take, and then the connection, TLS included.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the connection may take, TLS included, once the remote's name is looked up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection is kept without a request, freezes included; ureq's own 15 s would cost a
@@ -218,7 +217,6 @@ impl Remote {
                 .user_agent(USER_AGENT)
                 .accept(AutoHeaderValue::None)
                 .max_idle_age(IDLE_MAX)
-                .timeout_resolve(Some(LOOKUP_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_recv_body(Some(ANSWER_BODY_TIMEOUT))
                 .input_buffer_size(16 * 1024)
@@ -228,7 +226,7 @@ impl Remote {
                 ().chain(ConnectProxyConnector::default())
                     .chain(SocketConnector)
                     .chain(tls.clone());
-            let agent = Agent::with_parts(config, connector, Lookup);
+            let agent = Agent::with_parts(config, connector, Later);
             if self.is_interruptible {
                 // There is room: before `disarm` no second agent is made, unless the first one's
                 // place was cleared.

@@ -11,11 +11,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use ureq::Timeout;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
+use crate::lookup::look_up;
 use crate::patience::{Limit, Patience, Waited};
 
 /// What is added to the time of an attempt where ureq is told it, as its global timeout, so that
@@ -40,7 +43,10 @@ impl<In: Transport> Connector<In> for SocketConnector {
         if let Some(through_proxy) = chained {
             return Ok(Some(Either::A(through_proxy)));
         }
-        let stream = Arc::new(connect(&details.addrs, details.timeout)?);
+        let is_limited = !details.timeout.after.is_not_happening();
+        let addresses = look_up(details.uri, is_limited)?;
+        let connected_by = is_limited.then(|| Instant::now() + limit_of(details.timeout));
+        let stream = Arc::new(connect(&addresses, details.timeout)?);
         stream.set_nodelay(true)?;
         let handle: Weak<TcpStream> = Arc::downgrade(&stream);
         (details.register_shutdown)(handle)?;
@@ -54,7 +60,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
             limits: Limits::default(),
             has_read: true,
             connects: false,
-            connected_by: None,
+            connected_by,
             broken: None,
         })))
     }
@@ -89,8 +95,8 @@ pub struct Socket {
     has_read: bool,
     /// What was written last was part of a handshake.
     connects: bool,
-    /// When the handshakes of a new connection have to be over, all together: ureq gives each step of
-    /// that with a proxy the whole time.
+    /// When the handshakes of a new connection have to be over, all together: ureq gives each step the
+    /// whole time.
     connected_by: Option<Instant>,
     /// Why nothing more can be written. The answer may be there all the same: a remote that does not
     /// want a body answers and closes before it is sent.
@@ -153,7 +159,7 @@ impl Transport for Socket {
     }
 
     fn is_open(&mut self) -> bool {
-        self.broken.is_none() && is_silent(&self.stream).unwrap_or(false)
+        self.broken.is_none() && is_silent(&self.stream)
     }
 }
 
@@ -163,9 +169,8 @@ impl Socket {
         if timeout.reason != Timeout::Connect {
             self.connected_by = None;
         } else if !timeout.after.is_not_happening() {
-            let now = Instant::now();
-            let until = *self.connected_by.get_or_insert(now + *timeout.after);
-            let left = until.saturating_duration_since(now).max(CONNECT_MIN);
+            let left = |until: Instant| until.saturating_duration_since(Instant::now());
+            let left = self.connected_by.map_or(CONNECT_MIN, left).max(CONNECT_MIN);
             timeout.after = left.min(*timeout.after).into();
         }
         timeout
@@ -234,8 +239,7 @@ fn transfer<R>(
 
 /// What ureq's limit is on our clock.
 fn limit(timeout: NextTimeout, now: Instant) -> Limit {
-    // No limit is one too many for the clock to count.
-    let after = (*timeout.after).min(FREEZE_MAX * 2);
+    let after = limit_of(timeout);
     match timeout.reason {
         Timeout::PerCall => Limit::Final(now + after),
         Timeout::Global => Limit::Running((now + after).checked_sub(FREEZE_MAX).unwrap_or(now)),
@@ -243,13 +247,16 @@ fn limit(timeout: NextTimeout, now: Instant) -> Limit {
     }
 }
 
+/// No limit is one too many for the clock to count.
+fn limit_of(timeout: NextTimeout) -> Duration {
+    (*timeout.after).min(FREEZE_MAX * 2)
+}
+
 /// Whether a connection that waits for its next request is still there. What it has to say by
 /// itself is nothing that could be an answer.
-fn is_silent(stream: &TcpStream) -> io::Result<bool> {
-    stream.set_nonblocking(true)?;
-    let peeked = stream.peek(&mut [0]);
-    stream.set_nonblocking(false)?;
-    Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+fn is_silent(stream: &TcpStream) -> bool {
+    let peeked = recv(stream, &mut [0_u8][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    peeked.is_err_and(|error| error == Errno::WOULDBLOCK)
 }
 
 impl fmt::Debug for Socket {

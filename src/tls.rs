@@ -17,7 +17,6 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
-use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
     TransportAdapter,
@@ -100,7 +99,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
             ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
         let mut socket =
             TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        socket.set_timeout(left(details));
+        // Of which the socket takes what went before.
+        socket.set_timeout(details.timeout);
         let mut stream = StreamOwned::new(connection, socket);
         stream.conn.complete_io(&mut stream.sock)?;
         let buffers = LazyBuffers::new(
@@ -109,17 +109,6 @@ impl<In: Transport> Connector<In> for TlsConnector {
         );
         Ok(Some(Either::B(TlsTransport { buffers, stream })))
     }
-}
-
-/// What is left of the time to connect, after the links of the chain that came before.
-fn left(details: &ConnectionDetails) -> NextTimeout {
-    let mut timeout = details.timeout;
-    if let (Duration::Exact(after), Instant::Exact(start), Instant::Exact(now)) =
-        (timeout.after, details.now, (details.current_time)())
-    {
-        timeout.after = Duration::Exact(after.saturating_sub(now.saturating_duration_since(start)));
-    }
-    timeout
 }
 
 impl fmt::Debug for TlsConnector {
