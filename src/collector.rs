@@ -2,11 +2,10 @@
 //! reports into [`Payload`]s.
 //!
 //! Invariant: an agent is answered without waiting for anything but its own bytes. The collector
-//! never waits for the sender: the channel between them has no bound but the budget.
+//! never waits for the sender: the queue between them has no bound but the budget.
 
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
 use serde::Serialize;
 use tiny_http::{Method, Request};
 use ureq::http::HeaderValue;
@@ -16,6 +15,7 @@ use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
 use crate::fault;
 use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
+use crate::outbox::Outbox;
 use crate::payload::{Headers, Payload, Route};
 use crate::remote::USER_AGENT;
 use crate::request;
@@ -34,7 +34,7 @@ const HEADER_VALUE_MAX: usize = 8 * 1024;
 pub struct Collector {
     pub budget: Budget,
     pub ledger: Ledger,
-    pub outbox: Sender<Message>,
+    pub outbox: Outbox,
     /// For requests that bring no `Authorization` of their own.
     pub authorization: Option<HeaderValue>,
 }
@@ -95,9 +95,9 @@ impl Collector {
         }
         let payload = Payload { route, headers, body: bytes, came: Instant::now(), permit, entry };
         log::trace!("took {} bytes for {}", payload.body.len(), route.path());
-        // The sender is gone only in the last moment of the process. The payload then comes back
-        // here, is dropped, and counts as failed.
-        drop(self.outbox.send(Message::Payload(payload)));
+        // The sender is gone only in the last moment of the process. The payload is dropped then,
+        // and counts as failed.
+        drop(self.outbox.send_report(Message::Payload(payload), self.budget.held()));
         fault::point("collector.handed-on");
         Ok(Answer::ACCEPTED)
     }

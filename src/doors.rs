@@ -157,11 +157,10 @@ impl Door {
             is_open.store(false, Ordering::Relaxed);
         };
         let served = spare_descriptors(&listener).and_then(|()| {
-            readers::serve(
-                listener,
-                Box::new(move |request| collector.take(request)),
-                Box::new(closed),
-            )
+            // Few agents look for ::1, and what nobody uses costs a thread only.
+            let serve =
+                if self.address.is_ipv4() { readers::serve } else { readers::serve_when_called };
+            serve(listener, Box::new(move |request| collector.take(request)), Arc::new(closed))
         });
         match served {
             Ok(()) => self.is_explained = false,

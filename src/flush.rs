@@ -44,13 +44,20 @@ impl Strategy {
     /// When reports that take so many bytes of the buffer are to be sent, of which the oldest came
     /// at that moment.
     pub fn due(self, traffic: Traffic, oldest: Instant, bytes: usize, buffer: usize) -> Instant {
+        match self.gathers(traffic, buffer) {
+            Some((period, below)) if bytes < below => oldest + period,
+            _ => oldest,
+        }
+    }
+
+    /// How long reports wait for others, while they take fewer than so many bytes; `None` where they
+    /// do not.
+    pub fn gathers(self, traffic: Traffic, buffer: usize) -> Option<(Duration, usize)> {
         let room = buffer / COLLECT_SHARE;
         match (self, traffic) {
-            (Self::Default, Traffic::Busy) if bytes < room.min(COLLECT_BYTES) => {
-                oldest + COLLECT_FOR
-            }
-            (Self::Periodically(period), _) if bytes < room => oldest + period,
-            _ => oldest,
+            (Self::Default, Traffic::Busy) => Some((COLLECT_FOR, room.min(COLLECT_BYTES))),
+            (Self::Periodically(period), _) => Some((period, room)),
+            _ => None,
         }
     }
 }

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{iter, thread};
 
-use crossbeam_channel::{Receiver, unbounded};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tiny_http::{Header, Method, TestRequest};
@@ -25,6 +24,7 @@ use crate::environment::Environment;
 use crate::extensions_api::Event;
 use crate::items::{Most, Run};
 use crate::ledger::{Ledger, Loss};
+use crate::outbox::{self, Inbox};
 use crate::payload::{Headers, Payload, Route};
 use crate::readers;
 use crate::sender::Message;
@@ -262,7 +262,7 @@ pub fn socket(bytes: &[u8]) {
         let address = listener.local_addr().expect("a listener has an address");
         let collector = Arc::clone(&desk.collector);
         let take = Box::new(move |request| collector.take(request));
-        readers::serve(listener, take, Box::new(|error| panic!("the port closed: {error}")))
+        readers::serve(listener, take, Arc::new(|error| panic!("the port closed: {error}")))
             .expect("there are threads");
         (desk, address)
     });
@@ -311,19 +311,19 @@ fn is_known(bytes: &[u8]) -> bool {
 /// A collector, and the reports that it hands on.
 struct Desk {
     collector: Arc<Collector>,
-    inbox: Receiver<Message>,
+    inbox: Inbox,
 }
 
 impl Desk {
     fn new() -> Self {
-        let (outbox, inbox) = unbounded();
+        let (outbox, inbox) = outbox::queue();
         let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
         let collector = Collector { budget, ledger, outbox, authorization: None };
         Self { collector: Arc::new(collector), inbox }
     }
 
     fn payloads(&self) -> impl Iterator<Item = Payload> {
-        self.inbox.try_iter().filter_map(|message| match message {
+        iter::from_fn(|| self.inbox.try_recv()).filter_map(|message| match message {
             Message::Payload(payload) => Some(payload),
             _ => None,
         })

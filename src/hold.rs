@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::deadline::{Deadline, Now};
 use crate::extensions_api::{Extension, Invocation, RequestId};
+use crate::outbox::Outbox;
 use crate::sender::Message;
 use crate::telemetry_api::Telemetry;
 
@@ -65,7 +66,7 @@ impl Hold {
     /// As [`Telemetry::subscribe`].
     pub fn subscribe(
         extension: &Extension,
-        outbox: &Sender<Message>,
+        outbox: &Outbox,
         trouble: Trouble,
     ) -> std::io::Result<Self> {
         let telemetry = Telemetry::subscribe(extension, outbox.clone())?;
@@ -74,7 +75,7 @@ impl Hold {
 
     /// Waits until the sender is done with this invocation, it has crashed, or there is no time
     /// left. `None` if no other is to be held.
-    pub fn until_done(mut self, invocation: Invocation, outbox: &Sender<Message>) -> Option<Self> {
+    pub fn until_done(mut self, invocation: Invocation, outbox: &Outbox) -> Option<Self> {
         // Of an invocation without a name nothing tells the end.
         let may_hold = !self.trouble.is_there() && !invocation.request_id.0.is_empty();
         let Some(deadline_ms) = invocation.deadline_ms.filter(|_| may_hold) else {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::collector::Collector;
 use crate::deadline::{Deadline, Now};
@@ -15,6 +15,7 @@ use crate::doors::Doors;
 use crate::extensions_api::{ApiError, Event, Extension, Invocation};
 use crate::flush::{Rate, Traffic};
 use crate::hold::Hold;
+use crate::outbox::Outbox;
 use crate::remote::Interrupt;
 use crate::sender::Message;
 
@@ -36,18 +37,19 @@ const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
 /// Relays until the end, and says by when to be gone. The error, if any, is the reason to exit with
-/// a failure. `doors` are looked after at each invocation.
+/// a failure. Once the doors are open they are looked after at each invocation.
 pub fn relay(
     extension: &Extension,
-    mut doors: Option<Doors>,
+    opened: &Receiver<Doors>,
     collector: &Arc<Collector>,
     interrupt: &Interrupt,
     mut hold: Option<Hold>,
 ) -> Result<Deadline, ApiError> {
-    let (mut rate, mut told) = (Rate::default(), Traffic::Sparse);
+    let (mut rate, mut told, mut doors) = (Rate::default(), Traffic::Sparse, None);
     let end = poll(extension, |invocation| {
-        if let Some(doors) = &mut doors {
-            doors.open(collector);
+        match &mut doors {
+            Some(doors) => Doors::open(doors, collector),
+            None => doors = opened.try_recv().ok(),
         }
         let traffic = rate.invoked(Instant::now());
         // Else the sender sleeps on: when it has to try again it knows by itself.
@@ -102,7 +104,7 @@ fn poll(
 }
 
 /// Has the sender send what is left, and waits until it is done or time is up.
-fn settle(end: &Result<Deadline, ApiError>, outbox: &Sender<Message>, interrupt: &Interrupt) {
+fn settle(end: &Result<Deadline, ApiError>, outbox: &Outbox, interrupt: &Interrupt) {
     let now = Instant::now();
     let deadline = match end {
         Ok(deadline) => {

@@ -29,7 +29,11 @@
 //! 9. An attempt to send that a freeze interrupts goes on after it: a report is sent again only when
 //!    its connection, and with it the answer, is gone, or when no answer came within the time of an
 //!    attempt, of which a freeze takes nothing ([`patience`], [`socket`]).
-//! 10. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]).
+//! 10. Nothing but the Runtime API is contacted before the first poll ([`main`], [`remote`]), and
+//!     nothing is looked up for a connection that is there ([`lookup`]).
+//! 11. No thread wakes up for nothing: a report that only joins others lets the sender sleep
+//!     ([`outbox`]), and nothing looks at anything from time to time but where the platform tells of
+//!     no invocations, or one is held ([`doors`], [`hold`]).
 
 mod environment;
 mod config;
@@ -51,6 +55,7 @@ mod answer;
 mod budget;
 mod ledger;
 mod payload;
+mod outbox;
 mod sender;
 mod flush;
 mod end;
@@ -77,7 +82,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, io};
 
-use crossbeam_channel::{Sender as ChannelSender, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::budget::Budget;
 use crate::collector::Collector;
@@ -90,8 +95,9 @@ use crate::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
 use crate::flush::{Strategy, Traffic};
 use crate::hold::{Hold, Trouble};
 use crate::ledger::Ledger;
-use crate::remote::{Interrupt, Remote};
-use crate::sender::{Message, Policy, Sender};
+use crate::outbox::Outbox;
+use crate::remote::Remote;
+use crate::sender::{Policy, Sender};
 
 /// What is left of the shutdown phase for the end of the process itself.
 const WAY_OUT: Duration = Duration::from_millis(20);
@@ -153,60 +159,61 @@ fn own_name() -> String {
 }
 
 /// Relays until the end.
-fn relay(config: Config, extension: &Extension, mut doors: Doors) -> Result<Deadline, ApiError> {
-    let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
-    let holds = config.flush == Strategy::End && tells_of_invocations;
-    let trouble = Trouble::default();
-    let (collector, interrupt) = match start(config, tells_of_invocations, trouble.clone()) {
-        Ok(started) => started,
-        Err(error) => {
-            log::error!("cannot start the sender: {error}; nothing is relayed");
-            // Agents are refused, instead of waiting in the kernel's queue for who never comes.
-            drop(doors);
-            return lifecycle::idle(extension);
-        }
-    };
-    doors.open(&collector);
-    let hold = if holds { hold(extension, &collector.outbox, trouble) } else { None };
-    let doors = if tells_of_invocations {
-        Some(doors)
-    } else {
-        doors.keep_open(&collector);
-        None
-    };
-    lifecycle::relay(extension, doors, &collector, &interrupt, hold)
-}
-
-/// Starts the sender, and makes what hands reports on to it.
-fn start(
-    config: Config,
-    tells_of_invocations: bool,
-    trouble: Trouble,
-) -> io::Result<(Arc<Collector>, Interrupt)> {
+fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline, ApiError> {
     if config.destination.trust_all_certificates {
         log::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
              checked"
         );
     }
-    let (outbox, inbox) = unbounded(); // bounded by the budgets of what is in it
-    let (remote, interrupt) = Remote::at(config.destination);
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
+    let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
+    let (outbox, inbox) = outbox::queue();
+    let (remote, interrupt) = Remote::at(config.destination);
+    let trouble = Trouble::default();
     let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
-    let sender = Sender::new(inbox, Courier::to(remote, trouble), policy);
-    threads::start("sender", threads::DEEP, Box::new(|| sender.run()))?;
-    let collector = Collector {
+    let sender = Sender::new(inbox, Courier::to(remote, trouble.clone()), policy);
+    let collector = Arc::new(Collector {
         budget: Budget::of(config.buffer),
         ledger: Ledger::default(),
         outbox,
         authorization: config.authorization,
+    });
+    let opened = start(sender, doors, &collector, tells_of_invocations);
+    let holds = config.flush == Strategy::End && tells_of_invocations;
+    let hold = if holds { hold(extension, &collector.outbox, trouble) } else { None };
+    lifecycle::relay(extension, &opened, &collector, &interrupt, hold)
+}
+
+/// Starts the sender, which starts all other threads: the first poll waits for one start only. Gives
+/// the doors once they are open, where invocations are told of and they are to be looked after.
+fn start(
+    sender: Sender,
+    mut doors: Doors,
+    collector: &Arc<Collector>,
+    tells_of_invocations: bool,
+) -> Receiver<Doors> {
+    let (hand_over, opened) = bounded(1);
+    let collector = Arc::clone(collector);
+    let life = move || {
+        doors.open(&collector);
+        if tells_of_invocations {
+            drop(hand_over.send(doors)); // there is room, and nobody else sends
+        } else {
+            doors.keep_open(&collector);
+        }
+        sender.run();
     };
-    Ok((Arc::new(collector), interrupt))
+    // Agents are refused then, instead of waiting in the kernel's queue for who never comes.
+    if let Err(error) = threads::start("sender", threads::DEEP, Box::new(life)) {
+        log::error!("cannot start the sender: {error}; nothing is relayed");
+    }
+    opened
 }
 
 /// `None` where nothing tells when an invocation is over.
-fn hold(extension: &Extension, outbox: &ChannelSender<Message>, trouble: Trouble) -> Option<Hold> {
+fn hold(extension: &Extension, outbox: &Outbox, trouble: Trouble) -> Option<Hold> {
     let no_telemetry = |error: &io::Error| {
         log::warn!(
             "cannot subscribe to telemetry: {error}; nothing tells when an invocation is over, and \

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{array, io};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use tiny_http::{Request, Server};
 
 use crate::body;
@@ -36,9 +38,10 @@ const READERS_MAX: usize = 512;
 /// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What is done with a request. Boxed, as the closures below: once for two servers is 4 kB less.
+/// What is done with a request. Behind a pointer, as the closures below: once for two servers is 4 kB
+/// less.
 pub type Take = Box<dyn Fn(Request) + Send + Sync>;
-pub type Closed = Box<dyn Fn(io::Error) + Send + Sync>;
+pub type Closed = Arc<dyn Fn(io::Error) + Send + Sync>;
 
 /// Serves `listener`: each request goes to `take`, from one of several threads. `closed` is called
 /// each time tiny_http stops accepting connections; those that are open go on being served.
@@ -46,14 +49,53 @@ pub type Closed = Box<dyn Fn(io::Error) + Send + Sync>;
 /// # Errors
 /// What kept tiny_http from starting: no thread or no descriptor was left.
 pub fn serve(listener: TcpListener, take: Take, closed: Closed) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    // tiny_http panics where it cannot start its own thread.
-    let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
-        .map_err(|_| io::Error::other("no thread for the accept loop"))?
-        .map_err(io::Error::other)?;
-    let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
-    spawn(&Arc::new(Readers { server, address, take, closed, peers, waiting, alive }))
+    spawn(&Readers::of(listener, take, closed)?)
+}
+
+/// As [`serve`], but until somebody connects it is one thread that waits for that, in place of the
+/// six that tiny_http and the first reader take. `closed` is also called when tiny_http can't start.
+///
+/// # Errors
+/// There is no thread left.
+pub fn serve_when_called(listener: TcpListener, take: Take, closed: Closed) -> io::Result<()> {
+    let life = move || {
+        let readers =
+            is_called(&listener).and_then(|()| Readers::of(listener, take, Arc::clone(&closed)));
+        match readers {
+            Ok(readers) => {
+                readers.count_one_more();
+                read(&readers);
+            }
+            Err(error) => closed(error),
+        }
+    };
+    threads::start("reader", threads::SHALLOW, Box::new(life))
+}
+
+/// Waits until a connection can be accepted, and leaves it to be.
+fn is_called(listener: &TcpListener) -> io::Result<()> {
+    let mut listening = [PollFd::new(listener, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut listening, None))?; // no deadline: nobody may ever call
+    Ok(())
+}
+
+impl Readers {
+    fn of(listener: TcpListener, take: Take, closed: Closed) -> io::Result<Arc<Self>> {
+        let address = listener.local_addr()?;
+        // tiny_http panics where it cannot start its own thread.
+        let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
+            .map_err(|_| io::Error::other("no thread for the accept loop"))?
+            .map_err(io::Error::other)?;
+        let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
+        Ok(Arc::new(Self { server, address, take, closed, peers, waiting, alive }))
+    }
+
+    /// A reader that is about to wait.
+    fn count_one_more(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.alive.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 struct Readers {
@@ -69,8 +111,7 @@ struct Readers {
 
 fn spawn(readers: &Arc<Readers>) -> io::Result<()> {
     let theirs = Arc::clone(readers);
-    readers.waiting.fetch_add(1, Ordering::SeqCst);
-    readers.alive.fetch_add(1, Ordering::SeqCst);
+    readers.count_one_more();
     let spawned = threads::start("reader", threads::SHALLOW, Box::new(move || read(&theirs)));
     if spawned.is_err() {
         readers.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as ChannelSender, TryRecvError};
+use crossbeam_channel::Sender as ChannelSender;
 
 use crate::backlog::{Backlog, Batch};
 use crate::budget::Permit;
@@ -23,6 +23,7 @@ use crate::fault;
 use crate::flush::{Strategy, Traffic};
 use crate::hold::Held;
 use crate::ledger::{Loss, Outcome};
+use crate::outbox::{Inbox, Waited};
 use crate::patience::Limit;
 use crate::payload::Payload;
 
@@ -77,7 +78,7 @@ pub struct Policy {
 
 #[derive(Debug)]
 pub struct Sender {
-    inbox: Receiver<Message>,
+    inbox: Inbox,
     policy: Policy,
     backlog: Backlog,
     courier: Courier,
@@ -101,7 +102,7 @@ enum Step {
 }
 
 impl Sender {
-    pub fn new(inbox: Receiver<Message>, courier: Courier, policy: Policy) -> Self {
+    pub fn new(inbox: Inbox, courier: Courier, policy: Policy) -> Self {
         let (backlog, end) = (Backlog::default(), End::default());
         Self { inbox, policy, backlog, courier, end, last: None }
     }
@@ -147,19 +148,19 @@ impl Sender {
     /// Waits for a message, or until something is to be sent. What has come is taken first: a
     /// command must not wait behind attempts.
     fn next_step(&self) -> Step {
-        match self.inbox.try_recv() {
-            Ok(message) => return Step::Take(message),
-            Err(TryRecvError::Disconnected) => return Step::End,
-            Err(TryRecvError::Empty) => {}
+        match self.inbox.wait(self.due(), self.quiet_below()) {
+            Waited::Message(message) => Step::Take(message),
+            Waited::TimeIsUp => Step::Send,
+            Waited::End => Step::End,
         }
-        let Some(due) = self.due() else {
-            return self.inbox.recv().map_or(Step::End, Step::Take);
-        };
-        match self.inbox.recv_deadline(due) {
-            Ok(message) => Step::Take(message),
-            Err(RecvTimeoutError::Timeout) => Step::Send,
-            Err(RecvTimeoutError::Disconnected) => Step::End,
-        }
+    }
+
+    /// How many bytes of the buffer may be taken before one more report changes what is due.
+    fn quiet_below(&self) -> usize {
+        let Policy { strategy, traffic, buffer } = self.policy;
+        let gathers = self.backlog.oldest().is_some() && !self.courier.backoff.is_on();
+        let below = strategy.gathers(traffic, buffer).map(|(_, below)| below);
+        below.filter(|_| gathers).unwrap_or(0)
     }
 
     /// When to send next, if there is anything to send.

@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::Sender;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tiny_http::Request;
@@ -21,6 +20,7 @@ use crate::budget::Budget;
 use crate::doors::Suspicion;
 use crate::extensions_api::{Extension, RequestId};
 use crate::object;
+use crate::outbox::Outbox;
 use crate::readers;
 use crate::sender::Message;
 
@@ -57,7 +57,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// There is no telemetry here, as in emulators, or no way to listen for it.
-    pub fn subscribe(extension: &Extension, outbox: Sender<Message>) -> io::Result<Self> {
+    pub fn subscribe(extension: &Extension, outbox: Outbox) -> io::Result<Self> {
         // On every address: the platform is not said to deliver over loopback, the sandbox's name
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -67,7 +67,7 @@ impl Telemetry {
         readers::serve(
             listener,
             Box::new(move |request| taking.take(request, &budget, &outbox)),
-            Box::new(move |error| {
+            Arc::new(move |error| {
                 log::debug!("no telemetry can be taken any more: {error}");
                 closing.is_over.store(true, Ordering::Relaxed);
             }),
@@ -108,7 +108,7 @@ impl Telemetry {
 }
 
 impl Heard {
-    fn take(&self, mut request: Request, budget: &Budget, outbox: &Sender<Message>) {
+    fn take(&self, mut request: Request, budget: &Budget, outbox: &Outbox) {
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
             return;

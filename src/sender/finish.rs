@@ -85,7 +85,7 @@ impl Sender {
         if until >= deadline.instant() {
             return false;
         }
-        while let Ok(message) = self.inbox.recv_deadline(until) {
+        while let Some(message) = self.inbox.recv_deadline(until) {
             self.take_late(message);
         }
         true
@@ -100,7 +100,7 @@ impl Sender {
         }
         let until = Instant::now() + left.min(LATE_REPORTS);
         while self.backlog.is_empty() {
-            let late = self.inbox.recv_deadline(until).ok()?;
+            let late = self.inbox.recv_deadline(until)?;
             self.take_late(late);
         }
         let most = self.courier.most;
@@ -108,7 +108,7 @@ impl Sender {
     }
 
     fn take_what_has_come(&mut self) {
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = self.inbox.try_recv() {
             self.take_late(message);
         }
     }
