@@ -89,6 +89,9 @@ pub struct TempDir {
 }
 
 impl TempDir {
+    /// # Errors
+    ///
+    /// When it can't be made.
     pub fn new() -> io::Result<Self> {
         static INHERITED: Once = Once::new();
         INHERITED.call_once(remove_inherited);
@@ -104,6 +107,7 @@ impl TempDir {
         Ok(Self { directory, _entry: entry, _claim: claim })
     }
 
+    #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

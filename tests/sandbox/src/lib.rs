@@ -69,7 +69,7 @@ pub use invocation::{InFlight, Invocation, Reply};
 pub use items::{Delivery, Item};
 pub use lambda::Lambda;
 pub use launch::Launch;
-pub use leftovers::on_interrupt;
+pub use leftovers::{TempDir, on_interrupt};
 pub use limits::TimeLimits;
 pub use moment::{Cut, End, Interruption, Moment};
 pub use pace::Pace;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tempfile::TempDir;
+use sandbox::TempDir;
 
 use super::pause::pause;
 use super::{build, output};

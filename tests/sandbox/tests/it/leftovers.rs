@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{Cage, FreezeBy, Launch, Limits, Process};
 use tempfile::TempDir;
 
+use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, SANDBOX, SOON};
 
 /// In the environment of all processes of one program, with a value of its own.
@@ -252,19 +253,12 @@ fn a_directory_that_only_has_the_name_is_left_alone() {
 }
 
 #[test]
-fn an_interrupted_bench_leaves_no_extension() {
+fn an_interrupted_bench_leaves_nothing() {
+    let floor = format!("floor={FLOOR}");
     for signal in [Signal::INT, Signal::TERM] {
-        let home = TempDir::new().unwrap();
-        let runner = format!("/usr/bin/env {MARK}={}", home.path().display());
-        let mut command = Command::new(SANDBOX);
-        command.args(["bench", "--runs", "1000000", "--extension", &format!("floor={FLOOR}")]);
-        let mut bench = command.env("SANDBOX_RUNNER", runner).spawn().unwrap();
-        let deadline = Instant::now() + SOON;
-        while marked(home.path()).is_empty() {
-            assert!(Instant::now() < deadline, "no extension started");
-        }
-        send(&bench, signal);
-        assert_eq!(exit_code(&mut bench), Some(128 + signal.as_raw()));
-        wait_for_the_end_of_all(home.path());
+        let options = ["bench", "--no-comparators", "--runs", "1000000", "--extension", &floor];
+        let bench = Interrupted::start(&options);
+        bench.wait_for_processes(2);
+        bench.leaves_nothing(signal);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use sandbox::TempDir;
 
 use super::contender::Contender;
 use super::samples::Samples;
