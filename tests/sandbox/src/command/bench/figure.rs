@@ -136,17 +136,17 @@ pub static IDLE: Group = Group {
 };
 
 pub static INVOCATIONS: Group = Group {
-    title: "CPU time of an invocation, and memory after 1,000",
+    title: "Invocation",
     how: "The scheduler's time for all threads, over 1,000 invocations that follow each other at \
           once: the event, the next, and then, where it takes reports, one post of 3 kB on a kept \
           connection, delivered over TLS.",
     figures: &[
-        Figure::plain("silent_cpu", "no report", Unit::Microseconds),
-        Figure::plain("silent_kernel", "in the kernel", Unit::Microseconds),
-        Figure::plain("report_cpu", "with a report", Unit::Microseconds),
-        Figure::plain("report_kernel", "in the kernel", Unit::Microseconds),
-        Figure::plain("after_peak", "peak resident", Unit::Kilobytes),
-        Figure::plain("after_anonymous", "anonymous", Unit::Kilobytes),
+        Figure::plain("silent_cpu", "CPU, no report", Unit::Microseconds),
+        Figure::plain("silent_kernel", "of it kernel", Unit::Microseconds),
+        Figure::plain("report_cpu", "CPU, with a report", Unit::Microseconds),
+        Figure::plain("report_kernel", "of it kernel", Unit::Microseconds),
+        Figure::plain("after_peak", "peak after 1,000", Unit::Kilobytes),
+        Figure::plain("after_anonymous", "anonymous then", Unit::Kilobytes),
     ],
 };
 
