@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +15,7 @@ use rustix::process::{
     pidfd_open, waitid,
 };
 
-use crate::cage::{Caged, Mark};
+use crate::cage::{self, Caged, Mark};
 
 /// How long a killed process may take to end: the system frees its memory and closes its files.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
@@ -24,7 +23,6 @@ const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a file is waited for that can't be executed as somebody can still write it ("text file
 /// busy"). One that was just made is open for a moment in whatever other threads fork meanwhile.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
-const LOOK_EACH: Duration = Duration::from_millis(1);
 
 pub struct Group {
     /// Of the leader; the group has the same number.
@@ -159,15 +157,14 @@ impl Group {
 }
 
 fn spawn_once_written(command: &mut Command) -> io::Result<Child> {
-    let deadline = Instant::now() + WRITTEN_WITHIN;
-    loop {
-        match command.spawn() {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                thread::park_timeout(LOOK_EACH);
-            }
-            spawned => return spawned,
+    let mut spawned = command.spawn();
+    cage::until(WRITTEN_WITHIN, || {
+        if spawned.as_ref().is_err_and(is_busy) {
+            spawned = command.spawn();
         }
-    }
+        !spawned.as_ref().is_err_and(is_busy)
+    });
+    spawned
 }
 
 fn is_busy(error: &io::Error) -> bool {
@@ -187,6 +184,7 @@ fn status(told: &WaitIdStatus) -> ExitStatus {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
+    use std::thread;
 
     use super::*;
 
@@ -200,7 +198,7 @@ mod tests {
         thread::scope(|scope| {
             thread::Builder::new()
                 .spawn_scoped(scope, move || {
-                    thread::park_timeout(LOOK_EACH * 20);
+                    thread::park_timeout(Duration::from_millis(20));
                     drop(open);
                 })
                 .unwrap();

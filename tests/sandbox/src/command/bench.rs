@@ -5,7 +5,7 @@
 //! own start (AWS docs "Lambda execution environment lifecycle").
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ use sandbox::TempDir;
 use super::pause::pause;
 use super::{build, output};
 use contender::{Contender, Variable};
+use figure::number;
 use machine::Machine;
 use measure::Measure;
 use results::Results;
@@ -205,13 +206,13 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<Result
         sizes: Vec::new(),
     };
     let (mut dice, mut order) = (Rng::with_seed(0), (0..contenders.len()).collect::<Vec<_>>());
+    let of_files: Vec<Samples> = contenders.iter().map(of_the_file).collect::<Result<_, _>>()?;
     for size in sizes {
-        let mut samples: Vec<Samples> =
-            contenders.iter().map(of_the_file).collect::<Result<_, _>>()?;
+        let mut samples = of_files.clone();
         for measure in Measure::ALL.into_iter().filter(chosen) {
             let rounds = measure.rounds(arguments.runs.get());
             for round in 0..=rounds {
-                progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
+                output::progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
                 // Not in the same order: whoever follows a certain one would have its traces.
                 dice.shuffle(&mut order);
                 for &index in &order {
@@ -225,7 +226,7 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<Result
         }
         results.sizes.push((size, samples));
     }
-    progress("")?;
+    output::progress("")?;
     Ok(results)
 }
 
@@ -233,17 +234,10 @@ fn of_the_file(contender: &Contender) -> io::Result<Samples> {
     let mut samples = Samples::default();
     if let Some(path) = &contender.path {
         let (whole, deflated) = contender::bytes(path)?;
-        samples.add("binary", idle::count(whole));
-        samples.add("deflated", idle::count(deflated));
+        samples.add("binary", number(whole));
+        samples.add("deflated", number(deflated));
     }
     Ok(samples)
-}
-
-/// One line on standard error, over and over, where that is a terminal.
-fn progress(line: &str) -> io::Result<()> {
-    const START_OF_LINE: &str = "\r\x1b[K";
-    let mut out = io::stderr();
-    if out.is_terminal() { write!(out, "{START_OF_LINE}{line}") } else { Ok(()) }
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

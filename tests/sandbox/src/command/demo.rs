@@ -1,6 +1,6 @@
 //! `sandbox demo`: the same function with and without the extension, measured.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
             progress.step()?;
         }
     }
-    progress.end()?;
+    output::progress("")?;
     let comparison = Comparison {
         memory_mb: arguments.memory,
         cpus: CpuShare::of_memory_mb(arguments.memory).cpus(),
@@ -115,28 +115,19 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One line on standard error, over and over, where that is a terminal.
+/// How many of all invocations are done.
 struct Progress {
     done: usize,
     all: usize,
-    is_shown: bool,
 }
 
 impl Progress {
     fn of(all: usize) -> Self {
-        Self { done: 0, all, is_shown: io::stderr().is_terminal() }
+        Self { done: 0, all }
     }
 
     fn step(&mut self) -> io::Result<()> {
         self.done += 1;
-        if self.is_shown {
-            write!(io::stderr(), "\r{} of {} invocations ", self.done, self.all)?;
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> io::Result<()> {
-        const ERASE_LINE: &str = "\r\x1b[K";
-        if self.is_shown { write!(io::stderr(), "{ERASE_LINE}") } else { Ok(()) }
+        output::progress(&format!("{} of {} invocations ", self.done, self.all))
     }
 }

@@ -1,7 +1,7 @@
 //! Standard output, whose reader may leave at any moment: whoever did has enough of it, but the exit
 //! code still counts, as in `sandbox run … | grep -q INIT`.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Writes the text whole.
 ///
@@ -23,4 +23,15 @@ pub fn unless_unread(written: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// One line on standard error, over and over, where that is a terminal; an empty one erases it.
+///
+/// # Errors
+///
+/// When it can't be written.
+pub fn progress(line: &str) -> io::Result<()> {
+    const ERASE_LINE: &str = "\r\x1b[K";
+    let mut out = io::stderr();
+    if out.is_terminal() { write!(out, "{ERASE_LINE}{line}") } else { Ok(()) }
 }

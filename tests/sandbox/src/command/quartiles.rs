@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::span::ms;
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quartiles {
     #[serde(rename = "q1_ms")]
@@ -21,7 +23,7 @@ impl Quartiles {
     ///
     /// Without a sample.
     pub fn of(samples: &[Duration]) -> Self {
-        Self::of_numbers(samples.iter().map(|sample| sample.as_secs_f64() * 1000.0))
+        Self::of_numbers(samples.iter().copied().map(ms))
     }
 
     /// Between two samples by linear interpolation.

@@ -5,6 +5,11 @@ use std::time::Duration;
 /// Nothing here is meant to last longer, and sums of such times overflow nothing.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// In milliseconds.
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
 /// Such as `250ms`, `2s` or `1m 30s`; up to a day.
 ///
 /// # Errors

@@ -9,10 +9,10 @@ use sandbox::conformance::filled_in;
 use sandbox::{Answer, Invocation, Lambda, Remote, Setup, Status, User, free_port};
 
 use super::contender::Contender;
-use super::figure::milliseconds;
 use super::samples::Samples;
 use super::size::Size;
 use crate::command::code::built_in;
+use crate::command::span::ms;
 
 /// As in [`super::invocations`].
 const WARM_UP: usize = 12;
@@ -120,8 +120,8 @@ impl Scene {
         }
         for _ in 0..INVOCATIONS {
             let invocation = self.invoke(event)?;
-            samples.add(wait, milliseconds(invocation.reply.latency));
-            samples.add(billed, milliseconds(invocation.duration));
+            samples.add(wait, ms(invocation.reply.latency));
+            samples.add(billed, ms(invocation.duration));
         }
         Ok(())
     }

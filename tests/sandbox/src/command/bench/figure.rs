@@ -84,12 +84,13 @@ impl Figure {
     }
 }
 
-pub fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
 pub fn microseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+/// A count or a size, which are far below what a fraction holds exactly.
+pub fn number(number: impl TryInto<u32>) -> f64 {
+    f64::from(number.try_into().unwrap_or(u32::MAX))
 }
 
 /// All, in the order of a report.

@@ -7,7 +7,7 @@ use sandbox::{Answer, Remote};
 
 use super::added::Scene;
 use super::contender::Contender;
-use super::idle::count;
+use super::figure::number;
 use super::samples::Samples;
 use super::size::Size;
 use crate::command::pause::pause;
@@ -39,8 +39,8 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     drop(lambda.shut_down("spindown"));
     let reports = Reports::of(&invocations, &remote);
     let counts = [("once", reports.once), ("twice", reports.repeated), ("never", reports.missing)];
-    for (figure, number) in counts {
-        samples.add(figure, count(number));
+    for (figure, count) in counts {
+        samples.add(figure, number(count));
     }
     Ok(samples)
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use sandbox::TempDir;
 
 use super::contender::Contender;
+use super::figure::number;
 use super::samples::Samples;
 use super::size::Size;
-use super::start::kilobytes;
 use super::started::{Over, Started};
 use crate::command::pause::pause;
 
@@ -24,14 +24,14 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let before = started.footprint();
     pause(IDLE);
     let after = started.footprint();
-    samples.add("idle_peak", kilobytes(after.peak_kb));
-    samples.add("idle_anonymous", kilobytes(after.anonymous_kb));
-    samples.add("threads", count(after.threads));
-    samples.add("descriptors", count(after.descriptors));
-    samples.add("wakes", kilobytes(after.wakes.saturating_sub(before.wakes)));
+    samples.add("idle_peak", number(after.peak_kb));
+    samples.add("idle_anonymous", number(after.anonymous_kb));
+    samples.add("threads", number(after.threads));
+    samples.add("descriptors", number(after.descriptors));
+    samples.add("wakes", number(after.wakes.saturating_sub(before.wakes)));
     started.shut_down();
     if let Some(calls) = calls_to_first_next(contender, size)? {
-        samples.add("calls", count(calls));
+        samples.add("calls", number(calls));
     }
     Ok(samples)
 }
@@ -62,10 +62,6 @@ fn to_first_next(trace: &str) -> usize {
         !call.trim_start().starts_with(['<', '-', '+'])
     };
     trace[..until].lines().filter(is_call).count()
-}
-
-pub fn count(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::io;
 
 use super::contender::Contender;
-use super::figure::microseconds;
+use super::figure::{microseconds, number};
 use super::samples::Samples;
 use super::size::Size;
-use super::start::kilobytes;
 use super::started::{Agent, Cpu, Over, Started};
 
 /// More than the first ten, which this repository's extension takes for sparse.
@@ -31,8 +30,8 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
         }
     }
     let footprint = started.footprint();
-    samples.add("after_peak", kilobytes(footprint.peak_kb));
-    samples.add("after_anonymous", kilobytes(footprint.anonymous_kb));
+    samples.add("after_peak", number(footprint.peak_kb));
+    samples.add("after_anonymous", number(footprint.anonymous_kb));
     started.shut_down();
     Ok(samples)
 }

@@ -6,10 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::contender::Contender;
-use super::figure::microseconds;
+use super::figure::{microseconds, number};
 use super::samples::Samples;
 use super::size::Size;
-use super::start::kilobytes;
 use super::started::{Over, Started};
 
 /// Of each kind; 3 MB, which fit into the smallest buffer that this repository's extension has.
@@ -32,7 +31,7 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
         let took = all_at_once(&started)?;
         let posts = u32::try_from(POSTS).expect("a constant");
         samples.add("posts", f64::from(posts) / took.as_secs_f64());
-        samples.add("load_peak", kilobytes(started.footprint().peak_kb));
+        samples.add("load_peak", number(started.footprint().peak_kb));
     }
     started.shut_down();
     Ok(samples)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::figure::{self, Figure};
 use crate::command::quartiles::Quartiles;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Samples(BTreeMap<&'static str, Vec<f64>>);
 
 impl Samples {

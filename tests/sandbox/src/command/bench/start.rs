@@ -3,10 +3,11 @@
 use std::io;
 
 use super::contender::Contender;
-use super::figure::{microseconds, milliseconds};
+use super::figure::{microseconds, number};
 use super::samples::Samples;
 use super::size::Size;
 use super::started::{Over, Started};
+use crate::command::span::ms;
 
 /// Neither of those that arrived before the first next comes late.
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
@@ -17,15 +18,10 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     for (figure, path) in [("register", "/register"), ("first_next", "/event/next")] {
         let call = calls.iter().find(|call| call.path.ends_with(path));
         let at = call.expect("a next is pending, and it has registered for that").at;
-        samples.add(figure, milliseconds(at.duration_since(started.executed_at)));
+        samples.add(figure, ms(at.duration_since(started.executed_at)));
     }
     samples.add("start_cpu", microseconds(cpu.all));
-    samples.add("paged_in", kilobytes(footprint.file_kb));
+    samples.add("paged_in", number(footprint.file_kb));
     started.shut_down();
     Ok(samples)
-}
-
-/// As a number with a fraction; memory is far below what that holds exactly.
-pub fn kilobytes(kilobytes: u64) -> f64 {
-    f64::from(u32::try_from(kilobytes).unwrap_or(u32::MAX))
 }

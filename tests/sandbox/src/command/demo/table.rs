@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use super::comparison::Comparison;
-use super::way::{Outcome, ms};
+use super::way::Outcome;
 use crate::command::reports::Reports;
+use crate::command::span::ms;
 
 pub fn write(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
     let Comparison { memory_mb, cpus, notes, direct, through_extension, .. } = comparison;

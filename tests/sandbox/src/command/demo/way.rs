@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::command::code::built_in;
 use crate::command::quartiles::Quartiles;
 use crate::command::reports::Reports;
+use crate::command::span::ms;
 
 pub struct Way {
     remote: Remote,
@@ -124,8 +125,4 @@ fn failure(invocation: &Invocation) -> Option<String> {
 
 pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(ms(*time))
-}
-
-pub fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
