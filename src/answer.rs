@@ -7,6 +7,7 @@ use serde::Serialize;
 use tiny_http::{Method, Request, Response, StatusCode};
 
 use crate::ledger::Refusal;
+use crate::logging;
 use crate::request::is_last;
 
 /// An answer with a JSON body, ready to be sent.
@@ -55,7 +56,7 @@ impl Answer {
         let mut writer = request.into_writer();
         let sent = writer.write_all(&bytes).and_then(|()| writer.flush());
         if let Err(error) = sent {
-            log::debug!("cannot answer an agent: {error}");
+            logging::debug!("cannot answer an agent: {error}");
         }
     }
 
@@ -71,7 +72,7 @@ impl Answer {
         // 15.2).
         let mut stream = request.upgrade("none", Response::empty(StatusCode(100)));
         if let Err(error) = stream.write_all(&bytes).and_then(|()| stream.flush()) {
-            log::debug!("cannot answer an agent: {error}");
+            logging::debug!("cannot answer an agent: {error}");
         }
         std::mem::forget(stream);
     }

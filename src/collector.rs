@@ -15,6 +15,7 @@ use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
 use crate::fault;
 use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
+use crate::logging;
 use crate::outbox::Outbox;
 use crate::payload::{Headers, Payload, Route};
 use crate::remote::USER_AGENT;
@@ -59,7 +60,7 @@ impl Collector {
         }
         let answer = answered.unwrap_or_else(|Refused(refusal, answer)| {
             self.ledger.refuse(refusal);
-            log::debug!("refused a request as {}", refusal.name());
+            logging::debug!("refused a request as {}", refusal.name());
             answer
         });
         if is_readable {
@@ -94,7 +95,7 @@ impl Collector {
             headers.authorization.clone_from(&self.authorization);
         }
         let payload = Payload { route, headers, body: bytes, came: Instant::now(), permit, entry };
-        log::trace!("took {} bytes for {}", payload.body.len(), route.path());
+        logging::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload is dropped then,
         // and counts as failed.
         drop(self.outbox.send_report(Message::Payload(payload), self.budget.held()));

@@ -16,6 +16,7 @@ use crate::fault;
 use crate::hold::Trouble;
 use crate::items::Most;
 use crate::ledger::Loss;
+use crate::logging;
 use crate::outage::Outage;
 use crate::patience::Limit;
 use crate::remote::{Delivery, Failure, Remote};
@@ -90,7 +91,7 @@ impl Courier {
     /// over may be in one of them. Each request that it takes doubles that again.
     pub fn narrow(&mut self, batch: &Batch) {
         self.most.reports = (batch.reports() / 2).max(1);
-        log::debug!("no request of more than {} reports follows", self.most.reports);
+        logging::debug!("no request of more than {} reports follows", self.most.reports);
     }
 
     /// Sends a batch, and settles it; what of it may still be taken goes back to the backlog.
@@ -137,20 +138,20 @@ impl Courier {
         match loss {
             Loss::TooLarge if batch.body().length() > TOO_LARGE_MIN && batch.is_divisible() => {
                 self.most.bytes = batch.body().length() / 2;
-                log::debug!(
+                logging::debug!(
                     "a request was too large; none of over {} bytes follows",
                     self.most.bytes
                 );
                 backlog.put_back(batch);
             }
             Loss::TooLarge | Loss::Rejected if batch.reports() > 1 => {
-                log::debug!("{} reports were refused together: {status}", batch.reports());
+                logging::debug!("{} reports were refused together: {status}", batch.reports());
                 self.narrow(&batch);
                 backlog.put_back(batch);
             }
             Loss::Unauthorized => {
                 self.circuit.open(batch.headers().authorization.as_ref(), Instant::now());
-                log::warn!(
+                logging::warn!(
                     "the remote refused the key of {} reports: {status}; reports with this key are \
                      dropped for five minutes",
                     batch.reports()
@@ -160,7 +161,10 @@ impl Courier {
             loss => {
                 let bytes = batch.body().length();
                 let level = self.drops.level(Instant::now());
-                log::log!(level, "dropped a report of {bytes} bytes: the remote answered {status}");
+                logging::at!(
+                    level,
+                    "dropped a report of {bytes} bytes: the remote answered {status}"
+                );
                 backlog.settle(batch, Some(loss));
             }
         }
@@ -168,7 +172,7 @@ impl Courier {
 
     fn delivered(&mut self, batch: Batch, backlog: &mut Backlog) {
         fault::point("sender.delivered");
-        log::debug!("delivered {} reports in one request", batch.reports());
+        logging::debug!("delivered {} reports in one request", batch.reports());
         // Slowly back to what the remote may have refused for another reason.
         let most = self.most.bytes + self.most.bytes / 8;
         self.most.bytes = most.min(Most::REMOTE.bytes);
@@ -188,13 +192,16 @@ impl Courier {
         let (now, Failure { why, after, .. }) = (Instant::now(), failure);
         if batch.is_apart() && failure.is_suspect && !self.backoff.is_on() {
             self.backoff_apart.failed(now, *after, chance());
-            log::debug!("cannot deliver a report that failed before: {why}");
+            logging::debug!("cannot deliver a report that failed before: {why}");
             return;
         }
         self.backoff.failed(now, *after, chance());
         self.trouble.set(!failure.is_answered || self.backoff.failures() > 1);
         let level = if self.outage.begins(now) { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "cannot deliver to the remote: {why}; reports are kept and tried again");
+        logging::at!(
+            level,
+            "cannot deliver to the remote: {why}; reports are kept and tried again"
+        );
     }
 
     fn answered(&mut self) {
@@ -205,7 +212,7 @@ impl Courier {
         self.backoff.ended();
         self.trouble.set(false);
         if self.outage.ends() {
-            log::warn!("the remote is back");
+            logging::warn!("the remote is back");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use std::{io, mem, thread};
 
 use crate::collector::Collector;
+use crate::logging;
 use crate::readers;
 use crate::threads;
 
@@ -124,7 +125,7 @@ impl Doors {
             }
         };
         if let Err(error) = threads::start("doors", threads::SHALLOW, Box::new(look)) {
-            log::debug!("cannot start a thread: {error}; what can't be listened on now never is");
+            logging::debug!("cannot start a thread: {error}; what can't be listened on now never is");
         }
     }
 }
@@ -153,7 +154,7 @@ impl Door {
         self.is_open = Arc::new(AtomicBool::new(true));
         let is_open = Arc::clone(&self.is_open);
         let closed = move |error| {
-            log::debug!("no connection can be accepted any more: {error}");
+            logging::debug!("no connection can be accepted any more: {error}");
             is_open.store(false, Ordering::Relaxed);
         };
         let served = spare_descriptors(&listener).and_then(|()| {
@@ -179,7 +180,7 @@ impl Door {
         let address = self.address;
         // Without 127.0.0.1 nearly all agents are lost; without ::1 a few, where it exists at all.
         let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
-        log::log!(
+        logging::at!(
             level,
             "cannot listen on {address}: {error}; agents' reports are not taken there, and it is \
              tried again"

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::deadline::{Deadline, Now};
 use crate::extensions_api::{Extension, Invocation, RequestId};
+use crate::logging;
 use crate::outbox::Outbox;
 use crate::sender::Message;
 use crate::telemetry_api::Telemetry;
@@ -126,7 +127,7 @@ impl Hold {
 }
 
 fn give_up() -> Option<Hold> {
-    log::warn!(
+    logging::warn!(
         "no telemetry tells when an invocation is over; reports are sent as they come, as by the \
          strategy continuously"
     );

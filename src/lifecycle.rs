@@ -15,6 +15,7 @@ use crate::doors::Doors;
 use crate::extensions_api::{ApiError, Event, Extension, Invocation};
 use crate::flush::{Rate, Traffic};
 use crate::hold::Hold;
+use crate::logging;
 use crate::outbox::Outbox;
 use crate::remote::Interrupt;
 use crate::sender::Message;
@@ -62,7 +63,7 @@ pub fn relay(
     settle(&end, &collector.outbox, interrupt);
     let (line, lost) = collector.ledger.balance().closing_line();
     let level = if lost { log::Level::Warn } else { log::Level::Info };
-    log::log!(level, "{line}");
+    logging::at!(level, "{line}");
     end
 }
 
@@ -84,7 +85,7 @@ fn poll(
                 on_invoke(invocation);
             }
             Event::Shutdown { reason, deadline_ms } => {
-                log::debug!("shutting down: {reason}");
+                logging::debug!("shutting down: {reason}");
                 let now = Now::read();
                 let told = deadline_ms.map(|ms| Deadline::from_epoch_ms(ms, SHUTDOWN_MAX, now));
                 // A deadline that has passed was told by another clock: the platform would have
@@ -96,7 +97,7 @@ fn poll(
             }
             Event::Unknown if unknown_events < UNKNOWN_EVENTS_MAX => {
                 unknown_events += 1;
-                log::debug!("ignored an event of unknown type");
+                logging::debug!("ignored an event of unknown type");
             }
             Event::Unknown => return Err(ApiError::Unintelligible("no event of a known type")),
         }

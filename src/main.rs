@@ -122,14 +122,14 @@ fn run() -> Option<Deadline> {
     let doors = config.is_enabled.then(|| Doors::bind(config.port));
     let extension = register(&config)?;
     for problem in problems {
-        log::warn!("{problem}");
+        logging::warn!("{problem}");
     }
     let end = match doors {
         Some(doors) => relay(config, &extension, doors),
         None => lifecycle::idle(&extension),
     };
     let ends = |error: &ApiError| {
-        log::error!("cannot get the next event: {error}; the extension ends");
+        logging::error!("cannot get the next event: {error}; the extension ends");
     };
     end.inspect_err(ends).ok()
 }
@@ -142,14 +142,14 @@ fn register(config: &Config) -> Option<Extension> {
         Subscription::InvokeAndShutdown
     };
     let Some(runtime_api) = &config.runtime_api else {
-        log::error!(
+        logging::error!(
             "cannot register: AWS_LAMBDA_RUNTIME_API is not set; this program runs inside AWS \
              Lambda only"
         );
         return None;
     };
     let registered = RuntimeApi::at(runtime_api).register(&own_name(), subscription);
-    registered.inspect_err(|error| log::error!("cannot register with {runtime_api}: {error}")).ok()
+    registered.inspect_err(|error| logging::error!("cannot register with {runtime_api}: {error}")).ok()
 }
 
 /// The file's own base name, which users may change: Lambda refuses any other.
@@ -161,7 +161,7 @@ fn own_name() -> String {
 /// Relays until the end.
 fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline, ApiError> {
     if config.destination.trust_all_certificates {
-        log::warn!(
+        logging::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
              checked"
         );
@@ -207,7 +207,7 @@ fn start(
     };
     // Agents are refused then, instead of waiting in the kernel's queue for who never comes.
     if let Err(error) = threads::start("sender", threads::DEEP, Box::new(life)) {
-        log::error!("cannot start the sender: {error}; nothing is relayed");
+        logging::error!("cannot start the sender: {error}; nothing is relayed");
     }
     opened
 }
@@ -215,7 +215,7 @@ fn start(
 /// `None` where nothing tells when an invocation is over.
 fn hold(extension: &Extension, outbox: &Outbox, trouble: Trouble) -> Option<Hold> {
     let no_telemetry = |error: &io::Error| {
-        log::warn!(
+        logging::warn!(
             "cannot subscribe to telemetry: {error}; nothing tells when an invocation is over, and \
              reports are sent as they come, as by the strategy continuously"
         );

@@ -23,6 +23,7 @@ use rustix::io::retry_on_intr;
 use tiny_http::{Request, Server};
 
 use crate::body;
+use crate::logging;
 use crate::request::{is_last, is_upgrade};
 use crate::threads;
 
@@ -132,7 +133,7 @@ fn read(readers: &Arc<Readers>) {
         };
         let was_last = readers.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
         if catch_unwind(AssertUnwindSafe(|| serve_one(readers, request, was_last))).is_err() {
-            log::error!("a request could not be handled; the collector goes on");
+            logging::error!("a request could not be handled; the collector goes on");
         }
         if !keep_waiting(&readers.waiting) {
             readers.alive.fetch_sub(1, Ordering::SeqCst);
@@ -146,7 +147,7 @@ fn serve_one(readers: &Arc<Readers>, request: Request, was_last: bool) {
     let may_stall = !body::is_read_ahead(&request);
     if was_last && may_stall && readers.alive.load(Ordering::SeqCst) < READERS_MAX {
         if let Err(error) = spawn(readers) {
-            log::debug!("cannot start another reader: {error}");
+            logging::debug!("cannot start another reader: {error}");
         }
     }
     // A connection that ends with this request frees its thread by itself once it is answered. A
@@ -175,7 +176,7 @@ fn keep_waiting(waiting: &AtomicUsize) -> bool {
 /// pool that panics, as that thread would have taken the next one.
 pub fn nudge(address: SocketAddr) {
     if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {
-        log::debug!("cannot connect to the own port {address}: {error}");
+        logging::debug!("cannot connect to the own port {address}: {error}");
     }
 }
 

@@ -20,6 +20,7 @@ use crate::backoff;
 use crate::config::Destination;
 use crate::fault;
 use crate::ledger::Loss;
+use crate::logging;
 use crate::lookup::{LOOKUP_TIMEOUT, Later};
 use crate::patience::{LATE, Limit};
 use crate::socket::{FREEZE_MAX, SocketConnector};
@@ -143,7 +144,7 @@ impl Remote {
         if (is_frozen || is_dead) && !self.is_interrupted() {
             // A connection kept from an earlier report is often dead after a freeze, and one that
             // was being made then is late: that is no sign of an outage, and ureq has dropped it.
-            log::debug!("trying again on a new connection");
+            logging::debug!("trying again on a new connection");
             let limit = if is_frozen { limit.later_by(began.elapsed()) } else { limit };
             answer = self.attempt(batch, limit);
         }
@@ -201,7 +202,7 @@ impl Remote {
         // The status is the answer; the body is read only to free the connection.
         if let Err(error) = io::copy(&mut body.as_reader().take(ANSWER_BYTES_MAX), &mut io::sink())
         {
-            log::debug!("cannot read the remote's answer to its end: {error}");
+            logging::debug!("cannot read the remote's answer to its end: {error}");
         }
         Ok((head.status, head.headers))
     }

@@ -10,6 +10,7 @@ use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::logging;
 use crate::threads;
 
 /// What may wait, in bytes; lines beyond that are left out and counted, as nobody reads those before
@@ -87,7 +88,7 @@ fn write_all() {
         // There is nobody to tell.
         let _ = io::stderr().write_all(&waiting);
         if left_out > 0 {
-            log::warn!("{left_out} lines were left out here, as nobody read those before them");
+            logging::warn!("{left_out} lines were left out here, as nobody read those before them");
         }
         lines = Lines::lock();
         lines.is_writing = false;

@@ -19,6 +19,7 @@ use crate::body;
 use crate::budget::Budget;
 use crate::doors::Suspicion;
 use crate::extensions_api::{Extension, RequestId};
+use crate::logging;
 use crate::object;
 use crate::outbox::Outbox;
 use crate::readers;
@@ -68,7 +69,7 @@ impl Telemetry {
             listener,
             Box::new(move |request| taking.take(request, &budget, &outbox)),
             Arc::new(move |error| {
-                log::debug!("no telemetry can be taken any more: {error}");
+                logging::debug!("no telemetry can be taken any more: {error}");
                 closing.is_over.store(true, Ordering::Relaxed);
             }),
         )?;
@@ -120,7 +121,7 @@ impl Heard {
                     self.ends.fetch_add(1, Ordering::Relaxed);
                     self.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
                     let Some(permit) = budget.take(END_COST) else {
-                        log::debug!("too many ends of invocations at a time");
+                        logging::debug!("too many ends of invocations at a time");
                         break;
                     };
                     // The sender is gone only in the last moment of the process.
@@ -128,7 +129,7 @@ impl Heard {
                     drop(outbox.send(Message::RuntimeDone { request_id, _permit: permit }));
                 }
             }
-            Err(unread) => log::debug!("cannot read telemetry: {unread:?}"),
+            Err(unread) => logging::debug!("cannot read telemetry: {unread:?}"),
         }
         Answer::ACCEPTED.send(request);
     }

@@ -23,6 +23,7 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::Destination;
+use crate::logging;
 
 /// Debian's bundle of all public roots is a twentieth of this; what is beyond it is not read.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -55,7 +56,7 @@ fn roots(extra: Option<&Path>) -> RootCertStore {
     if let Some(path) = extra {
         if let Err(error) = add_roots(&mut roots, path) {
             let path = path.display();
-            log::warn!(
+            logging::warn!(
                 "cannot use the certificates of SSL_CERT_FILE {path}: {error}; the compiled-in \
                  ones are used alone"
             );
@@ -77,7 +78,7 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     if added == 0 {
         return Err(io::Error::other("it holds no certificate in pem form"));
     }
-    log::debug!("added {added} root certificates of SSL_CERT_FILE, ignored {ignored}");
+    logging::debug!("added {added} root certificates of SSL_CERT_FILE, ignored {ignored}");
     Ok(())
 }
 
