@@ -2,6 +2,8 @@
 //!
 //! ureq has such a link of its own, but can only replace the compiled-in roots, not add to them.
 
+mod provider;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -9,10 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::SigningKey;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
@@ -24,6 +25,7 @@ use ureq::unversioned::transport::{
 
 use crate::config::Destination;
 use crate::logging;
+use crate::tls::provider::provider;
 
 /// Debian's bundle of all public roots is a twentieth of this; what is beyond it is not read.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -35,8 +37,7 @@ pub struct TlsConnector(Arc<ClientConfig>);
 impl TlsConnector {
     /// Reads `SSL_CERT_FILE`, if one is set; a bad file is one warning, and adds nothing.
     pub fn to(destination: &Destination) -> Self {
-        let provider = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() };
-        let provider = Arc::new(provider);
+        let provider = Arc::new(provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default protocol versions");
@@ -153,20 +154,6 @@ impl Transport for TlsTransport {
 impl fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("TlsTransport")
-    }
-}
-
-/// The remote knows the function by its API key, so none is ever loaded for TLS; and what would sign
-/// with one stays out of the binary, 50 kB of it.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _key: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("no certificate of a client is supported".to_owned()))
     }
 }
 
