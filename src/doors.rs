@@ -1,4 +1,5 @@
-//! The two local addresses, each served by a tiny_http server of its own.
+//! The two local addresses, each served by a tiny_http server of its own, that of `::1` once it is
+//! called.
 //!
 //! tiny_http stops accepting connections for good when one cannot be accepted, and ends its thread
 //! with a panic when no descriptor or thread is left for one. Invariant: a door that closed in
@@ -7,7 +8,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use std::{io, mem, thread};
 
@@ -25,9 +26,6 @@ const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a port may have closed without another sign.
 static SUSPICIONS: AtomicU32 = AtomicU32::new(0);
-
-/// The port of both addresses, for [`server_panicked`]; 0 before there are any.
-static PORT: AtomicU16 = AtomicU16::new(0);
 
 thread_local! {
     static END: ThreadEnd = const { ThreadEnd };
@@ -64,11 +62,7 @@ impl Suspicion {
 /// and a door may close with it without another sign.
 pub fn server_panicked() {
     let _ = END.try_with(|_| ()); // an error only where the thread is at its end already
-    addresses(PORT.load(Ordering::Relaxed)).into_iter().for_each(readers::nudge);
-}
-
-fn addresses(port: u16) -> [SocketAddr; 2] {
-    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+    readers::nudge_all();
 }
 
 /// Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on 127.0.0.1.
@@ -92,8 +86,8 @@ struct Door {
 impl Doors {
     /// Binds both addresses. From then on the kernel holds connections until [`Self::open`].
     pub fn bind(port: u16) -> Self {
-        PORT.store(port, Ordering::Relaxed);
-        let doors = addresses(port).map(|address| {
+        let addresses = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+        let doors = addresses.map(|address| {
             let is_open = Arc::new(AtomicBool::new(false));
             let mut door = Door { address, listener: None, is_open, is_explained: false };
             door.bind();
@@ -125,7 +119,9 @@ impl Doors {
             }
         };
         if let Err(error) = threads::start("doors", threads::SHALLOW, Box::new(look)) {
-            logging::debug!("cannot start a thread: {error}; what can't be listened on now never is");
+            logging::debug!(
+                "cannot start a thread: {error}; what can't be listened on now never is"
+            );
         }
     }
 }

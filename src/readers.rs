@@ -13,8 +13,8 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{array, io};
 
@@ -27,8 +27,12 @@ use crate::logging;
 use crate::request::{is_last, is_upgrade};
 use crate::threads;
 
-/// Readers that stay when nothing is to be done.
+/// Readers that stay for good.
 const READERS_IDLE: usize = 2;
+
+/// How long those beyond them wait for the next request before they leave. To start one for a request
+/// takes longer than the rest of it; threads of tiny_http's pool leave after as long.
+const READERS_LEAVE_AFTER: Duration = Duration::from_secs(5);
 
 /// At most so many bodies are read at a time; beyond that requests wait for one that ends. As many as
 /// there can be connections, which take two of the 1,024 descriptors that Lambda allows the function
@@ -38,6 +42,9 @@ const READERS_MAX: usize = 512;
 /// Connecting to this very process takes microseconds, unless the kernel's queue is full; then
 /// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Where there are servers whose pools may need a nudge.
+static SERVED: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
 
 /// What is done with a request. Behind a pointer, as the closures below: once for two servers is 4 kB
 /// less.
@@ -87,9 +94,26 @@ impl Readers {
         let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
             .map_err(|_| io::Error::other("no thread for the accept loop"))?
             .map_err(io::Error::other)?;
+        let mut addresses = SERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+        drop(addresses);
         let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
         Ok(Arc::new(Self { server, address, take, closed, peers, waiting, alive }))
+    }
+
+    /// The next request; none where it `stays` not, and none came in some time.
+    fn next(&self, stays: bool) -> io::Result<Option<Request>> {
+        if stays {
+            return self.server.recv().map(Some);
+        }
+        // tiny_http gives up without a look at its queue where it is woken in the last millisecond.
+        match self.server.recv_timeout(READERS_LEAVE_AFTER) {
+            Ok(None) => self.server.try_recv(),
+            received => received,
+        }
     }
 
     /// A reader that is about to wait.
@@ -123,9 +147,15 @@ fn spawn(readers: &Arc<Readers>) -> io::Result<()> {
 
 /// The life of one reader. It starts counted as waiting.
 fn read(readers: &Arc<Readers>) {
+    let mut stays = true; // it was started because too few were waiting
     loop {
-        let request = match readers.server.recv() {
-            Ok(request) => request,
+        let request = match readers.next(stays) {
+            Ok(Some(request)) => request,
+            Ok(None) if leave(&readers.waiting) => break,
+            Ok(None) => {
+                stays = true;
+                continue;
+            }
             Err(error) => {
                 (readers.closed)(error);
                 continue;
@@ -135,11 +165,9 @@ fn read(readers: &Arc<Readers>) {
         if catch_unwind(AssertUnwindSafe(|| serve_one(readers, request, was_last))).is_err() {
             logging::error!("a request could not be handled; the collector goes on");
         }
-        if !keep_waiting(&readers.waiting) {
-            readers.alive.fetch_sub(1, Ordering::SeqCst);
-            return;
-        }
+        stays = readers.waiting.fetch_add(1, Ordering::SeqCst) < READERS_IDLE;
     }
+    readers.alive.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// `was_last`: no other reader waits for the next request.
@@ -164,20 +192,26 @@ fn serve_one(readers: &Arc<Readers>, request: Request, was_last: bool) {
     }
 }
 
-/// Counts the caller as waiting, unless enough others are: then it is to leave.
-fn keep_waiting(waiting: &AtomicUsize) -> bool {
-    let counted = |now: usize| (now < READERS_IDLE).then_some(now + 1);
-    waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok()
+/// Takes the caller out of those that wait, unless it is one of those that stay.
+fn leave(waiting: &AtomicUsize) -> bool {
+    let one_less = |now: usize| (now > READERS_IDLE).then(|| now - 1);
+    waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
 }
 
 /// Gives the pool of the tiny_http server at `address` a free thread, and so a connection that may be
 /// waiting there its turn, by a connection that is closed at once. One nudge for each new connection
 /// that stays is enough, as each that is served lets the next one in; and one for each thread of the
 /// pool that panics, as that thread would have taken the next one.
-pub fn nudge(address: SocketAddr) {
+fn nudge(address: SocketAddr) {
     if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {
         logging::debug!("cannot connect to the own port {address}: {error}");
     }
+}
+
+/// As [`nudge`], where it is not known which server needs it.
+pub fn nudge_all() {
+    let addresses = SERVED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    addresses.into_iter().for_each(nudge);
 }
 
 /// The connections that were seen last, by the port at their other end.
@@ -199,9 +233,9 @@ mod tests {
 
     #[test]
     fn readers_beyond_the_idle_ones_leave() {
-        let waiting = AtomicUsize::new(0);
-        let stays: Vec<bool> = (0..4).map(|_| keep_waiting(&waiting)).collect();
-        assert_eq!(stays, [true, true, false, false]);
+        let waiting = AtomicUsize::new(4);
+        let left: Vec<bool> = (0..4).map(|_| leave(&waiting)).collect();
+        assert_eq!(left, [true, true, false, false]);
         assert_eq!(waiting.load(Ordering::SeqCst), READERS_IDLE);
     }
 }
