@@ -98,7 +98,7 @@ impl Collector {
         logging::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload is dropped then,
         // and counts as failed.
-        drop(self.outbox.send_report(Message::Payload(payload), self.budget.held()));
+        drop(self.outbox.send_report(Message::Payload(payload), || self.budget.held()));
         fault::point("collector.handed-on");
         Ok(Answer::ACCEPTED)
     }

@@ -48,9 +48,9 @@ pub fn relay(
 ) -> Result<Deadline, ApiError> {
     let (mut rate, mut told, mut doors) = (Rate::default(), Traffic::Sparse, None);
     let end = poll(extension, |invocation| {
-        match &mut doors {
-            Some(doors) => Doors::open(doors, collector),
-            None => doors = opened.try_recv().ok(),
+        doors = doors.take().or_else(|| opened.try_recv().ok());
+        if let Some(doors) = &mut doors {
+            doors.open(collector);
         }
         let traffic = rate.invoked(Instant::now());
         // Else the sender sleeps on: when it has to try again it knows by itself.

@@ -20,7 +20,7 @@ use ureq::unversioned::transport::NextTimeout;
 use crate::base_url::port_of;
 use crate::threads;
 
-/// How long one may take.
+/// How long one may take, where there is as much time.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of a name with more addresses these do as well.
@@ -43,27 +43,29 @@ impl Resolver for Later {
     }
 }
 
-/// The addresses of the host, at least one; `is_limited` says whether there is a limit.
-pub fn look_up(uri: &Uri, is_limited: bool) -> Result<Vec<SocketAddr>, ureq::Error> {
+/// The addresses of the host, at least one; `within` is what there is of time, if that has a limit.
+pub fn look_up(uri: &Uri, within: Option<Duration>) -> Result<Vec<SocketAddr>, ureq::Error> {
     let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
     let name = format!("{host}:{}", port_of(uri));
     let mut found = match name.parse::<SocketAddr>() {
         Ok(address) => vec![address],
-        Err(_) if is_limited => within_the_limit(name)?,
-        Err(_) => name.to_socket_addrs()?.collect(),
+        Err(_) => match within {
+            Some(left) => look_up_name(name, left.min(LOOKUP_TIMEOUT))?,
+            None => name.to_socket_addrs()?.collect(),
+        },
     };
     found.truncate(ADDRESSES_MAX);
     if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
 }
 
-fn within_the_limit(name: String) -> Result<Vec<SocketAddr>, ureq::Error> {
+fn look_up_name(name: String, within: Duration) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (found, is_found) = sync_channel(1);
     let look_up = move || {
         let addresses = name.to_socket_addrs().map(Iterator::collect);
         let _ = found.send(addresses); // nobody waits any more if it took too long
     };
     threads::start("look-up", threads::SHALLOW, Box::new(look_up))?;
-    match is_found.recv_timeout(LOOKUP_TIMEOUT) {
+    match is_found.recv_timeout(within) {
         Ok(addresses) => Ok(addresses?),
         Err(RecvTimeoutError::Timeout) => Err(ureq::Error::Timeout(Timeout::Resolve)),
         Err(RecvTimeoutError::Disconnected) => {

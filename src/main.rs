@@ -33,7 +33,8 @@
 //!     nothing is looked up for a connection that is there ([`lookup`]).
 //! 11. No thread wakes up for nothing: a report that only joins others lets the sender sleep
 //!     ([`outbox`]), and nothing looks at anything from time to time but where the platform tells of
-//!     no invocations, or one is held ([`doors`], [`hold`]).
+//!     no invocations, or one is held, and while an answer is awaited ([`doors`], [`hold`],
+//!     [`patience`]).
 
 mod environment;
 mod config;
@@ -149,7 +150,9 @@ fn register(config: &Config) -> Option<Extension> {
         return None;
     };
     let registered = RuntimeApi::at(runtime_api).register(&own_name(), subscription);
-    registered.inspect_err(|error| logging::error!("cannot register with {runtime_api}: {error}")).ok()
+    registered
+        .inspect_err(|error| logging::error!("cannot register with {runtime_api}: {error}"))
+        .ok()
 }
 
 /// The file's own base name, which users may change: Lambda refuses any other.
@@ -186,7 +189,8 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     lifecycle::relay(extension, &opened, &collector, &interrupt, hold)
 }
 
-/// Starts the sender, which starts all other threads: the first poll waits for one start only. Gives
+/// Starts the sender, which opens the doors with their threads: the first poll waits for one start
+/// only, but where an invocation is held, for telemetry as well. Gives
 /// the doors once they are open, where invocations are told of and they are to be looked after.
 fn start(
     sender: Sender,

@@ -63,16 +63,17 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends a report; `held` is what of the buffer is taken then, in bytes.
+    /// Sends a report; `held` tells what of the buffer is taken, in bytes.
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub fn send_report(&self, report: Message, held: usize) -> Result<(), Gone> {
+    pub fn send_report(&self, report: Message, held: impl FnOnce() -> usize) -> Result<(), Gone> {
         self.messages.send(report).map_err(|_| Gone)?;
         // Before the look at what the sender wants, as it looks at the queue after it has said so:
-        // one of the two sees the other.
+        // one of the two sees the other. And before the look at the buffer: of two reports that come
+        // at a time, the last one in the queue sees both.
         fence(Ordering::SeqCst);
-        if held >= self.quiet_below.load(Ordering::Relaxed) {
+        if held() >= self.quiet_below.load(Ordering::Relaxed) {
             self.ring();
         }
         Ok(())
@@ -160,14 +161,14 @@ mod tests {
 
     #[test]
     fn a_report_that_only_joins_others_waits_as_long_as_they_do() {
-        let joins = |outbox: &Outbox| outbox.send_report(report(), QUIET_BELOW - 1).unwrap();
+        let joins = |outbox: &Outbox| outbox.send_report(report(), || QUIET_BELOW - 1).unwrap();
         let (took, waited) = waits(A_MOMENT, joins);
         assert!(took >= A_MOMENT && matches!(waited, Waited::Message(_)), "{took:?} {waited:?}");
     }
 
     #[test]
     fn a_report_too_many_and_any_command_end_the_wait() {
-        let one_too_many = |outbox: &Outbox| outbox.send_report(report(), QUIET_BELOW).unwrap();
+        let one_too_many = |outbox: &Outbox| outbox.send_report(report(), || QUIET_BELOW).unwrap();
         let command = |outbox: &Outbox| outbox.send(report()).unwrap();
         for (took, waited) in [waits(PATIENCE, one_too_many), waits(PATIENCE, command)] {
             assert!(took < PATIENCE && matches!(waited, Waited::Message(_)), "{took:?} {waited:?}");
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn what_has_come_is_taken_before_the_time_is_looked_at() {
         let (outbox, inbox) = queue();
-        outbox.send_report(report(), 0).unwrap();
+        outbox.send_report(report(), || 0).unwrap();
         let past = Some(Instant::now());
         assert!(matches!(inbox.wait(past, QUIET_BELOW), Waited::Message(_)));
         assert!(matches!(inbox.wait(past, QUIET_BELOW), Waited::TimeIsUp));
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn an_end_comes_after_all_that_was_sent() {
         let (outbox, inbox) = queue();
-        outbox.send_report(report(), 0).unwrap();
+        outbox.send_report(report(), || 0).unwrap();
         drop(outbox);
         assert!(matches!(inbox.wait(None, QUIET_BELOW), Waited::Message(_)));
         assert!(matches!(inbox.wait(None, QUIET_BELOW), Waited::End));

@@ -158,9 +158,13 @@ impl Sender {
     /// How many bytes of the buffer may be taken before one more report changes what is due.
     fn quiet_below(&self) -> usize {
         let Policy { strategy, traffic, buffer } = self.policy;
-        let gathers = self.backlog.oldest().is_some() && !self.courier.backoff.is_on();
-        let below = strategy.gathers(traffic, buffer).map(|(_, below)| below);
-        below.filter(|_| gathers).unwrap_or(0)
+        if self.backlog.oldest().is_none() || self.end.is_held() {
+            0
+        } else if self.courier.backoff.is_on() {
+            self.backlog_max() // beyond it the oldest have to go
+        } else {
+            strategy.gathers(traffic, buffer).map_or(0, |(_, below)| below)
+        }
     }
 
     /// When to send next, if there is anything to send.

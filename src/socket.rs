@@ -43,10 +43,11 @@ impl<In: Transport> Connector<In> for SocketConnector {
         if let Some(through_proxy) = chained {
             return Ok(Some(Either::A(through_proxy)));
         }
+        let (within, started) = (limit_of(details.timeout), Instant::now());
         let is_limited = !details.timeout.after.is_not_happening();
-        let addresses = look_up(details.uri, is_limited)?;
-        let connected_by = is_limited.then(|| Instant::now() + limit_of(details.timeout));
-        let stream = Arc::new(connect(&addresses, details.timeout)?);
+        let addresses = look_up(details.uri, is_limited.then_some(within))?;
+        let stream = connect(&addresses, started + within, details.timeout.reason)?;
+        let stream = Arc::new(stream);
         stream.set_nodelay(true)?;
         let handle: Weak<TcpStream> = Arc::downgrade(&stream);
         (details.register_shutdown)(handle)?;
@@ -60,24 +61,25 @@ impl<In: Transport> Connector<In> for SocketConnector {
             limits: Limits::default(),
             has_read: true,
             connects: false,
-            connected_by,
+            connected_by: is_limited.then_some(started + within),
             broken: None,
         })))
     }
 }
 
 /// Each address but the last may take half of what is left.
-fn connect(addresses: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, ureq::Error> {
-    let started = Instant::now();
+fn connect(
+    addresses: &[SocketAddr],
+    by: Instant,
+    reason: Timeout,
+) -> Result<TcpStream, ureq::Error> {
     let mut failure = ureq::Error::HostNotFound;
     for (behind, address) in (0..addresses.len()).rev().zip(addresses) {
-        let left = timeout.after.saturating_sub(started.elapsed());
+        let left = by.saturating_duration_since(Instant::now());
         let share = if behind > 0 { left / 2 } else { left };
         failure = match TcpStream::connect_timeout(address, share.max(CONNECT_MIN)) {
             Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                ureq::Error::Timeout(timeout.reason)
-            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => ureq::Error::Timeout(reason),
             Err(error) => error.into(),
         };
     }
