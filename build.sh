@@ -4,10 +4,13 @@
 #   target/layer/{x86_64,arm64}/thundra-lambda-extension
 #   target/layer/thundra-lambda-extension-{x86_64,arm64}.zip    holding what layer.zip.spec lists
 #
-# Usage: ./build.sh [--with-qemu] [--comparators] [x86_64 | arm64]
+# Usage: ./build.sh [--with-qemu] [--comparators | --layout] [x86_64 | arm64]
 #   --comparators builds, in place of the layers and in the same way, what the extension is compared
 #                 with: target/comparators/{x86_64,arm64}/{floor,bare,async}, for
 #                 sandbox bench --comparators target/comparators/x86_64 …
+#   --layout      writes src/layout.ld anew, the order of functions in the binaries, by what runs on
+#                 this machine (see tests/layout.py); to be done now and then, as what has another
+#                 name by then loses its place. Takes valgrind.
 #   --with-qemu   installs qemu-user-static from Debian as well, to run the arm64 binary on x86_64:
 #                 qemu-aarch64-static target/layer/arm64/thundra-lambda-extension
 #
@@ -111,8 +114,10 @@ ensure_zig() {
 # --- Build, check, pack ---------------------------------------------------------------------
 
 # compile TARGET OPTION…: nothing that it leaves in the binaries may name a directory of this machine.
+# Functions that cannot panic get no unwinding table. `more_flags` are rustc's.
 compile() {
-  local target=$1 crates flags=(-Clink-self-contained=no "--remap-path-prefix=$root=/build"
+  local target=$1 crates flags=(-Clink-self-contained=no -Cforce-unwind-tables=no "${more_flags[@]}"
+    "--remap-path-prefix=$root=/build"
     "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
     "--remap-path-prefix=$(readlink -f "$sysroot/lib/rustlib/src/rust")=/rust")
   for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
@@ -174,7 +179,10 @@ PY
 # build_layer ARCH TARGET: adds its row of the table to `report`.
 build_layer() {
   local arch=$1 binary=$layer/$1/$NAME zip=$layer/$NAME-$1.zip size verdict=ok
+  local more_flags=(-Clink-arg=-Wl,-T,src/layout.ld)
   say "compiling for $2"
+  # cargo does not know of the file, and would not link again for it.
+  [[ $cache/$2/release/$NAME -nt src/layout.ld ]] || rm -f "$cache/$2/release/"{,deps/}${NAME//-/[-_]}*
   compile "$2" --bin "$NAME"
   mkdir -p "$layer/$arch"
   install -m 755 "$cache/$2/release/$NAME" "$binary"
@@ -185,9 +193,18 @@ build_layer() {
   report+=$(printf '%-8s %10s %10s  %s' "$arch" "$size" "$([[ -e $zip ]] && wc -c <"$zip")" "$verdict")$'\n'
 }
 
+# build_layout ARCH TARGET
+build_layout() {
+  local more_flags=()
+  say "compiling with symbols for $2"
+  CARGO_TARGET_DIR=$cache/with-symbols CARGO_PROFILE_RELEASE_STRIP=none compile "$2" --bin "$NAME"
+  env -u CARGO_TARGET_DIR python3 tests/layout.py "$cache/with-symbols/$2/release/$NAME" >"$cache/layout.ld"
+  mv "$cache/layout.ld" src/layout.ld
+}
+
 # build_comparators ARCH TARGET
 build_comparators() {
-  local arch=$1 name
+  local arch=$1 name more_flags=()
   say "compiling what it is compared with for $2"
   compile "$2" --manifest-path tests/comparators/Cargo.toml
   mkdir -p "target/comparators/$arch"
@@ -202,10 +219,12 @@ for argument in "$@"; do
   case $argument in
     --with-qemu) with_qemu=1 ;;
     --comparators) build=comparators ;;
+    --layout) build=layout ;;
     x86_64 | arm64) archs+=("$argument") ;;
-    *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [--comparators] [x86_64 | arm64]" ;;
+    *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [--comparators | --layout] [x86_64 | arm64]" ;;
   esac
 done
+[[ $build != layout ]] || archs=("$(uname -m | sed s/aarch64/arm64/)") # what can run here
 ((${#archs[@]})) || archs=(x86_64 arm64)
 
 ensure_tools

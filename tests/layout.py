@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Writes the order of functions in the shipped binary: those that a start runs, then those that a
+report runs, then all others, so that less of the file is read and resident.
+
+    ./build.sh --layout            builds a binary with symbols, runs this on it, writes src/layout.ld
+    tests/layout.py BINARY         BINARY: an extension with its symbols
+
+It runs the extension in the sandbox under valgrind's callgrind, and prints a linker script. Function
+names in it are patterns: a compiler of another version gives the same function another hash.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SANDBOX = ["cargo", "run", "--quiet", "--release", "--locked", "--manifest-path", str(ROOT / "Cargo.toml"),
+           "-p", "sandbox", "--"]
+# Under valgrind all takes longer.
+LIMITS = ["--time-limits-scale", "20", "--timeout", "60s", "--user", "own"]
+HEAD = """\
+/* Which functions of the binary lie side by side: first those of a start and an invocation without a
+   report, then those that a report needs, TLS among them. The rest stays where the linker puts it.
+   Written by `./build.sh --layout`; what it saves is in docs/performance.md. */
+SECTIONS {
+  .text : {
+    *crt1.o(.text) *libc.a:*(.text)
+"""
+TAIL = """\
+    *(.text .text.*)
+  }
+} INSERT AFTER .rodata;
+"""
+
+
+def executed(binary: Path, directory: Path, agent: list, is_configured: bool = True) -> set:
+    """The functions that run in the extension's life beside an agent, and a remote over TLS, if it is
+    told of that."""
+    (there := directory / f"{len(list(directory.iterdir()))}").mkdir()
+    remote = subprocess.Popen([*SANDBOX, "remote", "--tls", "--dir", there / "remote"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    listening = json.loads(remote.stdout.readline())
+    variables = {"THUNDRA_APIKEY": "a-key"}
+    if is_configured:
+        variables |= {"SSL_CERT_FILE": listening["ca"], "THUNDRA_EXTENSION_COLLECTOR_URL": listening["url"]}
+    options = [word for it in variables.items() for word in ("--env", "=".join(it))]
+    runner = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={there / 'profile'}",
+              "--show-below-main=yes", "--demangle=no", "--compress-strings=no", "--compress-pos=no"]
+    command = [*SANDBOX, "run", "--extension", binary, *LIMITS, *options, *agent]
+    run = subprocess.run(command, env=os.environ | {"SANDBOX_RUNNER": " ".join(runner)},
+                         stdout=subprocess.PIPE, encoding="utf-8", check=False)
+    remote.stdin.close()
+    remote.wait(10)
+    if run.returncode or not (there / "profile").exists():
+        sys.exit(f"layout.py: the extension did not live well under valgrind:\n{run.stdout}")
+    return set(re.findall(r"^c?fn=([\w.$]+)$", (there / "profile").read_text(), re.MULTILINE))
+
+
+def other_names(binary: Path) -> dict:
+    """All names of the function that has this one: a section has but one of them."""
+    listing = subprocess.run(["nm", binary], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    symbols = [line.split() for line in listing.splitlines()]
+    at = defaultdict(list)
+    for address, kind, name in (it for it in symbols if len(it) == 3):
+        if kind in "tTwW":
+            at[address].append(name)
+    return {name: names for names in at.values() for name in names}
+
+
+def pattern(name: str) -> str:
+    """A pattern for a function's section, which is `.text.unlikely.…` where the compiler knows it as
+    rare. What it counts anew in each build is left open."""
+    name = re.sub(r"Cs[0-9A-Za-z]+_(?=\d)", "Cs*_", name)
+    name = re.sub(r"(?:[.]llvm)?[.]\d+$", "*", name)
+    return f"    *(.text*.{name})\n"
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    if not shutil.which("valgrind"):
+        sys.exit("layout.py: valgrind is missing; on Debian, as root: apt-get install valgrind")
+    binary = Path(sys.argv[1]).resolve()
+    names = other_names(binary)
+    with tempfile.TemporaryDirectory() as directory:
+        silent = ["--event", '{"reports": 0}', "--invocations", "20"]
+        start = executed(binary, Path(directory), silent) | executed(binary, Path(directory), silent, False)
+        report = executed(binary, Path(directory), ["--invocations", "20"])
+    listed = {pattern(name) for it in start for name in names.get(it, [])}
+    print(HEAD, *sorted(listed), sep="", end="")
+    print(*sorted({pattern(name) for it in report for name in names.get(it, [])} - listed), sep="", end="")
+    print(TAIL, end="")
+
+
+if __name__ == "__main__":
+    main()
