@@ -1,5 +1,6 @@
 //! The relay that this repository's extension is, written as an extension in Rust usually is: AWS's
-//! crate on tokio, hyper for the local server, reqwest for the remote. It keeps to the same variables
+//! crate on tokio, hyper for the local server, reqwest for the remote. It keeps to the variables that
+//! the benchmark sets, of the strategies to `default` while invocations are busy and `continuously`,
 //! and merges as much; what costs nothing when all goes well it leaves out: retries, back-off,
 //! limits of memory, Retry-After, what a freeze takes.
 

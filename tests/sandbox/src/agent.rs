@@ -79,11 +79,22 @@ impl Connection {
 
     #[must_use]
     pub fn open_at(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)
-            .unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
-        stream.set_nodelay(true).expect("an option of every TCP socket");
-        stream.set_write_timeout(Some(ANSWER_WITHIN)).expect("a timeout above zero");
-        Self { messages: Messages::new(stream) }
+        Self::try_open_at(address)
+            .unwrap_or_else(|error| panic!("can't connect to {address}: {error}"))
+    }
+
+    /// # Errors
+    ///
+    /// When nobody listens at this port of 127.0.0.1.
+    pub fn try_open(port: u16) -> io::Result<Self> {
+        Self::try_open_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    fn try_open_at(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+        Ok(Self { messages: Messages::new(stream) })
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -98,6 +109,17 @@ impl Connection {
         self.messages
             .response()
             .unwrap_or_else(|error| panic!("no response within {ANSWER_WITHIN:?}: {error}"))
+    }
+
+    /// Sends a request and reads its response, where either may fail.
+    ///
+    /// # Errors
+    ///
+    /// When the server has closed, or there is no whole response within 10 s.
+    pub fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
+        self.messages.stream().write_all(request)?;
+        self.set_read_timeout(ANSWER_WITHIN);
+        self.messages.response()
     }
 
     /// Says that nothing more will be sent; responses can still be read.

@@ -161,7 +161,8 @@ impl Cage {
     }
 
     /// Of all live processes.
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
         self.caged
             .members()
             .into_iter()

@@ -40,7 +40,8 @@ impl Footprint {
             threads: number(&status, "Threads:").try_into().unwrap_or_default(),
             descriptors: fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
             resident_kb: number(&status, "VmRSS:"),
-            file_kb: number(&status, "RssFile:"),
+            // The second is of files in memory, as below /tmp they may be.
+            file_kb: number(&status, "RssFile:") + number(&status, "RssShmem:"),
             anonymous_kb: number(&status, "RssAnon:"),
             peak_kb: number(&status, "VmHWM:"),
             wakes: threads

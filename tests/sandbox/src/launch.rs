@@ -21,7 +21,7 @@ use crate::variables::{PATH, RUNTIME_API, Variables};
 /// architecture; arguments may follow, separated by spaces. It gets the extension's path as its
 /// last argument, which qemu's user mode hands on as `argv[0]`, so the extension's name stays the
 /// base name of its own file. It is looked up in [`PATH`], or give an absolute path.
-const RUNNER: &str = "SANDBOX_RUNNER";
+pub const RUNNER: &str = "SANDBOX_RUNNER";
 
 /// Of a function's processes on Lambda: extensions on Managed Instances run as this one (the
 /// emulator's `process.go`), and on demand they are seen to.

@@ -68,7 +68,7 @@ pub use freezer::Freezer;
 pub use invocation::{InFlight, Invocation, Reply};
 pub use items::{Delivery, Item};
 pub use lambda::Lambda;
-pub use launch::Launch;
+pub use launch::{Launch, RUNNER};
 pub use leftovers::{TempDir, on_interrupt};
 pub use limits::TimeLimits;
 pub use moment::{Cut, End, Interruption, Moment};

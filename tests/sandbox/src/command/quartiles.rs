@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::span::ms;
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quartiles {
-    #[serde(rename = "q1_ms")]
     pub lower: f64,
-    #[serde(rename = "median_ms")]
     pub median: f64,
-    #[serde(rename = "q3_ms")]
     pub upper: f64,
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::extensions::Packed;
 use crate::{FLOOR, SANDBOX};
 
 fn bench(options: &[&str]) -> Output {
@@ -52,6 +53,33 @@ fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
 }
 
 #[test]
+fn a_relay_is_measured_on_what_it_does_with_reports() {
+    let relay = Packed::new("relay");
+    let mut options = vec!["--no-comparators", "--size", "full", "--runs", "1", "--extension"];
+    let extension = format!("relay={}", relay.file().display());
+    options.push(&extension);
+    for group in ["invocations", "posts", "freezes"] {
+        options.extend(["--only", group]);
+    }
+    for variable in ["RELAY_PORT={port}", "RELAY_REMOTE={remote}", "RELAY_CA={ca}"] {
+        options.extend(["--env", variable]);
+    }
+    let report = report(&options);
+    let median = |figure: &str| report["sizes"]["full"][figure]["relay"]["median"].as_f64();
+    assert!(median("post_p50") > Some(0.0) && median("posts") > Some(0.0), "{report:#}");
+    assert!(median("post_p50") <= median("post_p99"), "{report:#}");
+    assert!(median("report_cpu") > median("silent_cpu"), "{report:#}");
+    assert_eq!(
+        [median("once"), median("twice"), median("never")],
+        [Some(30.0), Some(0.0), Some(0.0)]
+    );
+    assert_eq!(
+        report["variables"]["relay"],
+        serde_json::json!(["RELAY_PORT", "RELAY_REMOTE", "RELAY_CA"])
+    );
+}
+
+#[test]
 fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_budgets() {
     let home = TempDir::new().unwrap();
     let file = |name: &str| home.path().join(name).display().to_string();
@@ -73,7 +101,8 @@ fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_bud
         assert!(written.contains(">one<") && written.contains("Cold start: first next, ms"));
     }
     let (code, text) = run("binary(one) <= 0.99 * binary(two)");
-    assert!(code == Some(1) && text.contains("\nBROKEN "), "{text}");
+    assert!(code == Some(1) && text.matches("\nBROKEN ").count() == 2, "{text}");
+    assert!(text.contains("\nonce more:\nBROKEN "), "{text}");
 }
 
 #[test]
@@ -105,11 +134,17 @@ fn what_can_not_be_measured_is_one_line_and_a_failure() {
 }
 
 #[test]
-fn an_extension_that_ends_is_told_with_its_log() {
-    let output = bench(&["--extension", "x=/bin/ls", "--no-comparators", "--only", "start"]);
+fn an_extension_that_ends_is_told_with_its_log_and_costs_the_others_nothing() {
+    let floor = format!("floor={FLOOR}");
+    let options = ["--extension", "x=/bin/ls", "--extension", &floor, "--no-comparators"];
+    let more = ["--only", "start", "--size", "full", "--runs", "1"];
+    let output = bench(&[&options[..], &more].concat());
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.starts_with("sandbox: x has ended; its log:"), "{error}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, start) = text.split_once("Cold start").unwrap();
+    assert!(start.contains("\nfloor ") && !start.contains("\nx "), "{text}");
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Packed {
         packed
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.home.path().join(self.name)
     }
 

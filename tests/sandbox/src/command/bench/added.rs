@@ -1,27 +1,21 @@
 //! What an extension adds to invocations, whatever its remote does.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use sandbox::agent::Family;
-use sandbox::conformance::filled_in;
-use sandbox::{Answer, Invocation, Lambda, Remote, Setup, Status, User, free_port};
+use sandbox::{Answer, Remote};
 
 use super::contender::Contender;
-use super::samples::Samples;
+use super::invocations::WARM_UP;
+use super::samples::{Samples, median};
+use super::scene::Scene;
 use super::size::Size;
-use crate::command::code::built_in;
 use crate::command::span::ms;
 
-/// As in [`super::invocations`].
-const WARM_UP: usize = 12;
 const INVOCATIONS: usize = 20;
 /// Events of the built-in function.
 const REPORTING: &str = "{}";
 const SILENT: &str = r#"{"reports":0}"#;
-/// Of the function: what an extension holds up shows in full.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How far away the remote is, and the figures of that.
 const REMOTES: [(Away, &str, &str); 5] = [
@@ -44,14 +38,15 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut silent_too = true;
     for (away, wait, billed) in REMOTES {
         let scene = Scene::start(contender, size, remote(away))?;
+        scene.notes(&mut samples);
         if silent_too {
             silent_too = false;
-            scene.measure(SILENT, ["silent_wait", "silent_billed"], &mut samples)?;
+            invoke(&scene, SILENT, ["silent_wait", "silent_billed"], &mut samples)?;
         }
         if !scene.takes_reports() {
             break;
         }
-        scene.measure(REPORTING, [wait, billed], &mut samples)?;
+        invoke(&scene, REPORTING, [wait, billed], &mut samples)?;
     }
     Ok(samples)
 }
@@ -67,67 +62,23 @@ fn remote(away: Away) -> Remote {
     remote
 }
 
-/// The built-in function, whose agent reports to the extension, in a sandbox.
-pub struct Scene {
-    pub remote: Remote,
-    pub lambda: Lambda,
-    name: String,
-    port: u16,
-}
-
-impl Scene {
-    /// # Errors
-    ///
-    /// When the sandbox can't be had, or init fails.
-    pub fn start(contender: &Contender, size: Size, remote: Remote) -> io::Result<Self> {
-        let port = free_port();
-        let agent = built_in(Family::ThundraPython, vec!["--port".to_owned(), port.to_string()])?;
-        let setup = size.of(Setup::new().runtime(agent).timeout(TIMEOUT).user(User::Own));
-        let setup = match &contender.path {
-            Some(path) => setup.extension(path),
-            None => setup,
-        };
-        let variables = filled_in(&contender.variables, port, &remote.origin(), None);
-        let setup = variables.fold(setup, |setup, (name, value)| setup.env(name, &value));
-        let lambda = setup.start()?;
-        let scene = Self { remote, lambda, name: contender.name.clone(), port };
-        if scene.lambda.wait_for_init() { Ok(scene) } else { Err(scene.failed("init")) }
+/// Invocations of one environment are no samples of their own: their median is one.
+fn invoke(
+    scene: &Scene,
+    event: &str,
+    [wait, billed]: [&str; 2],
+    samples: &mut Samples,
+) -> io::Result<()> {
+    for _ in 0..WARM_UP {
+        scene.invoke(event)?;
     }
-
-    pub fn takes_reports(&self) -> bool {
-        TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).is_ok()
+    let (mut waits, mut bills) = (Vec::new(), Vec::new());
+    for _ in 0..INVOCATIONS {
+        let invocation = scene.invoke(event)?;
+        waits.push(ms(invocation.reply.latency));
+        bills.push(ms(invocation.duration));
     }
-
-    /// # Errors
-    ///
-    /// When it does not succeed.
-    pub fn invoke(&self, event: &str) -> io::Result<Invocation> {
-        let invocation = self.lambda.invoke(event);
-        match invocation.status {
-            Status::Success => Ok(invocation),
-            _ => Err(self.failed("an invocation")),
-        }
-    }
-
-    fn measure(
-        &self,
-        event: &str,
-        [wait, billed]: [&str; 2],
-        samples: &mut Samples,
-    ) -> io::Result<()> {
-        for _ in 0..WARM_UP {
-            self.invoke(event)?;
-        }
-        for _ in 0..INVOCATIONS {
-            let invocation = self.invoke(event)?;
-            samples.add(wait, ms(invocation.reply.latency));
-            samples.add(billed, ms(invocation.duration));
-        }
-        Ok(())
-    }
-
-    fn failed(&self, what: &str) -> io::Error {
-        let lines: Vec<String> = self.lambda.timeline().iter().map(ToString::to_string).collect();
-        io::Error::other(format!("{what} fails beside {}:\n{}", self.name, lines.join("\n")))
-    }
+    samples.add(wait, median(waits));
+    samples.add(billed, median(bills));
+    Ok(())
 }

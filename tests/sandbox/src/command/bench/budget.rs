@@ -32,9 +32,12 @@ enum Relation {
 #[derive(Debug)]
 struct Sum(Vec<Term>);
 
-/// A factor, and the figure and the contender that it is of; or a number.
-type Term = (f64, Option<Value>);
-type Value = (&'static Figure, String);
+#[derive(Debug)]
+enum Term {
+    Number(f64),
+    /// So often this figure of this contender.
+    Figure(f64, &'static Figure, String),
+}
 
 /// A budget, and what came of it.
 pub struct Finding {
@@ -83,21 +86,18 @@ fn product(text: &str) -> Result<Term, String> {
     let (sign, text) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest.trim()));
     let number = |text: &str| text.parse::<f64>().map_err(|_| format!("{text:?} is no number"));
     if let Some((factor, figure)) = text.split_once(" * ") {
-        return Ok((sign * number(factor.trim())?, Some(value(figure.trim())?)));
+        return times(sign * number(factor.trim())?, figure.trim());
     }
-    match value(text) {
-        Ok(value) => Ok((sign, Some(value))),
-        Err(why) => Ok((sign * number(text).map_err(|_| why)?, None)),
-    }
+    times(sign, text).or_else(|why| Ok(Term::Number(sign * number(text).map_err(|_| why)?)))
 }
 
-fn value(text: &str) -> Result<Value, String> {
+fn times(factor: f64, text: &str) -> Result<Term, String> {
     let (name, contender) = text
         .strip_suffix(')')
         .and_then(|it| it.split_once('('))
         .ok_or_else(|| format!("{text:?} is no FIGURE(CONTENDER)"))?;
     let figure = figure::named(name).ok_or_else(|| format!("there is no figure {name:?}"))?;
-    Ok((figure, contender.to_owned()))
+    Ok(Term::Figure(factor, figure, contender.to_owned()))
 }
 
 impl Budget {
@@ -121,9 +121,9 @@ impl Budget {
 impl Sum {
     /// From medians.
     fn of(&self, at_size: AtSize<'_>) -> Option<f64> {
-        let values = self.0.iter().map(|(factor, value)| match value {
-            None => Some(*factor),
-            Some((figure, contender)) => {
+        let values = self.0.iter().map(|term| match term {
+            Term::Number(number) => Some(*number),
+            Term::Figure(factor, figure, contender) => {
                 Some(factor * at_size.quartiles(contender, figure)?.median)
             }
         });

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use object::Endianness;
+use object::elf::PT_INTERP;
+use object::read::elf::{ElfFile64, ProgramHeader};
 
 /// How any of them learns its port and where to deliver. An extension that has other variables gets
 /// those by `--env`.
@@ -14,6 +17,9 @@ const VARIABLES: [(&str, &str); 3] = [
     ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
     ("SSL_CERT_FILE", "{ca}"),
 ];
+
+/// The name of no extension at all.
+pub const NONE: &str = "none";
 
 #[derive(Debug, Clone)]
 pub struct Contender {
@@ -34,12 +40,29 @@ pub struct Variable {
 
 impl Contender {
     pub fn none() -> Self {
-        Self { name: "none".to_owned(), path: None, variables: Vec::new() }
+        Self { name: NONE.to_owned(), path: None, variables: Vec::new() }
     }
 
     pub fn of(name: &str, path: PathBuf) -> Self {
         let variables = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self { name: name.to_owned(), path: Some(path), variables: variables.to_vec() }
+    }
+
+    /// The variables, and one that has reports sent as they come, as far as an extension knows it and
+    /// was not told otherwise: else those that wait would be sent when nobody looks any more.
+    pub fn sending_at_once(&self) -> Vec<(String, String)> {
+        let (name, value) = ("THUNDRA_EXTENSION_FLUSH", "continuously");
+        let mut variables = self.variables.clone();
+        if variables.iter().all(|(it, _)| it != name) {
+            variables.push((name.to_owned(), value.to_owned()));
+        }
+        variables
+    }
+
+    /// What it is told that others are not; without the values, which may be secret.
+    pub fn own_variables(&self) -> Vec<String> {
+        let names = self.variables.iter().map(|(name, _)| name);
+        names.filter(|name| VARIABLES.iter().all(|(it, _)| it != name)).cloned().collect()
     }
 
     /// From `NAME=PATH`; the name becomes that of a file.
@@ -52,7 +75,9 @@ impl Contender {
             Some((name, path)) if is_name(name) && !path.is_empty() => {
                 Ok(Self::of(name, path.into()))
             }
-            _ => Err("expected NAME=PATH, with a name of letters, digits, -, _ and .".to_owned()),
+            _ => Err("expected NAME=PATH, with a name of letters, digits, -, _ and .; `none` and \
+                      `unit` have a meaning of their own"
+                .to_owned()),
         }
     }
 
@@ -72,7 +97,10 @@ impl Contender {
     pub fn move_to(&mut self, directory: &Path) -> io::Result<()> {
         let Some(path) = &mut self.path else { return Ok(()) };
         let place = directory.join(&self.name);
-        fs::copy(&*path, &place)?;
+        fs::copy(&*path, &place).map_err(|error| {
+            let from = path.display();
+            io::Error::other(format!("can't copy {}, which is {from}: {error}", self.name))
+        })?;
         *path = place;
         Ok(())
     }
@@ -92,7 +120,8 @@ impl Contender {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it))
+    let is_plain = text.chars().all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it));
+    is_plain && !["", ".", "..", NONE, "unit"].contains(&text)
 }
 
 impl Variable {
@@ -119,16 +148,31 @@ impl Variable {
     }
 }
 
-/// What a file has in bytes, and what is left of them in a zip.
-///
+/// What there is of an extension while nobody runs it.
+pub struct OnDisk {
+    pub bytes: usize,
+    /// What is left of them in a zip.
+    pub deflated: usize,
+    /// Whether another program loads it with its libraries; unknown of what is no binary.
+    pub is_dynamic: Option<bool>,
+}
+
 /// # Errors
 ///
 /// When it can't be read.
-pub fn bytes(path: &Path) -> io::Result<(usize, usize)> {
+pub fn on_disk(path: &Path) -> io::Result<OnDisk> {
     let whole = fs::read(path)?;
     let mut deflated = DeflateEncoder::new(Vec::new(), Compression::best());
     deflated.write_all(&whole)?;
-    Ok((whole.len(), deflated.finish()?.len()))
+    let (bytes, deflated) = (whole.len(), deflated.finish()?.len());
+    Ok(OnDisk { bytes, deflated, is_dynamic: is_dynamic(&whole) })
+}
+
+/// By its program headers (elf(5)).
+fn is_dynamic(file: &[u8]) -> Option<bool> {
+    let elf = ElfFile64::<Endianness>::parse(file).ok()?;
+    let headers = elf.elf_program_headers();
+    Some(headers.iter().any(|it| it.p_type(elf.endian()) == PT_INTERP))
 }
 
 #[cfg(test)]
@@ -163,7 +207,7 @@ mod tests {
     #[test]
     fn an_extension_has_a_name_and_a_path() {
         assert_eq!(Contender::parse("a=b=c").unwrap().path, Some("b=c".into()));
-        for wrong in ["", "a", "a=", "=b", "../a=b", "a b=c"] {
+        for wrong in ["", "a", "a=", "=b", "../a=b", "a b=c", ".=b", "..=b", "none=b", "unit=b"] {
             assert!(Contender::parse(wrong).is_err(), "{wrong}");
         }
     }

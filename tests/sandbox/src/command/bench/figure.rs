@@ -112,9 +112,10 @@ pub static SIZE: Group = Group {
 
 pub static START: Group = Group {
     title: "Cold start",
-    how: "From execve(2) until the platform has the request: Lambda starts the runtime after the \
-          last register, and the first invocation after the last first next. Memory and CPU time are \
-          those at the first next.",
+    how: "From when a shell that was stopped, in a cgroup of its own, goes on and executes it, until the \
+          platform has the request: Lambda starts the runtime after the last register, and the first \
+          invocation after the last first next. CPU time and what was read are those at the first \
+          next, the shell's few microseconds among them.",
     figures: &[
         Figure::plain("register", "register", Unit::Milliseconds),
         Figure::plain("first_next", "first next", Unit::Milliseconds),
@@ -140,12 +141,12 @@ pub static INVOCATIONS: Group = Group {
     title: "Invocation",
     how: "The scheduler's time for all threads, over 1,000 invocations that follow each other at \
           once: the event, the next, and then, where it takes reports, one post of 3 kB on a kept \
-          connection, delivered over TLS.",
+          connection. Reports are delivered over TLS, but for those at the end that wait for more.",
     figures: &[
         Figure::plain("silent_cpu", "CPU, no report", Unit::Microseconds),
         Figure::plain("silent_kernel", "of it kernel", Unit::Microseconds),
         Figure::plain("report_cpu", "CPU, with a report", Unit::Microseconds),
-        Figure::plain("report_kernel", "of it kernel", Unit::Microseconds),
+        Figure::plain("report_kernel", "of that kernel", Unit::Microseconds),
         Figure::plain("after_peak", "peak after 1,000", Unit::Kilobytes),
         Figure::plain("after_anonymous", "anonymous then", Unit::Kilobytes),
     ],
@@ -153,8 +154,8 @@ pub static INVOCATIONS: Group = Group {
 
 pub static POSTS: Group = Group {
     title: "What the agent waits for a post of 3 kB",
-    how: "1,000 posts on one kept connection, and then 1,000 on 20 at once; the remote is on the \
-          same machine and answers at once.",
+    how: "1,000 posts on one kept connection, and then 1,000 on 20 at once, after a dozen invocations; \
+          the remote is on the same machine and answers at once.",
     figures: &[
         Figure::plain("post_p50", "p50", Unit::Microseconds),
         Figure::plain("post_p99", "p99", Unit::Microseconds),
@@ -167,28 +168,30 @@ pub static POSTS: Group = Group {
 pub static ADDED: Group = Group {
     title: "Added to an invocation",
     how: "What the caller waits and what is billed, above the same function without an extension and \
-          without a report. The function reports once, on a connection of its own, where the \
-          extension takes reports. The environment is frozen after each invocation.",
+          without a report; a sample is the median of 20 invocations. The function reports once, on a \
+          connection of its own, where the extension takes reports, which is told to send each at \
+          once. The environment is frozen after each invocation.",
     figures: &[
-        Figure::above_none("silent_wait", "no report: wait", "silent_wait"),
-        Figure::above_none("silent_billed", "billed", "silent_billed"),
-        Figure::above_none("wait_0", "remote 0 ms: wait", "silent_wait"),
-        Figure::above_none("billed_0", "billed", "silent_billed"),
-        Figure::above_none("wait_4", "4 ms: wait", "silent_wait"),
-        Figure::above_none("billed_4", "billed", "silent_billed"),
-        Figure::above_none("wait_50", "50 ms: wait", "silent_wait"),
-        Figure::above_none("billed_50", "billed", "silent_billed"),
-        Figure::above_none("wait_200", "200 ms: wait", "silent_wait"),
-        Figure::above_none("billed_200", "billed", "silent_billed"),
-        Figure::above_none("wait_dead", "dead: wait", "silent_wait"),
-        Figure::above_none("billed_dead", "billed", "silent_billed"),
+        Figure::above_none("silent_wait", "wait, no report", "silent_wait"),
+        Figure::above_none("silent_billed", "billed, no report", "silent_billed"),
+        Figure::above_none("wait_0", "wait, remote 0 ms away", "silent_wait"),
+        Figure::above_none("billed_0", "billed, 0 ms", "silent_billed"),
+        Figure::above_none("wait_4", "wait, 4 ms", "silent_wait"),
+        Figure::above_none("billed_4", "billed, 4 ms", "silent_billed"),
+        Figure::above_none("wait_50", "wait, 50 ms", "silent_wait"),
+        Figure::above_none("billed_50", "billed, 50 ms", "silent_billed"),
+        Figure::above_none("wait_200", "wait, 200 ms", "silent_wait"),
+        Figure::above_none("billed_200", "billed, 200 ms", "silent_billed"),
+        Figure::above_none("wait_dead", "wait, remote dead", "silent_wait"),
+        Figure::above_none("billed_dead", "billed, remote dead", "silent_billed"),
     ],
 };
 
 pub static FREEZES: Group = Group {
     title: "Reports under freezes",
     how: "30 invocations with a report each and a freeze after each, in every third of which the \
-          remote, 4 ms away, closes the connections that wait; and a shutdown.",
+          remote, 4 ms away, closes the connections that wait; and a shutdown. The extension is told \
+          to send each report at once.",
     figures: &[
         Figure::plain("once", "arrived once", Unit::Count),
         Figure::plain("twice", "more than once", Unit::Count),
@@ -202,11 +205,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_figure_has_a_name_of_its_own() {
+    fn each_figure_has_a_name_and_in_its_group_a_title_of_its_own() {
         let all: Vec<_> =
             GROUPS.iter().flat_map(|group| group.figures).map(|figure| figure.name).collect();
         let names: BTreeSet<_> = all.iter().collect();
         assert_eq!(names.len(), all.len());
         assert!(all.iter().all(|name| std::ptr::eq(named(name).unwrap().name, *name)));
+        for group in GROUPS {
+            let titles: BTreeSet<_> = group.figures.iter().map(|figure| figure.title).collect();
+            assert_eq!(titles.len(), group.figures.len(), "{}", group.title);
+        }
     }
 }

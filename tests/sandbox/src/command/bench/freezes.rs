@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sandbox::{Answer, Remote};
 
-use super::added::Scene;
 use super::contender::Contender;
 use super::figure::number;
 use super::samples::Samples;
+use super::scene::Scene;
 use super::size::Size;
 use crate::command::pause::pause;
 use crate::command::reports::Reports;
@@ -24,6 +24,7 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(AWAY));
     let scene = Scene::start(contender, size, remote)?;
+    scene.notes(&mut samples);
     if !scene.takes_reports() {
         return Ok(samples);
     }

@@ -1,11 +1,12 @@
 //! What an extension holds, and does, while nothing is asked of it.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use sandbox::TempDir;
+use sandbox::{RUNNER, TempDir};
 
 use super::contender::Contender;
 use super::figure::number;
@@ -20,6 +21,7 @@ const IDLE: Duration = Duration::from_millis(500);
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
+    started.notes(&mut samples);
     pause(SETTLED);
     let before = started.footprint();
     pause(IDLE);
@@ -36,9 +38,12 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     Ok(samples)
 }
 
-/// As strace(1) sees them, in all threads; `None` where there is none.
+/// As strace(1) sees them, in all threads; `None` where it is not there, may not trace or would trace
+/// what runs the extension.
 fn calls_to_first_next(contender: &Contender, size: Size) -> io::Result<Option<usize>> {
-    if Command::new("strace").arg("-V").output().is_err() {
+    let mut tries = Command::new("strace");
+    let can_trace = tries.args(["--output=/dev/null", "true"]).output();
+    if !can_trace.is_ok_and(|it| it.status.success()) || env::var_os(RUNNER).is_some() {
         return Ok(None);
     }
     let home = TempDir::new()?;
@@ -51,17 +56,17 @@ fn calls_to_first_next(contender: &Contender, size: Size) -> io::Result<Option<u
     let Some(started) = started else { return Ok(None) };
     started.shut_down();
     let trace = fs::read_to_string(trace)?;
-    Ok(Some(to_first_next(&trace)))
+    Ok(to_first_next(&trace))
 }
 
 /// A call that another thread's interrupts is two lines; signals and ends are none.
-fn to_first_next(trace: &str) -> usize {
-    let until = trace.find("/event/next").unwrap_or(trace.len());
+fn to_first_next(trace: &str) -> Option<usize> {
+    let until = trace.find("/event/next")?;
     let is_call = |line: &&str| {
         let (_, call) = line.trim_start().split_once(' ').unwrap_or_default();
         !call.trim_start().starts_with(['<', '-', '+'])
     };
-    trace[..until].lines().filter(is_call).count()
+    Some(trace[..until].lines().filter(is_call).count())
 }
 
 #[cfg(test)]
@@ -78,6 +83,7 @@ mod tests {
             72 +++ exited with 0 +++\n\
             71 sendto(5, \"GET /2020-01-01/extension/event/next HTTP\", 9) = 9\n\
             71 recvfrom(5, \"\", 9) = 9\n";
-        assert_eq!(to_first_next(trace), 4);
+        assert_eq!(to_first_next(trace), Some(4));
+        assert_eq!(to_first_next("71 execve(\"x\") = 0\n"), None);
     }
 }

@@ -2,19 +2,22 @@
 
 use std::io;
 
+use super::agent::Agent;
 use super::contender::Contender;
+use super::cpu::Cpu;
 use super::figure::{microseconds, number};
 use super::samples::Samples;
 use super::size::Size;
-use super::started::{Agent, Cpu, Over, Started};
+use super::started::{Over, Started};
 
 /// More than the first ten, which this repository's extension takes for sparse.
-const WARM_UP: u32 = 20;
+pub const WARM_UP: u32 = 12;
 const INVOCATIONS: u32 = 1_000;
 
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(started) = Started::start(contender, size, Over::Tls)? else { return Ok(samples) };
+    started.notes(&mut samples);
     let mut agent = started.agent();
     invoke(&started, WARM_UP, agent.as_mut())?;
     let silent = cpu_of(&started, None)?;
@@ -40,17 +43,12 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
 fn cpu_of(started: &Started, agent: Option<&mut Agent>) -> io::Result<Cpu> {
     let before = started.settled_cpu();
     invoke(started, INVOCATIONS, agent)?;
-    let after = started.settled_cpu();
-    let kernel = after.kernel.zip(before.kernel);
-    Ok(Cpu {
-        all: after.all.saturating_sub(before.all) / INVOCATIONS,
-        kernel: kernel.map(|(after, before)| after.saturating_sub(before) / INVOCATIONS),
-    })
+    Ok((started.settled_cpu() - before).of_each(INVOCATIONS))
 }
 
 /// The agent reports when the extension has asked for its next event, as on Lambda, where the
 /// function takes longer than that.
-fn invoke(started: &Started, times: u32, mut agent: Option<&mut Agent>) -> io::Result<()> {
+pub fn invoke(started: &Started, times: u32, mut agent: Option<&mut Agent>) -> io::Result<()> {
     for _ in 0..times {
         started.invoke()?;
         if let Some(agent) = &mut agent {

@@ -32,7 +32,7 @@ impl Measure {
         match self {
             Self::Start => runs,
             Self::Invocations | Self::Posts => runs.div_ceil(3),
-            Self::Idle | Self::Added | Self::Freezes => runs.div_ceil(10),
+            Self::Idle | Self::Added | Self::Freezes => runs.div_ceil(5),
         }
     }
 

@@ -5,7 +5,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::figure::{Figure, GROUPS, Group, named};
 use super::plot::{self, Bar};
 use super::results::{AtSize, Results};
-use super::size::Size;
 use super::table::cell;
 
 const STYLE: &str = "\
@@ -23,7 +22,7 @@ const STYLE: &str = "\
     @media print { body { color: #000; background: #fff; max-width: none; }\
     section { break-inside: avoid; } }";
 
-/// What the picture shows, at full speed.
+/// What the picture shows, at the first size that was measured.
 const PICTURE: [&str; 6] =
     ["binary", "first_next", "idle_peak", "report_cpu", "post_p50", "silent_billed"];
 const GAP: usize = 16;
@@ -45,6 +44,7 @@ pub fn page(results: &Results, subjects: &[String]) -> String {
                     "all contenders in turn in each round. On one machine ratios mean something; an \
                      absolute time is that machine's."
                 }
+                ul { @for line in results.conditions() { li { (line) } } }
                 @for (size, at_size) in results.each_size() {
                     h2 { (capitalised(size.title())) }
                     @for group in GROUPS { (section(at_size, group, subjects)) }
@@ -85,7 +85,7 @@ fn section(at_size: AtSize<'_>, group: &Group, subjects: &[String]) -> Markup {
 
 /// Two plots in a row; nothing of what was not measured.
 pub fn picture(results: &Results, subjects: &[String]) -> Option<String> {
-    let at_size = results.at(Size::Full)?;
+    let (_, at_size) = results.each_size().next()?;
     let plots: Vec<(&Group, &Figure, Vec<Bar>)> = PICTURE
         .into_iter()
         .filter_map(named)

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::contender::Contender;
 use super::figure::{microseconds, number};
-use super::samples::Samples;
+use super::invocations;
+use super::samples::{Samples, percentile};
 use super::size::Size;
 use super::started::{Over, Started};
 
-/// Of each kind; 3 MB, which fit into the smallest buffer that this repository's extension has.
+/// Of each kind; 3 MB, which fit into the buffer that this repository's extension has at 128 MB.
 const POSTS: usize = 1_000;
 const CONNECTIONS: usize = 20;
 /// Not counted: connections, buffers and threads come to be.
@@ -20,12 +21,13 @@ const WARM_UP: usize = 20;
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
-    started.invoke()?;
+    started.notes(&mut samples);
+    invocations::invoke(&started, invocations::WARM_UP, None)?;
     if started.agent().is_some() {
         let mut waited = waited_one_by_one(&started)?;
         waited.sort_unstable();
         for (figure, per_mille) in [("post_p50", 500), ("post_p99", 990), ("post_p999", 999)] {
-            samples.add(figure, microseconds(waited[POSTS * per_mille / 1_000]));
+            samples.add(figure, microseconds(percentile(&waited, per_mille)));
         }
         started.settled_cpu();
         let took = all_at_once(&started)?;
@@ -46,7 +48,7 @@ fn waited_one_by_one(started: &Started) -> io::Result<Vec<Duration>> {
 }
 
 fn all_at_once(started: &Started) -> io::Result<Duration> {
-    let ready = Barrier::new(CONNECTIONS + 1);
+    let ready = Barrier::new(CONNECTIONS);
     let mut agents = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut agent = started.agent().ok_or_else(gone)?;
@@ -60,16 +62,17 @@ fn all_at_once(started: &Started) -> io::Result<Duration> {
                 let ready = &ready;
                 scope.spawn(move || {
                     ready.wait();
-                    (0..POSTS / CONNECTIONS).try_for_each(|_| agent.post().map(drop))
+                    let began = Instant::now();
+                    (0..POSTS / CONNECTIONS).try_for_each(|_| agent.post().map(drop))?;
+                    Ok((began, Instant::now()))
                 })
             })
             .collect();
-        ready.wait();
-        let began = Instant::now();
-        for thread in posting {
-            thread.join().map_err(|_| gone())??;
-        }
-        Ok(began.elapsed())
+        let spans = posting.into_iter().map(|thread| thread.join().map_err(|_| gone())?);
+        let spans: Vec<(Instant, Instant)> = spans.collect::<io::Result<_>>()?;
+        let (begins, ends): (Vec<_>, Vec<_>) = spans.into_iter().unzip();
+        let whole = ends.into_iter().max().zip(begins.into_iter().min());
+        whole.map(|(end, begin)| end - begin).ok_or_else(gone)
     })
 }
 

@@ -1,7 +1,10 @@
 //! All that was measured, and how it is read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value, json};
 
+use super::contender::NONE;
 use super::figure::{Figure, GROUPS, Group, Reading};
 use super::machine::Machine;
 use super::samples::Samples;
@@ -10,7 +13,13 @@ use crate::command::quartiles::Quartiles;
 
 pub struct Results {
     pub machine: Machine,
+    /// How often each was started for `start`.
+    pub runs: usize,
     pub contenders: Vec<String>,
+    /// The variables that one of them has and others have not.
+    pub variables: Vec<Vec<String>>,
+    /// What makes a comparison less than fair.
+    pub doubts: Vec<String>,
     pub sizes: Vec<(Size, Vec<Samples>)>,
 }
 
@@ -20,9 +29,6 @@ pub struct AtSize<'a> {
     pub contenders: &'a [String],
     pub samples: &'a [Samples],
 }
-
-/// The name of no extension at all.
-pub const NONE: &str = "none";
 
 impl Results {
     pub fn at(&self, size: Size) -> Option<AtSize<'_>> {
@@ -36,13 +42,39 @@ impl Results {
             .map(|(size, samples)| (*size, AtSize { contenders: &self.contenders, samples }))
     }
 
+    /// What can't be had on this machine, at any size.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        let all = self.sizes.iter().flat_map(|(_, samples)| samples).flat_map(Samples::notes);
+        all.chain(&self.doubts).map(String::as_str).collect()
+    }
+
+    /// How it was measured, a line each.
+    pub fn conditions(&self) -> Vec<String> {
+        let mut lines = vec![format!("{} starts of each", self.runs)];
+        for (contender, variables) in self.contenders.iter().zip(&self.variables) {
+            if !variables.is_empty() {
+                lines.push(format!("{contender} has {}", variables.join(", ")));
+            }
+        }
+        lines.extend(self.notes().into_iter().map(ToOwned::to_owned));
+        lines
+    }
+
     /// By size, figure and contender.
     pub fn json(&self) -> Value {
         let mut sizes = Map::new();
         for (size, at_size) in self.each_size() {
             sizes.insert(size.name().to_owned(), at_size.json());
         }
-        json!({ "machine": self.machine, "contenders": self.contenders, "sizes": sizes })
+        let names = self.contenders.iter().zip(&self.variables);
+        json!({
+            "machine": self.machine,
+            "runs": self.runs,
+            "contenders": self.contenders,
+            "variables": names.collect::<BTreeMap<_, _>>(),
+            "notes": self.notes(),
+            "sizes": sizes,
+        })
     }
 }
 
@@ -77,11 +109,12 @@ impl<'a> AtSize<'a> {
         let mut figures = Map::new();
         for figure in GROUPS.iter().flat_map(|group| group.figures) {
             let mut of_all = Map::new();
-            for contender in self.contenders {
+            for (contender, samples) in self.contenders.iter().zip(self.samples) {
                 if let Some(Quartiles { lower, median, upper }) = self.quartiles(contender, figure)
                 {
-                    let quartiles = json!({ "q1": lower, "median": median, "q3": upper });
-                    of_all.insert(contender.clone(), quartiles);
+                    let n = samples.count(figure);
+                    let summed = json!({ "q1": lower, "median": median, "q3": upper, "n": n });
+                    of_all.insert(contender.clone(), summed);
                 }
             }
             if !of_all.is_empty() {
@@ -113,6 +146,9 @@ pub mod tests {
         }
         Results {
             machine: Machine::unknown(),
+            runs: 3,
+            variables: vec![vec![], vec![], vec!["A_VARIABLE".to_owned()]],
+            doubts: vec!["relay is static, floor is not".to_owned()],
             contenders: ["none", "floor", "relay"].map(ToOwned::to_owned).to_vec(),
             sizes: vec![(Size::Full, samples.into())],
         }
@@ -136,6 +172,9 @@ pub mod tests {
     fn json_is_by_size_figure_and_contender() {
         let json = results().json();
         assert_eq!(json["sizes"]["full"]["post_p50"]["relay"]["median"], 50.0);
+        assert_eq!(json["sizes"]["full"]["post_p50"]["relay"]["n"], 3);
+        assert_eq!(json["variables"]["relay"], json!(["A_VARIABLE"]));
+        assert_eq!(json["notes"], json!(["relay is static, floor is not"]));
         assert_eq!(json["sizes"]["full"]["post_p50"]["unit"], "µs");
         assert_eq!(json["sizes"]["full"]["post_p50"]["floor"], Value::Null);
         assert_eq!(json["sizes"]["full"]["posts"], Value::Null);

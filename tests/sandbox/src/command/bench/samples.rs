@@ -1,12 +1,16 @@
-//! The samples of one contender.
+//! The samples of one contender, and how they are summed up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::figure::{self, Figure};
 use crate::command::quartiles::Quartiles;
 
 #[derive(Debug, Clone, Default)]
-pub struct Samples(BTreeMap<&'static str, Vec<f64>>);
+pub struct Samples {
+    figures: BTreeMap<&'static str, Vec<f64>>,
+    /// What of the measure can't be had here, and what is measured instead.
+    notes: BTreeSet<String>,
+}
 
 impl Samples {
     /// # Panics
@@ -14,17 +18,62 @@ impl Samples {
     /// When there is no figure of this name.
     pub fn add(&mut self, name: &str, value: f64) {
         let figure = figure::named(name).unwrap_or_else(|| panic!("no figure {name}"));
-        self.0.entry(figure.name).or_default().push(value);
+        self.figures.entry(figure.name).or_default().push(value);
+    }
+
+    pub fn note(&mut self, note: &str) {
+        self.notes.insert(note.to_owned());
+    }
+
+    pub fn notes(&self) -> &BTreeSet<String> {
+        &self.notes
     }
 
     pub fn extend(&mut self, more: Self) {
-        for (name, values) in more.0 {
-            self.0.entry(name).or_default().extend(values);
+        for (name, values) in more.figures {
+            self.figures.entry(name).or_default().extend(values);
         }
+        self.notes.extend(more.notes);
     }
 
     /// `None` where it does not apply, or can't be measured here.
     pub fn quartiles(&self, figure: &Figure) -> Option<Quartiles> {
-        self.0.get(figure.name).map(|values| Quartiles::of_numbers(values.iter().copied()))
+        self.figures.get(figure.name).map(|values| Quartiles::of_numbers(values.iter().copied()))
+    }
+
+    /// How many there are.
+    pub fn count(&self, figure: &Figure) -> usize {
+        self.figures.get(figure.name).map_or(0, Vec::len)
+    }
+}
+
+/// # Panics
+///
+/// Without a sample.
+pub fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
+    Quartiles::of_numbers(samples).median
+}
+
+/// The smallest that so many of a thousand are not above ("nearest rank").
+///
+/// # Panics
+///
+/// Without a sample.
+pub fn percentile<T: Copy>(sorted: &[T], per_mille: usize) -> T {
+    sorted[(sorted.len() * per_mille).div_ceil(1_000).max(1) - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_smallest_that_so_many_are_not_above() {
+        let thousand: Vec<u32> = (1..=1_000).collect();
+        for (per_mille, expected) in [(0, 1), (500, 500), (990, 990), (999, 999), (1_000, 1_000)] {
+            assert_eq!(percentile(&thousand, per_mille), expected);
+        }
+        assert_eq!((percentile(&[7], 500), percentile(&[1, 2, 3], 500)), (7, 2));
+        assert_eq!(percentile(&[1, 2, 3], 999), 3);
     }
 }

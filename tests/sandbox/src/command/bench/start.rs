@@ -13,6 +13,7 @@ use crate::command::span::ms;
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
+    started.notes(&mut samples);
     let (cpu, footprint) = (started.cpu(), started.footprint());
     let calls = started.platform.calls();
     for (figure, path) in [("register", "/register"), ("first_next", "/event/next")] {

@@ -2,14 +2,15 @@
 //! and the agent.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use sandbox::agent::Connection;
 use sandbox::conformance::filled_in;
 use sandbox::{Authority, Cage, Footprint, Launch, Platform, Process, Remote, free_port};
 
+use super::agent::Agent;
 use super::contender::Contender;
+use super::cpu::Cpu;
+use super::samples::Samples;
 use super::size::Size;
 use crate::command::pause::pause;
 
@@ -21,12 +22,10 @@ const LOOK_EACH: Duration = Duration::from_millis(200);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// What Lambda gives external extensions to shut down.
 const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
-/// Of a report, as large as those of a small function with tracing.
-const REPORT_BYTES: usize = 3_000;
 
 pub struct Started {
     pub platform: Platform,
-    /// The moment before it was executed.
+    /// The moment when the stopped shell that executes it was let go.
     pub executed_at: Instant,
     port: u16,
     name: String,
@@ -41,14 +40,6 @@ pub struct Started {
 pub enum Over {
     Tcp,
     Tls,
-}
-
-/// CPU time, as the scheduler counts it.
-#[derive(Debug, Clone, Copy)]
-pub struct Cpu {
-    pub all: Duration,
-    /// Where it is counted.
-    pub kernel: Option<Duration>,
 }
 
 impl Started {
@@ -124,21 +115,26 @@ impl Started {
         self.wait_for_next()
     }
 
-    /// The agent, if anybody listens at its port.
+    /// An agent, if reports are taken.
     pub fn agent(&self) -> Option<Agent> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        TcpStream::connect(address).ok().map(|_| Agent::of(self.port))
+        Agent::at(self.port)
     }
 
+    /// What of the size can't be had here.
+    pub fn notes(&self, samples: &mut Samples) {
+        self.cage.notes().iter().for_each(|note| samples.note(note));
+    }
+
+    /// Of it and all that it has started.
     pub fn footprint(&self) -> Footprint {
-        Footprint::of(self.process.pid())
+        self.cage.pids().into_iter().map(Footprint::of).sum()
     }
 
     pub fn cpu(&self) -> Cpu {
         Cpu { all: self.cage.cpu_time(), kernel: self.cage.cpu_time_in_kernel() }
     }
 
-    /// What has been used when nothing more happens.
+    /// What has been used when nothing more happens, or 5 s later.
     pub fn settled_cpu(&self) -> Cpu {
         const QUIET: Duration = Duration::from_millis(50);
         const SETTLED_WITHIN: Duration = Duration::from_secs(5);
@@ -160,42 +156,6 @@ impl Started {
         let ended = Instant::now() + SHUTDOWN_BUDGET;
         while self.process.is_running() && Instant::now() < ended {
             pause(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Posts the same report over and over, on one connection.
-pub struct Agent {
-    connection: Connection,
-    request: Vec<u8>,
-}
-
-impl Agent {
-    fn of(port: u16) -> Self {
-        let start = r#"[{"type":"Span","data":{"className":"benchmark","tags":{"padding":""#;
-        let end = r#""}}}]"#;
-        let padding = "x".repeat(REPORT_BYTES - start.len() - end.len());
-        let request = format!(
-            "POST /v1/monitoring-data HTTP/1.1\r\nHost: localhost:{port}\r\n\
-             Content-Type: application/json\r\nAuthorization: ApiKey some-key\r\n\
-             Content-Length: {REPORT_BYTES}\r\n\r\n{start}{padding}{end}"
-        );
-        Self { connection: Connection::open(port), request: request.into_bytes() }
-    }
-
-    /// How long the answer took.
-    ///
-    /// # Errors
-    ///
-    /// When it is not 200.
-    pub fn post(&mut self) -> io::Result<Duration> {
-        let began = Instant::now();
-        self.connection.send(&self.request);
-        let answer = self.connection.response();
-        let took = began.elapsed();
-        match answer.status {
-            200 => Ok(took),
-            status => Err(io::Error::other(format!("a report was answered {status}"))),
         }
     }
 }

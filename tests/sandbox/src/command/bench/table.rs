@@ -10,7 +10,11 @@ const GAP: &str = "  ";
 const WIDTH_MAX: usize = 120;
 
 pub fn text(results: &Results) -> String {
-    let mut text = format!("{}\nmedian [quartiles]\n", results.machine.sentence());
+    let mut text = format!("{}\n", results.machine.sentence());
+    for line in results.conditions() {
+        text.extend([line.as_str(), "\n"]);
+    }
+    text.push_str("median [quartiles]\n");
     for (size, at_size) in results.each_size() {
         text.extend(["\n=== ", size.title(), "\n"]);
         for group in GROUPS {
@@ -61,7 +65,7 @@ fn width(column: &[String]) -> usize {
     column.iter().map(|cell| cell.chars().count()).max().unwrap_or_default()
 }
 
-/// The quartiles are left out where all samples are the same.
+/// The quartiles are left out where they are the same.
 pub fn cell(unit: Unit, quartiles: Option<Quartiles>) -> String {
     let Some(Quartiles { lower, median, upper }) = quartiles else { return "–".to_owned() };
     let [lower, median, upper] = [lower, median, upper].map(|it| unit.format(it));
@@ -76,6 +80,10 @@ mod tests {
     #[test]
     fn each_group_is_a_table_of_who_has_any_of_it() {
         let text = text(&results());
+        assert!(
+            text.contains("\n3 starts of each\nrelay has A_VARIABLE\nrelay is static, "),
+            "{text}"
+        );
         let expected = "
 === at full speed
 
@@ -89,7 +97,7 @@ What the agent waits for a post of 3 kB
 relay  50.0 [45.0–55.0]
 
 Added to an invocation
-       no report: wait, ms
+      wait, no report, ms
 none    0.00 [-0.50–0.50]
 floor   0.50 [-0.25–0.75]
 ";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sandbox::agent::Family;
 use sandbox::{Answer, Event, Invocation, Lambda, Remote, Setup, Status, free_port};
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use crate::command::code::built_in;
 use crate::command::quartiles::Quartiles;
@@ -23,7 +24,8 @@ pub struct Way {
 #[derive(Serialize)]
 pub struct Outcome {
     pub cold_start: ColdStart,
-    /// What the callers of the warm function waited.
+    /// What the callers of the warm function waited, in milliseconds.
+    #[serde(serialize_with = "by_name")]
     pub latency: Quartiles,
     /// Of the warm function, all together.
     pub billed_ms: u128,
@@ -121,6 +123,11 @@ fn failure(invocation: &Invocation) -> Option<String> {
     let Invocation { status, reply, .. } = invocation;
     let why = || format!("{status}: {}", String::from_utf8_lossy(&reply.payload));
     (*status != Status::Success).then(why)
+}
+
+fn by_name<S: Serializer>(quartiles: &Quartiles, serializer: S) -> Result<S::Ok, S::Error> {
+    let Quartiles { lower, median, upper } = quartiles;
+    json!({ "q1_ms": lower, "median_ms": median, "q3_ms": upper }).serialize(serializer)
 }
 
 pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,0 +1,30 @@
+//! CPU time, as the scheduler counts it.
+
+use std::ops::Sub;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    pub all: Duration,
+    /// Where it is counted.
+    pub kernel: Option<Duration>,
+}
+
+impl Cpu {
+    /// Of one of so many.
+    pub fn of_each(self, count: u32) -> Self {
+        Self { all: self.all / count, kernel: self.kernel.map(|it| it / count) }
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        let kernel = self.kernel.zip(before.kernel);
+        Self {
+            all: self.all.saturating_sub(before.all),
+            kernel: kernel.map(|(after, before)| after.saturating_sub(before)),
+        }
+    }
+}
