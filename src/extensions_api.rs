@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderValue, Response, StatusCode};
+use ureq::http::{HeaderValue, Response, StatusCode, Uri};
 use ureq::typestate::WithBody;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, RequestBuilder};
@@ -35,6 +35,9 @@ const IDLE_MAX: Duration = FREEZE_MAX;
 
 /// The pause before the next look whether there is a descriptor for a poll.
 const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
+
+/// What an event takes, in bytes: with room for it the body is read at once.
+const EVENT_BYTES: usize = 2 * 1024;
 
 /// Events are under 2 kB, and hold no payload, which has up to 6 MB ("Lambda quotas"); more than this
 /// many bytes is no event.
@@ -92,13 +95,10 @@ impl RuntimeApi {
             }
             registered => (registered, subscription),
         };
-        registered.map(|id| Extension {
-            next: format!("{}{EXTENSIONS}/event/next", self.base),
-            base: self.base,
-            agent: self.agent,
-            id,
-            subscription,
-        })
+        let id = registered?;
+        let next = format!("{}{EXTENSIONS}/event/next", self.base);
+        let next = next.parse().expect("as for the registration, whose path is plain too");
+        Ok(Extension { agent: self.agent, base: self.base, next, id, subscription })
     }
 
     fn try_register(
@@ -128,7 +128,8 @@ impl RuntimeApi {
 pub struct Extension {
     agent: Agent,
     base: String,
-    next: String,
+    /// Parsed once, not for each poll.
+    next: Uri,
     id: HeaderValue,
     /// What the platform granted.
     pub subscription: Subscription,
@@ -218,8 +219,10 @@ impl Extension {
     pub fn next(&self) -> Result<Event, ApiError> {
         let response = loop {
             // No timeout of any kind: see the module's invariant.
-            let request =
-                self.agent.get(&self.next).header("Lambda-Extension-Identifier", self.id.clone());
+            let request = self
+                .agent
+                .get(self.next.clone())
+                .header("Lambda-Extension-Identifier", self.id.clone());
             match request.call() {
                 // Nothing was asked yet.
                 Err(error) if is_for_want_of_a_descriptor(&error) => {
@@ -264,7 +267,7 @@ fn body_of(mut response: Response<Body>) -> Result<Vec<u8>, ApiError> {
         error_message: String,
     }
     let status = response.status();
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(EVENT_BYTES);
     let reader = response.body_mut().as_reader();
     reader
         .take(EVENT_BYTES_MAX)
