@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYER = ROOT / "target" / "layer"
-NAME = "thundra-lambda-extension"
+NAME, WRAPPER = "thundra-lambda-extension", "thundra_wrapper"
 MACHINES = {"x86_64": 62, "arm64": 183}  # e_machine
 PT_DYNAMIC, PT_INTERP, DT_NULL, DT_NEEDED = 2, 3, 0, 1
 
@@ -68,24 +68,25 @@ def check_zip(arch):
         # Lambda executes all that is directly in extensions/, and hidden files are no exception.
         executed = [name for name in names if name.startswith("extensions/")]
         check(f"{arch}: extensions/ holds the extension alone", executed == [f"extensions/{NAME}"], f"{executed}")
-        check_elf(arch, layer.read(f"extensions/{NAME}"))
+        for name in (f"extensions/{NAME}", WRAPPER):
+            check_elf(f"{arch}: {name}", MACHINES[arch], layer.read(name))
 
 
-def check_elf(arch, elf):
-    check(f"{arch}: a 64-bit little-endian ELF file", elf[:6] == b"\x7fELF\x02\x01")
+def check_elf(what, expected_machine, elf):
+    check(f"{what}: a 64-bit little-endian ELF file", elf[:6] == b"\x7fELF\x02\x01")
     machine, = struct.unpack_from("<H", elf, 18)
-    check(f"{arch}: for this architecture", machine == MACHINES[arch], f"e_machine is {machine}")
+    check(f"{what}: for this architecture", machine == expected_machine, f"e_machine is {machine}")
     table, = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
     segments = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
-    check(f"{arch}: no interpreter", all(kind != PT_INTERP for kind, *_ in segments))
+    check(f"{what}: no interpreter", all(kind != PT_INTERP for kind, *_ in segments))
     tags = set()
     for kind, _, offset, _, _, length in segments:
         if kind == PT_DYNAMIC:
             tags |= {tag for tag, _ in struct.iter_unpack("<QQ", elf[offset : offset + length])}
-    check(f"{arch}: needs no library", DT_NEEDED not in tags)
+    check(f"{what}: needs no library", DT_NEEDED not in tags)
     # Panics in threads of libraries are survived, which takes the tables to unwind by.
-    check(f"{arch}: can unwind", any(kind == 0x6474E550 for kind, *_ in segments), "no GNU_EH_FRAME")
+    check(f"{what}: can unwind", any(kind == 0x6474E550 for kind, *_ in segments), "no GNU_EH_FRAME")
 
 
 def check_refusals():
@@ -112,7 +113,15 @@ def check_run(arch):
     """The binary starts, and without a Lambda around it ends by itself."""
     native = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine()) == arch
     emulator = [] if native else [f"qemu-{'aarch64' if arch == 'arm64' else arch}-static"]
-    command = emulator + [str(LAYER / arch / NAME)]
+    directory = LAYER / arch
+    started = emulator + [str(directory / WRAPPER), "/bin/echo", "a  b", ""]
+    try:
+        done = subprocess.run(started, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        check(f"{arch}: the wrapper starts", False, f"{error}")
+    else:
+        check(f"{arch}: the wrapper becomes what it is to start", done.stdout == "a  b \n", f"{done}")
+    command = emulator + [str(directory / NAME)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)

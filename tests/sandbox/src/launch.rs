@@ -99,6 +99,12 @@ impl Launch {
         self
     }
 
+    /// Gives it one more argument.
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
     /// Starts the binary through a link of this name, as a user who renamed the file would.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());

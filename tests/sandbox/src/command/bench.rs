@@ -45,6 +45,7 @@ mod size;
 mod start;
 mod started;
 mod table;
+mod wrapped;
 
 /// Compares what extensions cost
 ///
@@ -59,6 +60,11 @@ pub struct Arguments {
     /// An extension and what to call it; give it once for each
     #[arg(long = "extension", value_name = "NAME=PATH", required = true, value_parser = Contender::parse)]
     extensions: Vec<Contender>,
+
+    /// A program that starts a runtime, as `AWS_LAMBDA_EXEC_WRAPPER` names one, and what to call it; give
+    /// it once for each. `floor` stands for the runtime
+    #[arg(long = "wrapper", value_name = "NAME=PATH", value_parser = Contender::parse, conflicts_with = "no_comparators")]
+    wrappers: Vec<Contender>,
 
     /// A variable of all extensions, or of that of this name. In the value, `{port}` stands for where
     /// agents report to, `{remote}` for the remote's scheme, host and port, `{ca}` for a file with the
@@ -116,6 +122,9 @@ Examples:
 
   Only what two builds add to a cold start:
     sandbox bench --extension before=./old --extension after=./new --only start --no-comparators
+
+  What a wrapper adds to the start of a runtime:
+    sandbox bench --extension mine=./my-extension --wrapper mine-wrapper=./my-wrapper --only wrapped
 
   The same extension in two configurations:
     sandbox bench --extension default=./mine --extension end=./mine \\
@@ -194,11 +203,18 @@ fn contenders(arguments: &Arguments) -> io::Result<Vec<Contender>> {
         contenders.push(Contender::none());
         contenders.extend(comparators(arguments.comparators.as_deref())?);
     }
-    for extension in &arguments.extensions {
-        if contenders.iter().any(|it: &Contender| it.name == extension.name) {
-            return Err(io::Error::other(format!("two are called {}", extension.name)));
+    let floor = contenders.iter().find(|it| it.name == FLOOR).and_then(|it| it.path.clone());
+    let wrappers = arguments.wrappers.iter().cloned();
+    let wrappers =
+        wrappers.map(|it| Contender { wraps: floor.clone(), variables: Vec::new(), ..it });
+    for contender in arguments.extensions.iter().cloned().chain(wrappers) {
+        if contenders.iter().any(|it: &Contender| it.name == contender.name) {
+            return Err(io::Error::other(format!("two are called {}", contender.name)));
         }
-        contenders.push(extension.clone());
+        contenders.push(contender);
+    }
+    if let Some(none) = contenders.iter_mut().find(|it| it.path.is_none()) {
+        none.wraps = floor.filter(|_| !arguments.wrappers.is_empty());
     }
     for variable in &arguments.variables {
         if let Some(name) = variable.of().filter(|of| contenders.iter().all(|it| it.name != **of)) {
@@ -217,7 +233,8 @@ fn contenders(arguments: &Arguments) -> io::Result<Vec<Contender>> {
 /// For what is left of the one before to be gone.
 const BETWEEN_TWO: Duration = Duration::from_millis(30);
 
-const COMPARATORS: [&str; 3] = ["floor", "bare", "async"];
+const FLOOR: &str = "floor";
+const COMPARATORS: [&str; 3] = [FLOOR, "bare", "async"];
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../comparators/Cargo.toml");
 
 fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
@@ -253,7 +270,8 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<(Resul
         let mut samples = of_files.clone();
         for measure in Measure::ALL.into_iter().filter(chosen) {
             let rounds = measure.rounds(results.runs);
-            let mut order: Vec<usize> = (0..contenders.len()).collect();
+            let is_for = |&index: &usize| measure.applies_to(&contenders[index]);
+            let mut order: Vec<usize> = (0..contenders.len()).filter(is_for).collect();
             for round in 0..=rounds {
                 output::progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
                 // Not in the same order: whoever follows a certain one would have its traces.

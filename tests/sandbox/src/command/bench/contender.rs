@@ -26,6 +26,8 @@ pub struct Contender {
     pub name: String,
     /// Nothing where there is no extension at all.
     pub path: Option<PathBuf>,
+    /// What a wrapper is to start; what stands for the runtime where there is no wrapper.
+    pub wraps: Option<PathBuf>,
     /// Names and values, with `{port}`, `{remote}` and `{ca}` in them.
     pub variables: Vec<(String, String)>,
 }
@@ -40,12 +42,16 @@ pub struct Variable {
 
 impl Contender {
     pub fn none() -> Self {
-        Self { name: NONE.to_owned(), path: None, variables: Vec::new() }
+        Self { name: NONE.to_owned(), path: None, wraps: None, variables: Vec::new() }
     }
 
     pub fn of(name: &str, path: PathBuf) -> Self {
         let variables = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { name: name.to_owned(), path: Some(path), variables: variables.to_vec() }
+        Self { name: name.to_owned(), path: Some(path), wraps: None, variables: variables.to_vec() }
+    }
+
+    pub fn is_wrapper(&self) -> bool {
+        self.path.is_some() && self.wraps.is_some()
     }
 
     /// The variables, and one that has reports sent as they come, as far as an extension knows it and

@@ -94,7 +94,8 @@ pub fn number(number: impl TryInto<u32>) -> f64 {
 }
 
 /// All, in the order of a report.
-pub static GROUPS: [&Group; 7] = [&SIZE, &START, &IDLE, &INVOCATIONS, &POSTS, &ADDED, &FREEZES];
+pub static GROUPS: [&Group; 8] =
+    [&SIZE, &START, &IDLE, &INVOCATIONS, &POSTS, &ADDED, &FREEZES, &WRAPPED];
 
 /// The figure of this name.
 pub fn named(name: &str) -> Option<&'static Figure> {
@@ -197,6 +198,13 @@ pub static FREEZES: Group = Group {
         Figure::plain("twice", "more than once", Unit::Count),
         Figure::plain("never", "never", Unit::Count),
     ],
+};
+
+pub static WRAPPED: Group = Group {
+    title: "Wrapper",
+    how: "From when the stopped shell goes on and executes the wrapper, with `floor` as the runtime, until \
+          that registers; above the same without a wrapper.",
+    figures: &[Figure::above_none("wrapped", "added to the runtime's start", "wrapped")],
 };
 
 #[cfg(test)]

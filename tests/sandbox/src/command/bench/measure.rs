@@ -5,7 +5,7 @@ use std::io;
 use super::contender::Contender;
 use super::samples::Samples;
 use super::size::Size;
-use super::{added, freezes, idle, invocations, posts, start};
+use super::{added, freezes, idle, invocations, posts, start, wrapped};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Measure {
@@ -21,16 +21,33 @@ pub enum Measure {
     Added,
     /// Reports delivered once, twice, never, with freezes
     Freezes,
+    /// What wrappers add to the start of a runtime
+    Wrapped,
 }
 
 impl Measure {
-    pub const ALL: [Self; 6] =
-        [Self::Start, Self::Idle, Self::Invocations, Self::Posts, Self::Added, Self::Freezes];
+    pub const ALL: [Self; 7] = [
+        Self::Start,
+        Self::Idle,
+        Self::Invocations,
+        Self::Posts,
+        Self::Added,
+        Self::Freezes,
+        Self::Wrapped,
+    ];
+
+    /// Wrappers are no extensions.
+    pub fn applies_to(self, contender: &Contender) -> bool {
+        match self {
+            Self::Wrapped => contender.wraps.is_some(),
+            _ => !contender.is_wrapper(),
+        }
+    }
 
     /// Beside the one that is not counted.
     pub fn rounds(self, runs: usize) -> usize {
         match self {
-            Self::Start => runs,
+            Self::Start | Self::Wrapped => runs,
             Self::Invocations | Self::Posts => runs.div_ceil(3),
             Self::Idle | Self::Added | Self::Freezes => runs.div_ceil(5),
         }
@@ -49,6 +66,7 @@ impl Measure {
             Self::Posts => posts::measure(contender, size),
             Self::Added => added::measure(contender, size),
             Self::Freezes => freezes::measure(contender, size),
+            Self::Wrapped => wrapped::measure(contender, size),
         }
     }
 }

@@ -15,11 +15,8 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };
     started.notes(&mut samples);
     let (cpu, footprint) = (started.cpu(), started.footprint());
-    let calls = started.platform.calls();
     for (figure, path) in [("register", "/register"), ("first_next", "/event/next")] {
-        let call = calls.iter().find(|call| call.path.ends_with(path));
-        let at = call.expect("a next is pending, and it has registered for that").at;
-        samples.add(figure, ms(at.duration_since(started.executed_at)));
+        samples.add(figure, ms(started.first(path).duration_since(started.executed_at)));
     }
     samples.add("start_cpu", microseconds(cpu.all));
     samples.add("paged_in", number(footprint.file_kb));

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
 
 pub struct Started {
-    pub platform: Platform,
+    platform: Platform,
     /// The moment when the stopped shell that executes it was let go.
     pub executed_at: Instant,
     port: u16,
@@ -103,6 +103,13 @@ impl Started {
             return Err(io::Error::other(format!("{} {end}; its log:\n{log}", self.name)));
         }
         Ok(())
+    }
+
+    /// When the first call to this path of the Extensions API came.
+    pub fn first(&self, path: &str) -> Instant {
+        let calls = self.platform.calls();
+        let call = calls.iter().find(|call| call.path.ends_with(path));
+        call.expect("a next is pending, and it has registered for that").at
     }
 
     /// One that asks again as soon as it has the event, and does not fail on the way.

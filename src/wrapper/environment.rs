@@ -1,0 +1,118 @@
+//! The runtime's environment: what it is, and what is added to it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// Invariant: what is there stays, but for lists, which grow.
+#[derive(Debug, Default)]
+pub struct Environment {
+    given: BTreeMap<OsString, OsString>,
+    added: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    pub fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self { given: variables.into_iter().collect(), added: BTreeMap::new() }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        let name = OsStr::new(name);
+        self.added.get(name).or_else(|| self.given.get(name)).map(OsString::as_os_str)
+    }
+
+    /// As text, where it is and is no empty one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.to_str().filter(|it| !it.is_empty())
+    }
+
+    pub fn words(&self, name: &str) -> Vec<OsString> {
+        let words = self.text(name).unwrap_or_default().split_ascii_whitespace();
+        words.map(OsString::from).collect()
+    }
+
+    /// Whether a setting was given under any of the names that agents know it by: in any case, with
+    /// and without `LAMBDA_`. `prefix` is an agent's, such as `THUNDRA_AGENT_`.
+    pub fn has_setting(&self, prefix: &str, name: &str) -> bool {
+        let known = [format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")];
+        self.given.keys().filter_map(|it| it.to_str()).any(|it| {
+            let upper = it.to_ascii_uppercase();
+            known.contains(&upper)
+        })
+    }
+
+    /// Replaces nothing that was given.
+    pub fn add_setting(&mut self, prefix: &str, name: &str, value: &str) {
+        if !self.has_setting(prefix, name) {
+            self.set(&format!("{prefix}{name}"), value);
+        }
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.added.insert(name.into(), value.into());
+    }
+
+    /// Adds to what is there, with `between` the two.
+    pub fn append(&mut self, name: &str, between: &str, value: impl AsRef<OsStr>) {
+        let mut list = self.get(name).unwrap_or_default().to_owned();
+        if !list.is_empty() {
+            list.push(between);
+        }
+        list.push(value);
+        self.set(name, list);
+    }
+
+    /// For `Command::envs`.
+    pub fn added(&self) -> &BTreeMap<OsString, OsString> {
+        &self.added
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::of(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// What was added, as text.
+    pub fn added(environment: &Environment) -> BTreeMap<&str, &str> {
+        let pairs = environment.added().iter();
+        pairs.map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_setting_is_found_under_each_of_its_names() {
+        for name in [
+            "THUNDRA_AGENT_REPORT_REST_LOCAL",
+            "thundra_agent_report_rest_local",
+            "THUNDRA_AGENT_LAMBDA_REPORT_REST_LOCAL",
+            "thundra_agent_lambda_report_rest_local",
+        ] {
+            let mut environment = environment(&[(name, "false")]);
+            environment.add_setting("THUNDRA_AGENT_", "REPORT_REST_LOCAL", "true");
+            assert!(environment.added().is_empty(), "{name}");
+        }
+        let mut other = environment(&[("THUNDRA_REPORT_REST_LOCAL", "false")]);
+        other.add_setting("THUNDRA_AGENT_", "REPORT_REST_LOCAL", "true");
+        assert_eq!(added(&other), [("THUNDRA_AGENT_REPORT_REST_LOCAL", "true")].into());
+    }
+
+    #[test]
+    fn a_list_grows_by_what_is_appended() {
+        let mut environment = environment(&[("A", "x y"), ("EMPTY", "")]);
+        for name in ["A", "EMPTY", "NONE"] {
+            environment.append(name, " ", "z");
+        }
+        assert_eq!(added(&environment), [("A", "x y z"), ("EMPTY", "z"), ("NONE", "z")].into());
+        environment.append("A", ":", "w");
+        assert_eq!(environment.text("A"), Some("x y z:w"));
+    }
+
+    #[test]
+    fn words_are_what_stands_between_spaces() {
+        let environment = environment(&[("A", "  -X importtime\t-v "), ("B", " ")]);
+        assert_eq!(environment.words("A"), ["-X", "importtime", "-v"]);
+        assert!(environment.words("B").is_empty() && environment.words("C").is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! Which runtime is started: by the name of its interpreter.
+
+use std::fs;
+use std::path::Path;
+
+use crate::environment::Environment;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Runtime {
+    Node,
+    Python {
+        /// Of version 3, where it could be told.
+        minor: Option<u32>,
+    },
+    Java,
+    Dotnet,
+    Ruby,
+    /// A program of its own, as one in Go.
+    Other,
+}
+
+impl Runtime {
+    pub fn of(interpreter: &Path, environment: &Environment) -> Self {
+        let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
+        match name.trim_end_matches(|it: char| it.is_ascii_digit() || it == '.') {
+            "node" => Self::Node,
+            "python" => Self::Python { minor: python_minor(interpreter, environment) },
+            "java" => Self::Java,
+            "dotnet" => Self::Dotnet,
+            "ruby" => Self::Ruby,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// By the file's name, or that of what it links to, or as the platform calls the runtime.
+fn python_minor(interpreter: &Path, environment: &Environment) -> Option<u32> {
+    let of_name = |path: &Path| minor_in(&path.file_name()?.to_string_lossy());
+    of_name(interpreter)
+        .or_else(|| of_name(&fs::canonicalize(interpreter).ok()?))
+        .or_else(|| minor_in(environment.text("AWS_EXECUTION_ENV")?))
+}
+
+fn minor_in(name: &str) -> Option<u32> {
+    let (_, version) = name.rsplit_once("python3.")?;
+    version.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::tests::environment;
+
+    #[test]
+    fn an_interpreter_is_known_by_its_name() {
+        let none = environment(&[]);
+        for (interpreter, runtime) in [
+            ("/var/lang/bin/python3.12", Runtime::Python { minor: Some(12) }),
+            ("/no/such/python3", Runtime::Python { minor: None }),
+            ("/no/such/python", Runtime::Python { minor: None }),
+            ("/var/lang/bin/node", Runtime::Node),
+            ("node20", Runtime::Node),
+            ("/var/lang/bin/java", Runtime::Java),
+            ("/var/lang/bin/dotnet", Runtime::Dotnet),
+            ("/var/lang/bin/ruby3.3", Runtime::Ruby),
+            ("/var/runtime/bootstrap", Runtime::Other),
+            ("/var/task/javaesque", Runtime::Other),
+            ("", Runtime::Other),
+        ] {
+            assert_eq!(Runtime::of(Path::new(interpreter), &none), runtime, "{interpreter}");
+        }
+    }
+
+    #[test]
+    fn the_platform_tells_the_version_that_the_name_does_not() {
+        let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")]);
+        let runtime = Runtime::of(Path::new("/no/such/python3"), &told);
+        assert_eq!(runtime, Runtime::Python { minor: Some(13) });
+    }
+}
