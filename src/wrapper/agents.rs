@@ -34,7 +34,7 @@ pub fn switch_on(
     let places = Places { task: task_root(environment), layers: layers.to_owned(), prefix };
     match Runtime::of(interpreter, environment) {
         Runtime::Python { minor } => python::switch_on(minor, &places, environment),
-        Runtime::Node => node::switch_on(&places, environment),
+        Runtime::Node { major } => node::switch_on(major, &places, environment),
         Runtime::Java => java::switch_on(&places, environment),
         Runtime::Dotnet => dotnet::switch_on(&places, environment),
         Runtime::Ruby => Ok(()),

@@ -16,19 +16,28 @@ const OPTIONS: &str = "NODE_OPTIONS";
 /// Exchanges the handler when it is required.
 const BOOTSTRAP: &str = "@thundra/core/dist/bootstrap/lambda";
 
+/// From this version on Lambda's runtime refuses handlers that take a callback, as the agent's does
+/// ("Define Lambda function handler in Node.js"); on Managed Instances it always did.
+const WITHOUT_CALLBACKS: u32 = 24;
+
 /// In the order in which the runtime looks for the handler's module.
 const EXTENSIONS: [&str; 3] = ["js", "mjs", "cjs"];
 
 /// # Errors
 /// Why the agent that is there would not work.
-pub fn switch_on(places: &Places, environment: &mut Environment) -> Result<(), String> {
+pub fn switch_on(
+    major: Option<u32>,
+    places: &Places,
+    environment: &mut Environment,
+) -> Result<(), String> {
     let directory = env::current_dir().unwrap_or_else(|_| places.task.clone());
-    switch_on_from(&directory, places, environment)
+    switch_on_from(&directory, major, places, environment)
 }
 
 /// `directory` is where the runtime starts, and looks for what it is to require.
 fn switch_on_from(
     directory: &Path,
+    major: Option<u32>,
     places: &Places,
     environment: &mut Environment,
 ) -> Result<(), String> {
@@ -37,6 +46,12 @@ fn switch_on_from(
         return Ok(());
     }
     let Some(agent) = agent(directory, environment.get("NODE_PATH")) else { return Ok(()) };
+    let initialization = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE");
+    if major.is_some_and(|it| it >= WITHOUT_CALLBACKS)
+        || initialization == Some("lambda-managed-instances")
+    {
+        return Err("its handler takes a callback, which this runtime refuses".to_owned());
+    }
     let Some(own) = environment.text(HANDLER) else {
         return Err(format!("{HANDLER}, the function's handler, is not set"));
     };
@@ -54,7 +69,7 @@ fn switch_on_from(
     Ok(())
 }
 
-/// Where `require` finds the agent (Node.js, "Modules: CommonJS modules": loading from folders named
+/// Where `require` finds the agent ("Modules: `CommonJS` modules": loading from folders named
 /// `node_modules` and from the global folders).
 fn agent(directory: &Path, node_path: Option<&OsStr>) -> Option<PathBuf> {
     let above = directory.ancestors().map(|it| it.join("node_modules"));
@@ -117,7 +132,7 @@ mod tests {
         let task = home.path().join("task");
         let places = Places { task: task.clone(), layers: "/no".into(), prefix: None };
         let mut environment = environment(variables);
-        switch_on_from(&task, &places, &mut environment).map(|()| environment)
+        switch_on_from(&task, Some(22), &places, &mut environment).map(|()| environment)
     }
 
     const REQUIRED: (&str, &str) = (OPTIONS, "-r @thundra/core/dist/bootstrap/lambda");
@@ -179,6 +194,19 @@ mod tests {
         let why = switched(&home, &[(HANDLER, "app.handler")]).unwrap_err();
         assert!(why.contains("cannot read") && why.contains("index.js"), "{why}");
         assert!(switched(&function(&AGENT, &[]), &[]).unwrap_err().contains("not set"));
+    }
+
+    #[test]
+    fn a_runtime_that_refuses_callbacks_is_left_alone() {
+        let home = function(&AGENT, &[("app.js", "")]);
+        let task = home.path().join("task");
+        let places = Places { task: task.clone(), layers: "/no".into(), prefix: None };
+        let managed = ("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");
+        for (major, more) in [(Some(24), ("A", "")), (Some(25), ("A", "")), (None, managed)] {
+            let mut environment = environment(&[(HANDLER, "app.handler"), more]);
+            let refused = switch_on_from(&task, major, &places, &mut environment);
+            assert!(refused.unwrap_err().contains("callback") && environment.added().is_empty());
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::environment::Environment;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Runtime {
-    Node,
+    Node {
+        /// The version, where it could be told.
+        major: Option<u32>,
+    },
     Python {
         /// Of version 3, where it could be told.
         minor: Option<u32>,
@@ -23,7 +26,7 @@ impl Runtime {
     pub fn of(interpreter: &Path, environment: &Environment) -> Self {
         let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
         match name.trim_end_matches(|it: char| it.is_ascii_digit() || it == '.') {
-            "node" => Self::Node,
+            "node" => Self::Node { major: node_major(environment) },
             "python" => Self::Python { minor: python_minor(interpreter, environment) },
             "java" => Self::Java,
             "dotnet" => Self::Dotnet,
@@ -31,6 +34,11 @@ impl Runtime {
             _ => Self::Other,
         }
     }
+}
+
+/// As the platform calls the runtime.
+fn node_major(environment: &Environment) -> Option<u32> {
+    number_behind("nodejs", environment.text("AWS_EXECUTION_ENV")?)
 }
 
 /// By the file's name, or that of what it links to, or as the platform calls the runtime.
@@ -42,7 +50,11 @@ fn python_minor(interpreter: &Path, environment: &Environment) -> Option<u32> {
 }
 
 fn minor_in(name: &str) -> Option<u32> {
-    let (_, version) = name.rsplit_once("python3.")?;
+    number_behind("python3.", name)
+}
+
+fn number_behind(mark: &str, name: &str) -> Option<u32> {
+    let (_, version) = name.rsplit_once(mark)?;
     version.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok()
 }
 
@@ -58,8 +70,8 @@ mod tests {
             ("/var/lang/bin/python3.12", Runtime::Python { minor: Some(12) }),
             ("/no/such/python3", Runtime::Python { minor: None }),
             ("/no/such/python", Runtime::Python { minor: None }),
-            ("/var/lang/bin/node", Runtime::Node),
-            ("node20", Runtime::Node),
+            ("/var/lang/bin/node", Runtime::Node { major: None }),
+            ("node20", Runtime::Node { major: None }),
             ("/var/lang/bin/java", Runtime::Java),
             ("/var/lang/bin/dotnet", Runtime::Dotnet),
             ("/var/lang/bin/ruby3.3", Runtime::Ruby),
@@ -76,5 +88,8 @@ mod tests {
         let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")]);
         let runtime = Runtime::of(Path::new("/no/such/python3"), &told);
         assert_eq!(runtime, Runtime::Python { minor: Some(13) });
+        let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs24.x")]);
+        let runtime = Runtime::of(Path::new("/var/lang/bin/node"), &told);
+        assert_eq!(runtime, Runtime::Node { major: Some(24) });
     }
 }

@@ -22,6 +22,7 @@ class Bench:
         namespaces.check()
         self._workshop = workshop
         self.extension = binaries.extension(workshop, extension)
+        self.wrapper = binaries.wrapper(self.extension)
         self._sandbox = binaries.sandbox(workshop, sandbox)
         self._rie = emulator.install(workshop)
 

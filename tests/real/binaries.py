@@ -8,10 +8,19 @@ from pathlib import Path
 from workshop import Missing, Workshop, need
 
 EXTENSION = "thundra-lambda-extension"
+WRAPPER = "thundra_wrapper"
 
 
 def extension(workshop: Workshop, given: Path | None) -> Path:
     return given or _build(workshop, EXTENSION, ["--package", EXTENSION])
+
+
+def wrapper(extension: Path) -> Path:
+    """Built with it, and lies beside it."""
+    found = extension.parent / WRAPPER
+    if not found.exists():
+        raise Missing(f"there is no {found}")
+    return found
 
 
 def sandbox(workshop: Workshop, given: Path | None) -> Path:

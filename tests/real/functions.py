@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pins
-from node_client import NodeClient
+from node_client import ManagedNodeClient, NodeClient
 from python_client import PythonClient
 from script_client import ScriptClient
 
@@ -15,7 +15,7 @@ KEY = "k3y-0f-the-real-agents-test"
 
 @dataclass(frozen=True)
 class Function:
-    client: PythonClient | NodeClient | ScriptClient
+    client: PythonClient | NodeClient | ManagedNodeClient | ScriptClient
     handler: str
     environment: Mapping[str, str]
     agent: str = "no agent"
@@ -50,5 +50,22 @@ NODE = Function(
 # Shares the composite function's environment: the handler decides whether the agent is loaded.
 WITHOUT_AGENT = Function(PythonClient(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)
 NODE_WITHOUT_AGENT = Function(NodeClient(), "untraced.handler", {})
+# Handlers that know of no agent, which is beside them: what the wrapper is for. It has the key alone.
+WRAPPED_PYTHON = [
+    Function(PythonClient(version, is_managed=True), "plain.handler", {key: KEY}, f"thundra {version} (Python)", path)
+    for version, key, path in (
+        (pins.THUNDRA_COMPOSITE, "THUNDRA_APIKEY", "/v1/composite-monitoring-data"),
+        (pins.THUNDRA_LAST, "THUNDRA_APIKEY", "/v1/monitoring-data"),
+        (pins.THUNDRA_ARRAYS, "CATCHPOINT_APIKEY", "/v1/monitoring-data"),
+    )
+]
+WRAPPED_NODE = [
+    Function(ManagedNodeClient(version), handler, {"THUNDRA_APIKEY": KEY}, f"@thundra/core {version} (Node.js)", path)
+    for version, path in (
+        (pins.THUNDRA_CORE, "/v1/monitoring-data"),
+        (pins.THUNDRA_CORE_OLD, "/v1/composite-monitoring-data"),
+    )
+    for handler in ("untraced.handler", "untraced_es.handler")
+]
 # Not a function at all, but a runtime that makes mistakes.
 CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

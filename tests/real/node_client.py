@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pins
 import python_client
+from script_client import RUNTIMES
 from workshop import Workshop, need
 
 
@@ -40,6 +41,46 @@ class NodeClient:
 
     def modules(self) -> Path:
         return self._directory / "node_modules"
+
+
+class ManagedNodeClient:
+    """As Lambda's managed runtimes up to Node.js 22 start it: the environment tells the handler."""
+
+    def __init__(self, core: str) -> None:
+        """`core` is the version of the agent."""
+        self._core = core
+
+    @property
+    def name(self) -> str:
+        return f"node-core-{self._core}"
+
+    def install(self, workshop: Workshop) -> None:
+        need("npm", "gcc", "g++", "make", "autoreconf", "libtoolize")
+        self._node = _node(workshop)
+        client = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC_WITH_CALLBACKS}
+        self._client = self._part(workshop, "node-with-callbacks", client)
+        self._agent = self._part(workshop, self.name, {"@thundra/core": self._core})
+
+    def command(self, _handler: str) -> list[str]:
+        client = self._client / "node_modules" / "aws-lambda-ric" / "dist" / "index.mjs"
+        return [str(self._node), str(RUNTIMES / "managed.mjs"), str(client)]
+
+    def reads(self) -> list[Path]:
+        """What must stay readable for the function."""
+        return [self._client, self._agent, self._node.parent.parent]
+
+    def modules(self) -> Path:
+        return self._agent / "node_modules"
+
+    def _part(self, workshop: Workshop, name: str, packages: dict) -> Path:
+        recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(self._node)}
+        title = "Node.js: " + ", ".join(f"{name}@{version}" for name, version in packages.items())
+
+        def make(directory: Path) -> None:
+            environment = _build_environment(self._node, _cmake(workshop, directory))
+            _npm_install(workshop, directory, packages, environment)
+
+        return workshop.part(name, recipe, title, make)
 
 
 def _node(workshop: Workshop) -> Path:

@@ -9,6 +9,7 @@ AWS_SAM_CLI = "1.170.0"
 AWSLAMBDARIC = "4.2.2" if sys.version_info >= (3, 10) else "4.0.4"
 
 THUNDRA_COMPOSITE = "2.7.4"  # last 2.x: reports as composites; package `thundra`
+THUNDRA_LAST = "3.0.6"  # the last of package `thundra`; reports as arrays
 THUNDRA_ARRAYS = "3.0.10"  # reports as arrays; package `catchpoint`
 
 # What the above bring along, at versions that Python 3.9 to 3.13 all take.
@@ -38,7 +39,9 @@ PYTHON_CONSTRAINTS = (
 )
 
 AWS_LAMBDA_RIC = "4.0.2"  # Lambda's Node.js runtime client
+AWS_LAMBDA_RIC_WITH_CALLBACKS = "3.3.0"  # and that of Node.js up to 22, which the agent's own handler needs
 THUNDRA_CORE = "2.14.4"
+THUNDRA_CORE_OLD = "2.13.65"
 
 # npm takes what was published by this day, so the dependencies of dependencies stay put too.
 NPM_BEFORE = "2026-11-23"

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import pins
+from script_client import RUNTIMES
 from workshop import Missing, Workshop
 
 
 class PythonClient:
-    def __init__(self, agent: str) -> None:
-        """`agent` is the version of the package `thundra`."""
+    def __init__(self, agent: str, is_managed: bool = False) -> None:
+        """`agent` is the version of the package `thundra`; managed is what the handler's name is told by
+        the environment, as on Lambda."""
         self._agent = agent
+        self._is_managed = is_managed
         self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}", f"thundra=={agent}"]
 
     @property
@@ -31,7 +34,8 @@ class PythonClient:
         self._directory = workshop.part(self.name, recipe, title, lambda made: self._make(workshop, made))
 
     def command(self, handler: str) -> list[str]:
-        return [str(self._directory / "bin" / "python3"), "-m", "awslambdaric", handler]
+        python = str(self._directory / "bin" / "python3")
+        return [python, str(RUNTIMES / "managed.py")] if self._is_managed else [python, "-m", "awslambdaric", handler]
 
     def reads(self) -> list[Path]:
         """What must stay readable for the function."""

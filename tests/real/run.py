@@ -4,7 +4,8 @@
   run.py            all scenarios; the last line tells how many passed
   run.py demo       one function with the Python agent, to be watched
 
-Needs Linux, Rust and Python 3.9 or newer; the scenarios with Node.js need npm, gcc, g++ and make as well.
+Needs Linux, Rust and Python 3.9 or newer; the scenarios with Node.js need npm, gcc, g++ and make as well,
+those with the wrapper also autoconf, automake and libtool.
 Everything else is fetched at pinned versions into target/real, once.
 """
 

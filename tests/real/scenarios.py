@@ -37,8 +37,19 @@ from findings import (
     silent,
     some_went_together,
 )
-from functions import CONTRARY, NODE, NODE_WITHOUT_AGENT, PYTHON_ARRAYS, PYTHON_COMPOSITE, WITHOUT_AGENT, Function
+from functions import (
+    CONTRARY,
+    NODE,
+    NODE_WITHOUT_AGENT,
+    PYTHON_ARRAYS,
+    PYTHON_COMPOSITE,
+    WITHOUT_AGENT,
+    WRAPPED_NODE,
+    WRAPPED_PYTHON,
+    Function,
+)
 from trial import Trial
+from wrapped import on_python, one_variable_switches_the_agent_on
 
 
 @dataclass(frozen=True)
@@ -135,4 +146,9 @@ SCENARIOS = (
     Scenario("alike-mistakes", CONTRARY, mistakes_are_refused_as_by_the_emulator),
     Scenario("sandbox-python", PYTHON_COMPOSITE, on_the_sandbox_too_every_report_arrives_once),
     Scenario("sandbox-node", NODE, on_the_sandbox_too_every_report_arrives_once),
+    *(Scenario(f"wrapped-python-{i}", function, on_python) for i, function in enumerate(WRAPPED_PYTHON, 1)),
+    *(
+        Scenario(f"wrapped-node-{i}", function, one_variable_switches_the_agent_on)
+        for i, function in enumerate(WRAPPED_NODE, 1)
+    ),
 )

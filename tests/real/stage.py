@@ -30,6 +30,7 @@ MEMORY_MB = "128"
 LONG_SECONDS = 60
 EXTENSIONS = Path("/opt/extensions")
 UNDER_TEST = Path("/opt/under-test")
+WRAPPER = Path("/opt/thundra_wrapper")
 HOSTS = Path("/opt/hosts")
 
 
@@ -56,6 +57,7 @@ def main() -> None:
 def _furnish(plan: dict) -> None:
     """A sandbox as Lambda's: code in /var/task, the extension in /opt/extensions."""
     binary = _executable(plan["extension"]) if plan["extension"] else None
+    wrapper = Path(plan["wrapper"]).read_bytes() if plan["wrapper"] else None
     namespaces.raise_loopback()
     namespaces.empty_directories([Path(path) for path in plan["keep"]])
     HOSTS.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
@@ -67,6 +69,8 @@ def _furnish(plan: dict) -> None:
     if plan["modules"]:
         (TASK / "node_modules").symlink_to(plan["modules"])
     _program(BOOTSTRAP, _bootstrap(plan))
+    if wrapper:
+        _program(WRAPPER, wrapper)
     if binary:
         _program(UNDER_TEST / plan["installed_as"], binary)
         _program(EXTENSIONS / plan["installed_as"], _witness(plan, UNDER_TEST / plan["installed_as"]))
@@ -119,7 +123,7 @@ def _bootstrap(plan: dict) -> bytes:
     return """#!/bin/sh
 unset _LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET
 export LAMBDA_TASK_ROOT={task} _HANDLER={handler}
-cd {task} && exec {command} >>{log} 2>&1
+cd {task} && exec ${{AWS_LAMBDA_EXEC_WRAPPER:+"$AWS_LAMBDA_EXEC_WRAPPER"}} {command} >>{log} 2>&1
 """.format(
         task=TASK,
         handler=plan["handler"],

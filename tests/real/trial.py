@@ -53,6 +53,8 @@ class Trial:
     port_taken: bool = False
     # The base name in /opt/extensions, unless it is the file's own.
     installed_as: str = ""
+    # What the layer has beside the extension; that it is there changes nothing by itself.
+    wrapper: Path | None = None
 
     def conduct(self, rie: Path, sandbox: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
         """Runs it; logs go to `directory`, `watch` is told of each thing as it happens."""
@@ -79,6 +81,7 @@ class Trial:
             "directory": str(directory),
             "extension": str(self.extension) if self.extension else None,
             "installed_as": self.installed_as or (self.extension.name if self.extension else None),
+            "wrapper": str(self.wrapper) if self.wrapper else None,
             "answer": self.answer,
             "port_taken": self.port_taken,
             "code": str(HERE / "handlers"),

@@ -1,0 +1,85 @@
+"""What the wrapper does for functions whose agent is beside them and that do not call it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from bench import Bench
+from events import EVENTS
+from findings import (
+    Findings,
+    all_delivered,
+    all_reported,
+    ended_well,
+    nothing_reported,
+    results_good,
+    results_unchanged,
+    silent,
+    unless,
+)
+from functions import Function
+from trial import Record, Trial
+
+WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/thundra_wrapper"}
+
+
+def one_variable_switches_the_agent_on(bench: Bench, function: Function, logs: Path) -> Findings:
+    without, wrapped = _both(bench, function, logs)
+    return [
+        *nothing_reported(without),
+        *_results_unchanged(without, wrapped),
+        *all_reported(wrapped, function),
+        *all_delivered(wrapped),
+        *silent(wrapped),
+        *ended_well(wrapped),
+        *_said(wrapped, []),
+    ]
+
+
+def an_agent_that_needs_an_older_python_is_left_out(bench: Bench, function: Function, logs: Path) -> Findings:
+    without, wrapped = _both(bench, function, logs)
+    return [
+        *results_unchanged(without, wrapped),
+        *nothing_reported(wrapped),
+        *ended_well(wrapped),
+        *_said(wrapped, ["imports imp"]),
+    ]
+
+
+on_python = (
+    one_variable_switches_the_agent_on
+    if sys.version_info < (3, 12)
+    else an_agent_that_needs_an_older_python_is_left_out
+)
+
+
+def _both(bench: Bench, function: Function, logs: Path) -> tuple[Record, Record]:
+    def conduct(name: str, environment: dict) -> Record:
+        trial = Trial(function, EVENTS, bench.extension, environment=environment, wrapper=bench.wrapper)
+        return bench.conduct(trial, logs / name)
+
+    return conduct("without", {}), conduct("wrapped", WRAPPED)
+
+
+def _results_unchanged(without: Record, wrapped: Record) -> Findings:
+    """But for the stacks of errors, which the agent's own calls are in."""
+    pairs = zip(without.results(), wrapped.results())
+    changes = (
+        f"without the wrapper {was[0]} {was[1]:.200}, now {now[0]} {now[1]:.200}"
+        for was, now in pairs
+        if was[0] != now[0] or _without_stack(was[1]) != _without_stack(now[1])
+    )
+    return [*changes, *results_good(without), *results_good(wrapped)]
+
+
+def _without_stack(result: str) -> dict:
+    return {name: value for name, value in json.loads(result).items() if name not in ("stackTrace", "trace")}
+
+
+def _said(record: Record, parts: list[str]) -> Findings:
+    """The wrapper's lines, one for each of these parts."""
+    said = [line for line in record.log("function.log").splitlines() if line.startswith("[thundra_wrapper]")]
+    good = len(said) == len(parts) and all(part in line for part, line in zip(parts, said))
+    return unless(good, f"the wrapper said {said}")
