@@ -35,3 +35,4 @@ mod shortage;
 mod strategies;
 mod suspects;
 mod telemetry;
+mod wrapper;

@@ -48,6 +48,7 @@ from functions import (
     WRAPPED_PYTHON,
     Function,
 )
+from java import WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler
 from trial import Trial
 from wrapped import on_python, one_variable_switches_the_agent_on
 
@@ -151,4 +152,5 @@ SCENARIOS = (
         Scenario(f"wrapped-node-{i}", function, one_variable_switches_the_agent_on)
         for i, function in enumerate(WRAPPED_NODE, 1)
     ),
+    Scenario("wrapped-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
 )

@@ -1,0 +1,225 @@
+//! The wrapper starts the runtime as it would be without it, but for what is added to its environment.
+//!
+//! Real agents behind it are in `tests/real`.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::trial;
+
+const ALL_GET: [(&str, &str); 3] = [
+    ("THUNDRA_AGENT_REPORT_REST_LOCAL", "true"),
+    ("CATCHPOINT_REPORT_REST_LOCAL", "true"),
+    ("THUNDRA_AGENT_REPORT_SIZE_MAX", "1000000"),
+];
+
+/// AWS's own example ("Modifying the runtime environment", wrapper scripts), word for word but for its
+/// comments.
+const AWS_EXAMPLE: &str = r#"#!/bin/bash
+args=("$@")
+extra_args=("-X" "importtime")
+args=("${args[0]}" "${extra_args[@]}" "${args[@]:1}")
+exec "${args[@]}"
+"#;
+
+/// The one that is built, or lies, beside the extension under test.
+fn wrapper() -> PathBuf {
+    let shipped = trial::is_shipped().then(|| trial::binary().with_file_name("thundra_wrapper"));
+    shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_thundra_wrapper").into())
+}
+
+/// With these variables alone, and those that a shell needs.
+fn wrapped(variables: &[(&str, &str)], command: &[impl AsRef<OsStr>]) -> Output {
+    let mut wrapper = match env::var("SANDBOX_RUNNER") {
+        Ok(runner) => {
+            let mut runner = Command::new(runner);
+            runner.arg(wrapper());
+            runner
+        }
+        Err(_) => Command::new(wrapper()),
+    };
+    wrapper.env_clear().env("PATH", "/usr/bin:/bin").envs(variables.iter().copied());
+    wrapper.args(command).output().unwrap()
+}
+
+/// A program under another name.
+fn named(home: &TempDir, name: &str, program: &str) -> String {
+    let path = home.path().join(name);
+    symlink(program, &path).unwrap();
+    path.display().to_string()
+}
+
+fn script(home: &TempDir, name: &str, text: &str) -> String {
+    let path = home.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+/// What env(1), under the name of an interpreter, says of its environment.
+fn arrived(output: &Output) -> BTreeMap<String, String> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let pairs = text.split_terminator('\0').map(|it| it.split_once('=').unwrap());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[track_caller]
+fn check(interpreter: &str, given: &[(&str, &str)], more: &[(&str, &str)]) {
+    let home = TempDir::new().unwrap();
+    let output = wrapped(given, &[named(&home, interpreter, "/usr/bin/env").as_str(), "-0"]);
+    let path = ("PATH", "/usr/bin:/bin");
+    let expected = [path].into_iter().chain(ALL_GET).chain(given.iter().copied());
+    let expected = expected.chain(more.iter().copied());
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert_eq!(arrived(&output), expected, "{interpreter}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{interpreter}");
+}
+
+#[test]
+fn arguments_go_on_as_they_came() {
+    let arguments = ["two words", "", "*", "$HOME", "-", "--", "new\nline", "\"'\\", "é"];
+    let output = wrapped(&[], &[&["/usr/bin/printf", "%s|"][..], &arguments].concat());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), arguments.join("|") + "|");
+}
+
+#[test]
+fn exit_codes_and_signals_are_the_runtimes_own() {
+    let of = |script: &str| wrapped(&[], &["/bin/sh", "-c", script]).status;
+    assert_eq!(of("exit 0").code(), Some(0));
+    assert_eq!(of("exit 42").code(), Some(42));
+    assert_eq!(of("kill -TERM $$").signal(), Some(15));
+    assert_eq!(of("kill -KILL $$").signal(), Some(9));
+}
+
+#[test]
+fn the_runtime_ignores_and_blocks_no_signal_that_it_would_not_without() {
+    if env::var_os("SANDBOX_RUNNER").is_some() {
+        return; // what that ignores is handed on
+    }
+    let masks = ["-E", "^Sig(Blk|Ign):", "/proc/self/status"];
+    let direct = Command::new("/bin/grep").args(masks).output().unwrap().stdout;
+    let behind = wrapped(&[], &[&["/bin/grep"][..], &masks].concat()).stdout;
+    assert_eq!(String::from_utf8(behind).unwrap(), String::from_utf8(direct).unwrap());
+}
+
+#[test]
+fn each_runtime_gets_what_it_needs_and_keeps_what_it_has() {
+    let own = ("LAMBDA_TASK_ROOT", "/no/such/task");
+    for interpreter in ["ruby3.3", "java", "node", "dotnet", "python3.11"] {
+        check(interpreter, &[own, ("_HANDLER", "app.handler"), ("EMPTY", "")], &[]);
+    }
+    let go = ("thundra_agent_lambda_report_rest_baseUrl", "http://127.0.0.1:3333/v1");
+    check("bootstrap", &[own], &[go]);
+    let key = ("THUNDRA_APIKEY", "a-key");
+    check("bootstrap", &[own, key], &[go, ("thundra_apiKey", "a-key")]);
+}
+
+#[test]
+fn what_the_user_has_set_wins() {
+    let own = [
+        ("THUNDRA_AGENT_REPORT_REST_LOCAL", "false"),
+        ("CATCHPOINT_REPORT_REST_LOCAL", ""),
+        ("THUNDRA_AGENT_REPORT_SIZE_MAX", "1"),
+        ("thundra_agent_lambda_report_rest_baseUrl", "http://own/v1"),
+        ("thundra_apiKey", "own"),
+        ("THUNDRA_APIKEY", "another"),
+    ];
+    check("bootstrap", &own, &[]);
+}
+
+#[test]
+fn dotnet_gets_the_agents_hook_beside_its_own() {
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("Thundra.Agent.dll"), b"MZ\0StartupHook\0").unwrap();
+    let task = home.path().display().to_string();
+    let given = [("LAMBDA_TASK_ROOT", task.as_str()), ("DOTNET_STARTUP_HOOKS", "/own/Hook.dll")];
+    let hooks = format!("/own/Hook.dll:{task}/Thundra.Agent.dll");
+    check("dotnet", &given, &[("DOTNET_STARTUP_HOOKS", &hooks)]);
+}
+
+#[test]
+fn an_agent_that_would_not_work_is_left_out_with_one_line() {
+    let home = TempDir::new().unwrap();
+    let package = home.path().join("thundra");
+    fs::create_dir(&package).unwrap();
+    fs::write(package.join("__init__.py"), "").unwrap();
+    fs::write(package.join("handler.py"), "import imp\n").unwrap();
+    let task = home.path().display().to_string();
+    let given = [("LAMBDA_TASK_ROOT", task.as_str()), ("_HANDLER", "app.handler")];
+    let output = wrapped(&given, &[named(&home, "python3.13", "/usr/bin/env").as_str(), "-0"]);
+    assert_eq!(arrived(&output)["_HANDLER"], "app.handler");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "[thundra_wrapper] the agent is left out: {task}/thundra/handler.py imports imp, which Python \
+         3.13 has no more\n"
+    );
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn options_go_before_the_script() {
+    let options = [("THUNDRA_EXTENSION_WRAPPER_OPTIONS", " -a  -b=c ")];
+    let output = wrapped(&options, &["/bin/echo", "script", "handler"]);
+    assert_eq!(output.stdout, b"-a -b=c script handler\n");
+}
+
+#[test]
+fn the_next_wrapper_starts_the_runtime() {
+    let home = TempDir::new().unwrap();
+    let next = script(&home, "importtime_wrapper", AWS_EXAMPLE);
+    let variables = [("THUNDRA_EXTENSION_NEXT_WRAPPER", next.as_str())];
+    let python =
+        ["/usr/bin/env", "python3", "-c", "import sys, os; print(sys.argv[1:], os.environ)"];
+    let interpreter = script(&home, "python3", "#!/bin/sh\nexec /usr/bin/env python3 \"$@\"\n");
+    let output = wrapped(&variables, &[interpreter.as_str(), "-c", python[3], "two words", ""]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.starts_with("['two words', ''] ") && told.contains(ALL_GET[0].0), "{told}");
+    assert!(!told.contains("NEXT_WRAPPER"), "{told}");
+    let times = String::from_utf8(output.stderr).unwrap();
+    assert!(times.starts_with("import time: "), "{times}");
+}
+
+#[test]
+fn a_next_wrapper_that_can_not_start_is_one_line() {
+    let home = TempDir::new().unwrap();
+    let not_executable = home.path().join("plain");
+    fs::write(&not_executable, "").unwrap();
+    for (next, why) in [
+        (Path::new("/no/such/wrapper"), "No such file or directory (os error 2)"),
+        (not_executable.as_path(), "Permission denied (os error 13)"),
+    ] {
+        let next = next.to_str().unwrap();
+        let variables = [("THUNDRA_EXTENSION_NEXT_WRAPPER", next)];
+        let output = wrapped(&variables, &["/bin/echo", "started"]);
+        assert_eq!(output.stdout, b"started\n");
+        let expected = format!(
+            "[thundra_wrapper] cannot start {next}, the next wrapper: {why}; the runtime starts \
+             without it\n"
+        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+    }
+}
+
+#[test]
+fn what_can_not_be_started_ends_as_in_a_shell() {
+    let none: [&str; 0] = [];
+    for (command, code, said) in [
+        (&none[..], 127, "cannot start a runtime: none was named"),
+        (&["/no/such/runtime"], 127, "cannot start /no/such/runtime: No such file or directory"),
+        (&["/etc/passwd"], 126, "cannot start /etc/passwd: Permission denied"),
+    ] {
+        let output = wrapped(&[], command);
+        assert_eq!(output.status.code(), Some(code));
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(line.starts_with(&format!("[thundra_wrapper] {said}")), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+}
