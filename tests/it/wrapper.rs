@@ -176,10 +176,9 @@ fn the_next_wrapper_starts_the_runtime() {
     let home = TempDir::new().unwrap();
     let next = script(&home, "importtime_wrapper", AWS_EXAMPLE);
     let variables = [("THUNDRA_EXTENSION_NEXT_WRAPPER", next.as_str())];
-    let python =
-        ["/usr/bin/env", "python3", "-c", "import sys, os; print(sys.argv[1:], os.environ)"];
-    let interpreter = script(&home, "python3", "#!/bin/sh\nexec /usr/bin/env python3 \"$@\"\n");
-    let output = wrapped(&variables, &[interpreter.as_str(), "-c", python[3], "two words", ""]);
+    let python = script(&home, "python3", "#!/bin/sh\nexec /usr/bin/env python3 \"$@\"\n");
+    let says = "import sys, os; print(sys.argv[1:], os.environ)";
+    let output = wrapped(&variables, &[python.as_str(), "-c", says, "two words", ""]);
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.starts_with("['two words', ''] ") && told.contains(ALL_GET[0].0), "{told}");
     assert!(!told.contains("NEXT_WRAPPER"), "{told}");

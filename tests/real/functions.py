@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import pins
 from node_client import ManagedNodeClient, NodeClient
 from python_client import PythonClient
 from script_client import ScriptClient
+from workshop import Workshop
 
 KEY = "k3y-0f-the-real-agents-test"
 
 
+class Client(Protocol):
+    """What runs a handler."""
+
+    def install(self, workshop: Workshop) -> None: ...
+
+
 @dataclass(frozen=True)
 class Function:
-    client: PythonClient | NodeClient | ManagedNodeClient | ScriptClient
+    client: Client
     handler: str
     environment: Mapping[str, str]
     agent: str = "no agent"
