@@ -43,11 +43,14 @@ impl<In: Transport> Connector<In> for SocketConnector {
         if let Some(through_proxy) = chained {
             return Ok(Some(Either::A(through_proxy)));
         }
-        let (within, started) = (limit_of(details.timeout), Instant::now());
+        let (within, reason) = (limit_of(details.timeout), details.timeout.reason);
         let is_limited = !details.timeout.after.is_not_happening();
+        let asked_at = Instant::now();
         let addresses = look_up(details.uri, is_limited.then_some(within))?;
-        let stream = connect(&addresses, started + within, details.timeout.reason)?;
-        let stream = Arc::new(stream);
+        // The limit of a connection begins when the name is looked up, that of a request before.
+        let from = if reason == Timeout::Connect { Instant::now() } else { asked_at };
+        let connected_by = is_limited.then_some(from + within);
+        let stream = Arc::new(connect(&addresses, from + within, reason)?);
         stream.set_nodelay(true)?;
         let handle: Weak<TcpStream> = Arc::downgrade(&stream);
         (details.register_shutdown)(handle)?;
@@ -61,7 +64,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
             limits: Limits::default(),
             has_read: true,
             connects: false,
-            connected_by: is_limited.then_some(started + within),
+            connected_by,
             broken: None,
         })))
     }
