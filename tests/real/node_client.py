@@ -23,14 +23,7 @@ class NodeClient:
         need("npm", "gcc", "g++", "make")
         self._node = _node(workshop)
         packages = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC, "@thundra/core": pins.THUNDRA_CORE}
-        recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(self._node)}
-        title = "Node.js: " + ", ".join(f"{name}@{version}" for name, version in packages.items())
-
-        def make(directory: Path) -> None:
-            environment = _build_environment(self._node, _cmake(workshop, directory))
-            _npm_install(workshop, directory, packages, environment)
-
-        self._directory = workshop.part(self.name, recipe, title, make)
+        self._directory = _part(workshop, self.name, packages, self._node)
 
     def command(self, handler: str) -> list[str]:
         return [str(self._node), str(self.modules() / "aws-lambda-ric" / "index.mjs"), handler]
@@ -58,8 +51,8 @@ class ManagedNodeClient:
         need("npm", "gcc", "g++", "make", "autoreconf", "libtoolize")
         self._node = _node(workshop)
         client = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC_WITH_CALLBACKS}
-        self._client = self._part(workshop, "node-with-callbacks", client)
-        self._agent = self._part(workshop, self.name, {"@thundra/core": self._core})
+        self._client = _part(workshop, "node-with-callbacks", client, self._node)
+        self._agent = _part(workshop, self.name, {"@thundra/core": self._core}, self._node)
 
     def command(self, _handler: str) -> list[str]:
         client = self._client / "node_modules" / "aws-lambda-ric" / "dist" / "index.mjs"
@@ -72,15 +65,15 @@ class ManagedNodeClient:
     def modules(self) -> Path:
         return self._agent / "node_modules"
 
-    def _part(self, workshop: Workshop, name: str, packages: dict) -> Path:
-        recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(self._node)}
-        title = "Node.js: " + ", ".join(f"{name}@{version}" for name, version in packages.items())
 
-        def make(directory: Path) -> None:
-            environment = _build_environment(self._node, _cmake(workshop, directory))
-            _npm_install(workshop, directory, packages, environment)
+def _part(workshop: Workshop, name: str, packages: dict, node: Path) -> Path:
+    recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(node)}
+    title = "Node.js: " + ", ".join(f"{package}@{version}" for package, version in packages.items())
 
-        return workshop.part(name, recipe, title, make)
+    def make(directory: Path) -> None:
+        _npm_install(workshop, directory, packages, _build_environment(node, _cmake(workshop, directory)))
+
+    return workshop.part(name, recipe, title, make)
 
 
 def _node(workshop: Workshop) -> Path:
