@@ -185,7 +185,7 @@ build_layer() {
   local more_flags=(-Clink-arg=-Wl,-T,src/layout.ld)
   say "compiling for $2"
   # cargo does not know of the file, and would not link again for it.
-  [[ $cache/$2/release/$NAME -nt src/layout.ld ]] || rm -f "$cache/$2/release/"{,deps/}${NAME//-/[-_]}*
+  [[ $cache/$2/release/$NAME -nt src/layout.ld ]] || rm -f "$cache/$2/release/"{,deps/}{${NAME//-/[-_]},$WRAPPER}*
   compile "$2" --bin "$NAME" --bin "$WRAPPER"
   mkdir -p "$layer/$arch"
   install -m 755 "$cache/$2/release/$NAME" "$cache/$2/release/$WRAPPER" "$layer/$arch"

@@ -1,10 +1,10 @@
 //! .NET: the agent's start-up hook.
 
-use std::fs;
 use std::path::PathBuf;
 
-use crate::agents::Places;
+use crate::agents::{Places, THUNDRA};
 use crate::environment::Environment;
+use crate::{files, handler};
 
 const HOOKS: &str = "DOTNET_STARTUP_HOOKS";
 
@@ -20,12 +20,11 @@ const CLASS: &[u8] = b"StartupHook\0";
 pub fn switch_on(places: &Places, environment: &mut Environment) -> Result<(), String> {
     let given = environment.get(HOOKS).unwrap_or_default().to_string_lossy();
     let is_hooked = ASSEMBLIES.iter().any(|it| given.contains(it.trim_end_matches(".dll")));
-    let Some(assembly) = assembly(places).filter(|_| !is_hooked) else { return Ok(()) };
-    let shown = assembly.display();
-    let bytes = fs::read(&assembly).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let is_set_up = is_hooked || handler::is_set_up(environment, THUNDRA);
+    let Some(assembly) = assembly(places).filter(|_| !is_set_up) else { return Ok(()) };
     // Names are plain text in an assembly, with a zero behind each (ECMA-335, II.24.2.3).
-    if !bytes.windows(CLASS.len()).any(|it| it == CLASS) {
-        return Err(format!("{shown} has no start-up hook"));
+    if !files::contains(&files::read(&assembly)?, CLASS) {
+        return Err(format!("{} has no start-up hook", assembly.display()));
     }
     environment.append(HOOKS, ":", assembly);
     Ok(())
@@ -35,23 +34,22 @@ fn assembly(places: &Places) -> Option<PathBuf> {
     let Places { task, layers, .. } = places;
     let directories = [task.clone(), layers.join("dotnet"), layers.clone()];
     let files = directories.iter().flat_map(|it| ASSEMBLIES.map(|name| it.join(name)));
-    files.into_iter().find(|it| it.is_file())
+    files.into_iter().find(|it| it.exists())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::environment::tests::environment;
+    use crate::files::tests::write;
     use tempfile::TempDir;
 
     fn switched(file: &str, bytes: &[u8], hooks: &str) -> (TempDir, Result<Environment, String>) {
         let home = TempDir::new().unwrap();
+        write(home.path(), &[(file, bytes)]);
         let [task, layers] = ["task", "layers"].map(|it| home.path().join(it));
-        fs::create_dir_all(&task).unwrap();
-        fs::create_dir_all(layers.join("dotnet")).unwrap();
-        fs::write(home.path().join(file), bytes).unwrap();
         let mut environment = environment(&[(HOOKS, hooks)]);
-        let places = Places { task, layers, prefix: None };
+        let places = Places { task, layers, prefix: None, is_told: false };
         let switched = switch_on(&places, &mut environment).map(|()| environment);
         (home, switched)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 /// Invariant: what is there stays, but for lists, which grow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Environment {
     given: BTreeMap<OsString, OsString>,
     added: BTreeMap<OsString, OsString>,
@@ -33,11 +33,24 @@ impl Environment {
     /// Whether a setting was given under any of the names that agents know it by: in any case, with
     /// and without `LAMBDA_`. `prefix` is an agent's, such as `THUNDRA_AGENT_`.
     pub fn has_setting(&self, prefix: &str, name: &str) -> bool {
-        let known = [format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")];
-        self.given.keys().filter_map(|it| it.to_str()).any(|it| {
-            let upper = it.to_ascii_uppercase();
-            known.contains(&upper)
-        })
+        self.given_as(&[format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")]).is_some()
+    }
+
+    /// What such a setting was given as, if that is text.
+    pub fn setting(&self, prefix: &str, name: &str) -> Option<&str> {
+        self.given_as(&[format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")])?.to_str()
+    }
+
+    /// A variable whose name may be written in any case, and that is no empty one.
+    pub fn in_any_case(&self, name: &str) -> Option<&str> {
+        self.given_as(&[name.to_owned()])?.to_str().filter(|it| !it.is_empty())
+    }
+
+    fn given_as(&self, names: &[String]) -> Option<&OsStr> {
+        let is_one = |it: &&OsString| {
+            it.to_str().is_some_and(|it| names.iter().any(|name| it.eq_ignore_ascii_case(name)))
+        };
+        self.given.keys().find(is_one).and_then(|it| self.given.get(it)).map(OsString::as_os_str)
     }
 
     /// Replaces nothing that was given.

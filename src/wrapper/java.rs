@@ -5,33 +5,57 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::{Places, THUNDRA};
 use crate::environment::Environment;
-use crate::handler;
+use crate::{files, handler};
 
 const WRAPPER: &str = "io.thundra.agent.lambda.core.handler.ThundraLambdaHandler";
+
+/// How all the agent's own handlers begin.
+const OWN_HANDLERS: &str = "io.thundra.";
+
 const OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
-/// How the file of the instrumentation begins, before its version.
+/// Where else the JVM takes options from.
+const OTHER_OPTIONS: [&str; 2] = ["JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
+
+/// How the file of the instrumentation begins, before its version; and what else may begin so.
 const INSTRUMENTATION: &str = "thundra-agent-bootstrap";
+const NO_INSTRUMENTATION: [&str; 2] = ["-sources.jar", "-javadoc.jar"];
 
 /// # Errors
 /// Why the agent that is there would not work.
 pub fn switch_on(places: &Places, environment: &mut Environment) -> Result<(), String> {
     instrument(places, environment)?;
-    if has_wrapper(places)? { handler::exchange(environment, THUNDRA, WRAPPER) } else { Ok(()) }
+    let is_own = environment.text(handler::HANDLER).is_some_and(|it| it.starts_with(OWN_HANDLERS));
+    if is_own || handler::is_set_up(environment, THUNDRA) || !has_wrapper(places)? {
+        return Ok(());
+    }
+    places.check_exchange()?;
+    let own = handler::own(environment, &places.task)?;
+    handler::exchange(environment, THUNDRA, WRAPPER, &own);
+    Ok(())
 }
 
-/// Options are split at spaces, which nothing protects ("The `JAVA_TOOL_OPTIONS` Environment
-/// Variable").
 fn instrument(places: &Places, environment: &mut Environment) -> Result<(), String> {
-    let given = environment.get(OPTIONS).unwrap_or_default().to_string_lossy();
-    let jar = jars(places).into_iter().find(|it| name_of(it).starts_with(INSTRUMENTATION));
-    let Some(jar) = jar.filter(|_| !given.contains(INSTRUMENTATION)) else { return Ok(()) };
-    let shown = jar.display().to_string();
-    fs::File::open(&jar).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if shown.contains(char::is_whitespace) {
-        return Err(format!("{shown} has a space in it, which {OPTIONS} can't hold"));
+    let is_it = |path: &PathBuf| {
+        let name = name_of(path);
+        name.starts_with(INSTRUMENTATION) && !NO_INSTRUMENTATION.iter().any(|it| name.ends_with(it))
+    };
+    let given = [OPTIONS].into_iter().chain(OTHER_OPTIONS).filter_map(|it| environment.get(it));
+    let is_there = given.into_iter().any(|it| it.to_string_lossy().contains(INSTRUMENTATION));
+    let Some(jar) = jars(&beside_the_class_path(places)).into_iter().find(is_it) else {
+        return Ok(());
+    };
+    if is_there {
+        return Ok(());
     }
-    environment.append(OPTIONS, " ", format!("-javaagent:{shown}"));
+    // One that is no agent keeps the JVM from starting.
+    let shown = jar.display();
+    if !files::contains(&files::zip_directory(&jar)?, b"META-INF/MANIFEST.MF") {
+        return Err(format!("{shown} has no manifest"));
+    }
+    let quote = if shown.to_string().contains(char::is_whitespace) { "\"" } else { "" };
+    let option = format!("-javaagent:{quote}{shown}{quote}");
+    environment.append(OPTIONS, " ", option);
     Ok(())
 }
 
@@ -41,32 +65,31 @@ fn has_wrapper(places: &Places) -> Result<bool, String> {
     if places.task.join(&class).is_file() {
         return Ok(true);
     }
-    for jar in jars(places).into_iter().filter(|it| name_of(it).contains("thundra")) {
-        // Names are never compressed in a zip.
-        let bytes =
-            fs::read(&jar).map_err(|error| format!("cannot read {}: {error}", jar.display()))?;
-        if bytes.windows(class.len()).any(|it| it == class.as_bytes()) {
+    for jar in jars(&class_path(places)).into_iter().filter(|it| name_of(it).contains("thundra")) {
+        if files::contains(&files::zip_directory(&jar)?, class.as_bytes()) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Those of the class path ("Deploy Java Lambda functions", "layers for Java"), in an order that is
-/// always the same, and those that lie beside it.
-fn jars(places: &Places) -> Vec<PathBuf> {
+/// Directories whose jars the runtime has on its class path ("Deploy Java Lambda functions", "Working
+/// with layers for Java Lambda functions").
+fn class_path(Places { task, layers, .. }: &Places) -> Vec<PathBuf> {
+    vec![task.join("lib"), layers.join("java/lib")]
+}
+
+fn beside_the_class_path(places: &Places) -> Vec<PathBuf> {
     let Places { task, layers, .. } = places;
-    let directories = [
-        task.join("lib"),
-        task.clone(),
-        layers.join("java/lib"),
-        layers.join("java"),
-        layers.clone(),
-    ];
-    let mut jars: Vec<PathBuf> = Vec::new();
+    [class_path(places), vec![task.clone(), layers.join("java"), layers.clone()]].concat()
+}
+
+/// In an order that is always the same.
+fn jars(directories: &[PathBuf]) -> Vec<PathBuf> {
+    let mut jars = Vec::new();
     for directory in directories {
         let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|it| it.path());
-        let mut found: Vec<_> =
+        let mut found: Vec<PathBuf> =
             files.filter(|it| it.extension().is_some_and(|it| it == "jar")).collect();
         found.sort();
         jars.append(&mut found);
@@ -82,62 +105,97 @@ fn name_of(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::environment::tests::environment;
+    use crate::files::tests::{write, zip};
     use tempfile::TempDir;
 
     const CLASS: &str = "io/thundra/agent/lambda/core/handler/ThundraLambdaHandler.class";
+    const OWN: &str = "example.Handler::handleRequest";
 
     fn switched(
-        files: &[(&str, &str)],
+        files: &[(&str, &[u8])],
         variables: &[(&str, &str)],
     ) -> (TempDir, Result<Environment, String>) {
         let home = TempDir::new().unwrap();
-        for (path, text) in files {
-            let path = home.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        write(home.path(), files);
         let [task, layers] = ["task", "layers"].map(|it| home.path().join(it));
-        let places = Places { task, layers, prefix: None };
-        let mut environment =
-            environment(&[&[("_HANDLER", "example.Handler::handleRequest")], variables].concat());
+        let places = Places { task, layers, prefix: None, is_told: false };
+        let mut environment = environment(&[&[("_HANDLER", OWN)], variables].concat());
         let switched = switch_on(&places, &mut environment).map(|()| environment);
         (home, switched)
     }
 
     #[test]
-    fn the_handler_is_exchanged_where_the_agents_class_is() {
-        let class = format!("task/{CLASS}");
-        let in_a_jar = format!("PK..{CLASS}..");
-        for (path, text) in [
-            (class.as_str(), ""),
-            ("task/lib/thundra-agent-lambda-core-2.7.jar", in_a_jar.as_str()),
-            ("layers/java/lib/thundra.jar", &in_a_jar),
+    fn the_handler_is_exchanged_where_the_agents_class_is_on_the_class_path() {
+        let (class, with_class) = (format!("task/{CLASS}"), zip(&[CLASS]));
+        for (path, bytes) in [
+            (class.as_str(), &b""[..]),
+            ("task/lib/thundra-agent-lambda-core-2.7.jar", &with_class),
+            ("layers/java/lib/thundra.jar", &with_class),
         ] {
-            let (_home, switched) = switched(&[(path, text)], &[]);
+            let (_home, switched) = switched(&[(path, bytes)], &[]);
             let environment = switched.unwrap();
             assert_eq!(environment.text("_HANDLER"), Some(WRAPPER), "{path}");
-            let own = Some("example.Handler::handleRequest");
-            assert_eq!(environment.text("THUNDRA_AGENT_LAMBDA_HANDLER"), own);
+            assert_eq!(environment.text("THUNDRA_AGENT_LAMBDA_HANDLER"), Some(OWN));
             assert_eq!(environment.get(OPTIONS), None);
         }
-        for (path, text) in
-            [("task/lib/other.jar", in_a_jar.as_str()), ("task/lib/thundra-other.jar", "PK")]
-        {
-            let (_home, switched) = switched(&[(path, text)], &[]);
+        for (path, bytes) in [
+            ("task/lib/other.jar", &with_class),
+            ("task/lib/thundra-other.jar", &zip(&["a.class"])),
+            ("task/thundra.jar", &with_class),
+            ("layers/thundra.jar", &with_class),
+        ] {
+            let (_home, switched) = switched(&[(path, bytes)], &[]);
             assert!(switched.unwrap().added().is_empty(), "{path}");
         }
     }
 
     #[test]
+    fn what_is_set_up_already_stays_as_it_is() {
+        let class = format!("task/{CLASS}");
+        for set_up in [
+            ("_HANDLER", "io.thundra.agent.lambda.container.springboot2.ContainerHandler"),
+            ("thundra_agent_lambda_handler", OWN),
+        ] {
+            let (_home, switched) = switched(&[(&class, b"")], &[set_up]);
+            assert!(switched.unwrap().added().is_empty(), "{set_up:?}");
+        }
+        let agent = zip(&["META-INF/MANIFEST.MF"]);
+        for variable in [OPTIONS, OTHER_OPTIONS[0], OTHER_OPTIONS[1]] {
+            let own = (variable, "-javaagent:/own/thundra-agent-bootstrap.jar");
+            let (_home, switched) =
+                switched(&[("task/lib/thundra-agent-bootstrap.jar", &agent)], &[own]);
+            assert!(switched.unwrap().added().is_empty(), "{variable}");
+        }
+    }
+
+    #[test]
     fn instrumentation_is_added_to_what_options_there_are() {
-        for path in ["task/lib/thundra-agent-bootstrap.jar", "layers/thundra-agent-bootstrap-2.jar"]
-        {
-            let (home, switched) = switched(&[(path, "PK")], &[(OPTIONS, "-Xshare:off")]);
-            let expected = format!("-Xshare:off -javaagent:{}/{path}", home.path().display());
+        let agent = zip(&["META-INF/MANIFEST.MF"]);
+        for (path, quote) in [
+            ("task/lib/thundra-agent-bootstrap.jar", ""),
+            ("layers/thundra-agent-bootstrap-2.jar", ""),
+            ("layers/thundra-agent-bootstrap 2.jar", "\""),
+        ] {
+            let (home, switched) = switched(&[(path, &agent)], &[(OPTIONS, "-Xshare:off")]);
+            let home = home.path().display();
+            let expected = format!("-Xshare:off -javaagent:{quote}{home}/{path}{quote}");
             assert_eq!(switched.unwrap().text(OPTIONS), Some(expected.as_str()));
         }
-        let own = (OPTIONS, "-javaagent:/own/thundra-agent-bootstrap.jar");
-        let (_home, switched) = switched(&[("task/lib/thundra-agent-bootstrap.jar", "PK")], &[own]);
-        assert!(switched.unwrap().added().is_empty());
+    }
+
+    #[test]
+    fn what_would_keep_the_jvm_from_starting_is_left_out() {
+        let (_home, sources) =
+            switched(&[("task/lib/thundra-agent-bootstrap-sources.jar", &zip(&[]))], &[]);
+        assert!(sources.unwrap().added().is_empty());
+        for (bytes, why) in
+            [(&b""[..], "it is no zip"), (&zip(&["Agent.class"]), "has no manifest")]
+        {
+            let (_home, switched) =
+                switched(&[("task/lib/thundra-agent-bootstrap.jar", bytes)], &[]);
+            assert!(switched.unwrap_err().ends_with(why), "{why}");
+        }
+        let below = [("task/lib/thundra-agent-bootstrap.jar/x", &b""[..])];
+        assert!(switched(&below, &[]).1.unwrap_err().ends_with("it is no file"));
     }
 }

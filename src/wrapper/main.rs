@@ -14,6 +14,7 @@
 
 mod environment;
 mod agents;
+mod files;
 mod handler;
 mod runtime;
 mod python;
@@ -43,29 +44,39 @@ const LAYERS: &str = "/opt";
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
+const ENOEXEC: i32 = 8;
+
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
     let Some(interpreter) = arguments.next() else {
         say("cannot start a runtime: none was named");
         return ExitCode::from(NOT_FOUND);
     };
+    let arguments: Vec<OsString> = arguments.collect();
     let mut environment = Environment::of(env::vars_os());
     let (program, layers) = (Path::new(&interpreter), Path::new(LAYERS));
-    if let Err(why) = agents::switch_on(program, layers, &mut environment) {
+    if let Err(why) = agents::switch_on(program, &arguments, layers, &mut environment) {
         say(&format!("the agent is left out: {why}"));
     }
-    let options = environment.words(OPTIONS);
-    let arguments: Vec<OsString> = options.into_iter().chain(arguments).collect();
+    let arguments = [environment.words(OPTIONS), arguments].concat();
     start(&interpreter, &arguments, &environment)
 }
 
 /// Becomes the runtime, by the next wrapper if there is one. Comes back only where neither starts.
 fn start(interpreter: &OsString, arguments: &[OsString], environment: &Environment) -> ExitCode {
     if let Some(wrapper) = environment.get(NEXT_WRAPPER).filter(|it| !it.is_empty()) {
-        let mut command = Command::new(wrapper);
-        // Else one that names itself would go round.
-        command.arg(interpreter).args(arguments).envs(environment.added()).env_remove(NEXT_WRAPPER);
-        let error = command.exec();
+        let by = |mut command: Command| {
+            command.arg(interpreter).args(arguments).envs(environment.added());
+            // Else one that names itself would go round.
+            command.env_remove(NEXT_WRAPPER).exec()
+        };
+        let mut error = by(Command::new(wrapper));
+        // A script without a first line that says whose it is: shells take it for theirs.
+        if error.raw_os_error() == Some(ENOEXEC) {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg(wrapper);
+            error = by(shell);
+        }
         let name = Path::new(wrapper).display();
         say(&format!(
             "cannot start {name}, the next wrapper: {error}; the runtime starts without it"

@@ -2,26 +2,36 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
 
 use crate::agents::{Places, THUNDRA};
 use crate::environment::Environment;
-use crate::handler::{self, HANDLER};
+use crate::{files, handler};
 
 const OPTIONS: &str = "NODE_OPTIONS";
 
 /// Exchanges the handler when it is required.
-const BOOTSTRAP: &str = "@thundra/core/dist/bootstrap/lambda";
+const BOOTSTRAP: &str = "dist/bootstrap/lambda/index.js";
+
+/// What of the agent is needed, and that not nothing is in it. By `handler_es.mjs` it loads the function's
+/// module as the runtime does, of whatever kind it is; by its own `handler.js` not all of them.
+const PARTS: [&str; 5] = [
+    "package.json",
+    "dist/thundra.js",
+    BOOTSTRAP,
+    "dist/bootstrap/lambda/handler_es.mjs",
+    "dist/bootstrap/lambda/loader.cjs",
+];
+
+/// One of the packages that it requires, which stands for all: who copied the agent alone has none.
+const DEPENDENCY: &str = "opentracing";
 
 /// From this version on Lambda's runtime refuses handlers that take a callback, as the agent's does
 /// ("Define Lambda function handler in Node.js"); on Managed Instances it always did.
 const WITHOUT_CALLBACKS: u32 = 24;
 
-/// In the order in which the runtime looks for the handler's module.
-const EXTENSIONS: [&str; 3] = ["js", "mjs", "cjs"];
+/// What a module's file may end with, in the order in which the runtime looks.
+const EXTENSIONS: [&str; 4] = ["", ".js", ".mjs", ".cjs"];
 
 /// # Errors
 /// Why the agent that is there would not work.
@@ -34,7 +44,7 @@ pub fn switch_on(
     switch_on_from(&directory, major, places, environment)
 }
 
-/// `directory` is where the runtime starts, and looks for what it is to require.
+/// `directory` is where the runtime starts.
 fn switch_on_from(
     directory: &Path,
     major: Option<u32>,
@@ -45,178 +55,185 @@ fn switch_on_from(
     if is_required || handler::is_set_up(environment, THUNDRA) {
         return Ok(());
     }
-    let Some(agent) = agent(directory, environment.get("NODE_PATH")) else { return Ok(()) };
-    let initialization = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE");
-    if major.is_some_and(|it| it >= WITHOUT_CALLBACKS)
-        || initialization == Some("lambda-managed-instances")
-    {
-        return Err("its handler takes a callback, which this runtime refuses".to_owned());
+    let modules = module_directories(directory, &places.task, environment.get("NODE_PATH"));
+    let find = |package: &str| modules.iter().map(|it| it.join(package)).find(|it| it.is_dir());
+    let Some(agent) = find("@thundra/core") else { return Ok(()) };
+    check_runtime(major, environment)?;
+    for part in PARTS {
+        files::check(&agent.join(part))?;
     }
-    let Some(own) = environment.text(HANDLER) else {
-        return Err(format!("{HANDLER}, the function's handler, is not set"));
-    };
-    let is_es_module = is_es_module(own, &places.task);
-    let entry = if is_es_module { "bootstrap/lambda/handler_es.mjs" } else { "handler.js" };
-    for part in ["bootstrap/lambda/index.js", "thundra.js", entry] {
-        let part = agent.join("dist").join(part);
-        fs::File::open(&part)
-            .map_err(|error| format!("cannot read {}: {error}", part.display()))?;
+    // What is below the agent itself goes first, as `require` has it.
+    if !agent.join("node_modules").join(DEPENDENCY).is_dir() && find(DEPENDENCY).is_none() {
+        return Err(format!("{} lacks {DEPENDENCY}, which it requires", agent.display()));
     }
-    if is_es_module {
-        environment.add_setting(THUNDRA, "LAMBDA_ES_ENABLE", "true");
-    }
-    environment.append(OPTIONS, " ", format!("-r {BOOTSTRAP}"));
+    places.check_exchange()?;
+    check_handler(&handler::own(environment, &places.task)?, &places.task)?;
+    environment.add_setting(THUNDRA, "LAMBDA_ES_ENABLE", "true");
+    // A path, as the function's own child processes read the options too, wherever they run.
+    environment.append(OPTIONS, " ", format!("-r {}", quoted(&agent.join(BOOTSTRAP))?));
     Ok(())
 }
 
-/// Where `require` finds the agent ("Modules: `CommonJS` modules": loading from folders named
-/// `node_modules` and from the global folders).
-fn agent(directory: &Path, node_path: Option<&OsStr>) -> Option<PathBuf> {
-    let above = directory.ancestors().map(|it| it.join("node_modules"));
+/// Where `require` looks ("Modules: `CommonJS` modules": loading from folders named `node_modules` and
+/// from the global folders).
+fn module_directories(directory: &Path, task: &Path, node_path: Option<&OsStr>) -> Vec<PathBuf> {
+    let above = directory.ancestors().chain(task.ancestors()).map(|it| it.join("node_modules"));
     let global = node_path.iter().flat_map(env::split_paths).filter(|it| it.is_absolute());
-    above.chain(global).map(|it| it.join("@thundra/core")).find(|it| it.is_dir())
+    above.chain(global).collect()
 }
 
-/// Whether the module of this handler, such as `dir/module.function`, is an ES module.
-fn is_es_module(handler: &str, task: &Path) -> bool {
-    let (directory, name) = handler.rsplit_once('/').unwrap_or(("", handler));
+fn check_runtime(major: Option<u32>, environment: &Environment) -> Result<(), String> {
+    let refuses = "its handler takes a callback, which Lambda's runtime refuses";
+    if environment.text("AWS_LAMBDA_INITIALIZATION_TYPE") == Some("lambda-managed-instances") {
+        return Err(format!("{refuses} on Managed Instances"));
+    }
+    match major {
+        Some(..WITHOUT_CALLBACKS) => Ok(()),
+        Some(major) => Err(format!("{refuses} for Node.js {major}")),
+        None => Err(format!("{refuses} for some versions of Node.js, and this one can't be told")),
+    }
+}
+
+/// # Errors
+/// Why the agent can't call the handler, such as `dir/module.function`.
+fn check_handler(own: &str, task: &Path) -> Result<(), String> {
+    let (directory, name) = own.rsplit_once('/').unwrap_or(("", own));
     let module = name.split('.').next().unwrap_or_default();
-    let directory = task.join(directory);
-    let file = |extension: &&str| directory.join(format!("{module}.{extension}")).is_file();
-    match EXTENSIONS.iter().find(|it| file(it)) {
-        Some(&"mjs") => true,
-        Some(&"js") => is_package_of_es_modules(&directory),
-        _ => false,
+    let path = |extension: &&str| task.join(directory).join(format!("{module}{extension}"));
+    let Some(file) = EXTENSIONS.iter().map(path).find(|it| it.exists()) else {
+        return Err(format!("{own}, the function's handler, is in no module that is there"));
+    };
+    // Of a directory nothing can be told.
+    if file.is_file() && files::contains(&files::read(&file)?, b"streamifyResponse") {
+        return Err(format!("{} streams its responses, which the agent does not", file.display()));
     }
+    Ok(())
 }
 
-/// By the nearest `package.json` ("Modules: Packages").
-fn is_package_of_es_modules(directory: &Path) -> bool {
-    #[derive(Deserialize)]
-    struct Package {
-        #[serde(rename = "type")]
-        kind: Option<String>,
+/// As the options have it that may hold spaces ("Command-line API": `NODE_OPTIONS`).
+fn quoted(path: &Path) -> Result<String, String> {
+    let text = path.to_str().ok_or_else(|| format!("{} is no text", path.display()))?;
+    if !text.contains(|it: char| it.is_whitespace() || it == '"' || it == '\\') {
+        return Ok(text.to_owned());
     }
-    let nearest = directory.ancestors().find_map(|it| fs::read(it.join("package.json")).ok());
-    let package = nearest.and_then(|it| serde_json::from_slice::<Package>(&it).ok());
-    package.and_then(|it| it.kind).is_some_and(|it| it == "module")
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::environment::tests::{added, environment};
+    use crate::files::tests::write;
+    use crate::handler::HANDLER;
     use tempfile::TempDir;
 
-    const AGENT: [&str; 4] = [
-        "handler.js",
-        "thundra.js",
-        "bootstrap/lambda/index.js",
-        "bootstrap/lambda/handler_es.mjs",
-    ];
-
-    /// A function of these files beside the agent's, in a directory `task`.
-    fn function(agent: &[&str], files: &[(&str, &str)]) -> TempDir {
+    /// A function of these files, with the agent in its package.
+    fn function(files: &[(&str, &[u8])]) -> (TempDir, Places) {
         let home = TempDir::new().unwrap();
-        let agent = agent.iter().map(|it| (format!("node_modules/@thundra/core/dist/{it}"), ""));
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), *text));
-        for (path, text) in agent.chain(files) {
-            let path = home.path().join("task").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        home
-    }
-
-    fn switched(home: &TempDir, variables: &[(&str, &str)]) -> Result<Environment, String> {
         let task = home.path().join("task");
-        let places = Places { task: task.clone(), layers: "/no".into(), prefix: None };
-        let mut environment = environment(variables);
-        switch_on_from(&task, Some(22), &places, &mut environment).map(|()| environment)
-    }
-
-    const REQUIRED: (&str, &str) = (OPTIONS, "-r @thundra/core/dist/bootstrap/lambda");
-
-    #[test]
-    fn each_kind_of_module_gets_the_entry_for_it() {
-        let module = r#"{"name": "x", "type": "module"}"#;
-        for (files, is_es) in [
-            ([("app.js", ""), ("x", "")], false),
-            ([("app.mjs", ""), ("x", "")], true),
-            ([("app.cjs", ""), ("package.json", module)], false),
-            ([("app.js", ""), ("package.json", module)], true),
-            ([("app.js", ""), ("package.json", r#"{"type": "commonjs"}"#)], false),
-            ([("app.js", ""), ("package.json", "not json")], false),
-            // The runtime takes the first.
-            ([("app.js", ""), ("app.mjs", "")], false),
-        ] {
-            let home = function(&AGENT, &files);
-            let environment = switched(&home, &[(HANDLER, "app.handler")]).unwrap();
-            let es = ("THUNDRA_AGENT_LAMBDA_ES_ENABLE", "true");
-            let expected = if is_es { vec![es, REQUIRED] } else { vec![REQUIRED] };
-            assert_eq!(added(&environment), expected.into_iter().collect(), "{files:?}");
+        for part in PARTS {
+            write(&task, &[(&format!("node_modules/@thundra/core/{part}"), b"x")]);
         }
+        write(&task, &[("node_modules/opentracing/index.js", b"")]);
+        write(&task, files);
+        let places = Places { task, layers: "/no".into(), prefix: None, is_told: false };
+        (home, places)
+    }
+
+    fn switched(places: &Places, variables: &[(&str, &str)]) -> Result<Environment, String> {
+        let mut environment = environment(&[&[(HANDLER, "app.handler")], variables].concat());
+        let task = places.task.clone();
+        switch_on_from(&task, Some(22), places, &mut environment).map(|()| environment)
+    }
+
+    fn required(places: &Places) -> String {
+        format!("-r {}/node_modules/@thundra/core/{BOOTSTRAP}", places.task.display())
     }
 
     #[test]
-    fn a_handlers_directory_counts() {
-        let files = [("src/app.js", ""), ("src/package.json", r#"{"type": "module"}"#)];
-        let home = function(&AGENT, &files);
-        let environment = switched(&home, &[(HANDLER, "src/app.handler.deeper")]).unwrap();
-        assert_eq!(environment.text("THUNDRA_AGENT_LAMBDA_ES_ENABLE"), Some("true"));
+    fn each_kind_of_module_is_loaded_as_the_runtime_does() {
+        for file in ["app.js", "app.mjs", "app.cjs", "app", "app/index.js"] {
+            let (_home, places) = function(&[(file, b"")]);
+            let environment = switched(&places, &[]).unwrap();
+            let required = required(&places);
+            let expected = [("THUNDRA_AGENT_LAMBDA_ES_ENABLE", "true"), (OPTIONS, &required)];
+            assert_eq!(added(&environment), expected.into(), "{file}");
+        }
+        let (_home, places) = function(&[("src/app.js", b"")]);
+        assert!(switched(&places, &[(HANDLER, "src/app.handler.deeper")]).is_ok());
     }
 
     #[test]
     fn options_that_are_there_stay() {
-        let home = function(&AGENT, &[("app.js", "")]);
-        let own = (OPTIONS, "--enable-source-maps");
-        let environment = switched(&home, &[(HANDLER, "app.handler"), own]).unwrap();
-        let both = "--enable-source-maps -r @thundra/core/dist/bootstrap/lambda";
-        assert_eq!(environment.text(OPTIONS), Some(both));
+        let (_home, places) = function(&[("app.js", b"")]);
+        let environment = switched(&places, &[(OPTIONS, "--enable-source-maps")]).unwrap();
+        let both = format!("--enable-source-maps {}", required(&places));
+        assert_eq!(environment.text(OPTIONS), Some(both.as_str()));
+    }
+
+    #[test]
+    fn a_path_with_odd_characters_is_quoted() {
+        assert_eq!(quoted(Path::new("/a/b")), Ok("/a/b".to_owned()));
+        assert_eq!(quoted(Path::new(r#"/a b/"c\"#)), Ok(r#""/a b/\"c\\""#.to_owned()));
     }
 
     #[test]
     fn without_an_agent_or_with_one_that_is_set_up_nothing_changes() {
-        let own = (HANDLER, "app.handler");
-        let none = function(&[], &[("app.js", "")]);
-        assert!(switched(&none, &[own]).unwrap().added().is_empty());
-        let home = function(&AGENT, &[("app.js", "")]);
+        let (_home, places) = function(&[("app.js", b"")]);
         for set_up in
             [("thundra_agent_lambda_handler", "app.handler"), (OPTIONS, "-r @thundra/core/dist/x")]
         {
-            assert!(switched(&home, &[own, set_up]).unwrap().added().is_empty(), "{set_up:?}");
+            assert!(switched(&places, &[set_up]).unwrap().added().is_empty(), "{set_up:?}");
         }
+        std::fs::remove_dir_all(places.task.join("node_modules")).unwrap();
+        assert!(switched(&places, &[]).unwrap().added().is_empty());
     }
 
     #[test]
     fn half_an_agent_is_left_out() {
-        let home = function(&AGENT[..2], &[("app.js", "")]);
-        let why = switched(&home, &[(HANDLER, "app.handler")]).unwrap_err();
-        assert!(why.contains("cannot read") && why.contains("index.js"), "{why}");
-        assert!(switched(&function(&AGENT, &[]), &[]).unwrap_err().contains("not set"));
+        for part in PARTS {
+            let (_home, places) = function(&[("app.js", b"")]);
+            std::fs::write(places.task.join("node_modules/@thundra/core").join(part), "").unwrap();
+            assert!(switched(&places, &[]).unwrap_err().contains(part), "{part}");
+        }
+        let (_home, places) = function(&[("app.js", b"")]);
+        std::fs::remove_dir_all(places.task.join("node_modules/opentracing")).unwrap();
+        assert!(switched(&places, &[]).unwrap_err().contains("lacks opentracing"));
+    }
+
+    #[test]
+    fn a_handler_that_the_agent_can_not_call_stays() {
+        let (_home, places) =
+            function(&[("app.js", b"exports.handler = awslambda.streamifyResponse(f)")]);
+        assert!(switched(&places, &[]).unwrap_err().contains("streams its responses"));
+        let none = switched(&places, &[(HANDLER, "none.handler")]).unwrap_err();
+        assert!(none.contains("in no module"), "{none}");
+        let (_home, places) = function(&[("app.js", b"")]);
+        let told = Places { is_told: true, ..places };
+        assert!(switched(&told, &[]).unwrap_err().contains("by an argument"));
     }
 
     #[test]
     fn a_runtime_that_refuses_callbacks_is_left_alone() {
-        let home = function(&AGENT, &[("app.js", "")]);
-        let task = home.path().join("task");
-        let places = Places { task: task.clone(), layers: "/no".into(), prefix: None };
+        let (_home, places) = function(&[("app.js", b"")]);
         let managed = ("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");
-        for (major, more) in [(Some(24), ("A", "")), (Some(25), ("A", "")), (None, managed)] {
+        for (major, more) in
+            [(Some(24), ("A", "")), (Some(25), ("A", "")), (None, ("A", "")), (Some(22), managed)]
+        {
             let mut environment = environment(&[(HANDLER, "app.handler"), more]);
-            let refused = switch_on_from(&task, major, &places, &mut environment);
+            let refused = switch_on_from(&places.task, major, &places, &mut environment);
             assert!(refused.unwrap_err().contains("callback") && environment.added().is_empty());
         }
     }
 
     #[test]
-    fn an_agent_is_found_where_node_looks() {
-        let home = function(&AGENT, &[("deep/er/x", "")]);
-        let task = home.path().join("task");
-        let expected = task.join("node_modules/@thundra/core");
-        assert_eq!(agent(&task.join("deep/er"), None), Some(expected.clone()));
-        let layers = format!("/no/such:{}", task.join("node_modules").display());
-        assert_eq!(agent(Path::new("/no"), Some(OsStr::new(&layers))), Some(expected));
-        assert_eq!(agent(Path::new("/no"), Some(OsStr::new("node_modules"))), None);
+    fn an_agent_is_found_where_node_looks_and_in_the_package() {
+        let found = |directory: &str, task: &str, path: &str| {
+            module_directories(Path::new(directory), Path::new(task), Some(OsStr::new(path)))
+        };
+        let expected = ["/a/b/node_modules", "/a/node_modules", "/node_modules", "/t/node_modules"];
+        let expected = expected.into_iter().chain(["/node_modules", "/opt/nodejs/node_modules"]);
+        let expected: Vec<PathBuf> = expected.map(PathBuf::from).collect();
+        assert_eq!(found("/a/b", "/t", "relative:/opt/nodejs/node_modules"), expected);
     }
 }

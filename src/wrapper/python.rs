@@ -1,17 +1,31 @@
 //! Python: the agent's handler in place of the function's.
 
-use std::fs;
+use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::agents::{CATCHPOINT, Places, THUNDRA};
 use crate::environment::Environment;
-use crate::handler;
+use crate::{files, handler};
 
 /// From this version of Python 3 on there is no `imp`, which all agents up to 3.0.10 import.
 const WITHOUT_IMP: u32 = 12;
 
-/// The packages that agents are in, and how their settings begin.
-const AGENTS: [(&str, &str); 2] = [("thundra", THUNDRA), ("catchpoint", CATCHPOINT)];
+/// A package that an agent may be in.
+struct Agent {
+    package: &'static str,
+    /// How its settings begin.
+    prefix: &'static str,
+    key: &'static str,
+}
+
+const AGENTS: [Agent; 2] = [
+    Agent { package: "thundra", prefix: THUNDRA, key: "THUNDRA_APIKEY" },
+    Agent { package: "catchpoint", prefix: CATCHPOINT, key: "CATCHPOINT_APIKEY" },
+];
+
+/// What agents import when they are imported, in all versions.
+const DEPENDENCIES: [&str; 7] =
+    ["dateutil", "jsonpickle", "opentracing", "pympler", "requests", "simplejson", "wrapt"];
 
 /// # Errors
 /// Why the agent that is there would not work.
@@ -20,92 +34,153 @@ pub fn switch_on(
     places: &Places,
     environment: &mut Environment,
 ) -> Result<(), String> {
-    let paths = search_paths(minor, places, environment);
-    let has_key = |agent: &str| environment.text(&format!("{agent}_APIKEY")).is_some();
-    let [thundra, catchpoint] = AGENTS;
-    let is_catchpoints = has_key("CATCHPOINT") && !has_key("THUNDRA");
-    let agents = if is_catchpoints { [catchpoint, thundra] } else { [thundra, catchpoint] };
-    let found = agents.into_iter().find_map(|(package, prefix)| {
-        let at =
-            paths.iter().map(|it| it.join(package)).find(|it| it.join("__init__.py").exists())?;
-        Some((package, prefix, at))
-    });
-    let Some((package, prefix, at)) = found else { return Ok(()) };
-    if handler::is_set_up(environment, prefix) {
+    let python = Python { minor, paths: search_paths(minor, places, environment) };
+    let mut found: Vec<(&Agent, PathBuf)> = AGENTS
+        .iter()
+        .filter_map(|agent| {
+            // Others may have a package of that name.
+            let is_it = |at: &PathBuf| at.join(format!("{}_agent.py", agent.package)).exists();
+            let at = python.paths.iter().map(|it| it.join(agent.package)).find(is_it)?;
+            Some((agent, at))
+        })
+        .collect();
+    if found.iter().any(|(agent, _)| handler::is_set_up(environment, agent.prefix)) {
         return Ok(());
     }
-    check(&at.join("handler.py"), minor)?;
-    handler::exchange(environment, prefix, &format!("{package}.handler.wrapper"))
+    found.sort_by_key(|(agent, _)| environment.in_any_case(agent.key).is_none());
+    let mut failure = Ok(());
+    for (agent, at) in found {
+        match exchange(agent, &at, &python, places, environment) {
+            Ok(()) => return Ok(()),
+            failed => failure = failure.and(failed),
+        }
+    }
+    failure
 }
 
-/// Where the runtime looks for packages, the function's own first.
+/// The function's own first.
 fn search_paths(minor: Option<u32>, places: &Places, environment: &Environment) -> Vec<PathBuf> {
     let mut paths = vec![places.task.clone()];
-    paths.extend(environment.get("PYTHONPATH").iter().flat_map(std::env::split_paths));
+    paths.extend(environment.get("PYTHONPATH").iter().flat_map(env::split_paths));
     let python = places.layers.join("python");
-    if let Some(minor) = minor {
-        paths.push(python.join(format!("lib/python3.{minor}/site-packages")));
-    }
+    let packages =
+        |root: &Path| minor.map(|it| root.join(format!("lib/python3.{it}/site-packages")));
+    paths.extend(packages(&python));
     paths.push(python);
-    if let (Some(minor), Some(prefix)) = (minor, &places.prefix) {
-        paths.push(prefix.join(format!("lib/python3.{minor}/site-packages")));
-    }
+    paths.extend(places.prefix.as_deref().and_then(packages));
     paths.retain(|it| it.is_absolute());
     paths
 }
 
-/// # Errors
-/// Why this module can't be imported.
-fn check(module: &Path, minor: Option<u32>) -> Result<(), String> {
+/// The runtime.
+struct Python {
+    /// Of version 3, where it could be told.
+    minor: Option<u32>,
+    /// Where it looks for modules.
+    paths: Vec<PathBuf>,
+}
+
+fn exchange(
+    agent: &Agent,
+    at: &Path,
+    python: &Python,
+    places: &Places,
+    environment: &mut Environment,
+) -> Result<(), String> {
+    let module = at.join("handler.py");
+    let source = String::from_utf8_lossy(&files::read(&module)?).into_owned();
     let shown = module.display();
-    let source =
-        fs::read_to_string(module).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let imports_imp = source.lines().any(|line| line.trim() == "import imp");
+    if !source.contains("def wrapper(") {
+        return Err(format!("there is no handler in {shown}"));
+    }
+    check_imp(&source, python.minor).map_err(|why| format!("{shown} imports imp, {why}"))?;
+    if let Some(missing) = DEPENDENCIES.iter().find(|it| !is_module(it, &python.paths)) {
+        return Err(format!("{} lacks {missing}, which it imports", at.display()));
+    }
+    places.check_exchange()?;
+    let own = handler::own(environment, &places.task)?;
+    let own = importable(&own, &python.paths)?;
+    let wrapper = format!("{}.handler.wrapper", agent.package);
+    handler::exchange(environment, agent.prefix, &wrapper, &own);
+    Ok(())
+}
+
+fn check_imp(source: &str, minor: Option<u32>) -> Result<(), String> {
+    let imports = source.lines().any(|line| line.trim() == "import imp");
     match minor {
         Some(..WITHOUT_IMP) => Ok(()),
-        _ if !imports_imp => Ok(()),
-        Some(minor) => Err(format!("{shown} imports imp, which Python 3.{minor} has no more")),
-        None => {
-            Err(format!("{shown} imports imp, and which version of Python this is can't be told"))
-        }
+        _ if !imports => Ok(()),
+        Some(minor) => Err(format!("which Python 3.{minor} has no more")),
+        None => Err("and which version of Python this is can't be told".to_owned()),
     }
+}
+
+/// The handler as the agent can import it: the runtime takes slashes for dots, and packages that have
+/// no `__init__.py`, and the agent neither.
+///
+/// # Errors
+/// What the agent would not find.
+fn importable(own: &str, paths: &[PathBuf]) -> Result<String, String> {
+    let not_found = || format!("{own}, the function's handler, is in no module that is there");
+    let (module, function) = own.rsplit_once('.').ok_or_else(not_found)?;
+    let module = module.replace('/', ".");
+    let file = module.replace('.', "/");
+    let root = paths.iter().find(|it| is_module(&file, &[(*it).clone()])).ok_or_else(not_found)?;
+    let mut packages = Path::new(&file).ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
+    match packages.find(|it| !root.join(it).join("__init__.py").exists()) {
+        Some(package) => Err(format!(
+            "{} has no __init__.py, without which it does not import {own}",
+            root.join(package).display()
+        )),
+        None => Ok(format!("{module}.{function}")),
+    }
+}
+
+fn is_module(file: &str, paths: &[PathBuf]) -> bool {
+    paths.iter().any(|path| {
+        let path = path.join(file);
+        path.join("__init__.py").exists()
+            || ["py", "pyc", "so"].iter().any(|it| path.with_extension(it).exists())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::environment::tests::{added, environment};
+    use crate::files::tests::write;
     use tempfile::TempDir;
 
-    /// A place with these files, and nothing in its layers.
-    fn places(home: &TempDir, files: &[(&str, &str)]) -> Places {
-        for (path, text) in files {
-            let path = home.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+    const HANDLER: &str = "import imp\n\ndef wrapper(event, context):\n    pass\n";
+
+    /// An agent and what it imports in one directory, a function beside it.
+    fn installed(home: &TempDir, place: &str, package: &str, handler: &str) -> Places {
+        let root = home.path().join(place);
+        write(&root, &[(&format!("{package}/{package}_agent.py"), b"")]);
+        write(&root, &[(&format!("{package}/handler.py"), handler.as_bytes())]);
+        for dependency in DEPENDENCIES {
+            write(&root, &[(&format!("{dependency}/__init__.py"), b"")]);
         }
-        Places {
-            task: home.path().join("task"),
-            layers: home.path().join("layers"),
-            prefix: Some(home.path().join("lang")),
-        }
+        write(&home.path().join("task"), &[("app.py", b"")]);
+        places(home)
+    }
+
+    fn places(home: &TempDir) -> Places {
+        let [task, layers, prefix] = ["task", "layers", "lang"].map(|it| home.path().join(it));
+        Places { task, layers, prefix: Some(prefix), is_told: false }
     }
 
     fn switched(
+        places: &Places,
         minor: Option<u32>,
-        files: &[(&str, &str)],
         variables: &[(&str, &str)],
     ) -> Result<Environment, String> {
-        let home = TempDir::new().unwrap();
-        let places = places(&home, files);
         let mut environment = environment(&[&[("_HANDLER", "app.handler")], variables].concat());
-        switch_on(minor, &places, &mut environment).map(|()| environment)
+        switch_on(minor, places, &mut environment).map(|()| environment)
     }
 
-    const WITH_IMP: &str = "from __future__ import absolute_import\n\nimport imp\nimport os\n";
-
     #[test]
-    fn an_agent_in_the_package_or_in_a_layer_gets_the_handler() {
+    fn an_agent_in_the_package_a_layer_or_the_image_gets_the_handler() {
         for place in [
             "task",
             "layers/python",
@@ -117,60 +192,106 @@ mod tests {
                 ("thundra", "THUNDRA_AGENT_LAMBDA_HANDLER"),
                 ("catchpoint", "CATCHPOINT_LAMBDA_HANDLER"),
             ] {
-                let [init, module] =
-                    ["__init__", "handler"].map(|it| format!("{place}/{package}/{it}.py"));
                 let home = TempDir::new().unwrap();
-                let places = places(&home, &[(&init, ""), (&module, WITH_IMP)]);
-                let path = places.task.join("vendored");
-                let variables = [("_HANDLER", "a/b.c"), ("PYTHONPATH", path.to_str().unwrap())];
-                let mut environment = environment(&variables);
-                switch_on(Some(11), &places, &mut environment).unwrap();
+                let places = installed(&home, place, package, HANDLER);
+                let path = places.task.join("vendored").display().to_string();
+                let environment = switched(&places, Some(11), &[("PYTHONPATH", &path)]).unwrap();
                 let wrapper = format!("{package}.handler.wrapper");
-                let expected = [("_HANDLER", wrapper.as_str()), (variable, "a/b.c")];
+                let expected = [("_HANDLER", wrapper.as_str()), (variable, "app.handler")];
                 assert_eq!(added(&environment), expected.into(), "{place}");
             }
         }
     }
 
-    const AGENT: [(&str, &str); 2] =
-        [("task/thundra/__init__.py", ""), ("task/thundra/handler.py", WITH_IMP)];
-
     #[test]
     fn python_3_12_has_no_imp() {
+        let home = TempDir::new().unwrap();
+        let places = installed(&home, "task", "thundra", HANDLER);
         for minor in [Some(12), Some(13), None] {
-            let why = switched(minor, &AGENT, &[]).unwrap_err();
+            let why = switched(&places, minor, &[]).unwrap_err();
             assert!(why.contains("imports imp"), "{why}");
         }
-        let without = [AGENT[0], ("task/thundra/handler.py", "import importlib\n")];
-        assert!(!switched(Some(13), &without, &[]).unwrap().added().is_empty());
+        let later = HANDLER.replace("import imp\n", "import importlib\n");
+        let places = installed(&home, "task", "thundra", &later);
+        assert!(!switched(&places, Some(13), &[]).unwrap().added().is_empty());
     }
 
     #[test]
     fn without_an_agent_or_with_one_that_is_set_up_nothing_changes() {
-        assert!(switched(Some(11), &[], &[]).unwrap().added().is_empty());
-        let variables = [("thundra_agent_lambda_handler", "other.handler")];
-        assert!(switched(Some(13), &AGENT, &variables).unwrap().added().is_empty());
+        let home = TempDir::new().unwrap();
+        let own = &[("task/thundra/__init__.py", &b""[..]), ("task/thundra/handler.py", b"")];
+        write(home.path(), own);
+        assert!(switched(&places(&home), Some(11), &[]).unwrap().added().is_empty());
+        let places = installed(&home, "task", "thundra", HANDLER);
+        let set_up = [("thundra_agent_lambda_handler", "other.handler")];
+        assert!(switched(&places, Some(13), &set_up).unwrap().added().is_empty());
     }
 
     #[test]
     fn half_an_agent_is_left_out() {
-        assert!(switched(Some(11), &AGENT[..1], &[]).unwrap_err().contains("cannot read"));
+        let home = TempDir::new().unwrap();
+        let places = installed(&home, "task", "thundra", HANDLER);
+        for (gone, why) in [
+            ("opentracing/__init__.py", "lacks opentracing"),
+            ("thundra/handler.py", "cannot read"),
+        ] {
+            let gone = places.task.join(gone);
+            std::fs::remove_file(&gone).unwrap();
+            if gone.ends_with("__init__.py") {
+                std::fs::remove_dir(gone.parent().unwrap()).unwrap();
+            }
+            assert!(switched(&places, Some(11), &[]).unwrap_err().contains(why), "{why}");
+        }
+        let places = installed(&home, "task", "thundra", "import imp\n");
+        assert!(switched(&places, Some(11), &[]).unwrap_err().contains("there is no handler"));
     }
 
     #[test]
-    fn of_two_agents_it_is_the_one_that_has_a_key() {
-        let both = [
-            AGENT[0],
-            AGENT[1],
-            ("task/catchpoint/__init__.py", ""),
-            ("task/catchpoint/handler.py", WITH_IMP),
+    fn of_two_agents_it_is_the_one_that_has_a_key_and_works() {
+        let home = TempDir::new().unwrap();
+        installed(&home, "task", "thundra", HANDLER);
+        let places = installed(&home, "task", "catchpoint", HANDLER);
+        let wrapper = |variables: &[(&str, &str)]| {
+            let environment = switched(&places, Some(11), variables).unwrap();
+            environment.text("_HANDLER").unwrap().to_owned()
+        };
+        assert_eq!(wrapper(&[("THUNDRA_APIKEY", "k")]), "thundra.handler.wrapper");
+        assert_eq!(wrapper(&[("catchpoint_apikey", "k")]), "catchpoint.handler.wrapper");
+        std::fs::remove_file(places.task.join("thundra/handler.py")).unwrap();
+        assert_eq!(wrapper(&[("THUNDRA_APIKEY", "k")]), "catchpoint.handler.wrapper");
+    }
+
+    #[test]
+    fn a_handler_is_named_as_the_agent_can_import_it() {
+        let home = TempDir::new().unwrap();
+        let places = installed(&home, "task", "thundra", HANDLER);
+        let files = [
+            ("a/__init__.py", &b""[..]),
+            ("a/b/__init__.py", b""),
+            ("a/b/c.py", b""),
+            ("plain/d.py", b""),
         ];
-        for (key, wrapper) in [
-            ("THUNDRA_APIKEY", "thundra.handler.wrapper"),
-            ("CATCHPOINT_APIKEY", "catchpoint.handler.wrapper"),
-        ] {
-            let environment = switched(Some(11), &both, &[(key, "k")]).unwrap();
-            assert_eq!(environment.text("_HANDLER"), Some(wrapper));
+        write(&places.task, &files);
+        let told = |handler: &str| {
+            let environment = switched(&places, Some(11), &[("_HANDLER", handler)])?;
+            Ok::<_, String>(environment.text("THUNDRA_AGENT_LAMBDA_HANDLER").unwrap().to_owned())
+        };
+        for handler in ["a/b/c.handler", "a.b.c.handler", "a/b.c.handler"] {
+            assert_eq!(told(handler), Ok("a.b.c.handler".to_owned()));
         }
+        for (handler, why) in [
+            ("plain.d.handler", "has no __init__.py"),
+            ("none.handler", "in no module"),
+            ("handler", "in no module"),
+        ] {
+            assert!(told(handler).unwrap_err().contains(why), "{handler}");
+        }
+    }
+
+    #[test]
+    fn a_handler_that_an_argument_names_stays() {
+        let home = TempDir::new().unwrap();
+        let places = Places { is_told: true, ..installed(&home, "task", "thundra", HANDLER) };
+        assert!(switched(&places, Some(11), &[]).unwrap_err().contains("by an argument"));
     }
 }

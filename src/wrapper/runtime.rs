@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::environment::Environment;
+use crate::files;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -26,7 +27,7 @@ impl Runtime {
     pub fn of(interpreter: &Path, environment: &Environment) -> Self {
         let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
         match name.trim_end_matches(|it: char| it.is_ascii_digit() || it == '.') {
-            "node" => Self::Node { major: node_major(environment) },
+            "node" => Self::Node { major: node_major(interpreter, environment) },
             "python" => Self::Python { minor: python_minor(interpreter, environment) },
             "java" => Self::Java,
             "dotnet" => Self::Dotnet,
@@ -36,9 +37,15 @@ impl Runtime {
     }
 }
 
-/// As the platform calls the runtime.
-fn node_major(environment: &Environment) -> Option<u32> {
-    number_behind("nodejs", environment.text("AWS_EXECUTION_ENV")?)
+/// As the platform calls the runtime, or by the headers that come with Node.js.
+fn node_major(interpreter: &Path, environment: &Environment) -> Option<u32> {
+    let told = environment.text("AWS_EXECUTION_ENV").and_then(|it| number_behind("nodejs", it));
+    told.or_else(|| {
+        let interpreter = fs::canonicalize(interpreter).ok()?;
+        let header = interpreter.parent()?.parent()?.join("include/node/node_version.h");
+        let text = files::read(&header).ok()?;
+        number_behind("#define NODE_MAJOR_VERSION ", &String::from_utf8_lossy(&text))
+    })
 }
 
 /// By the file's name, or that of what it links to, or as the platform calls the runtime.
@@ -62,6 +69,8 @@ fn number_behind(mark: &str, name: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::environment::tests::environment;
+    use crate::files::tests::write;
+    use tempfile::TempDir;
 
     #[test]
     fn an_interpreter_is_known_by_its_name() {
@@ -91,5 +100,14 @@ mod tests {
         let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs24.x")]);
         let runtime = Runtime::of(Path::new("/var/lang/bin/node"), &told);
         assert_eq!(runtime, Runtime::Node { major: Some(24) });
+    }
+
+    #[test]
+    fn the_headers_of_node_tell_its_version() {
+        let home = TempDir::new().unwrap();
+        let header = b"#define X 1\n#define NODE_MAJOR_VERSION 22\n#define NODE_MINOR_VERSION 3\n";
+        write(home.path(), &[("bin/node", b""), ("include/node/node_version.h", header)]);
+        let runtime = Runtime::of(&home.path().join("bin/node"), &environment(&[]));
+        assert_eq!(runtime, Runtime::Node { major: Some(22) });
     }
 }

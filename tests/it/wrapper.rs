@@ -150,8 +150,8 @@ fn an_agent_that_would_not_work_is_left_out_with_one_line() {
     let home = TempDir::new().unwrap();
     let package = home.path().join("thundra");
     fs::create_dir(&package).unwrap();
-    fs::write(package.join("__init__.py"), "").unwrap();
-    fs::write(package.join("handler.py"), "import imp\n").unwrap();
+    fs::write(package.join("thundra_agent.py"), "").unwrap();
+    fs::write(package.join("handler.py"), "import imp\ndef wrapper(e, c): pass\n").unwrap();
     let task = home.path().display().to_string();
     let given = [("LAMBDA_TASK_ROOT", task.as_str()), ("_HANDLER", "app.handler")];
     let output = wrapped(&given, &[named(&home, "python3.13", "/usr/bin/env").as_str(), "-0"]);
@@ -162,6 +162,28 @@ fn an_agent_that_would_not_work_is_left_out_with_one_line() {
          3.13 has no more\n"
     );
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+    let home = TempDir::new().unwrap();
+    fs::create_dir(home.path().join("lib")).unwrap();
+    let jar = home.path().join("lib/thundra-agent-bootstrap.jar");
+    assert!(Command::new("mkfifo").arg(&jar).status().unwrap().success());
+    let task = home.path().display().to_string();
+    let java = named(&home, "java", "/bin/echo");
+    let output = wrapped(&[("LAMBDA_TASK_ROOT", &task)], &[java.as_str(), "started"]);
+    assert_eq!(output.stdout, b"started\n");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.ends_with("thundra-agent-bootstrap.jar: it is no file\n"), "{said}");
+}
+
+#[test]
+fn where_the_extension_is_switched_off_nothing_changes() {
+    let given = [("THUNDRA_EXTENSION_ENABLED", "false"), ("PATH", "/usr/bin:/bin")];
+    let output = wrapped(&given, &["/usr/bin/env", "-0"]);
+    let expected = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(arrived(&output), expected.into());
 }
 
 #[test]
@@ -184,6 +206,15 @@ fn the_next_wrapper_starts_the_runtime() {
     assert!(!told.contains("NEXT_WRAPPER"), "{told}");
     let times = String::from_utf8(output.stderr).unwrap();
     assert!(times.starts_with("import time: "), "{times}");
+}
+
+#[test]
+fn a_next_wrapper_may_be_a_script_that_does_not_say_so() {
+    let home = TempDir::new().unwrap();
+    let next = script(&home, "next", "exec \"$@\" wrapped\n");
+    let output =
+        wrapped(&[("THUNDRA_EXTENSION_NEXT_WRAPPER", &next)], &["/bin/echo", "two  words"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "two  words wrapped\n");
 }
 
 #[test]

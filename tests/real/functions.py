@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pins
 from node_client import ManagedNodeClient, NodeClient
-from python_client import PythonClient
+from python_client import LayeredPythonClient, PythonClient
 from script_client import ScriptClient
 from workshop import Workshop
 
@@ -73,7 +73,22 @@ WRAPPED_NODE = [
         (pins.THUNDRA_CORE, "/v1/monitoring-data"),
         (pins.THUNDRA_CORE_OLD, "/v1/composite-monitoring-data"),
     )
-    for handler in ("untraced.handler", "untraced_es.handler")
+    for handler in ("untraced.handler", "untraced_es.handler", "deeper/events.handler")
 ]
+# The agent in a layer, and a handler in a package of the function's.
+LAYERED_PYTHON = Function(
+    LayeredPythonClient(pins.THUNDRA_COMPOSITE),
+    "deeper/plain.handler",
+    {"THUNDRA_APIKEY": KEY},
+    f"thundra {pins.THUNDRA_COMPOSITE} in a layer (Python)",
+    "/v1/composite-monitoring-data",
+)
+LAYERED_NODE = Function(
+    ManagedNodeClient(pins.THUNDRA_CORE, is_layer=True),
+    "untraced.handler",
+    {"THUNDRA_APIKEY": KEY, "NODE_PATH": "/opt/nodejs/node_modules"},
+    f"@thundra/core {pins.THUNDRA_CORE} in a layer (Node.js)",
+    "/v1/monitoring-data",
+)
 # Not a function at all, but a runtime that makes mistakes.
 CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

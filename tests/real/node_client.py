@@ -35,13 +35,16 @@ class NodeClient:
     def modules(self) -> Path:
         return self._directory / "node_modules"
 
+    def layers(self) -> dict[str, Path]:
+        return {}
+
 
 class ManagedNodeClient:
     """As Lambda's managed runtimes up to Node.js 22 start it: the environment tells the handler."""
 
-    def __init__(self, core: str) -> None:
-        """`core` is the version of the agent."""
-        self._core = core
+    def __init__(self, core: str, is_layer: bool = False) -> None:
+        """`core` is the version of the agent, which is in the package or in a layer."""
+        self._core, self._is_layer = core, is_layer
 
     @property
     def name(self) -> str:
@@ -62,8 +65,12 @@ class ManagedNodeClient:
         """What must stay readable for the function."""
         return [self._client, self._agent, self._node.parent.parent]
 
-    def modules(self) -> Path:
-        return self._agent / "node_modules"
+    def modules(self) -> Path | None:
+        return None if self._is_layer else self._agent / "node_modules"
+
+    def layers(self) -> dict[str, Path]:
+        """Below /opt, where NODE_PATH has them."""
+        return {"nodejs": self._agent} if self._is_layer else {}
 
 
 def _part(workshop: Workshop, name: str, packages: dict, node: Path) -> Path:

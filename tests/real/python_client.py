@@ -44,12 +44,52 @@ class PythonClient:
     def modules(self) -> Path | None:
         return None
 
+    def layers(self) -> dict[str, Path]:
+        return {}
+
     def _make(self, workshop: Workshop, directory: Path) -> None:
         create(workshop, directory)
-        constraints = directory / "constraints.txt"
-        constraints.write_text("\n".join(pins.PYTHON_CONSTRAINTS) + "\n")
-        install = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        workshop.run([*install, "--constraint", constraints, *self._packages])
+        _install(workshop, directory, self._packages)
+
+
+class LayeredPythonClient:
+    """As Lambda's managed runtimes have it, with the agent in a layer."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = f"thundra=={agent}"
+        self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}"]
+        self.name = f"python{sys.version_info[0]}.{sys.version_info[1]}-layer-{agent}"
+
+    def install(self, workshop: Workshop) -> None:
+        recipe = {"python": sys.version, "packages": [*self._packages, self._agent], "constraints": pins.PYTHON_CONSTRAINTS}
+
+        def make(directory: Path) -> None:
+            create(workshop, directory)
+            _install(workshop, directory, self._packages)
+            _install(workshop, directory, ["--target", str(directory / "layer"), self._agent])
+
+        self._directory = workshop.part(self.name, recipe, f"Python, with {self._agent} in a layer", make)
+
+    def command(self, _handler: str) -> list[str]:
+        return [str(self._directory / "bin" / "python3"), str(RUNTIMES / "managed.py")]
+
+    def reads(self) -> list[Path]:
+        """What must stay readable for the function."""
+        return [self._directory, Path(sys.base_prefix)]
+
+    def modules(self) -> Path | None:
+        return None
+
+    def layers(self) -> dict[str, Path]:
+        """Below /opt."""
+        return {"python": self._directory / "layer"}
+
+
+def _install(workshop: Workshop, directory: Path, packages: list[str]) -> None:
+    constraints = directory / "constraints.txt"
+    constraints.write_text("\n".join(pins.PYTHON_CONSTRAINTS) + "\n")
+    install = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    workshop.run([*install, "--constraint", constraints, *packages])
 
 
 def create(workshop: Workshop, directory: Path) -> None:

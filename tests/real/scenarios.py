@@ -44,6 +44,8 @@ from functions import (
     PYTHON_ARRAYS,
     PYTHON_COMPOSITE,
     WITHOUT_AGENT,
+    LAYERED_NODE,
+    LAYERED_PYTHON,
     WRAPPED_NODE,
     WRAPPED_PYTHON,
     Function,
@@ -152,5 +154,7 @@ SCENARIOS = (
         Scenario(f"wrapped-node-{i}", function, one_variable_switches_the_agent_on)
         for i, function in enumerate(WRAPPED_NODE, 1)
     ),
+    Scenario("wrapped-python-layer", LAYERED_PYTHON, on_python),
+    Scenario("wrapped-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
     Scenario("wrapped-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
 )

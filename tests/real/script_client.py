@@ -26,3 +26,6 @@ class ScriptClient:
 
     def modules(self) -> Path | None:
         return None
+
+    def layers(self) -> dict[str, Path]:
+        return {}

@@ -63,12 +63,16 @@ def _furnish(plan: dict) -> None:
     HOSTS.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
     namespaces.bind(HOSTS, Path("/etc/hosts"))
     TASK.mkdir()
-    for source in filter(Path.is_file, Path(plan["code"]).iterdir()):
+    for source in filter(Path.is_file, Path(plan["code"]).rglob("*")):
         # The content alone: a checkout may be for its owner's eyes only.
-        (TASK / source.name).write_bytes(source.read_bytes())
+        copy = TASK / source.relative_to(plan["code"])
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source.read_bytes())
     if plan["modules"]:
         (TASK / "node_modules").symlink_to(plan["modules"])
     _program(BOOTSTRAP, _bootstrap(plan))
+    for name, directory in plan["layers"].items():
+        (WRAPPER.parent / name).symlink_to(directory)
     if wrapper:
         _program(WRAPPER, wrapper)
     if binary:

@@ -86,6 +86,7 @@ class Trial:
             "port_taken": self.port_taken,
             "code": str(HERE / "handlers"),
             "modules": str(modules) if modules else None,
+            "layers": {name: str(path) for name, path in client.layers().items()},
             "handler": self.function.handler,
             "command": client.command(self.function.handler),
             "environment": {**self.function.environment, **self.environment},

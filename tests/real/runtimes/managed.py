@@ -5,5 +5,6 @@ import sys
 
 from awslambdaric.__main__ import main
 
-sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
+# As they have them: the function's own, then layers'.
+sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], "/opt/python"]
 main(["awslambdaric", os.environ["_HANDLER"]])
