@@ -161,7 +161,8 @@ impl Sender {
         if self.backlog.oldest().is_none() || self.end.is_held() {
             0
         } else if self.courier.backoff.is_on() {
-            self.backlog_max() // beyond it the oldest have to go
+            // Below it nothing has to go, neither the oldest nor what is too large to wait.
+            self.backlog_max() / LARGE_SHARE
         } else {
             strategy.gathers(traffic, buffer).map_or(0, |(_, below)| below)
         }

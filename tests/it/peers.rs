@@ -106,7 +106,7 @@ fn find_sources(directory: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             find_sources(&path, found);
-        } else {
+        } else if path.extension().is_some_and(|it| it == "rs") {
             found.push(path);
         }
     }
