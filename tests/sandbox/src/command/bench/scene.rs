@@ -3,11 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use sandbox::agent::Family;
+use sandbox::agent::{Connection, Family};
 use sandbox::conformance::filled_in;
 use sandbox::{Invocation, Lambda, Remote, Setup, Status, User, free_port};
 
-use super::agent::Agent;
 use super::contender::Contender;
 use super::samples::Samples;
 use super::size::Size;
@@ -43,8 +42,9 @@ impl Scene {
         if scene.lambda.wait_for_init() { Ok(scene) } else { Err(scene.failed("init")) }
     }
 
+    /// Whether anybody listens; frozen, it would not answer.
     pub fn takes_reports(&self) -> bool {
-        Agent::at(self.port).is_some()
+        Connection::try_open(self.port).is_ok()
     }
 
     /// What of the size can't be had here.
