@@ -8,7 +8,8 @@
 //!                           (main thread)     one FIFO
 //! ```
 //!
-//! The modules stand below in reading order. What holds always, and where it is kept:
+//! The modules stand below in reading order; `thundra_wrapper`, the layer's other program, has a map of
+//! its own in `src/wrapper/main.rs`. What holds always, and where it is kept:
 //!
 //! 1. The process ends only at SHUTDOWN or when `/event/next` fails ([`lifecycle`]).
 //! 2. `/event/next` has no time limit; every other wait for an answer has one

@@ -67,6 +67,8 @@ fn search_paths(minor: Option<u32>, places: &Places, environment: &Environment) 
         |root: &Path| minor.map(|it| root.join(format!("lib/python3.{it}/site-packages")));
     paths.extend(packages(&python));
     paths.push(python);
+    // Lambda's own packages, of which agents' layers may lack what is there.
+    paths.extend(environment.get("LAMBDA_RUNTIME_DIR").map(PathBuf::from));
     paths.extend(places.prefix.as_deref().and_then(packages));
     paths.retain(|it| it.is_absolute());
     paths
@@ -244,6 +246,16 @@ mod tests {
         }
         let places = installed(&home, "task", "thundra", "import imp\n");
         assert!(switched(&places, Some(11), &[]).unwrap_err().contains("there is no handler"));
+    }
+
+    #[test]
+    fn what_lambda_brings_along_an_agent_need_not() {
+        let home = TempDir::new().unwrap();
+        let places = installed(&home, "task", "thundra", HANDLER);
+        std::fs::rename(places.task.join("dateutil"), home.path().join("dateutil")).unwrap();
+        assert!(switched(&places, Some(11), &[]).unwrap_err().contains("lacks dateutil"));
+        let runtime = home.path().display().to_string();
+        assert!(switched(&places, Some(11), &[("LAMBDA_RUNTIME_DIR", &runtime)]).is_ok());
     }
 
     #[test]
