@@ -16,6 +16,7 @@ use crate::base_url::{BaseUrl, bypasses_proxy};
 use crate::environment::Environment;
 use crate::flush::Strategy;
 use crate::logging::Format;
+use crate::parsing::{self, PORT_DEFAULT};
 
 /// `false`: register and poll, and nothing else.
 const ENABLED: &str = "THUNDRA_EXTENSION_ENABLED";
@@ -38,8 +39,6 @@ const TRUST_ALL_CERTIFICATES: &str = "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES";
 
 /// Prefixes of the agents' own variables, of which the extension reads some.
 const AGENTS: [&str; 2] = ["THUNDRA_", "CATCHPOINT_"];
-
-const PORT_DEFAULT: u16 = 3333;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -172,7 +171,7 @@ impl Reading<'_> {
 
     fn boolean(&mut self, name: &str, default: bool) -> bool {
         let instead = if default { "true" } else { "false" };
-        self.value(name, parse_boolean, "true or false", instead).unwrap_or(default)
+        self.value(name, parsing::boolean, "true or false", instead).unwrap_or(default)
     }
 
     fn flush(&mut self) -> Strategy {
@@ -181,8 +180,7 @@ impl Reading<'_> {
     }
 
     fn port(&mut self) -> u16 {
-        let parse = |held: &str| held.parse().ok().filter(|&port| port > 0);
-        self.value(PORT, parse, "a port from 1 to 65535", "3333").unwrap_or(PORT_DEFAULT)
+        self.value(PORT, parsing::port, "a port from 1 to 65535", "3333").unwrap_or(PORT_DEFAULT)
     }
 
     fn buffer(&mut self) -> usize {
@@ -284,20 +282,11 @@ impl Reading<'_> {
         }
         let mut debugs =
             AGENTS.into_iter().flat_map(|it| self.environment.find(it, "_DEBUG_ENABLE"));
-        if debugs.any(|(_, held)| parse_boolean(held) == Some(true)) {
+        if debugs.any(|(_, held)| parsing::boolean(held) == Some(true)) {
             return LevelFilter::Debug;
         }
         self.value("AWS_LAMBDA_LOG_LEVEL", parse_level, expected, "warn")
             .unwrap_or(LevelFilter::Warn)
-    }
-}
-
-/// As the agents' languages together understand it.
-fn parse_boolean(held: &str) -> Option<bool> {
-    match held.to_ascii_lowercase().as_str() {
-        "true" | "t" | "1" | "yes" => Some(true),
-        "false" | "f" | "0" | "no" => Some(false),
-        _ => None,
     }
 }
 

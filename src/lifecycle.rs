@@ -48,7 +48,9 @@ pub fn relay(
 ) -> Result<Deadline, ApiError> {
     let (mut rate, mut told, mut doors) = (Rate::default(), Traffic::Sparse, None);
     let end = poll(extension, |invocation| {
-        doors = doors.take().or_else(|| opened.try_recv().ok());
+        if doors.is_none() {
+            doors = opened.try_recv().ok();
+        }
         if let Some(doors) = &mut doors {
             doors.open(collector);
         }

@@ -38,6 +38,7 @@
 //!     [`patience`]).
 
 mod environment;
+mod parsing;
 mod config;
 mod base_url;
 mod logging;

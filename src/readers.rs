@@ -95,8 +95,7 @@ impl Readers {
         let server = catch_unwind(AssertUnwindSafe(|| Server::from_listener(listener, None)))
             .map_err(|_| io::Error::other("no thread for the accept loop"))?
             .map_err(io::Error::other)?;
-        // The first place that is free, or has it already.
-        SERVED.iter().any(|it| *it.get_or_init(|| address) == address);
+        remember(address);
         let (waiting, alive) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let peers = Peers(array::from_fn(|_| AtomicU16::new(0)));
         Ok(Arc::new(Self { server, address, take, closed, peers, waiting, alive }))
@@ -203,6 +202,15 @@ fn leave(waiting: &AtomicUsize) -> bool {
 fn nudge(address: SocketAddr) {
     if let Err(error) = TcpStream::connect_timeout(&address, NUDGE_TIMEOUT) {
         logging::debug!("cannot connect to the own port {address}: {error}");
+    }
+}
+
+/// In the first place that is free, unless one before has it already.
+fn remember(address: SocketAddr) {
+    for place in &SERVED {
+        if *place.get_or_init(|| address) == address {
+            return;
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What switches agents on: settings that all runtimes get, and what each runtime's agent needs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 use crate::handler::HANDLER;
+use crate::parsing::{self, PORT_DEFAULT};
 use crate::runtime::Runtime;
 use crate::{dotnet, java, node, python};
 
@@ -17,9 +18,6 @@ const LOCAL: &str = "REPORT_REST_LOCAL";
 /// The most that agents take, in bytes. By default those for Node.js cut a report down to 32 KiB, and
 /// since 2.14.2 to nearly nothing.
 const REPORT_SIZE_MAX: &str = "1000000";
-
-/// Where the extension listens unless told otherwise.
-const PORT: u16 = 3333;
 
 /// Adds what is missing, to have this interpreter called with these arguments. `layers` is where those
 /// are.
@@ -36,14 +34,15 @@ pub fn switch_on(
     if is_false(environment.in_any_case("THUNDRA_EXTENSION_ENABLED")) {
         return Ok(());
     }
+    let switched_on = switch_on_in(interpreter, arguments, layers, environment);
+    if switched_on.is_err() {
+        environment.take_back();
+    }
     for prefix in [THUNDRA, CATCHPOINT] {
         environment.add_setting(prefix, LOCAL, "true");
     }
     environment.add_setting(THUNDRA, "REPORT_SIZE_MAX", REPORT_SIZE_MAX);
-    let mut with_agent = environment.clone();
-    switch_on_in(interpreter, arguments, layers, &mut with_agent)?;
-    *environment = with_agent;
-    Ok(())
+    switched_on
 }
 
 fn switch_on_in(
@@ -102,10 +101,10 @@ fn task_root(environment: &Environment) -> PathBuf {
 fn point_go_agent(environment: &mut Environment) {
     const BASE_URL: &str = "thundra_agent_lambda_report_rest_baseUrl";
     const KEY: &str = "thundra_apiKey";
-    let is_elsewhere = is_false(environment.setting(THUNDRA, LOCAL));
+    let is_elsewhere = is_false(environment.setting(THUNDRA, LOCAL).and_then(OsStr::to_str));
     if environment.get(BASE_URL).is_none() && !is_elsewhere {
         let port = environment.in_any_case("THUNDRA_EXTENSION_PORT");
-        let port = port.and_then(|it| it.parse().ok()).filter(|it| *it > 0).unwrap_or(PORT);
+        let port = port.and_then(parsing::port).unwrap_or(PORT_DEFAULT);
         environment.set(BASE_URL, format!("http://127.0.0.1:{port}/v1"));
     }
     let key = environment.text("THUNDRA_APIKEY").map(ToOwned::to_owned);
@@ -114,11 +113,8 @@ fn point_go_agent(environment: &mut Environment) {
     }
 }
 
-/// As the extension reads it.
 fn is_false(value: Option<&str>) -> bool {
-    value.is_some_and(|it| {
-        ["false", "0", "no", "off"].contains(&it.trim().to_ascii_lowercase().as_str())
-    })
+    value.and_then(parsing::boolean) == Some(false)
 }
 
 #[cfg(test)]
@@ -172,9 +168,13 @@ mod tests {
 
     #[test]
     fn where_the_extension_is_off_nothing_points_to_it() {
-        let mut given = environment(&[("thundra_extension_enabled", "FALSE")]);
-        switch_on(Path::new("/no/main"), &[], Path::new("/no/layers"), &mut given).unwrap();
-        assert!(given.added().is_empty());
+        for value in ["FALSE", " f ", "0", "no"] {
+            let mut given = environment(&[("thundra_extension_enabled", value)]);
+            switch_on(Path::new("/no/main"), &[], Path::new("/no/layers"), &mut given).unwrap();
+            assert!(given.added().is_empty(), "{value}");
+        }
+        // Which the extension does not know, so that it works.
+        check("ruby", &[("THUNDRA_EXTENSION_ENABLED", "off")], &[]);
     }
 
     #[test]

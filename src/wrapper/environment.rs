@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 /// Invariant: what is there stays, but for lists, which grow.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Environment {
     given: BTreeMap<OsString, OsString>,
     added: BTreeMap<OsString, OsString>,
@@ -30,32 +30,31 @@ impl Environment {
         words.map(OsString::from).collect()
     }
 
-    /// Whether a setting was given under any of the names that agents know it by: in any case, with
-    /// and without `LAMBDA_`. `prefix` is an agent's, such as `THUNDRA_AGENT_`.
-    pub fn has_setting(&self, prefix: &str, name: &str) -> bool {
-        self.given_as(&[format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")]).is_some()
+    /// What a setting was given as, under any of the names that agents know it by: in any case, with and
+    /// without `LAMBDA_`. `prefix` is an agent's, such as `THUNDRA_AGENT_`.
+    pub fn setting(&self, prefix: &str, name: &str) -> Option<&OsStr> {
+        let names = [format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")];
+        names.iter().find_map(|it| self.spelled(it).next())
     }
 
-    /// What such a setting was given as, if that is text.
-    pub fn setting(&self, prefix: &str, name: &str) -> Option<&str> {
-        self.given_as(&[format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")])?.to_str()
-    }
-
-    /// A variable whose name may be written in any case, and that is no empty one.
+    /// A variable as the extension reads its own: its name in any case, the exact spelling first, and an
+    /// empty one is none.
     pub fn in_any_case(&self, name: &str) -> Option<&str> {
-        self.given_as(&[name.to_owned()])?.to_str().filter(|it| !it.is_empty())
+        let texts = self.spelled(name).filter_map(|it| it.to_str());
+        texts.map(str::trim).find(|it| !it.is_empty())
     }
 
-    fn given_as(&self, names: &[String]) -> Option<&OsStr> {
-        let is_one = |it: &&OsString| {
-            it.to_str().is_some_and(|it| names.iter().any(|name| it.eq_ignore_ascii_case(name)))
-        };
-        self.given.keys().find(is_one).and_then(|it| self.given.get(it)).map(OsString::as_os_str)
+    /// Upper case goes first, being first in the order of the map.
+    fn spelled(&self, name: &str) -> impl Iterator<Item = &OsStr> {
+        let is_it =
+            move |it: &OsString| it.to_str().is_some_and(|it| it.eq_ignore_ascii_case(name));
+        let found = self.given.iter().filter(move |(it, _)| is_it(it));
+        found.map(|(_, value)| value.as_os_str())
     }
 
     /// Replaces nothing that was given.
     pub fn add_setting(&mut self, prefix: &str, name: &str, value: &str) {
-        if !self.has_setting(prefix, name) {
+        if self.setting(prefix, name).is_none() {
             self.set(&format!("{prefix}{name}"), value);
         }
     }
@@ -72,6 +71,11 @@ impl Environment {
         }
         list.push(value);
         self.set(name, list);
+    }
+
+    /// Adds nothing after all.
+    pub fn take_back(&mut self) {
+        self.added.clear();
     }
 
     /// For `Command::envs`.

@@ -9,7 +9,7 @@ pub const HANDLER: &str = "_HANDLER";
 
 /// Whether somebody has told an agent which handler to call: then that is set up already.
 pub fn is_set_up(environment: &Environment, prefix: &str) -> bool {
-    environment.has_setting(prefix, "HANDLER")
+    environment.setting(prefix, "HANDLER").is_some()
 }
 
 /// The function's own.

@@ -42,12 +42,12 @@ fn instrument(places: &Places, environment: &mut Environment) -> Result<(), Stri
     };
     let given = [OPTIONS].into_iter().chain(OTHER_OPTIONS).filter_map(|it| environment.get(it));
     let is_there = given.into_iter().any(|it| it.to_string_lossy().contains(INSTRUMENTATION));
-    let Some(jar) = jars(&beside_the_class_path(places)).into_iter().find(is_it) else {
-        return Ok(());
-    };
     if is_there {
         return Ok(());
     }
+    let Some(jar) = jars(&beside_the_class_path(places)).into_iter().find(is_it) else {
+        return Ok(());
+    };
     // One that is no agent keeps the JVM from starting.
     let shown = jar.display();
     if !files::contains(&files::zip_directory(&jar)?, b"META-INF/MANIFEST.MF") {

@@ -13,6 +13,8 @@
 //!    its signals, its exit code.
 
 mod environment;
+#[path = "../parsing.rs"]
+mod parsing;
 mod agents;
 mod files;
 mod handler;

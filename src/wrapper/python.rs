@@ -96,7 +96,9 @@ fn exchange(
         return Err(format!("there is no handler in {shown}"));
     }
     check_imp(&source, python.minor).map_err(|why| format!("{shown} imports imp, {why}"))?;
-    if let Some(missing) = DEPENDENCIES.iter().find(|it| !is_module(it, &python.paths)) {
+    if let Some(missing) =
+        DEPENDENCIES.iter().find(|it| !python.paths.iter().any(|path| is_module(path, it)))
+    {
         return Err(format!("{} lacks {missing}, which it imports", at.display()));
     }
     places.check_exchange()?;
@@ -127,7 +129,7 @@ fn importable(own: &str, paths: &[PathBuf]) -> Result<String, String> {
     let (module, function) = own.rsplit_once('.').ok_or_else(not_found)?;
     let module = module.replace('/', ".");
     let file = module.replace('.', "/");
-    let root = paths.iter().find(|it| is_module(&file, &[(*it).clone()])).ok_or_else(not_found)?;
+    let root = paths.iter().find(|it| is_module(it, &file)).ok_or_else(not_found)?;
     let mut packages = Path::new(&file).ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
     match packages.find(|it| !root.join(it).join("__init__.py").exists()) {
         Some(package) => Err(format!(
@@ -138,12 +140,10 @@ fn importable(own: &str, paths: &[PathBuf]) -> Result<String, String> {
     }
 }
 
-fn is_module(file: &str, paths: &[PathBuf]) -> bool {
-    paths.iter().any(|path| {
-        let path = path.join(file);
-        path.join("__init__.py").exists()
-            || ["py", "pyc", "so"].iter().any(|it| path.with_extension(it).exists())
-    })
+fn is_module(directory: &Path, file: &str) -> bool {
+    let path = directory.join(file);
+    path.join("__init__.py").exists()
+        || ["py", "pyc", "so"].iter().any(|it| path.with_extension(it).exists())
 }
 
 #[cfg(test)]
