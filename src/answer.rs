@@ -6,45 +6,75 @@ use std::io::Write;
 use serde::Serialize;
 use tiny_http::{Method, Request, Response, StatusCode};
 
+use crate::encoding::Encoding;
 use crate::ledger::Refusal;
 use crate::logging;
 use crate::request::is_last;
 
-/// An answer with a JSON body, ready to be sent.
+/// An answer, ready to be sent.
 #[derive(Debug)]
 pub struct Answer {
     status: &'static str,
     allow: Option<&'static str>,
     /// Whether the client is to close the connection: where its next request starts is unknown.
     is_last: bool,
-    body: Cow<'static, str>,
+    encoding: Encoding,
+    body: Cow<'static, [u8]>,
+}
+
+/// How an agent is to be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Thundra,
+    /// In the encoding of the request ("OTLP Specification", OTLP/HTTP Response).
+    Otlp(Encoding),
 }
 
 impl Answer {
     /// Exactly 200: Node's agent counts nothing else as success.
-    pub const ACCEPTED: Self =
-        Self { status: "200 OK", allow: None, is_last: false, body: Cow::Borrowed("{}") };
+    pub const ACCEPTED: Self = Self {
+        status: "200 OK",
+        allow: None,
+        is_last: false,
+        encoding: Encoding::Json,
+        body: Cow::Borrowed(b"{}"),
+    };
+
+    /// A message of OTLP without a field is that of a whole success.
+    pub fn accepted(manner: Manner) -> Self {
+        match manner {
+            Manner::Thundra | Manner::Otlp(Encoding::Json) => Self::ACCEPTED,
+            Manner::Otlp(Encoding::Protobuf) => {
+                Self { encoding: Encoding::Protobuf, body: Cow::Borrowed(b""), ..Self::ACCEPTED }
+            }
+        }
+    }
 
     pub fn ok(body: &impl Serialize) -> Self {
         Self { body: json(body).into(), ..Self::ACCEPTED }
     }
 
-    pub fn refused(refusal: Refusal, why: &str) -> Self {
+    pub fn refused(refusal: Refusal, why: &str, manner: Manner) -> Self {
         let status = match refusal {
             Refusal::Full => "429 Too Many Requests",
             Refusal::TooLarge => "413 Content Too Large",
             Refusal::Malformed => "400 Bad Request",
             Refusal::UnknownPath => "404 Not Found",
             Refusal::WrongMethod => "405 Method Not Allowed",
+            Refusal::UnknownMediaType => "415 Unsupported Media Type",
         };
         let is_last = refusal == Refusal::Malformed;
-        let body = json(&ErrorBody { error: why }).into();
-        Self { status, allow: None, is_last, body }
+        let (encoding, body) = match manner {
+            Manner::Thundra => (Encoding::Json, json(&ErrorBody { error: why })),
+            Manner::Otlp(Encoding::Json) => (Encoding::Json, json(&Status { message: why })),
+            Manner::Otlp(Encoding::Protobuf) => (Encoding::Protobuf, status_message(why)),
+        };
+        Self { status, allow: None, is_last, encoding, body: body.into() }
     }
 
-    pub fn wrong_method(allowed: &'static str) -> Self {
+    pub fn wrong_method(allowed: &'static str, manner: Manner) -> Self {
         let why = format!("this path takes {allowed}");
-        Self { allow: Some(allowed), ..Self::refused(Refusal::WrongMethod, &why) }
+        Self { allow: Some(allowed), ..Self::refused(Refusal::WrongMethod, &why, manner) }
     }
 
     /// Sends the answer to a request whose body was read to its end. A client that is gone gets
@@ -78,17 +108,20 @@ impl Answer {
     }
 
     fn to_bytes(&self, request: &Request) -> Vec<u8> {
-        let Self { status, allow, is_last: is_own_last, body } = self;
+        let Self { status, allow, is_last: is_own_last, encoding, body } = self;
         let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
         let is_last = *is_own_last || is_last(request);
         let close = if is_last { "Connection: close\r\n" } else { "" };
-        let length = body.len();
-        let body = if *request.method() == Method::Head { "" } else { body };
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-             {allow}{close}\r\n{body}"
-        )
-        .into_bytes()
+        let (media_type, length) = (encoding.media_type(), body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
+             {allow}{close}\r\n"
+        );
+        let mut bytes = head.into_bytes();
+        if *request.method() != Method::Head {
+            bytes.extend_from_slice(body);
+        }
+        bytes
     }
 }
 
@@ -97,14 +130,36 @@ struct ErrorBody<'a> {
     error: &'a str,
 }
 
-fn json(body: &impl Serialize) -> String {
-    serde_json::to_string(body).expect("names, texts and numbers serialise")
+/// `google.rpc.Status`, of which OTLP has use for the message only.
+#[derive(Serialize)]
+struct Status<'a> {
+    message: &'a str,
+}
+
+/// A [`Status`] in protobuf: the message is field 2, and has a length.
+fn status_message(message: &str) -> Vec<u8> {
+    const MESSAGE: u8 = 2 << 3 | 2;
+    let length = u8::try_from(message.len()).ok().filter(|it| *it < 0x80);
+    let length = length.expect("what is said here is short");
+    [&[MESSAGE, length], message.as_bytes()].concat()
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("names, texts and numbers serialise")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message;
     use tiny_http::{Header, TestRequest};
+
+    /// `google/rpc/status.proto`.
+    #[derive(Message)]
+    struct RpcStatus {
+        #[prost(string, tag = "2")]
+        message: String,
+    }
 
     #[track_caller]
     fn check(answer: &Answer, request: TestRequest, bytes: &str) {
@@ -119,11 +174,25 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
         );
         check(
-            &Answer::wrong_method("POST"),
+            &Answer::wrong_method("POST", Manner::Thundra),
             TestRequest::new(),
             "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 32\r\n\
              Allow: POST\r\n\r\n{\"error\":\"this path takes POST\"}",
         );
+    }
+
+    #[test]
+    fn answers_of_otlp_are_in_the_encoding_of_the_request() {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+        check(&Answer::accepted(Manner::Otlp(Encoding::Protobuf)), TestRequest::new(), head);
+        for refusal in Refusal::ALL {
+            let answer = Answer::refused(refusal, "no", Manner::Otlp(Encoding::Protobuf));
+            let status = RpcStatus::decode(&*answer.body).unwrap();
+            assert_eq!(status.message, "no");
+            let answer = Answer::refused(refusal, "no", Manner::Otlp(Encoding::Json));
+            assert_eq!(&*answer.body, br#"{"message":"no"}"#);
+        }
     }
 
     #[test]

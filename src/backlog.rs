@@ -5,13 +5,16 @@
 //! settled; what is merged keeps its order and is not copied.
 
 mod batch;
+#[cfg(test)]
+mod otlp;
 mod queue;
 
 use std::time::Instant;
 
+use crate::form::Form;
 use crate::items::{Most, Run};
 use crate::ledger::{Loss, Outcome};
-use crate::payload::{Payload, Route};
+use crate::payload::Payload;
 
 pub use self::batch::Batch;
 use self::batch::Taken;
@@ -19,8 +22,6 @@ use self::queue::Queue;
 
 /// How many reports that do not go along are passed for one that does: each costs a look.
 const LOOK_AHEAD: usize = 100;
-
-const COMMA: usize = 1;
 
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -40,20 +41,19 @@ struct Report {
 /// What is known of a report's body.
 #[derive(Debug)]
 enum Contents {
-    /// Nothing: nobody had to look.
-    Unopened,
-    /// It goes alone, as it is: a composite, what is encoded, what is no array.
+    /// Nothing but that it should be of this form: nobody had to look.
+    Unopened(Form),
+    /// It goes alone, as it is: a composite, what is encoded, what is not of the form that it should
+    /// be.
     Sealed,
-    /// An array, of which these items are left: all of them, or some, and of those before them
-    /// perhaps some that were lost.
-    Items { rest: Run, is_whole: bool, lost: Option<Loss> },
+    /// Of its items these are left: all of them, or some, and of those before them perhaps some that
+    /// were lost.
+    Items { form: Form, rest: Run, is_whole: bool, lost: Option<Loss> },
 }
 
 impl Backlog {
     pub fn push(&mut self, payload: Payload) {
-        let is_array = payload.route == Route::MonitoringData;
-        let may_open = is_array && payload.headers.content_encoding.is_none();
-        let contents = if may_open { Contents::Unopened } else { Contents::Sealed };
+        let contents = payload.form().map_or(Contents::Sealed, Contents::Unopened);
         self.waiting.push_back(Report { payload, contents });
     }
 
@@ -104,7 +104,7 @@ impl Backlog {
     }
 
     /// What to send next: the oldest report, or a part of it, or it and those behind it that go
-    /// with it into one array.
+    /// with it into one body.
     pub fn take(&mut self, most: Most) -> Option<Batch> {
         let oldest = self.waiting.pop_first()?;
         let mut batch = Batch::of(oldest, self.waiting.is_empty(), most);
@@ -123,22 +123,22 @@ impl Backlog {
         if self.waiting.is_empty() || batch.is_head() {
             return;
         }
-        let Some(run) = batch.reports[0].open() else { return };
-        let (mut items, mut bytes) = (run.items, run.array_bytes());
+        let Some((form, run)) = batch.reports[0].open() else { return };
+        let (mut items, mut bytes) = (run.items, run.range.len());
         let mut passed = 0;
         while passed <= LOOK_AHEAD && batch.reports.len() < most.reports {
             let Some(next) = self.waiting.get_mut(passed) else { break };
             let goes_along = next.payload.goes_with(&batch.reports[0].payload);
-            let Some(run) = goes_along.then(|| next.open()).flatten() else {
+            let Some((_, run)) = goes_along.then(|| next.open()).flatten() else {
                 passed += 1;
                 continue;
             };
             items += run.items;
-            bytes += run.range.len() + COMMA;
-            if !most.is_kept_by(items, bytes) {
+            bytes += form.separator().len() + run.range.len();
+            if !most.is_kept_by(items, form.length(bytes)) {
                 break;
             }
-            batch.taken = Taken::Items;
+            batch.taken = Taken::Items(form);
             batch.has_passed |= passed > 0;
             batch.reports.extend(self.waiting.remove(passed));
         }
@@ -173,9 +173,9 @@ impl Backlog {
         let Batch { reports, taken, is_apart, .. } = batch;
         for mut report in reports {
             match &taken {
-                Taken::Head { rest, .. } if rest.items > 0 => {
-                    let lost = report.lost().or(this);
-                    report.contents = Contents::Items { rest: rest.clone(), is_whole: false, lost };
+                Taken::Head { form, rest, .. } if rest.items > 0 => {
+                    let (form, rest, lost) = (*form, rest.clone(), report.lost().or(this));
+                    report.contents = Contents::Items { form, rest, is_whole: false, lost };
                     self.put_first(report, is_apart);
                 }
                 _ => report.settle(this),
@@ -199,20 +199,22 @@ impl Report {
         self.payload.permit.bytes()
     }
 
-    fn is_unopened(&self) -> bool {
-        matches!(self.contents, Contents::Unopened)
+    /// Whether nobody had to look into it yet, and it goes as it is.
+    fn fits_unopened(&self, most: Most) -> bool {
+        let Contents::Unopened(form) = self.contents else { return false };
+        most.is_kept_unopened(form, &self.payload.body)
     }
 
-    /// The items that are left of it, if it is an array that may be merged or cut.
-    fn open(&mut self) -> Option<Run> {
-        if self.is_unopened() {
-            self.contents = match Run::of(&self.payload.body) {
-                Some(rest) => Contents::Items { rest, is_whole: true, lost: None },
+    /// The items that are left of it, if it may be merged or cut.
+    fn open(&mut self) -> Option<(Form, Run)> {
+        if let Contents::Unopened(form) = self.contents {
+            self.contents = match Run::of(form, &self.payload.body) {
+                Some(rest) => Contents::Items { form, rest, is_whole: true, lost: None },
                 None => Contents::Sealed,
             };
         }
         match &self.contents {
-            Contents::Items { rest, .. } => Some(rest.clone()),
+            Contents::Items { form, rest, .. } => Some((*form, rest.clone())),
             _ => None,
         }
     }
@@ -240,8 +242,8 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::items::tests::{array, items_of, most};
-    use crate::ledger::Ledger;
-    use crate::payload::Headers;
+    use crate::ledger::Account;
+    use crate::payload::{Headers, Route};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::value::RawValue;
@@ -250,16 +252,16 @@ mod tests {
 
     const OVERHEAD: usize = 10;
 
-    struct Desk {
+    pub struct Desk {
         budget: Budget,
-        ledger: Ledger,
+        account: Account,
         backlog: Backlog,
     }
 
     impl Desk {
-        fn new() -> Self {
-            let (budget, ledger) = (Budget::of(1_000_000), Ledger::default());
-            Self { budget, ledger, backlog: Backlog::default() }
+        pub fn new() -> Self {
+            let (budget, account) = (Budget::of(1_000_000), Account::default());
+            Self { budget, account, backlog: Backlog::default() }
         }
 
         fn push(&mut self, route: Route, key: &str, body: &str) {
@@ -267,22 +269,25 @@ mod tests {
                 authorization: Some(HeaderValue::from_str(key).unwrap()),
                 ..Headers::default()
             };
-            let payload = Payload {
-                route,
-                headers,
-                body: body.as_bytes().to_vec(),
-                came: Instant::now(),
-                permit: self.budget.take(body.len() + OVERHEAD).unwrap(),
-                entry: self.ledger.accept(),
-            };
-            self.backlog.push(payload);
+            self.push_with(route, headers, body.as_bytes().to_vec());
+        }
+
+        pub fn push_with(&mut self, route: Route, headers: Headers, body: Vec<u8>) {
+            let permit = self.budget.take(body.len() + OVERHEAD).unwrap();
+            let (came, entry) = (Instant::now(), self.account.accept());
+            self.backlog.push(Payload { route, headers, body, came, permit, entry });
         }
 
         /// The bodies of all requests, if the remote takes them.
         fn requests(&mut self, most: Most) -> Vec<String> {
+            let requests = self.requests_in_bytes(most).into_iter();
+            requests.map(|it| String::from_utf8(it).unwrap()).collect()
+        }
+
+        pub fn requests_in_bytes(&mut self, most: Most) -> Vec<Vec<u8>> {
             let mut requests = Vec::new();
             while let Some(batch) = self.backlog.take(most) {
-                requests.push(text(&batch));
+                requests.push(bytes(&batch));
                 self.backlog.settle(batch, None);
             }
             requests
@@ -290,10 +295,14 @@ mod tests {
     }
 
     fn text(batch: &Batch) -> String {
-        let (mut body, mut text) = (batch.body(), String::new());
-        body.read_to_string(&mut text).unwrap();
-        assert_eq!(body.length(), text.len());
-        text
+        String::from_utf8(bytes(batch)).unwrap()
+    }
+
+    fn bytes(batch: &Batch) -> Vec<u8> {
+        let (mut body, mut bytes) = (batch.body(), Vec::new());
+        body.read_to_end(&mut bytes).unwrap();
+        assert_eq!(body.length(), bytes.len());
+        bytes
     }
 
     const ARRAYS: Route = Route::MonitoringData;
@@ -307,7 +316,7 @@ mod tests {
         }
         assert_eq!(desk.requests(most), requests);
         assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
-        assert_eq!(desk.ledger.balance().delivered, reports.len() as u64);
+        assert_eq!(desk.account.balance().delivered, reports.len() as u64);
     }
 
     #[test]
@@ -344,11 +353,11 @@ mod tests {
             desk.push(ARRAYS, "k", body);
         }
         desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
-        assert_eq!(desk.ledger.balance().dropped(Loss::Evicted), 2);
-        assert_eq!(desk.requests(Most::REMOTE), ["[3,4]"]);
+        assert_eq!(desk.account.balance().dropped(Loss::Evicted), 2);
+        assert_eq!(desk.requests(Most::THUNDRA), ["[3,4]"]);
         desk.push(ARRAYS, "k", "[5]");
         desk.backlog.evict_down_to(0);
-        assert_eq!(desk.requests(Most::REMOTE), ["[5]"], "the last one is kept");
+        assert_eq!(desk.requests(Most::THUNDRA), ["[5]"], "the last one is kept");
     }
 
     #[test]
@@ -360,12 +369,12 @@ mod tests {
             let batch = desk.backlog.take(most).unwrap();
             desk.backlog.settle(batch, loss);
         }
-        let balance = desk.ledger.balance();
+        let balance = desk.account.balance();
         assert_eq!((balance.delivered, balance.dropped(Loss::TooLarge)), (0, 1));
     }
 
     fn few(reports: usize) -> Most {
-        Most { reports, ..Most::REMOTE }
+        Most { reports, ..Most::THUNDRA }
     }
 
     #[test]
@@ -388,13 +397,13 @@ mod tests {
         }
         desk.push(ARRAYS, "k", "[3]");
         assert_eq!(
-            (desk.requests(Most::REMOTE), desk.backlog.apart()),
+            (desk.requests(Most::THUNDRA), desk.backlog.apart()),
             (vec!["[3]".to_owned()], 2)
         );
-        let first = desk.backlog.take_apart(Most::REMOTE).unwrap();
+        let first = desk.backlog.take_apart(Most::THUNDRA).unwrap();
         assert_eq!((text(&first).as_str(), first.is_apart()), ("[1]", true));
         desk.backlog.put_apart(first);
-        let second = desk.backlog.take_apart(Most::REMOTE).unwrap();
+        let second = desk.backlog.take_apart(Most::THUNDRA).unwrap();
         assert_eq!(text(&second), "[2]");
         desk.backlog.put_back(second);
         assert_eq!(desk.backlog.apart(), 2);
@@ -410,7 +419,7 @@ mod tests {
         desk.push(ARRAYS, "k", "[3]");
         desk.backlog.reunite();
         assert_eq!(
-            (desk.requests(Most::REMOTE), desk.backlog.apart()),
+            (desk.requests(Most::THUNDRA), desk.backlog.apart()),
             (vec!["[1,2,3]".to_owned()], 0)
         );
         assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
@@ -422,11 +431,11 @@ mod tests {
         for (key, body) in [("k", "[1]"), ("l", "[2]"), ("k", "[3]")] {
             desk.push(ARRAYS, key, body);
         }
-        let batch = desk.backlog.take(Most::REMOTE).unwrap();
+        let batch = desk.backlog.take(Most::THUNDRA).unwrap();
         assert_eq!(text(&batch), "[1,3]");
         desk.backlog.put_back(batch);
         desk.backlog.evict_down_to(3 + OVERHEAD);
-        assert_eq!(desk.requests(Most::REMOTE), ["[3]"]);
+        assert_eq!(desk.requests(Most::THUNDRA), ["[3]"]);
     }
 
     #[test]
@@ -435,16 +444,16 @@ mod tests {
         for body in ["{0}", "{1}", "{2}", "{3}"] {
             desk.push(COMPOSITES, "k", body);
         }
-        let [first, second] = [(); 2].map(|()| desk.backlog.take(Most::REMOTE).unwrap());
+        let [first, second] = [(); 2].map(|()| desk.backlog.take(Most::THUNDRA).unwrap());
         desk.backlog.put_apart(second);
         desk.backlog.put_apart(first);
         desk.backlog.evict_down_to(3 * (3 + OVERHEAD));
-        let left = desk.backlog.take_apart(Most::REMOTE).unwrap();
+        let left = desk.backlog.take_apart(Most::THUNDRA).unwrap();
         assert_eq!(text(&left), "{1}");
         desk.backlog.put_apart(left);
         desk.backlog.evict_down_to(2 * (3 + OVERHEAD));
         assert_eq!(
-            (desk.requests(Most::REMOTE), desk.backlog.apart()),
+            (desk.requests(Most::THUNDRA), desk.backlog.apart()),
             (vec!["{2}".to_owned(), "{3}".to_owned()], 0)
         );
     }
@@ -455,11 +464,11 @@ mod tests {
         for body in ["{1}", "{2}", "{3}"] {
             desk.push(COMPOSITES, "k", body);
         }
-        let first = desk.backlog.take(Most::REMOTE).unwrap();
+        let first = desk.backlog.take(Most::THUNDRA).unwrap();
         desk.backlog.put_apart(first);
         assert_eq!(desk.backlog.held_waiting(), 2 * (3 + OVERHEAD));
         desk.backlog.evict_apart_down_to(3 + OVERHEAD);
-        assert_eq!((desk.backlog.apart(), desk.requests(Most::REMOTE).len()), (0, 2));
+        assert_eq!((desk.backlog.apart(), desk.requests(Most::THUNDRA).len()), (0, 2));
     }
 
     #[test]
@@ -567,7 +576,7 @@ mod tests {
             let mut all = [taken, refused].concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..number.start).collect::<Vec<_>>());
-            let balance = desk.ledger.balance();
+            let balance = desk.account.balance();
             prop_assert_eq!(balance.pending(), 0);
             prop_assert_eq!(balance.delivered + balance.dropped(Loss::Rejected), reports.len() as u64);
             prop_assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));

@@ -4,19 +4,23 @@
 //! Invariant: an agent is answered without waiting for anything but its own bytes. The collector
 //! never waits for the sender: the queue between them has no bound but the budget.
 
+mod otlp;
+
 use std::time::Instant;
 
 use serde::Serialize;
 use tiny_http::{Method, Request};
 use ureq::http::HeaderValue;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Manner};
 use crate::body::{self, Body, Unread};
 use crate::budget::Budget;
+use crate::dialect::Dialect;
+use crate::encoding::Encoding;
 use crate::fault;
-use crate::ledger::{Balance, Ledger, Loss, Outcome, Refusal};
+use crate::ledger::{Balances, Ledger, Loss, Outcome, Refusal};
+use crate::line::Line;
 use crate::logging;
-use crate::outbox::Outbox;
 use crate::payload::{Headers, Payload, Route};
 use crate::remote::USER_AGENT;
 use crate::request;
@@ -35,33 +39,38 @@ const HEADER_VALUE_MAX: usize = 8 * 1024;
 pub struct Collector {
     pub budget: Budget,
     pub ledger: Ledger,
-    pub outbox: Outbox,
-    /// For requests that bring no `Authorization` of their own.
+    /// To the remotes.
+    pub lines: Vec<Line>,
+    /// For requests of Thundra's agents that bring no `Authorization` of their own.
     pub authorization: Option<HeaderValue>,
 }
 
 impl Collector {
     /// Takes one request, answers it, and hands on what it brought.
-    pub fn take(&self, mut request: Request) {
+    pub fn take(&self, mut request: Request, dialect: Dialect) {
         fault::point("collector.request");
         let is_readable = body::is_readable(&request);
-        let target = Target::of(request.method(), request.url());
+        let target = Target::of(request.method(), request.url(), dialect);
+        let manner = manner_of(&request, dialect);
         let answered = match target {
             Target::Reports(_) if !is_readable => Err(Unread::TooLarge.into()),
-            Target::Reports(route) => self.take_report(&mut request, route),
-            Target::Health => Ok(self.health()),
-            Target::Unknown => Err(Refused::unknown_path()),
-            Target::WrongMethod { allowed } => {
-                Err(Refused(Refusal::WrongMethod, Answer::wrong_method(allowed)))
+            Target::Reports(route) => {
+                self.take_report(&mut request, route).map(|()| Answer::accepted(manner))
             }
+            Target::Health => Ok(self.health()),
+            Target::Unknown => Err(Refused(Refusal::UnknownPath, "there is nothing at this path")),
+            Target::WrongMethod { .. } => Err(Refused(Refusal::WrongMethod, "")),
         };
         if is_readable && !matches!(target, Target::Reports(_)) {
             body::skip(&mut request);
         }
-        let answer = answered.unwrap_or_else(|Refused(refusal, answer)| {
-            self.ledger.refuse(refusal);
+        let answer = answered.unwrap_or_else(|Refused(refusal, why)| {
+            self.ledger.of(dialect).refuse(refusal);
             logging::debug!("refused a request as {}", refusal.name());
-            answer
+            match target {
+                Target::WrongMethod { allowed } => Answer::wrong_method(allowed, manner),
+                _ => Answer::refused(refusal, why, manner),
+            }
         });
         if is_readable {
             answer.send(request);
@@ -70,49 +79,47 @@ impl Collector {
         }
     }
 
-    fn take_report(&self, request: &mut Request, route: Route) -> Result<Answer, Refused> {
+    fn take_report(&self, request: &mut Request, route: Route) -> Result<(), Refused> {
         let headers = headers_of(request);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
         let body = body::read(request, &self.budget, overhead);
         fault::point("collector.body");
         let (mut headers, body) = (headers?, body?);
-        // Only a chunked body may lack its end without a sign of it; of an encoded one nothing
-        // shows.
-        let may_be_cut = request.body_length().is_none() && headers.content_encoding.is_none();
-        if may_be_cut && !is_nothing(&body.bytes) && !body::is_whole_json(&body.bytes) {
-            return Err(
-                Unread::Malformed("a chunked body that is not a whole JSON document").into()
-            );
-        }
-        let entry = self.ledger.accept();
+        let line = self.lines.iter().find(|line| line.takes(route));
+        let line = line.ok_or(Refused(Refusal::UnknownPath, "no remote is configured for this"))?;
+        // Only a chunked body may lack its end without a sign of it.
+        let may_be_cut = request.body_length().is_none();
+        let is_nothing = check(route, &headers, &body.bytes, may_be_cut)?;
+        let entry = self.ledger.of(line.dialect).accept();
         fault::point("collector.accepted");
         let Body { bytes, permit } = body;
-        if is_nothing(&bytes) {
+        if is_nothing {
             entry.settle(Outcome::Dropped(Loss::Empty));
-            return Ok(Answer::ACCEPTED);
+            return Ok(());
         }
-        if headers.authorization.is_none() {
+        if headers.authorization.is_none() && line.dialect == Dialect::Thundra {
             headers.authorization.clone_from(&self.authorization);
         }
         let payload = Payload { route, headers, body: bytes, came: Instant::now(), permit, entry };
         logging::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload is dropped then,
         // and counts as failed.
-        drop(self.outbox.send_report(Message::Payload(payload), || self.budget.held()));
+        drop(line.outbox.send_report(Message::Payload(payload), || self.budget.held()));
         fault::point("collector.handed-on");
-        Ok(Answer::ACCEPTED)
+        Ok(())
     }
 
     fn health(&self) -> Answer {
         let buffer = Buffer { held: self.budget.held(), size: self.budget.size() };
-        Answer::ok(&Health { reports: self.ledger.balance(), buffer })
+        Answer::ok(&Health { ledger: self.ledger.balances(), buffer })
     }
 }
 
 /// What `/health` shows.
 #[derive(Serialize)]
 struct Health {
-    reports: Balance,
+    #[serde(flatten)]
+    ledger: Balances,
     buffer: Buffer,
 }
 
@@ -124,25 +131,17 @@ struct Buffer {
 }
 
 /// A request that is not accepted: how it is counted, and what its sender is told.
-struct Refused(Refusal, Answer);
-
-impl Refused {
-    fn unknown_path() -> Self {
-        let answer = Answer::refused(Refusal::UnknownPath, "there is nothing at this path");
-        Self(Refusal::UnknownPath, answer)
-    }
-}
+struct Refused(Refusal, &'static str);
 
 impl From<Unread> for Refused {
     fn from(unread: Unread) -> Self {
-        let (refusal, why) = match unread {
-            Unread::Full => (Refusal::Full, "the buffer is full"),
+        match unread {
+            Unread::Full => Self(Refusal::Full, "the buffer is full"),
             Unread::TooLarge => {
-                (Refusal::TooLarge, "the body is larger than three quarters of the buffer")
+                Self(Refusal::TooLarge, "the body is larger than three quarters of the buffer")
             }
-            Unread::Malformed(why) => (Refusal::Malformed, why),
-        };
-        Self(refusal, Answer::refused(refusal, why))
+            Unread::Malformed(why) => Self(Refusal::Malformed, why),
+        }
     }
 }
 
@@ -156,13 +155,9 @@ enum Target {
 }
 
 impl Target {
-    fn of(method: &Method, url: &str) -> Self {
+    fn of(method: &Method, url: &str, dialect: Dialect) -> Self {
         let path = path_of(url);
-        let below_base = path.strip_prefix("/v1").unwrap_or(path);
-        let reports = [Route::MonitoringData, Route::CompositeMonitoringData]
-            .into_iter()
-            .find(|route| route.path() == below_base);
-        match (reports, path, method) {
+        match (dialect.route(path), path, method) {
             (Some(route), _, Method::Post) => Self::Reports(route),
             (Some(_), _, _) => Self::WrongMethod { allowed: "POST" },
             (None, "/health", Method::Get) => Self::Health,
@@ -179,6 +174,17 @@ fn path_of(url: &str) -> &str {
     let after_scheme = url.split_once("://").map(|(_, rest)| rest);
     let path = after_scheme.map_or(url, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
     path.trim_end_matches('/')
+}
+
+fn manner_of(request: &Request, dialect: Dialect) -> Manner {
+    match dialect {
+        Dialect::Thundra => Manner::Thundra,
+        Dialect::Otlp => {
+            let content_type = request::values(request, "Content-Type").next();
+            // Who says nothing that is known is told so in what can be read.
+            Manner::Otlp(content_type.and_then(Encoding::of).unwrap_or(Encoding::Json))
+        }
+    }
 }
 
 fn headers_of(request: &Request) -> Result<Headers, Refused> {
@@ -203,6 +209,21 @@ fn headers_of(request: &Request) -> Result<Headers, Refused> {
     Ok(Headers { authorization, content_type, content_encoding: value("Content-Encoding")? })
 }
 
+/// Whether a report is one that its remote understands, as far as that shows at its ends, and whether
+/// it holds nothing. Where it `may_be_cut` it is looked at more closely, if anything shows then: of an
+/// encoded one nothing does.
+fn check(route: Route, headers: &Headers, body: &[u8], may_be_cut: bool) -> Result<bool, Refused> {
+    if let Route::Otlp(signal) = route {
+        return otlp::check(signal, headers, body, may_be_cut);
+    }
+    let is_nothing = is_nothing(body);
+    let shows = may_be_cut && headers.content_encoding.is_none() && !is_nothing;
+    if shows && !body::is_whole_json(body) {
+        return Err(Unread::Malformed("a chunked body that is not a whole JSON document").into());
+    }
+    Ok(is_nothing)
+}
+
 /// Whether a body holds no item at all: agents send `[]` when a batch was trimmed away.
 fn is_nothing(body: &[u8]) -> bool {
     let inner = body.trim_ascii().strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
@@ -216,7 +237,25 @@ mod tests {
     #[track_caller]
     fn check(method: &Method, urls: &[&str], target: &Target) {
         for url in urls {
-            assert_eq!(Target::of(method, url), *target, "{method} {url}");
+            assert_eq!(Target::of(method, url, Dialect::Thundra), *target, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn each_dialect_has_routes_of_its_own() {
+        for route in Dialect::Otlp.routes() {
+            for suffix in ["", "/", "?a=b"] {
+                let url = format!("{}{suffix}", route.path());
+                let target = Target::of(&Method::Post, &url, Dialect::Otlp);
+                assert_eq!(target, Target::Reports(*route));
+                let elsewhere = Target::of(&Method::Post, &url, Dialect::Thundra);
+                assert_eq!(elsewhere, Target::Unknown);
+            }
+            let target = Target::of(&Method::Get, route.path(), Dialect::Otlp);
+            assert_eq!(target, Target::WrongMethod { allowed: "POST" });
+        }
+        for url in ["/v1/monitoring-data", "/traces", "/v1/v1/traces", "/v1/profiles", "/"] {
+            assert_eq!(Target::of(&Method::Post, url, Dialect::Otlp), Target::Unknown, "{url}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! it held (unless that may be a secret) and what is used instead; all of them are reported at
 //! once.
 
+mod otlp;
+
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +14,15 @@ use log::LevelFilter;
 use ureq::Proxy;
 use ureq::http::HeaderValue;
 
-use crate::base_url::{BaseUrl, bypasses_proxy};
+use crate::destination::{Destination, Endpoints};
+use crate::dialect::Dialect;
 use crate::environment::Environment;
 use crate::flush::Strategy;
 use crate::logging::Format;
 use crate::parsing::{self, PORT_DEFAULT};
+use crate::url::{Url, bypasses_proxy};
+
+pub use self::otlp::Otlp;
 
 /// `false`: register and poll, and nothing else.
 const ENABLED: &str = "THUNDRA_EXTENSION_ENABLED";
@@ -74,19 +80,11 @@ pub struct Config {
     /// Bytes.
     pub buffer: usize,
     pub destination: Destination,
+    pub otlp: Option<Otlp>,
     /// `Authorization` for reports that come without.
     pub authorization: Option<HeaderValue>,
     pub log_level: LevelFilter,
     pub log_format: Format,
-}
-
-/// Where the remote collector is, and how to get there.
-#[derive(Debug)]
-pub struct Destination {
-    pub base_url: BaseUrl,
-    pub proxy: Option<Proxy>,
-    pub extra_roots: Option<PathBuf>,
-    pub trust_all_certificates: bool,
 }
 
 /// A variable whose value is not used.
@@ -113,6 +111,7 @@ impl Config {
             flush,
             buffer: reading.buffer(),
             destination: reading.destination(port),
+            otlp: reading.otlp(port),
             authorization: reading.authorization(),
             log_level: reading.log_level(),
             log_format: match environment.get("AWS_LAMBDA_LOG_FORMAT") {
@@ -121,6 +120,13 @@ impl Config {
             },
         };
         (config, reading.problems)
+    }
+
+    /// Where agents are listened to, and what they speak there.
+    pub fn ports(&self) -> Vec<(u16, Dialect)> {
+        let otlp = self.otlp.as_ref().map(|otlp| (otlp.port, Dialect::Otlp));
+        // Who configures a remote for OTLP has an SDK of it rather than an agent of Thundra's.
+        otlp.into_iter().chain([(self.port, Dialect::Thundra)]).collect()
     }
 }
 
@@ -164,9 +170,16 @@ impl Reading<'_> {
         let held = self.environment.get(name)?;
         let parsed = parse(held);
         if parsed.is_none() {
-            self.problems.push(Problem(format!("{name} holds {}", complaint(held))));
+            self.complain(Problem(format!("{name} holds {}", complaint(held))));
         }
         parsed
+    }
+
+    /// Once: what concerns all remotes is read for each.
+    fn complain(&mut self, problem: Problem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn boolean(&mut self, name: &str, default: bool) -> bool {
@@ -195,16 +208,23 @@ impl Reading<'_> {
 
     fn destination(&mut self, port: u16) -> Destination {
         let base_url = self.base_url(port);
+        self.destination_of(&base_url.clone(), Endpoints::Below(base_url))
+    }
+
+    /// `url` is one of its endpoints.
+    fn destination_of(&mut self, url: &Url, endpoints: Endpoints) -> Destination {
         Destination {
-            proxy: self.proxy(&base_url),
-            base_url,
+            dialect: Dialect::Thundra,
+            headers: Vec::new(),
+            proxy: self.proxy(url),
+            endpoints,
             extra_roots: self.environment.get(SSL_CERT_FILE).map(PathBuf::from),
             trust_all_certificates: self.boolean(TRUST_ALL_CERTIFICATES, false),
         }
     }
 
-    fn base_url(&mut self, port: u16) -> BaseUrl {
-        let parse = |held: &str| BaseUrl::parse(held).filter(|url| !url.is_local(port));
+    fn base_url(&mut self, port: u16) -> Url {
+        let parse = |held: &str| Url::base(held).filter(|url| !url.is_local(port));
         let expected = "an http or https URL of a collector other than this one";
         let instead = "the agents' own, or else the region's,";
         if let Some(url) = self.secret(COLLECTOR_URL, parse, expected, instead) {
@@ -213,7 +233,7 @@ impl Reading<'_> {
         let agents =
             AGENTS.into_iter().flat_map(|it| self.environment.find(it, "_REPORT_REST_BASEURL"));
         for (name, held) in agents {
-            match BaseUrl::parse(held) {
+            match Url::base(held) {
                 // Agents that know no local collector (Go) are pointed at this one by it.
                 Some(url) if url.is_local(port) => {}
                 Some(url) => return url,
@@ -227,7 +247,7 @@ impl Reading<'_> {
     }
 
     /// What the agents themselves would use.
-    fn regional_base_url(&self) -> BaseUrl {
+    fn regional_base_url(&self) -> Url {
         let is_set = |prefix: &str| {
             let mut agents = self.environment.find(prefix, "");
             agents.any(|(name, _)| !name.to_ascii_uppercase().starts_with("THUNDRA_EXTENSION_"))
@@ -243,11 +263,11 @@ impl Reading<'_> {
         };
         let region = self.environment.get("AWS_REGION").filter(is_label);
         let region = region.map(|it| format!("{it}.")).unwrap_or_default();
-        BaseUrl::parse(&format!("https://{region}collector.{vendor}/v1"))
+        Url::base(&format!("https://{region}collector.{vendor}/v1"))
             .expect("a label before a constant host makes a URL")
     }
 
-    fn proxy(&mut self, remote: &BaseUrl) -> Option<Proxy> {
+    fn proxy(&mut self, remote: &Url) -> Option<Proxy> {
         let expected = "an http or https URL of a proxy";
         let name = if remote.is_https() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
         let instead = format!("{name}, if set,");
@@ -333,6 +353,7 @@ fn parse_level(held: &str) -> Option<LevelFilter> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Route;
 
     fn read(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
         let (config, problems) = Config::from(&Environment::of(variables));
@@ -397,10 +418,8 @@ mod tests {
         ];
         for (variables, expected) in cases {
             let (config, problems) = read(variables);
-            assert_eq!(
-                (config.destination.base_url.to_string().as_str(), problems),
-                (*expected, vec![])
-            );
+            let url = config.destination.url(Route::MonitoringData);
+            assert_eq!((url, problems), (Some(format!("{expected}/monitoring-data")), vec![]));
         }
     }
 

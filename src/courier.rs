@@ -65,11 +65,11 @@ pub struct Kept {
 impl Courier {
     pub fn to(remote: Remote, trouble: Trouble) -> Self {
         Self {
+            most: remote.dialect().most(),
             remote,
             backoff: Backoff::default(),
             backoff_apart: Backoff::apart(),
             trouble,
-            most: Most::REMOTE,
             circuit: Circuit::default(),
             outage: Outage::default(),
             drops: Seldom::default(),
@@ -112,9 +112,9 @@ impl Courier {
         let delivery = self.remote.post(&batch, limit);
         fault::point("sender.posted");
         match delivery {
-            Delivery::Delivered => {
+            Delivery::Delivered { rejected_items } => {
                 self.answered();
-                self.delivered(batch, backlog);
+                self.delivered(batch, backlog, rejected_items);
             }
             Delivery::Dropped(loss, status) => {
                 self.answered();
@@ -152,8 +152,9 @@ impl Courier {
             Loss::Unauthorized => {
                 self.circuit.open(batch.headers().authorization.as_ref(), Instant::now());
                 logging::warn!(
-                    "the remote refused the key of {} reports: {status}; reports with this key are \
-                     dropped for five minutes",
+                    "{} refused the key of {} reports: {status}; reports with this key are dropped \
+                     for five minutes",
+                    self.name(),
                     batch.reports()
                 );
                 backlog.settle(batch, Some(loss));
@@ -163,28 +164,45 @@ impl Courier {
                 let level = self.drops.level(Instant::now());
                 logging::at!(
                     level,
-                    "dropped a report of {bytes} bytes: the remote answered {status}"
+                    "dropped a report of {bytes} bytes: {} answered {status}",
+                    self.name()
                 );
                 backlog.settle(batch, Some(loss));
             }
         }
     }
 
-    fn delivered(&mut self, batch: Batch, backlog: &mut Backlog) {
+    fn delivered(&mut self, batch: Batch, backlog: &mut Backlog, rejected_items: u64) {
         fault::point("sender.delivered");
         logging::debug!("delivered {} reports in one request", batch.reports());
+        if rejected_items > 0 {
+            self.rejected(&batch, rejected_items);
+        }
+        let dialects = self.remote.dialect().most();
         // Slowly back to what the remote may have refused for another reason.
         let most = self.most.bytes + self.most.bytes / 8;
-        self.most.bytes = most.min(Most::REMOTE.bytes);
-        self.most.reports = (self.most.reports * 2).min(Most::REMOTE.reports);
+        self.most.bytes = most.min(dialects.bytes);
+        self.most.reports = (self.most.reports * 2).min(dialects.reports);
         let was_apart = batch.is_apart();
         backlog.settle(batch, None);
         if was_apart {
             // It was the remote that failed, over whatever it was sent.
             self.backoff_apart.ended();
-            self.most.reports = Most::REMOTE.reports;
+            self.most.reports = dialects.reports;
             backlog.reunite();
         }
+    }
+
+    /// It took a batch but for some of its items. Sent again, they would be rejected again.
+    fn rejected(&mut self, batch: &Batch, items: u64) {
+        batch.account().reject_items(items);
+        let level = self.drops.level(Instant::now());
+        logging::at!(level, "{} rejected {items} items of what it took", self.name());
+    }
+
+    /// How the remote is called in the log.
+    fn name(&self) -> &'static str {
+        self.remote.dialect().remote()
     }
 
     fn failed(&mut self, batch: &Batch, failure: &Failure) {
@@ -200,7 +218,8 @@ impl Courier {
         let level = if self.outage.begins(now) { log::Level::Warn } else { log::Level::Debug };
         logging::at!(
             level,
-            "cannot deliver to the remote: {why}; reports are kept and tried again"
+            "cannot deliver to {}: {why}; reports are kept and tried again",
+            self.name()
         );
     }
 
@@ -212,7 +231,7 @@ impl Courier {
         self.backoff.ended();
         self.trouble.set(false);
         if self.outage.ends() {
-            logging::warn!("the remote is back");
+            logging::warn!("{} is back", self.name());
         }
     }
 }

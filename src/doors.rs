@@ -1,5 +1,5 @@
-//! The two local addresses, each served by a tiny_http server of its own, that of `::1` once it is
-//! called.
+//! The local addresses, two for each protocol, each served by a tiny_http server of its own: the first
+//! at once, and the others once they are called.
 //!
 //! tiny_http stops accepting connections for good when one cannot be accepted, and ends its thread
 //! with a panic when no descriptor or thread is left for one. Invariant: a door that closed in
@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::{io, mem, thread};
 
 use crate::collector::Collector;
+use crate::dialect::Dialect;
 use crate::logging;
 use crate::readers;
 use crate::threads;
@@ -65,10 +66,9 @@ pub fn server_panicked() {
     readers::nudge_all();
 }
 
-/// Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on 127.0.0.1.
 #[derive(Debug)]
 pub struct Doors {
-    doors: [Door; 2],
+    doors: Vec<Door>,
     suspicion: Suspicion,
 }
 
@@ -76,6 +76,9 @@ pub struct Doors {
 #[derive(Debug)]
 struct Door {
     address: SocketAddr,
+    dialect: Dialect,
+    /// Few agents look for any but the first address, and what nobody uses costs a thread only.
+    waits_to_be_called: bool,
     /// Bound, and not served yet.
     listener: Option<TcpListener>,
     is_open: Arc<AtomicBool>,
@@ -84,15 +87,20 @@ struct Door {
 }
 
 impl Doors {
-    /// Binds both addresses. From then on the kernel holds connections until [`Self::open`].
-    pub fn bind(port: u16) -> Self {
-        let addresses = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
-        let doors = addresses.map(|address| {
-            let is_open = Arc::new(AtomicBool::new(false));
-            let mut door = Door { address, listener: None, is_open, is_explained: false };
-            door.bind();
-            door
-        });
+    /// Binds these ports at both addresses, that which most agents are expected at first. From then
+    /// on the kernel holds connections until [`Self::open`].
+    pub fn bind(ports: &[(u16, Dialect)]) -> Self {
+        let mut doors = Vec::with_capacity(ports.len() * 2);
+        for &(port, dialect) in ports {
+            // Agents that resolve `localhost` to `::1` first (Node.js 17 to 19) find nothing on
+            // 127.0.0.1.
+            for address in [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+            {
+                let mut door = Door::at(address, dialect, !doors.is_empty());
+                door.bind();
+                doors.push(door);
+            }
+        }
         Self { doors, suspicion: Suspicion::default() }
     }
 
@@ -127,6 +135,11 @@ impl Doors {
 }
 
 impl Door {
+    fn at(address: SocketAddr, dialect: Dialect, waits_to_be_called: bool) -> Self {
+        let is_open = Arc::new(AtomicBool::new(false));
+        Self { address, dialect, waits_to_be_called, listener: None, is_open, is_explained: false }
+    }
+
     /// False where nothing was learned of whether it is open.
     fn bind(&mut self) -> bool {
         if self.listener.is_some() {
@@ -154,10 +167,11 @@ impl Door {
             is_open.store(false, Ordering::Relaxed);
         };
         let served = spare_descriptors(&listener).and_then(|()| {
-            // Few agents look for ::1, and what nobody uses costs a thread only.
             let serve =
-                if self.address.is_ipv4() { readers::serve } else { readers::serve_when_called };
-            serve(listener, Box::new(move |request| collector.take(request)), Arc::new(closed))
+                if self.waits_to_be_called { readers::serve_when_called } else { readers::serve };
+            let dialect = self.dialect;
+            let take = Box::new(move |request| collector.take(request, dialect));
+            serve(listener, take, Arc::new(closed))
         });
         match served {
             Ok(()) => self.is_explained = false,

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::extensions_api::RequestId;
 use crate::hold::Held;
-
-/// Agents send more than 100 items as several reports at the same time, of which each names the
-/// invocation. 100 items are longer than this many bytes, so what is shorter is not one of several.
-const ALONE_BYTES_MAX: usize = 24 * 1024;
+use crate::sender::Message;
 
 /// Who reports in the last moment of an invocation may be heard so long after its end. What comes
 /// later has to wait for the next one: a function that never stops to report would be held, and
@@ -24,6 +21,8 @@ pub struct End {
     known: Option<RequestId>,
     /// The one that Lambda told of before it was held, as it may.
     last_done: Option<RequestId>,
+    /// Whether an agent ever reported here, and so may have more to say of this one.
+    has_agent: bool,
 }
 
 impl End {
@@ -36,12 +35,25 @@ impl End {
     }
 
     /// An agent reported this. Its report of an invocation names it, and is the last that it has to
-    /// say of it, unless it is one of several.
-    pub fn reported(&mut self, body: &[u8], now: Instant) {
+    /// say of it, unless it is one of several, as a longer one than `last_word_max` bytes may be.
+    /// Others may be waiting for this: they are told.
+    pub fn reported(&mut self, body: &[u8], last_word_max: usize, now: Instant) {
+        self.has_agent = true;
         let Some(held) = self.held.as_ref().filter(|_| self.over_at.is_none()) else { return };
-        let is_all = body.len() <= ALONE_BYTES_MAX;
-        if is_all && contains(body, held.request_id.0.as_bytes()) {
+        if body.len() <= last_word_max && contains(body, held.request_id.0.as_bytes()) {
             self.over_at = Some(now);
+            for other in &held.others {
+                let request_id = held.request_id.clone();
+                drop(other.send(Message::ReportedElsewhere { request_id })); // it ends with us only
+            }
+        }
+    }
+
+    /// An agent that reports to another remote has said its last word. It is ours too where none
+    /// reports here; else Lambda tells.
+    pub fn reported_elsewhere(&mut self, request_id: &RequestId, now: Instant) {
+        if !self.has_agent && self.known.as_ref() == Some(request_id) {
+            self.over_at.get_or_insert(now);
         }
     }
 
@@ -75,14 +87,26 @@ impl End {
     }
 }
 
-fn contains(body: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && body.windows(needle.len()).any(|window| window == needle)
+fn contains(mut body: &[u8], needle: &[u8]) -> bool {
+    let Some(first) = needle.first() else { return false };
+    while let Some(at) = body.iter().position(|byte| byte == first) {
+        body = &body[at..];
+        if body.starts_with(needle) {
+            return true;
+        }
+        body = &body[1..];
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox;
     use crossbeam_channel::{Receiver, TryRecvError, bounded};
+
+    /// Of a last word, in bytes.
+    const MAX: usize = 100;
 
     fn id(text: &str) -> RequestId {
         RequestId(text.to_owned())
@@ -90,7 +114,7 @@ mod tests {
 
     fn held(request_id: &str) -> (Held, Receiver<()>) {
         let (done, is_done) = bounded(0);
-        (Held { request_id: id(request_id), done }, is_done)
+        (Held { request_id: id(request_id), done, others: Vec::new() }, is_done)
     }
 
     fn is_let_go(is_done: &Receiver<()>) -> bool {
@@ -110,18 +134,18 @@ mod tests {
 
     #[test]
     fn its_own_report_or_the_end_of_its_runtime_is_its_end() {
-        assert!(ends(|end| end.reported(br#"[{"requestId":"a-1"}]"#, Instant::now())));
+        assert!(ends(|end| end.reported(br#"[{"requestId":"a-1"}]"#, MAX, Instant::now())));
         assert!(ends(|end| end.runtime_done(id("a-1"), Instant::now())));
         assert!(ends(|end| {
             end.runtime_done(id("a-1"), Instant::now());
-            end.reported(b"[]", Instant::now());
+            end.reported(b"[]", MAX, Instant::now());
         }));
     }
 
     #[test]
     fn what_is_told_of_another_is_not() {
         assert!(!ends(|_| {}));
-        assert!(!ends(|end| end.reported(br#"[{"requestId":"a-2"}]"#, Instant::now())));
+        assert!(!ends(|end| end.reported(br#"[{"requestId":"a-2"}]"#, MAX, Instant::now())));
         assert!(!ends(|end| end.runtime_done(id("a-2"), Instant::now())));
     }
 
@@ -146,7 +170,7 @@ mod tests {
     fn an_invocation_without_an_id_is_not_ended_by_any_report() {
         let (mut end, (held, _)) = (End::default(), held(""));
         end.hold(held, Instant::now());
-        end.reported(b"[1]", Instant::now());
+        end.reported(b"[1]", MAX, Instant::now());
         assert!(!end.has_come());
     }
 
@@ -155,7 +179,7 @@ mod tests {
         let (mut end, (first, _a), (second, _b)) = (End::default(), held("a-1"), held("a-1"));
         let now = Instant::now();
         end.hold(first, now);
-        end.reported(br#"[{"requestId":"a-1"}]"#, now);
+        end.reported(br#"[{"requestId":"a-1"}]"#, MAX, now);
         end.release();
         end.runtime_done(id("a-1"), now);
         end.hold(second, now);
@@ -164,13 +188,47 @@ mod tests {
 
     #[test]
     fn one_of_several_reports_is_not_the_last_word() {
-        let padding = "x".repeat(ALONE_BYTES_MAX);
+        let padding = "x".repeat(MAX);
         let long = format!(r#"["a-1","{padding}"]"#);
-        assert!(!ends(|end| end.reported(long.as_bytes(), Instant::now())));
+        assert!(!ends(|end| end.reported(long.as_bytes(), MAX, Instant::now())));
         assert!(ends(|end| {
-            end.reported(long.as_bytes(), Instant::now());
+            end.reported(long.as_bytes(), MAX, Instant::now());
             end.runtime_done(id("a-1"), Instant::now());
         }));
+    }
+
+    #[test]
+    fn who_waits_elsewhere_is_told_of_a_report_and_goes_on_unless_an_agent_reports_there_too() {
+        for has_agent in [false, true] {
+            let ((outbox, inbox), now) = (outbox::queue(), Instant::now());
+            let (mut here, mut there) = (End::default(), End::default());
+            let [(at_ours, _a), (at_theirs, _b)] = [(); 2].map(|()| held("a-1"));
+            if has_agent {
+                there.reported(b"[]", MAX, now);
+            }
+            here.hold(Held { others: vec![outbox], ..at_ours }, now);
+            there.hold(at_theirs, now);
+            here.reported(br#"["a-2"]"#, MAX, now);
+            assert!(inbox.is_empty(), "it is not over");
+            here.reported(br#"["a-1"]"#, MAX, now);
+            let Some(Message::ReportedElsewhere { request_id }) = inbox.try_recv() else {
+                panic!("nothing was told");
+            };
+            there.reported_elsewhere(&id("a-2"), now);
+            assert!(!there.has_come());
+            there.reported_elsewhere(&request_id, now);
+            assert_eq!(there.has_come(), !has_agent);
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_wherever_it_stands() {
+        for body in ["a-1", "xa-1", "aa-1", "a-a-1y", "a-1a-1"] {
+            assert!(contains(body.as_bytes(), b"a-1"), "{body}");
+        }
+        for body in ["", "a", "a-", "a-2", "-1a"] {
+            assert!(!contains(body.as_bytes(), b"a-1"), "{body}");
+        }
     }
 
     #[test]
@@ -178,7 +236,7 @@ mod tests {
         let (mut end, (held, _), now) = (End::default(), held("a-1"), Instant::now());
         end.hold(held, now);
         assert!(!end.was_before(now + LATE * 2), "it is not over");
-        end.reported(br#"["a-1"]"#, now);
+        end.reported(br#"["a-1"]"#, MAX, now);
         end.runtime_done(id("a-1"), now + LATE);
         assert!(!end.was_before(now) && !end.was_before(now + LATE));
         assert!(end.was_before(now + LATE * 2));

@@ -20,15 +20,25 @@ use crate::budget::Budget;
 use crate::collector::Collector;
 use crate::config::Config;
 use crate::deadline::{Deadline, Now};
+use crate::dialect::Dialect;
+use crate::encoding::Encoding;
 use crate::environment::Environment;
 use crate::extensions_api::Event;
+use crate::flush::Traffic;
+use crate::form::Form;
 use crate::items::{Most, Run};
-use crate::ledger::{Ledger, Loss};
+use crate::ledger::{Account, Ledger, Loss};
+use crate::line::Line;
 use crate::outbox::{self, Inbox};
+use crate::partial;
 use crate::payload::{Headers, Payload, Route};
+use crate::protobuf::is_message;
 use crate::readers;
-use crate::sender::Message;
+use crate::sender::{Message, Policy};
+use crate::share::Share;
+use crate::signal::Signal;
 use crate::telemetry_api::ended;
+use crate::url::Url;
 
 /// In a secret's place in the seeds.
 const SECRET: &str = "s3cret";
@@ -40,7 +50,18 @@ pub fn config(bytes: &[u8]) {
     let (config, problems) = Config::from(&Environment::of(&variables));
     assert!(config.port > 0);
     assert!((64 << 10..=64 << 20).contains(&config.buffer));
-    assert!(!config.destination.base_url.is_local(config.port));
+    let url = |url: String| Url::whole(&url).expect("an endpoint is a url");
+    let endpoints = config.destination.url(Route::MonitoringData).map(url);
+    assert!(endpoints.is_some_and(|it| !it.is_local(config.port)));
+    if let Some(otlp) = config.otlp {
+        assert!(otlp.port > 0 && !otlp.destinations.is_empty());
+        for destination in &otlp.destinations {
+            for route in destination.routes() {
+                let endpoint = destination.url(route).map(url);
+                assert!(endpoint.is_some_and(|it| !it.is_local(otlp.port)));
+            }
+        }
+    }
     let is_shown = |name: &str| {
         let shown = ["_ENABLED", "_FLUSH", "_BUFFER", "_PORT", "_LEVEL", "_CERTIFICATES"];
         shown.iter().any(|it| name.to_ascii_uppercase().trim().ends_with(it))
@@ -93,7 +114,7 @@ pub fn telemetry(bytes: &[u8]) {
 pub fn array(bytes: &[u8]) {
     let [items, size, array @ ..] = bytes else { return };
     let most = Most { reports: 1, items: usize::from(*items).max(1), bytes: usize::from(*size) };
-    let Some(mut rest) = Run::of(array) else {
+    let Some(mut rest) = Run::of(Form::Array, array) else {
         let is_empty =
             matches!(serde_json::from_slice(array), Ok(Value::Array(it)) if it.is_empty());
         assert!(is_empty || serde_json::from_slice::<Vec<&RawValue>>(array).is_err());
@@ -102,10 +123,11 @@ pub fn array(bytes: &[u8]) {
     let all = items_of(array);
     assert_eq!(rest.items, all.len());
     assert!(is_whole_json(array));
-    assert_eq!(most.is_kept_by_array(array), all.len() <= most.items && array.len() <= most.bytes);
+    let keeps = all.len() <= most.items && array.len() <= most.bytes;
+    assert_eq!(most.is_kept_unopened(Form::Array, array), keeps);
     let mut sent = Vec::new();
     while rest.items > 0 {
-        let head = rest.split_to(array, most);
+        let head = rest.split_to(Form::Array, array, most);
         let request = [b"[", &array[head.range.clone()], b"]"].concat();
         let of_it = items_of(&request);
         assert_eq!(of_it.len(), head.items);
@@ -115,18 +137,44 @@ pub fn array(bytes: &[u8]) {
     assert_eq!(sent, all);
 }
 
+/// The most bytes of a request, a byte that says how it is written, and a request of OTLP to cut by
+/// them; or the answer to one.
+pub fn otlp(bytes: &[u8]) {
+    let [size, kind, body @ ..] = bytes else { return };
+    let encoding = if kind & 1 == 0 { Encoding::Protobuf } else { Encoding::Json };
+    let _ = partial::rejected(encoding, body);
+    let most = Most { reports: 1, items: usize::MAX, bytes: usize::from(*size) };
+    let form = match encoding {
+        Encoding::Protobuf => Form::Message,
+        Encoding::Json => Form::Member(Signal::Traces),
+    };
+    let Some(mut rest) = Run::of(form, body) else { return };
+    assert!(encoding == Encoding::Json || is_message(body));
+    let (items, mut sent) = (rest.items, Vec::new());
+    while rest.items > 0 {
+        let head = rest.split_to(form, body, most);
+        let length = form.length(head.range.len());
+        assert!(head.items == 1 || most.is_kept_by(head.items, length));
+        let whole = [form.opening(), &body[head.range.clone()], form.closing()].concat();
+        assert_eq!(Run::of(form, &whole).map(|run| run.items), Some(head.items));
+        sent.push(head);
+    }
+    assert_eq!(sent.iter().map(|head| head.items).sum::<usize>(), items);
+    assert!(sent.windows(2).all(|two| two[0].range.end <= two[1].range.start));
+}
+
 /// A line of bytes that say what becomes of each request, and then a report in each line, whose
 /// first byte says which key and route it has.
 pub fn backlog(bytes: &[u8]) {
     const MOST: Most = Most { reports: 5, items: 7, bytes: 200 };
     let mut lines = bytes.split(|&it| it == b'\n');
     let fates = lines.next().unwrap_or_default();
-    let (ledger, budget) = (Ledger::default(), Budget::of(bytes.len()));
+    let (account, budget) = (Account::default(), Budget::of(bytes.len()));
     let mut backlog = Backlog::default();
     let mut items: HashMap<String, isize> = HashMap::new();
     for line in lines {
         let Some((kind, body)) = line.split_first() else { continue };
-        let payload = report(*kind, body, &ledger, &budget);
+        let payload = report(*kind, body, &account, &budget);
         count(&mut items, payload.route, body, 1);
         backlog.push(payload);
     }
@@ -144,9 +192,9 @@ pub fn backlog(bytes: &[u8]) {
             3 => settle(&mut backlog, batch, Some(Loss::Rejected), &mut items),
             4 => {
                 backlog.put_back(batch);
-                let pending = ledger.balance().pending();
+                let pending = account.balance().pending();
                 backlog.evict_down_to(bytes.len() / 2);
-                were_evicted |= ledger.balance().pending() < pending;
+                were_evicted |= account.balance().pending() < pending;
             }
             _ => settle(&mut backlog, batch, None, &mut items),
         }
@@ -156,18 +204,18 @@ pub fn backlog(bytes: &[u8]) {
         settle(&mut backlog, batch, None, &mut items);
     }
     assert!(backlog.is_empty());
-    assert_eq!((budget.held(), backlog.held(), ledger.balance().pending()), (0, 0, 0));
+    assert_eq!((budget.held(), backlog.held(), account.balance().pending()), (0, 0, 0));
     assert!(items.values().all(|&left| left == 0 || were_evicted && left > 0), "{items:?}");
 }
 
-fn report(kind: u8, body: &[u8], ledger: &Ledger, budget: &Budget) -> Payload {
+fn report(kind: u8, body: &[u8], account: &Account, budget: &Budget) -> Payload {
     let route = if kind & 1 == 0 { Route::MonitoringData } else { Route::CompositeMonitoringData };
     let key = HeaderValue::from_static(if kind & 2 == 0 { "one" } else { "other" });
     let encoding = (kind & 4 != 0).then(|| HeaderValue::from_static("gzip"));
     let headers =
         Headers { authorization: Some(key), content_type: None, content_encoding: encoding };
     let permit = budget.take(body.len()).expect("the budget is as large as all of them");
-    let (body, entry) = (body.to_vec(), ledger.accept());
+    let (body, entry) = (body.to_vec(), account.accept());
     Payload { route, headers, body, came: Instant::now(), permit, entry }
 }
 
@@ -188,7 +236,7 @@ fn settle(
 
 /// Each item of an array, or the whole of what is none.
 fn count(items: &mut HashMap<String, isize>, route: Route, body: &[u8], by: isize) {
-    if route == Route::MonitoringData && Run::of(body).is_some() {
+    if route == Route::MonitoringData && Run::of(Form::Array, body).is_some() {
         for item in items_of(body) {
             *items.entry(item).or_default() += by;
         }
@@ -232,7 +280,7 @@ pub fn request(bytes: &[u8]) {
     let request = TestRequest::new().with_method(method).with_path(path).with_body(BODY);
     let request = headers.iter().cloned().fold(request, TestRequest::with_header);
     let desk = Desk::new();
-    desk.collector.take(request.into());
+    desk.collector.take(request.into(), Dialect::Thundra);
     let first = |name: &'static str| {
         let first = headers.iter().find(|it| it.field.equiv(name));
         first.map(|it| it.value.as_str().as_bytes()).filter(|it| !it.is_empty())
@@ -261,7 +309,7 @@ pub fn socket(bytes: &[u8]) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let collector = Arc::clone(&desk.collector);
-        let take = Box::new(move |request| collector.take(request));
+        let take = Box::new(move |request| collector.take(request, Dialect::Thundra));
         readers::serve(listener, take, Arc::new(|error| panic!("the port closed: {error}")))
             .expect("there are threads");
         (desk, address)
@@ -318,7 +366,11 @@ impl Desk {
     fn new() -> Self {
         let (outbox, inbox) = outbox::queue();
         let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
-        let collector = Collector { budget, ledger, outbox, authorization: None };
+        let (config, _) = Config::from(&Environment::of(&[]));
+        let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
+        let (mut line, _) = Line::to(config.destination, policy, Share::of(config.buffer));
+        line.outbox = outbox;
+        let collector = Collector { budget, ledger, lines: vec![line], authorization: None };
         Self { collector: Arc::new(collector), inbox }
     }
 
@@ -331,7 +383,8 @@ impl Desk {
 
     /// Whether nothing is held, nor accepted and not settled.
     fn is_idle(&self) -> bool {
-        self.collector.budget.held() == 0 && self.collector.ledger.balance().pending() == 0
+        self.collector.budget.held() == 0
+            && self.collector.ledger.of(Dialect::Thundra).balance().pending() == 0
     }
 }
 

@@ -4,6 +4,7 @@
 //! Invariant: it never lasts beyond the function's own deadline, whatever the agent, the remote or
 //! the platform leave undone.
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::deadline::{Deadline, Now};
 use crate::extensions_api::{Extension, Invocation, RequestId};
+use crate::line::Line;
 use crate::logging;
 use crate::outbox::Outbox;
 use crate::sender::Message;
@@ -35,7 +37,6 @@ pub struct Hold {
     /// Tells of ends. Without it nothing could be held, as an agent that does not report would hold
     /// it to the deadline.
     telemetry: Telemetry,
-    trouble: Trouble,
     /// How many ends had been told of when the last invocation was held to its deadline.
     in_vain: Option<u64>,
 }
@@ -55,30 +56,30 @@ impl Trouble {
     }
 }
 
-/// What the sender is told of an invocation that is held. It drops `done` once it is.
+/// What a sender is told of an invocation that is held. It drops `done` once it is.
 #[derive(Debug)]
 pub struct Held {
     pub request_id: RequestId,
     pub done: Sender<()>,
+    /// To the senders of other remotes, which are told of it too.
+    pub others: Vec<Outbox>,
 }
 
 impl Hold {
     /// # Errors
     /// As [`Telemetry::subscribe`].
-    pub fn subscribe(
-        extension: &Extension,
-        outbox: &Outbox,
-        trouble: Trouble,
-    ) -> std::io::Result<Self> {
-        let telemetry = Telemetry::subscribe(extension, outbox.clone())?;
-        Ok(Self { telemetry, trouble, in_vain: None })
+    pub fn subscribe(extension: &Extension, lines: &[Line]) -> std::io::Result<Self> {
+        let outboxes = lines.iter().map(|line| line.outbox.clone()).collect();
+        let telemetry = Telemetry::subscribe(extension, outboxes)?;
+        Ok(Self { telemetry, in_vain: None })
     }
 
-    /// Waits until the sender is done with this invocation, it has crashed, or there is no time
+    /// Waits until all senders are done with this invocation, it has crashed, or there is no time
     /// left. `None` if no other is to be held.
-    pub fn until_done(mut self, invocation: Invocation, outbox: &Outbox) -> Option<Self> {
+    pub fn until_done(mut self, invocation: &Invocation, lines: &[Line]) -> Option<Self> {
+        let lines: Vec<&Line> = lines.iter().filter(|line| !line.trouble.is_there()).collect();
         // Of an invocation without a name nothing tells the end.
-        let may_hold = !self.trouble.is_there() && !invocation.request_id.0.is_empty();
+        let may_hold = !lines.is_empty() && !invocation.request_id.0.is_empty();
         let Some(deadline_ms) = invocation.deadline_ms.filter(|_| may_hold) else {
             return Some(self);
         };
@@ -88,8 +89,16 @@ impl Hold {
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
         let (done, is_done) = bounded(0);
-        let held = Held { request_id: invocation.request_id, done };
-        outbox.send(Message::Held(held)).ok()?;
+        for line in &lines {
+            let others = lines.iter().filter(|other| !ptr::eq(**other, *line));
+            let held = Held {
+                request_id: invocation.request_id.clone(),
+                done: done.clone(),
+                others: others.map(|other| other.outbox.clone()).collect(),
+            };
+            line.outbox.send(Message::Held(held)).ok()?;
+        }
+        drop(done);
         self.wait(&is_done, until.instant())
     }
 

@@ -1,4 +1,4 @@
-//! The items of a JSON array, found without building a tree: pure.
+//! The items of a body, found without building a tree: pure.
 //!
 //! Invariant: an item is never taken apart, and what stands between two items that stay together is
 //! kept as it was posted.
@@ -6,8 +6,11 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::form::Form;
+use crate::protobuf::{Malformed, Value, next_field};
 
 /// The most that may go into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,18 +22,25 @@ pub struct Most {
 }
 
 impl Most {
-    /// What the remote takes: the agents, and Thundra's own forwarder, keep to the same.
-    pub const REMOTE: Self = Self { reports: 100, items: 100, bytes: 1_000_000 };
+    /// What Thundra's collector takes: the agents, and Thundra's own forwarder, keep to the same.
+    pub const THUNDRA: Self = Self { reports: 100, items: 100, bytes: 1_000_000 };
 
-    /// Whether one array may hold so many items in so many bytes.
+    /// What receivers of OTLP take at least: the smallest limits that are known are 1 MiB.
+    pub const OTLP: Self = Self { reports: 100, items: usize::MAX, bytes: 1024 * 1024 };
+
+    /// Whether one body may hold so many items in so many bytes.
     pub fn is_kept_by(self, items: usize, bytes: usize) -> bool {
         items <= self.items && bytes <= self.bytes
     }
 
-    /// Whether an array holds no more, as far as that shows without a parser: of one that is no JSON
-    /// it says nothing.
-    pub fn is_kept_by_array(self, array: &[u8]) -> bool {
-        array.len() <= self.bytes && commas_between_items(array) < self.items
+    /// Whether a body holds no more, as far as that shows without a parser: of one that is not of
+    /// this form it says nothing.
+    pub fn is_kept_unopened(self, form: Form, body: &[u8]) -> bool {
+        let has_few = || {
+            self.items == usize::MAX
+                || form == Form::Array && commas_between_items(body) < self.items
+        };
+        body.len() <= self.bytes && has_few()
     }
 }
 
@@ -91,75 +101,115 @@ pub struct Run {
 }
 
 impl Run {
-    /// All items of an array. `None` for what is no JSON array, or an empty one, or is both large and
+    /// All items of a body of this form. `None` for what is not, or has none, or is both large and
     /// deep.
-    pub fn of(array: &[u8]) -> Option<Self> {
-        if array.len() > LARGE && depth(array) > DEPTH_MAX {
+    pub fn of(form: Form, body: &[u8]) -> Option<Self> {
+        if form == Form::Message {
+            return of_message(body);
+        }
+        if body.len() > LARGE && depth(body) > DEPTH_MAX {
             return None;
         }
-        let mut deserializer = serde_json::Deserializer::from_slice(array);
-        let run = (&mut deserializer).deserialize_seq(Whole { array }).ok()??;
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let whole = Whole { body, member: form.member() };
+        let run = if whole.member.is_some() {
+            (&mut deserializer).deserialize_map(whole)
+        } else {
+            (&mut deserializer).deserialize_seq(whole)
+        };
+        let run = run.ok()??;
         deserializer.end().is_ok().then_some(run)
     }
 
-    /// Of an array that holds them and no more.
-    pub fn array_bytes(&self) -> usize {
-        const BRACKETS: usize = 2;
-        self.range.len() + BRACKETS
-    }
-
-    /// Takes the longest beginning off that makes an array within the limits: one item at least,
+    /// Takes the longest beginning off that makes a body within the limits: one item at least,
     /// whatever its size.
-    pub fn split_to(&mut self, array: &[u8], most: Most) -> Self {
+    pub fn split_to(&mut self, form: Form, body: &[u8], most: Most) -> Self {
         let mut head = Self { range: self.range.start..self.range.start, items: 0 };
-        while let Some(item) = self.first(array) {
+        while let Some(item) = self.first(form, body) {
             let longer = Self { range: head.range.start..item.end, items: head.items + 1 };
-            if head.items > 0 && !most.is_kept_by(longer.items, longer.array_bytes()) {
+            if head.items > 0 && !most.is_kept_by(longer.items, form.length(longer.range.len())) {
                 break;
             }
             head = longer;
             self.items -= 1;
-            self.range.start = next_item(array, item.end).min(self.range.end);
+            self.range.start = next_item(form, body, item.end).min(self.range.end);
         }
         head
     }
 
     /// The range of the first item, if there is one.
-    fn first(&self, array: &[u8]) -> Option<Range<usize>> {
-        let rest = &array[self.range.clone()];
+    fn first(&self, form: Form, body: &[u8]) -> Option<Range<usize>> {
+        let mut rest = &body[self.range.clone()];
+        if form == Form::Message {
+            next_field(&mut rest).ok()??;
+            return Some(self.range.start..self.range.end - rest.len());
+        }
         let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
         let item = values.next()?.ok()?;
-        Some(range_of(item, array))
+        Some(range_of(item.get(), body))
+    }
+}
+
+/// Each request of OTLP has one field, of number 1, which repeats (`trace_service.proto`, and those of
+/// the other signals). What has another goes as it is: merged, it might say something else.
+fn of_message(body: &[u8]) -> Option<Run> {
+    let (mut rest, mut items) = (body, 0);
+    loop {
+        match next_field(&mut rest) {
+            Ok(Some(field)) if field.number == 1 && matches!(field.value, Value::Bytes(_)) => {
+                items += 1;
+            }
+            Ok(None) if items > 0 => return Some(Run { range: 0..body.len(), items }),
+            Ok(_) | Err(Malformed) => return None,
+        }
     }
 }
 
 /// Where the item behind this one begins.
-fn next_item(array: &[u8], end: usize) -> usize {
+fn next_item(form: Form, body: &[u8], end: usize) -> usize {
+    if form == Form::Message {
+        return end;
+    }
     let is_between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
-    end + array[end..].iter().take_while(|byte| is_between(byte)).count()
+    end + body[end..].iter().take_while(|byte| is_between(byte)).count()
 }
 
-/// Of a part of `array`.
-fn range_of(part: &RawValue, array: &[u8]) -> Range<usize> {
-    let start = part.get().as_ptr() as usize - array.as_ptr() as usize;
-    start..start + part.get().len()
+/// Of a part of `body`.
+fn range_of(part: &str, body: &[u8]) -> Range<usize> {
+    let start = part.as_ptr() as usize - body.as_ptr() as usize;
+    start..start + part.len()
 }
 
+/// The array that is the body, or the one member of the object that is.
 struct Whole<'a> {
-    array: &'a [u8],
+    body: &'a [u8],
+    member: Option<&'static str>,
 }
 
 impl<'de> Visitor<'de> for Whole<'de> {
     type Value = Option<Run>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array")
+        f.write_str("items")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<Run>, A::Error> {
+        let name = members.next_key::<&'de str>()?;
+        let array = members.next_value::<&'de RawValue>()?;
+        let is_all = name == self.member && members.next_key::<IgnoredAny>()?.is_none();
+        if !is_all {
+            // Whatever the others are: the parser stops here, and it is not merged.
+            return Err(A::Error::custom("another member"));
+        }
+        let whole = Self { member: None, ..self };
+        let mut array = serde_json::Deserializer::from_str(array.get());
+        array.deserialize_seq(whole).map_err(A::Error::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Run>, A::Error> {
         let mut run: Option<Run> = None;
         while let Some(item) = items.next_element::<&'de RawValue>()? {
-            let item = range_of(item, self.array);
+            let item = range_of(item.get(), self.body);
             run = Some(match run {
                 Some(run) => Run { range: run.range.start..item.end, items: run.items + 1 },
                 None => Run { range: item, items: 1 },
@@ -172,6 +222,7 @@ impl<'de> Visitor<'de> for Whole<'de> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::signal::Signal;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -199,7 +250,7 @@ pub mod tests {
     }
 
     pub fn most(items: usize, bytes: usize) -> Most {
-        Most { items, bytes, ..Most::REMOTE }
+        Most { items, bytes, ..Most::THUNDRA }
     }
 
     pub fn array() -> impl Strategy<Value = (Vec<String>, String)> {
@@ -212,10 +263,10 @@ pub mod tests {
 
     /// Taken apart and put together as requests, with one array each.
     fn requests(array: &str, most: Most) -> Vec<String> {
-        let mut rest = Run::of(array.as_bytes()).unwrap();
+        let mut rest = Run::of(Form::Array, array.as_bytes()).unwrap();
         let mut requests = Vec::new();
         while rest.items > 0 {
-            let run = rest.split_to(array.as_bytes(), most);
+            let run = rest.split_to(Form::Array, array.as_bytes(), most);
             requests.push(format!("[{}]", &array[run.range]));
         }
         requests
@@ -246,23 +297,25 @@ pub mod tests {
 
         #[test]
         fn any_array_is_one_run_from_its_first_item_to_its_last((items, array) in array()) {
-            let run = Run::of(array.as_bytes()).unwrap();
+            let run = Run::of(Form::Array, array.as_bytes()).unwrap();
             prop_assert_eq!(run.items, items.len());
             prop_assert_eq!(items_of(&format!("[{}]", &array[run.range])), items);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
-            let _ = Run::of(&bytes);
             let bracketed = [b"[", bytes.as_slice(), b"]"].concat();
-            let _ = Run::of(&bracketed);
+            for form in [Form::Array, Form::Member(Signal::Traces), Form::Message] {
+                let _ = Run::of(form, &bytes);
+                let _ = Run::of(form, &bracketed);
+            }
         }
 
         #[test]
         fn items_are_counted_without_a_parser((items, array) in array()) {
             let most = most(20, 1_000);
             let keeps = items.len() <= most.items && array.len() <= most.bytes;
-            prop_assert_eq!(most.is_kept_by_array(array.as_bytes()), keeps);
+            prop_assert_eq!(most.is_kept_unopened(Form::Array, array.as_bytes()), keeps);
         }
     }
 
@@ -270,24 +323,24 @@ pub mod tests {
     fn what_is_no_array_or_an_empty_one_has_no_run() {
         let invalid = ["", "[", "]", "{}", "1", "[1,]", "[,1]", "[1 2]", "[1]]", "[}", "[\"\\x\"]"];
         for text in invalid.into_iter().chain(["[]", " [ ] ", "[01]", "[1]x"]) {
-            assert_eq!(Run::of(text.as_bytes()), None, "{text}");
+            assert_eq!(Run::of(Form::Array, text.as_bytes()), None, "{text}");
         }
-        assert_eq!(Run::of(b"[\"\xff\"]"), None);
+        assert_eq!(Run::of(Form::Array, b"[\"\xff\"]"), None);
     }
 
     #[test]
     fn what_is_large_and_deep_has_no_run() {
         let nested = |depth| format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
         let wide = format!("[\"{}\"]", "[".repeat(LARGE));
-        assert!(Run::of(wide.as_bytes()).is_some());
-        assert!(Run::of(nested(LARGE / 2 - 1).as_bytes()).is_some());
-        assert_eq!(Run::of(nested(LARGE / 2).as_bytes()), None);
+        assert!(Run::of(Form::Array, wide.as_bytes()).is_some());
+        assert!(Run::of(Form::Array, nested(LARGE / 2 - 1).as_bytes()).is_some());
+        assert_eq!(Run::of(Form::Array, nested(LARGE / 2).as_bytes()), None);
     }
 
     #[test]
     fn items_may_be_nested_to_any_depth() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(requests(&format!("[{deep},1]"), Most::REMOTE), [format!("[{deep},1]")]);
+        assert_eq!(requests(&format!("[{deep},1]"), Most::THUNDRA), [format!("[{deep},1]")]);
     }
 
     #[test]

@@ -1,243 +1,64 @@
-//! The counts behind the promise that nothing is lost silently.
+//! The counts of all reports: an account for each remote.
 //!
-//! Invariant: `accepted = delivered + dropped + pending` at every moment. A report is accepted by
-//! making its [`Entry`], and each entry is settled exactly once: by what became of the report, or
-//! by being dropped, which counts it as failed. Pending are the entries that are alive.
+//! Invariant: in each, `accepted = delivered + dropped + pending` at every moment.
 
-use std::array;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod account;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Counts of reports (one POST of an agent each) since the process started. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<Counts>);
+use crate::dialect::Dialect;
+
+use self::account::Balance;
+pub use self::account::{Account, Entry, Loss, Outcome, Refusal};
 
 #[derive(Debug, Default)]
-struct Counts {
-    accepted: AtomicU64,
-    delivered: AtomicU64,
-    dropped: [AtomicU64; Loss::ALL.len()],
-    refused: [AtomicU64; Refusal::ALL.len()],
-}
-
-/// Why an accepted report did not reach the remote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// It held nothing: no body, or an empty array.
-    Empty,
-    /// The remote answered 401 or 403.
-    Unauthorized,
-    /// The remote answered 413.
-    TooLarge,
-    /// The remote answered another status that sending again would not change.
-    Rejected,
-    /// It was the oldest when the buffer was full of what the remote did not take.
-    Evicted,
-    /// Time ran out at the end of the sandbox.
-    Unsent,
-    /// It was in hand when something inside failed.
-    Failed,
-}
-
-impl Loss {
-    pub const ALL: [Self; 7] = [
-        Self::Empty,
-        Self::Unauthorized,
-        Self::TooLarge,
-        Self::Rejected,
-        Self::Evicted,
-        Self::Unsent,
-        Self::Failed,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Unauthorized => "unauthorized",
-            Self::TooLarge => "too_large",
-            Self::Rejected => "rejected",
-            Self::Evicted => "evicted",
-            Self::Unsent => "unsent",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Why a request to the local collector was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The budget had no room for it at that moment.
-    Full,
-    /// It is larger than one report may be.
-    TooLarge,
-    /// Its length, chunks or headers make no sense, or it ended early.
-    Malformed,
-    /// There is nothing at that path.
-    UnknownPath,
-    /// The path takes another method.
-    WrongMethod,
-}
-
-impl Refusal {
-    pub const ALL: [Self; 5] =
-        [Self::Full, Self::TooLarge, Self::Malformed, Self::UnknownPath, Self::WrongMethod];
-
-    /// Whether a report was lost by it, rather than a stray request turned away.
-    pub fn is_loss(self) -> bool {
-        matches!(self, Self::Full | Self::TooLarge | Self::Malformed)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::TooLarge => "too_large",
-            Self::Malformed => "malformed",
-            Self::UnknownPath => "unknown_path",
-            Self::WrongMethod => "wrong_method",
-        }
-    }
+pub struct Ledger {
+    thundra: Account,
+    otlp: Option<Account>,
 }
 
 impl Ledger {
-    /// Counts a report as accepted.
-    pub fn accept(&self) -> Entry {
-        self.0.accepted.fetch_add(1, Ordering::SeqCst);
-        Entry { ledger: self.clone(), outcome: Outcome::Dropped(Loss::Failed) }
+    /// With an account for OTLP too.
+    pub fn with_otlp() -> Self {
+        Self { otlp: Some(Account::default()), ..Self::default() }
     }
 
-    pub fn refuse(&self, refusal: Refusal) {
-        self.0.refused[refusal as usize].fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// All counts as they stood at one moment.
-    pub fn balance(&self) -> Balance {
-        // The counters only grow, so two equal readings in a row are one moment. Under a flood of
-        // reports that moment may not come; the last reading then differs by reports in flight.
-        const READINGS_MAX: usize = 1_000;
-        let mut last = self.read();
-        for _ in 0..READINGS_MAX {
-            let again = self.read();
-            if again == last {
-                break;
-            }
-            last = again;
-        }
-        last
-    }
-
-    fn read(&self) -> Balance {
-        let load = |count: &AtomicU64| count.load(Ordering::SeqCst);
-        Balance {
-            delivered: load(&self.0.delivered),
-            dropped: array::from_fn(|it| load(&self.0.dropped[it])),
-            refused: array::from_fn(|it| load(&self.0.refused[it])),
-            // Last: whatever was settled above had been accepted before.
-            accepted: load(&self.0.accepted),
+    /// That of the remote that is spoken to so. Without one for OTLP all goes to the other.
+    pub fn of(&self, dialect: Dialect) -> &Account {
+        match (dialect, &self.otlp) {
+            (Dialect::Otlp, Some(otlp)) => otlp,
+            _ => &self.thundra,
         }
     }
-}
 
-/// An accepted report that is not settled yet. Dropping it counts the report as failed, so that
-/// nothing a panic takes along goes uncounted.
-#[derive(Debug)]
-#[must_use = "dropping the entry counts the report as failed"]
-pub struct Entry {
-    ledger: Ledger,
-    outcome: Outcome,
-}
-
-/// What became of an accepted report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Delivered,
-    Dropped(Loss),
-}
-
-impl Entry {
-    pub fn settle(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let counts = &self.ledger.0;
-        let count = match self.outcome {
-            Outcome::Delivered => &counts.delivered,
-            Outcome::Dropped(loss) => &counts.dropped[loss as usize],
-        };
-        count.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// The counts at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Balance {
-    pub accepted: u64,
-    pub delivered: u64,
-    dropped: [u64; Loss::ALL.len()],
-    refused: [u64; Refusal::ALL.len()],
-}
-
-impl Balance {
-    pub fn dropped(&self, loss: Loss) -> u64 {
-        self.dropped[loss as usize]
-    }
-
-    pub fn refused(&self, refusal: Refusal) -> u64 {
-        self.refused[refusal as usize]
-    }
-
-    pub fn pending(&self) -> u64 {
-        self.accepted - self.delivered - self.dropped.iter().sum::<u64>()
-    }
-
-    /// The line written at SHUTDOWN, and whether anything was lost. An empty report is no loss; one
-    /// that is still pending at the end is unsent.
+    /// The line written at SHUTDOWN, and whether anything was lost.
     pub fn closing_line(&self) -> (String, bool) {
-        let lost = |loss| {
-            let pending = if loss == Loss::Unsent { self.pending() } else { 0 };
-            (self.dropped(loss) + pending, loss.name().to_owned())
-        };
-        let dropped = Loss::ALL.into_iter().filter(|&it| it != Loss::Empty).map(lost);
-        let refused = Refusal::ALL.into_iter().filter(|&it| it.is_loss());
-        let causes: Vec<String> = dropped
-            .chain(refused.map(|it| (self.refused(it), format!("refused as {}", it.name()))))
-            .filter(|&(count, _)| count > 0)
-            .map(|(count, cause)| format!("{count} {cause}"))
-            .collect();
-        let delivered =
-            format!("delivered {} of {} accepted reports", self.delivered, self.accepted);
-        if causes.is_empty() {
-            (delivered, false)
-        } else {
-            (format!("{delivered}, lost: {}", causes.join(", ")), true)
-        }
+        let (line, lost) = self.thundra.balance().closing_line();
+        let Some(otlp) = &self.otlp else { return (line, lost) };
+        let (otlp_line, otlp_lost) = otlp.balance().closing_line();
+        (format!("{line}; otlp: {otlp_line}"), lost || otlp_lost)
+    }
+
+    pub fn balances(&self) -> Balances {
+        Balances { thundra: self.thundra.balance(), otlp: self.otlp.as_ref().map(Account::balance) }
     }
 }
 
-/// As `/health` shows it.
-impl Serialize for Balance {
+/// The balance of each account, as `/health` shows them.
+#[derive(Debug)]
+pub struct Balances {
+    thundra: Balance,
+    otlp: Option<Balance>,
+}
+
+impl Serialize for Balances {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let dropped = Loss::ALL.map(|loss| (loss.name(), self.dropped(loss)));
-        let refused = Refusal::ALL.map(|refusal| (refusal.name(), self.refused(refusal)));
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("accepted", &self.accepted)?;
-        map.serialize_entry("delivered", &self.delivered)?;
-        map.serialize_entry("pending", &self.pending())?;
-        map.serialize_entry("dropped", &Named(&dropped))?;
-        map.serialize_entry("refused", &Named(&refused))?;
+        map.serialize_entry("reports", &self.thundra)?;
+        if let Some(otlp) = &self.otlp {
+            map.serialize_entry("otlp", otlp)?;
+        }
         map.end()
-    }
-}
-
-struct Named<'a>(&'a [(&'static str, u64)]);
-
-impl Serialize for Named<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().copied())
     }
 }
 
@@ -246,90 +67,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_entry_is_pending_until_it_is_settled_once() {
-        let ledger = Ledger::default();
-        let [first, second, third] = array::from_fn(|_| ledger.accept());
-        first.settle(Outcome::Delivered);
-        second.settle(Outcome::Dropped(Loss::Rejected));
-        let balance = ledger.balance();
-        assert_eq!((balance.accepted, balance.delivered, balance.pending()), (3, 1, 1));
-        assert_eq!(balance.dropped(Loss::Rejected), 1);
-        drop(third);
-        assert_eq!((ledger.balance().pending(), ledger.balance().dropped(Loss::Failed)), (0, 1));
+    fn the_accounts_are_separate_and_close_in_one_line() {
+        let ledger = Ledger::with_otlp();
+        ledger.of(Dialect::Thundra).accept().settle(Outcome::Delivered);
+        ledger.of(Dialect::Otlp).accept().settle(Outcome::Delivered);
+        let line = "delivered 1 of 1 accepted reports; otlp: delivered 1 of 1 accepted reports";
+        assert_eq!(ledger.closing_line(), (line.to_owned(), false));
+        ledger.of(Dialect::Otlp).reject_items(7);
+        ledger.of(Dialect::Otlp).accept().settle(Outcome::Dropped(Loss::Rejected));
+        let line = "delivered 1 of 1 accepted reports; otlp: delivered 1 of 2 accepted reports, \
+                    lost: 1 rejected, 7 rejected items of what was delivered";
+        assert_eq!(ledger.closing_line(), (line.to_owned(), true));
     }
 
     #[test]
-    fn an_entry_that_a_panic_takes_along_counts_as_failed() {
+    fn without_otlp_nothing_tells_of_it() {
         let ledger = Ledger::default();
-        let panicking = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let _entry = ledger.accept();
-                std::panic::resume_unwind(Box::new(()));
-            });
-            thread.join().is_err()
-        });
-        assert!(panicking);
-        assert_eq!(ledger.balance().dropped(Loss::Failed), 1);
-    }
-
-    #[track_caller]
-    fn check(losses: &[Loss], refusals: &[Refusal], line: &str, lost: bool) {
-        let ledger = Ledger::default();
-        ledger.accept().settle(Outcome::Delivered);
-        for &loss in losses {
-            ledger.accept().settle(Outcome::Dropped(loss));
-        }
-        for &refusal in refusals {
-            ledger.refuse(refusal);
-        }
-        assert_eq!(ledger.balance().closing_line(), (line.to_owned(), lost));
-    }
-
-    #[test]
-    fn the_closing_line_names_every_loss_with_its_reason() {
-        check(&[], &[], "delivered 1 of 1 accepted reports", false);
-        check(&[Loss::Empty], &[], "delivered 1 of 2 accepted reports", false);
-        check(&[], &[Refusal::UnknownPath], "delivered 1 of 1 accepted reports", false);
-        check(
-            &[Loss::Unsent, Loss::Unauthorized, Loss::Unsent],
-            &[Refusal::Full],
-            "delivered 1 of 4 accepted reports, lost: 1 unauthorized, 2 unsent, 1 refused as full",
-            true,
-        );
-    }
-
-    #[test]
-    fn what_is_pending_at_the_end_is_unsent() {
-        let ledger = Ledger::default();
-        let _in_hand = ledger.accept();
-        ledger.accept().settle(Outcome::Dropped(Loss::Unsent));
-        let (line, lost) = ledger.balance().closing_line();
-        assert!(lost);
-        assert_eq!(line, "delivered 0 of 2 accepted reports, lost: 2 unsent");
-    }
-
-    #[test]
-    fn names_follow_the_order_of_their_counters() {
-        for (at, loss) in Loss::ALL.into_iter().enumerate() {
-            assert_eq!(loss as usize, at);
-        }
-        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
-            assert_eq!(refusal as usize, at);
-        }
-    }
-
-    #[test]
-    fn a_balance_under_traffic_never_shows_more_settled_than_accepted() {
-        let ledger = Ledger::default();
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| (0..5_000).for_each(|_| ledger.accept().settle(Outcome::Delivered)));
-            }
-            for _ in 0..500 {
-                let balance = ledger.balance();
-                assert!(balance.delivered <= balance.accepted, "{balance:?}");
-            }
-        });
-        assert_eq!((ledger.balance().accepted, ledger.balance().pending()), (15_000, 0));
+        assert_eq!(ledger.closing_line().0, "delivered 0 of 0 accepted reports");
+        let shown = serde_json::to_string(&ledger.balances()).unwrap();
+        assert!(shown.contains("reports") && !shown.contains("otlp"), "{shown}");
     }
 }

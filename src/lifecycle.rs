@@ -15,9 +15,8 @@ use crate::doors::Doors;
 use crate::extensions_api::{ApiError, Event, Extension, Invocation};
 use crate::flush::{Rate, Traffic};
 use crate::hold::Hold;
+use crate::line::Line;
 use crate::logging;
-use crate::outbox::Outbox;
-use crate::remote::Interrupt;
 use crate::sender::Message;
 
 /// What is left of the shutdown phase for the closing line and the way out, where there is so much.
@@ -43,7 +42,6 @@ pub fn relay(
     extension: &Extension,
     opened: &Receiver<Doors>,
     collector: &Arc<Collector>,
-    interrupt: &Interrupt,
     mut hold: Option<Hold>,
 ) -> Result<Deadline, ApiError> {
     let (mut rate, mut told, mut doors) = (Rate::default(), Traffic::Sparse, None);
@@ -58,12 +56,14 @@ pub fn relay(
         // Else the sender sleeps on: when it has to try again it knows by itself.
         if traffic != told {
             told = traffic;
-            drop(collector.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
+            for line in &collector.lines {
+                drop(line.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
+            }
         }
-        hold = hold.take().and_then(|hold| hold.until_done(invocation, &collector.outbox));
+        hold = hold.take().and_then(|hold| hold.until_done(&invocation, &collector.lines));
     });
-    settle(&end, &collector.outbox, interrupt);
-    let (line, lost) = collector.ledger.balance().closing_line();
+    settle(&end, &collector.lines);
+    let (line, lost) = collector.ledger.closing_line();
     let level = if lost { log::Level::Warn } else { log::Level::Info };
     logging::at!(level, "{line}");
     end
@@ -106,8 +106,8 @@ fn poll(
     }
 }
 
-/// Has the sender send what is left, and waits until it is done or time is up.
-fn settle(end: &Result<Deadline, ApiError>, outbox: &Outbox, interrupt: &Interrupt) {
+/// Has all senders send what is left, and waits until they are done or time is up.
+fn settle(end: &Result<Deadline, ApiError>, lines: &[Line]) {
     let now = Instant::now();
     let deadline = match end {
         Ok(deadline) => {
@@ -116,17 +116,35 @@ fn settle(end: &Result<Deadline, ApiError>, outbox: &Outbox, interrupt: &Interru
         }
         Err(_) => Deadline::after(FAILURE_FLUSH, now),
     };
-    // Nothing is ever sent on these: a wait ends when the sender drops its end, or at its deadline.
-    let (noticed, is_noticed) = bounded(0);
-    let (settled, is_settled) = bounded(0);
-    if outbox.send(Message::Shutdown { deadline, noticed, settled }).is_err() {
-        return;
-    }
     let halfway = Deadline::after(deadline.remaining(now) / 2, now);
-    if is_noticed.recv_deadline(halfway.instant()) == Err(RecvTimeoutError::Timeout) {
-        // An attempt from before hangs: it, and what waits behind it, gets the other half on a new
-        // connection.
-        interrupt.end_attempt();
+    let asked: Vec<Asked> =
+        lines.iter().filter_map(|line| Asked::to_settle(line, deadline)).collect();
+    for Asked { line, is_noticed, .. } in &asked {
+        if is_noticed.recv_deadline(halfway.instant()) == Err(RecvTimeoutError::Timeout) {
+            // An attempt from before hangs: it, and what waits behind it, gets the other half on a
+            // new connection.
+            line.interrupt.end_attempt();
+        }
     }
-    let _ = is_settled.recv_deadline(deadline.instant());
+    for Asked { is_settled, .. } in asked {
+        let _ = is_settled.recv_deadline(deadline.instant());
+    }
+}
+
+/// A line whose sender is to send what is left. Nothing is ever sent on its channels: a wait ends
+/// when the sender drops its end, or at its deadline.
+struct Asked<'a> {
+    line: &'a Line,
+    is_noticed: Receiver<()>,
+    is_settled: Receiver<()>,
+}
+
+impl<'a> Asked<'a> {
+    /// `None` where the sender is gone.
+    fn to_settle(line: &'a Line, deadline: Deadline) -> Option<Self> {
+        let (noticed, is_noticed) = bounded(0);
+        let (settled, is_settled) = bounded(0);
+        line.outbox.send(Message::Shutdown { deadline, noticed, settled }).ok()?;
+        Some(Self { line, is_noticed, is_settled })
+    }
 }

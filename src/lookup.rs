@@ -17,8 +17,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::base_url::port_of;
 use crate::threads;
+use crate::url::port_of;
 
 /// How long one may take, where there is as much time.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);

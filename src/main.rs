@@ -40,7 +40,8 @@
 mod environment;
 mod parsing;
 mod config;
-mod base_url;
+mod url;
+mod destination;
 mod logging;
 mod stderr;
 mod extensions_api;
@@ -51,25 +52,33 @@ mod object;
 mod deadline;
 mod doors;
 mod readers;
+mod dialect;
 mod collector;
 mod request;
 mod body;
 mod answer;
 mod budget;
+mod share;
 mod ledger;
 mod payload;
+mod signal;
+mod encoding;
+mod line;
 mod outbox;
 mod sender;
 mod flush;
 mod end;
 mod backlog;
+mod form;
 mod items;
+mod protobuf;
 mod courier;
 mod backoff;
 mod circuit;
 mod outage;
 mod seldom;
 mod remote;
+mod partial;
 mod tls;
 mod socket;
 mod lookup;
@@ -83,24 +92,23 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{env, io};
+use std::{env, io, iter};
 
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::budget::Budget;
 use crate::collector::Collector;
 use crate::config::Config;
-use crate::courier::Courier;
 use crate::deadline::Deadline;
 use crate::doors::Doors;
 use crate::environment::Environment;
 use crate::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
 use crate::flush::{Strategy, Traffic};
-use crate::hold::{Hold, Trouble};
+use crate::hold::Hold;
 use crate::ledger::Ledger;
-use crate::outbox::Outbox;
-use crate::remote::Remote;
+use crate::line::Line;
 use crate::sender::{Policy, Sender};
+use crate::share::Share;
 
 /// What is left of the shutdown phase for the end of the process itself.
 const WAY_OUT: Duration = Duration::from_millis(20);
@@ -122,7 +130,7 @@ fn run() -> Option<Deadline> {
     let (config, problems) = Config::from(&Environment::read());
     logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
-    let doors = config.is_enabled.then(|| Doors::bind(config.port));
+    let doors = config.is_enabled.then(|| Doors::bind(&config.ports()));
     let extension = register(&config)?;
     for problem in problems {
         logging::warn!("{problem}");
@@ -174,28 +182,29 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     // Without INVOKE nothing tells of invocations; nor does anything freeze there.
     let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
-    let (outbox, inbox) = outbox::queue();
-    let (remote, interrupt) = Remote::at(config.destination);
-    let trouble = Trouble::default();
-    let policy = Policy { strategy: config.flush, traffic, buffer: config.buffer };
-    let sender = Sender::new(inbox, Courier::to(remote, trouble.clone()), policy);
+    let policy = Policy { strategy: config.flush, traffic };
+    let share = Share::of(config.buffer);
+    let ledger = if config.otlp.is_some() { Ledger::with_otlp() } else { Ledger::default() };
+    let otlp = config.otlp.into_iter().flat_map(|otlp| otlp.destinations);
+    let destinations = iter::once(config.destination).chain(otlp);
+    let (lines, senders) = destinations.map(|it| Line::to(it, policy, share.another())).unzip();
     let collector = Arc::new(Collector {
         budget: Budget::of(config.buffer),
-        ledger: Ledger::default(),
-        outbox,
+        ledger,
+        lines,
         authorization: config.authorization,
     });
-    let opened = start(sender, doors, &collector, tells_of_invocations);
+    let opened = start(senders, doors, &collector, tells_of_invocations);
     let holds = config.flush == Strategy::End && tells_of_invocations;
-    let hold = if holds { hold(extension, &collector.outbox, trouble) } else { None };
-    lifecycle::relay(extension, &opened, &collector, &interrupt, hold)
+    let hold = if holds { hold(extension, &collector.lines) } else { None };
+    lifecycle::relay(extension, &opened, &collector, hold)
 }
 
-/// Starts the sender, which opens the doors with their threads: the first poll waits for one start
-/// only, but where an invocation is held, for telemetry as well. Gives
+/// Starts a sender, which opens the doors with their threads and starts the other senders: the first
+/// poll waits for one start only, but where an invocation is held, for telemetry as well. Gives
 /// the doors once they are open, where invocations are told of and they are to be looked after.
 fn start(
-    sender: Sender,
+    senders: Vec<Sender>,
     mut doors: Doors,
     collector: &Arc<Collector>,
     tells_of_invocations: bool,
@@ -209,22 +218,30 @@ fn start(
         } else {
             doors.keep_open(&collector);
         }
-        sender.run();
+        let mut senders = senders.into_iter();
+        let own = senders.next();
+        senders.for_each(|sender| start_sender(Box::new(|| sender.run())));
+        own.into_iter().for_each(Sender::run);
     };
-    // Agents are refused then, instead of waiting in the kernel's queue for who never comes.
-    if let Err(error) = threads::start("sender", threads::DEEP, Box::new(life)) {
-        logging::error!("cannot start the sender: {error}; nothing is relayed");
-    }
+    start_sender(Box::new(life));
     opened
 }
 
+/// Without it, agents are refused, or what they report counts as lost, instead of waiting in a queue
+/// for who never comes.
+fn start_sender(life: Box<dyn FnOnce() + Send>) {
+    if let Err(error) = threads::start("sender", threads::DEEP, life) {
+        logging::error!("cannot start a sender: {error}; nothing is relayed by it");
+    }
+}
+
 /// `None` where nothing tells when an invocation is over.
-fn hold(extension: &Extension, outbox: &Outbox, trouble: Trouble) -> Option<Hold> {
+fn hold(extension: &Extension, lines: &[Line]) -> Option<Hold> {
     let no_telemetry = |error: &io::Error| {
         logging::warn!(
             "cannot subscribe to telemetry: {error}; nothing tells when an invocation is over, and \
              reports are sent as they come, as by the strategy continuously"
         );
     };
-    Hold::subscribe(extension, outbox, trouble).inspect_err(no_telemetry).ok()
+    Hold::subscribe(extension, lines).inspect_err(no_telemetry).ok()
 }

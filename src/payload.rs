@@ -6,7 +6,10 @@ use std::time::Instant;
 use ureq::http::HeaderValue;
 
 use crate::budget::Permit;
+use crate::encoding::Encoding;
+use crate::form::Form;
 use crate::ledger::{Entry, Outcome};
+use crate::signal::Signal;
 
 /// An accepted report. Its bytes stay in memory exactly as long as it does.
 #[derive(Debug)]
@@ -22,6 +25,11 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// How it holds its items, if it may be merged or cut.
+    pub fn form(&self) -> Option<Form> {
+        Form::of(self.route, &self.headers)
+    }
+
     /// Whether the two can be told in one request.
     pub fn goes_with(&self, other: &Self) -> bool {
         self.route == other.route && self.headers == other.headers
@@ -32,21 +40,28 @@ impl Payload {
     }
 }
 
-/// The two things agents report to. The remote has the same two.
+/// What agents report to. Each remote has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A JSON array of items.
     MonitoringData,
     /// One JSON object that holds items and what they have in common.
     CompositeMonitoringData,
+    /// A request of OTLP.
+    Otlp(Signal),
 }
 
 impl Route {
-    /// The path below the base URL, at both collectors.
+    pub const THUNDRA: [Self; 2] = [Self::MonitoringData, Self::CompositeMonitoringData];
+    pub const OTLP: [Self; 3] =
+        [Self::Otlp(Signal::Traces), Self::Otlp(Signal::Metrics), Self::Otlp(Signal::Logs)];
+
+    /// The path below the base URL, at both ends; Thundra's has the version in it.
     pub fn path(self) -> &'static str {
         match self {
             Self::MonitoringData => "/monitoring-data",
             Self::CompositeMonitoringData => "/composite-monitoring-data",
+            Self::Otlp(signal) => signal.path(),
         }
     }
 }
@@ -61,6 +76,11 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Of a message of OTLP.
+    pub fn encoding(&self) -> Option<Encoding> {
+        Encoding::of(self.content_type.as_ref()?.to_str().ok()?)
+    }
+
     /// Bytes held by the values.
     pub fn size(&self) -> usize {
         let Self { authorization, content_type, content_encoding } = self;

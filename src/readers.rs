@@ -43,9 +43,9 @@ const READERS_MAX: usize = 512;
 /// there is no lack of connections to wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Where there are servers whose pools may need a nudge: the two doors', and telemetry's. Were there
+/// Where there are servers whose pools may need a nudge: the four doors', and telemetry's. Were there
 /// more, they would get none.
-static SERVED: [OnceLock<SocketAddr>; 4] = [const { OnceLock::new() }; 4];
+static SERVED: [OnceLock<SocketAddr>; 5] = [const { OnceLock::new() }; 5];
 
 /// What is done with a request. Behind a pointer, as the closures below: once for two servers is 4 kB
 /// less.

@@ -11,18 +11,22 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use ureq::http::{HeaderMap, StatusCode};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
-use ureq::{Agent, SendBody, Timeout};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::backlog::Batch;
 use crate::backoff;
-use crate::config::Destination;
+use crate::destination::Destination;
+use crate::dialect::Dialect;
+use crate::encoding::Encoding;
 use crate::fault;
 use crate::ledger::Loss;
 use crate::logging;
 use crate::lookup::{LOOKUP_TIMEOUT, Later};
+use crate::partial;
 use crate::patience::{LATE, Limit};
+use crate::payload::Headers;
 use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
 
@@ -75,8 +79,8 @@ impl Interrupt {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Delivery {
-    /// The remote has it.
-    Delivered,
+    /// The remote has it, but for as many items as it says it rejected.
+    Delivered { rejected_items: u64 },
     /// The remote can't take it now.
     Failed(Failure),
     /// The remote never will take it.
@@ -95,6 +99,10 @@ pub struct Failure {
 }
 
 impl Remote {
+    pub fn dialect(&self) -> Dialect {
+        self.destination.dialect
+    }
+
     pub fn at(destination: Destination) -> (Self, Interrupt) {
         let token = bounded(1);
         let interrupt = Interrupt(token.1.clone());
@@ -149,9 +157,9 @@ impl Remote {
             answer = self.attempt(batch, limit);
         }
         match answer {
-            Ok((status, headers)) => {
+            Ok(answer) => {
                 self.has_connection = true;
-                classify(status, &headers, SystemTime::now())
+                answer.means(self.destination.dialect, SystemTime::now())
             }
             Err(NoAnswer { error, had_it: is_suspect }) => {
                 let why = if self.is_interrupted() {
@@ -164,22 +172,13 @@ impl Remote {
         }
     }
 
-    fn attempt(
-        &mut self,
-        batch: &Batch,
-        limit: Limit,
-    ) -> Result<(StatusCode, HeaderMap), NoAnswer> {
-        let url = self.destination.base_url.join(batch.route().path());
-        let (mut body, headers) = (batch.body(), batch.headers());
+    fn attempt(&mut self, batch: &Batch, limit: Limit) -> Result<Answer, NoAnswer> {
+        let url = self.destination.url(batch.route());
+        let url = url.expect("a line takes only what its destination takes");
+        let mut body = batch.body();
         let mut request = self.agent().post(url).header(CONTENT_LENGTH, body.length());
-        for (name, value) in [
-            (AUTHORIZATION, &headers.authorization),
-            (CONTENT_TYPE, &headers.content_type),
-            (CONTENT_ENCODING, &headers.content_encoding),
-        ] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        for (name, value) in self.headers(batch) {
+            request = request.header(name, value);
         }
         let left = |until: Instant| until.saturating_duration_since(Instant::now());
         let request = match limit {
@@ -198,13 +197,26 @@ impl Remote {
             Err(ureq::Error::Io(io::Error::other("something inside failed")))
         });
         let response = sent.map_err(|error| NoAnswer { error, had_it: !body.is_untouched() })?;
-        let (head, mut body) = response.into_parts();
-        // The status is the answer; the body is read only to free the connection.
-        if let Err(error) = io::copy(&mut body.as_reader().take(ANSWER_BYTES_MAX), &mut io::sink())
-        {
-            logging::debug!("cannot read the remote's answer to its end: {error}");
-        }
-        Ok((head.status, head.headers))
+        Ok(Answer::of(response, self.dialect()))
+    }
+
+    /// What its reports bring along, and then what is configured of that which they do not.
+    fn headers<'a>(
+        &'a self,
+        batch: &'a Batch,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        let Headers { authorization, content_type, content_encoding } = batch.headers();
+        let theirs = [
+            (&AUTHORIZATION, authorization),
+            (&CONTENT_TYPE, content_type),
+            (&CONTENT_ENCODING, content_encoding),
+        ];
+        let has_key = authorization.is_some();
+        let configured = self.destination.headers.iter().map(|(name, value)| (name, value));
+        theirs
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            .chain(configured.filter(move |(name, _)| !has_key || **name != AUTHORIZATION))
     }
 
     fn agent(&mut self) -> &Agent {
@@ -260,39 +272,74 @@ impl NoAnswer {
     }
 }
 
-/// What an answer means for the batch.
-pub fn classify(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Delivery {
-    let loss = match status.as_u16() {
-        200..=299 => return Delivery::Delivered,
-        408 | 425 | 429 | 500..=599 => {
+/// What the remote said.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// How many items it said that it rejected of those that it took.
+    rejected_items: u64,
+}
+
+impl Answer {
+    /// The status is the answer. Of the body only OTLP wants to know something, and only of one that
+    /// goes with a success; else it is read to free the connection.
+    fn of(response: Response<Body>, dialect: Dialect) -> Self {
+        let (head, mut body) = response.into_parts();
+        let mut said = body.as_reader().take(ANSWER_BYTES_MAX);
+        let content_type = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        let is_of_interest = dialect == Dialect::Otlp && head.status.is_success();
+        let encoding = content_type.and_then(Encoding::of).filter(|_| is_of_interest);
+        let mut kept = Vec::new();
+        let read = match encoding {
+            Some(_) => io::copy(&mut said, &mut kept),
+            None => io::copy(&mut said, &mut io::sink()),
+        };
+        if let Err(error) = read {
+            logging::debug!("cannot read the remote's answer to its end: {error}");
+        }
+        let rejected_items = encoding.map_or(0, |it| partial::rejected(it, &kept));
+        Self { status: head.status, headers: head.headers, rejected_items }
+    }
+
+    /// What it means for the batch.
+    fn means(&self, dialect: Dialect, now: SystemTime) -> Delivery {
+        let Self { status, headers, rejected_items } = self;
+        if status.is_success() {
+            return Delivery::Delivered { rejected_items: *rejected_items };
+        }
+        if dialect.is_transient(*status) {
             return Delivery::Failed(Failure {
                 why: format!("it answered {status}"),
                 is_answered: true,
                 after: backoff::retry_after(headers, now),
-                is_suspect: status != StatusCode::TOO_MANY_REQUESTS,
+                is_suspect: *status != StatusCode::TOO_MANY_REQUESTS,
             });
         }
-        401 | 403 => Loss::Unauthorized,
-        413 => Loss::TooLarge,
-        // Redirects too: they would carry the key to another host.
-        _ => Loss::Rejected,
-    };
-    Delivery::Dropped(loss, status)
+        let loss = match status.as_u16() {
+            401 | 403 => Loss::Unauthorized,
+            413 => Loss::TooLarge,
+            // Redirects too: they would carry the key to another host.
+            _ => Loss::Rejected,
+        };
+        Delivery::Dropped(loss, *status)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_status_means_one_thing() {
+    /// What each status means.
+    fn check(dialect: Dialect, is_transient: impl Fn(u16) -> bool) {
         for status in 100..600 {
             let status_code = StatusCode::from_u16(status).unwrap();
-            let delivery = classify(status_code, &HeaderMap::new(), SystemTime::now());
+            let answer =
+                Answer { status: status_code, headers: HeaderMap::new(), rejected_items: 7 };
+            let delivery = answer.means(dialect, SystemTime::now());
             let expected = match status {
-                200..=299 => matches!(delivery, Delivery::Delivered),
+                200..=299 => matches!(delivery, Delivery::Delivered { rejected_items: 7 }),
                 429 => matches!(delivery, Delivery::Failed(Failure { is_suspect: false, .. })),
-                408 | 425 | 500.. => {
+                _ if is_transient(status) => {
                     matches!(delivery, Delivery::Failed(Failure { is_suspect: true, .. }))
                 }
                 401 | 403 => matches!(delivery, Delivery::Dropped(Loss::Unauthorized, _)),
@@ -301,5 +348,11 @@ mod tests {
             };
             assert!(expected, "{status}: {delivery:?}");
         }
+    }
+
+    #[test]
+    fn each_status_means_one_thing() {
+        check(Dialect::Thundra, |status| matches!(status, 408 | 425 | 500..));
+        check(Dialect::Otlp, |status| matches!(status, 502..=504));
     }
 }

@@ -26,6 +26,7 @@ use crate::ledger::{Loss, Outcome};
 use crate::outbox::{Inbox, Waited};
 use crate::patience::Limit;
 use crate::payload::Payload;
+use crate::share::Share;
 
 /// The longest the first attempt may take, and after failures twice and four times as long: a remote
 /// that is that slow takes what it is sent, again and again. At SHUTDOWN its deadline is nearer.
@@ -57,6 +58,10 @@ pub enum Message {
         request_id: RequestId,
         _permit: Permit,
     },
+    /// An agent that reports to another remote is done with this one.
+    ReportedElsewhere {
+        request_id: RequestId,
+    },
     /// Send what is left by the deadline. `noticed` is dropped when that begins, `settled` when it
     /// is done.
     Shutdown {
@@ -66,20 +71,19 @@ pub enum Message {
     },
 }
 
-/// When to send, and how much may wait.
+/// When to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     pub strategy: Strategy,
     /// Of the first invocations.
     pub traffic: Traffic,
-    /// Bytes.
-    pub buffer: usize,
 }
 
 #[derive(Debug)]
 pub struct Sender {
     inbox: Inbox,
     policy: Policy,
+    share: Share,
     backlog: Backlog,
     courier: Courier,
     end: End,
@@ -102,9 +106,9 @@ enum Step {
 }
 
 impl Sender {
-    pub fn new(inbox: Inbox, courier: Courier, policy: Policy) -> Self {
+    pub fn new(inbox: Inbox, courier: Courier, policy: Policy, share: Share) -> Self {
         let (backlog, end) = (Backlog::default(), End::default());
-        Self { inbox, policy, backlog, courier, end, last: None }
+        Self { inbox, policy, share, backlog, courier, end, last: None }
     }
 
     /// The life of the sender thread: until SHUTDOWN. A panic costs what is in hand, which the
@@ -132,6 +136,9 @@ impl Sender {
                 Step::Take(Message::RuntimeDone { request_id, .. }) => {
                     self.end.runtime_done(request_id, Instant::now());
                 }
+                Step::Take(Message::ReportedElsewhere { request_id }) => {
+                    self.end.reported_elsewhere(&request_id, Instant::now());
+                }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
                     self.last = Some(Last { deadline, _settled: settled });
@@ -157,14 +164,14 @@ impl Sender {
 
     /// How many bytes of the buffer may be taken before one more report changes what is due.
     fn quiet_below(&self) -> usize {
-        let Policy { strategy, traffic, buffer } = self.policy;
+        let Policy { strategy, traffic } = self.policy;
         if self.backlog.oldest().is_none() || self.end.is_held() {
             0
         } else if self.courier.backoff.is_on() {
             // Below it nothing has to go, neither the oldest nor what is too large to wait.
             self.backlog_max() / LARGE_SHARE
         } else {
-            strategy.gathers(traffic, buffer).map_or(0, |(_, below)| below)
+            strategy.gathers(traffic, self.share.bytes()).map_or(0, |(_, below)| below)
         }
     }
 
@@ -174,9 +181,9 @@ impl Sender {
     }
 
     fn due_waiting(&self) -> Option<Instant> {
-        let Policy { strategy, traffic, buffer } = self.policy;
+        let Policy { strategy, traffic } = self.policy;
         let (oldest, held) = (self.backlog.oldest()?, self.backlog.held_waiting());
-        let due = strategy.due(traffic, oldest, held, buffer);
+        let due = strategy.due(traffic, oldest, held, self.share.bytes());
         Some(self.courier.backoff.until().map_or(due, |until| due.max(until)))
     }
 
@@ -201,7 +208,9 @@ impl Sender {
 
     fn keep(&mut self, payload: Payload) {
         fault::point("sender.kept");
-        self.end.reported(&payload.body, payload.came);
+        self.share.takes();
+        let last_word_max = self.courier.remote.dialect().last_word_max();
+        self.end.reported(&payload.body, last_word_max, payload.came);
         let is_large = payload.permit.bytes() > self.backlog_max() / LARGE_SHARE;
         if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {
             // Many others would have to go for it.
@@ -224,7 +233,7 @@ impl Sender {
 
     fn backlog_max(&self) -> usize {
         let (share, whole) = BACKLOG_SHARE;
-        self.policy.buffer / whole * share
+        self.share.bytes() / whole * share
     }
 
     /// One attempt at what is due; those apart let all others go first.

@@ -53,12 +53,12 @@ struct Heard {
 }
 
 impl Telemetry {
-    /// Subscribes, and has the sender told of each end of an invocation. To be called before the
+    /// Subscribes, and has the senders told of each end of an invocation. To be called before the
     /// first poll, which closes subscriptions.
     ///
     /// # Errors
     /// There is no telemetry here, as in emulators, or no way to listen for it.
-    pub fn subscribe(extension: &Extension, outbox: Outbox) -> io::Result<Self> {
+    pub fn subscribe(extension: &Extension, outboxes: Vec<Outbox>) -> io::Result<Self> {
         // On every address: the platform is not said to deliver over loopback, the sandbox's name
         // has no address in emulators, and nothing outside reaches into a sandbox.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -67,7 +67,7 @@ impl Telemetry {
         let [taking, closing] = [Arc::clone(&heard), Arc::clone(&heard)];
         readers::serve(
             listener,
-            Box::new(move |request| taking.take(request, &budget, &outbox)),
+            Box::new(move |request| taking.take(request, &budget, &outboxes)),
             Arc::new(move |error| {
                 logging::debug!("no telemetry can be taken any more: {error}");
                 closing.is_over.store(true, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Telemetry {
 }
 
 impl Heard {
-    fn take(&self, mut request: Request, budget: &Budget, outbox: &Outbox) {
+    fn take(&self, mut request: Request, budget: &Budget, outboxes: &[Outbox]) {
         if !body::is_readable(&request) {
             Answer::ACCEPTED.send_and_abandon(request);
             return;
@@ -120,13 +120,15 @@ impl Heard {
                 for end in ended(&batch.bytes) {
                     self.ends.fetch_add(1, Ordering::Relaxed);
                     self.crashes.fetch_add(u64::from(end.is_a_crash()), Ordering::Relaxed);
-                    let Some(permit) = budget.take(END_COST) else {
-                        logging::debug!("too many ends of invocations at a time");
-                        break;
-                    };
-                    // The sender is gone only in the last moment of the process.
-                    let request_id = end.request_id;
-                    drop(outbox.send(Message::RuntimeDone { request_id, _permit: permit }));
+                    for outbox in outboxes {
+                        let Some(permit) = budget.take(END_COST) else {
+                            logging::debug!("too many ends of invocations at a time");
+                            break;
+                        };
+                        // The sender is gone only in the last moment of the process.
+                        let request_id = end.request_id.clone();
+                        drop(outbox.send(Message::RuntimeDone { request_id, _permit: permit }));
+                    }
                 }
             }
             Err(unread) => logging::debug!("cannot read telemetry: {unread:?}"),

@@ -23,7 +23,7 @@ use ureq::unversioned::transport::{
     TransportAdapter,
 };
 
-use crate::config::Destination;
+use crate::destination::Destination;
 use crate::logging;
 use crate::tls::provider::provider;
 

@@ -4,7 +4,9 @@
 use std::io::{self, Read};
 
 use super::{Contents, Report};
+use crate::form::Form;
 use crate::items::{Most, Run};
+use crate::ledger::Account;
 use crate::payload::{Headers, Route};
 
 /// What goes into one request.
@@ -25,25 +27,26 @@ pub struct Batch {
 pub(super) enum Taken {
     /// The one there is, as it came.
     Whole,
-    /// The items that are left of each, in one array.
-    Items,
-    /// Of the one there is the first items, in an array of their own.
-    Head { head: Run, rest: Run },
+    /// The items that are left of each, in one body.
+    Items(Form),
+    /// Of the one there is the first items, in a body of their own.
+    Head { form: Form, head: Run, rest: Run },
 }
 
 impl Batch {
     /// As much of a report as may go. One that goes `alone` need not be opened.
     pub(super) fn of(mut report: Report, is_alone: bool, most: Most) -> Self {
-        let fits_unopened =
-            is_alone && report.is_unopened() && most.is_kept_by_array(&report.payload.body);
-        let run = if fits_unopened { None } else { report.open() };
-        let taken = match run {
-            Some(run) if !most.is_kept_by(run.items, run.array_bytes()) => {
+        let fits_unopened = is_alone && report.fits_unopened(most);
+        let opened = if fits_unopened { None } else { report.open() };
+        let taken = match opened {
+            Some((form, run)) if !most.is_kept_by(run.items, form.length(run.range.len())) => {
                 let mut rest = run;
-                let head = rest.split_to(&report.payload.body, most);
-                Taken::Head { head, rest }
+                let head = rest.split_to(form, &report.payload.body, most);
+                Taken::Head { form, head, rest }
             }
-            Some(_) if !report.is_whole() || report.payload.body.len() > most.bytes => Taken::Items,
+            Some((form, _)) if !report.is_whole() || report.payload.body.len() > most.bytes => {
+                Taken::Items(form)
+            }
             _ => Taken::Whole,
         };
         Self { reports: vec![report], taken, is_apart: false, has_passed: false }
@@ -61,6 +64,11 @@ impl Batch {
         &self.reports[0].payload.headers
     }
 
+    /// Where its reports are counted.
+    pub fn account(&self) -> &Account {
+        self.reports[0].payload.entry.account()
+    }
+
     pub fn reports(&self) -> usize {
         self.reports.len()
     }
@@ -74,9 +82,9 @@ impl Batch {
     pub fn is_divisible(&mut self) -> bool {
         match &self.taken {
             Taken::Head { head, .. } => head.items > 1,
-            Taken::Items | Taken::Whole => {
-                let runs = self.reports.iter_mut().map(|it| it.open().map_or(1, |run| run.items));
-                runs.sum::<usize>() > 1
+            Taken::Items(_) | Taken::Whole => {
+                let items = |it: &mut Report| it.open().map_or(1, |(_, run)| run.items);
+                self.reports.iter_mut().map(items).sum::<usize>() > 1
             }
         }
     }
@@ -86,17 +94,18 @@ impl Batch {
         let mut parts: Vec<&[u8]> = Vec::with_capacity(self.reports.len() * 2 + 1);
         match &self.taken {
             Taken::Whole => parts.push(&self.reports[0].payload.body),
-            Taken::Head { head, .. } => {
-                parts.extend([b"[", &self.reports[0].payload.body[head.range.clone()], b"]"]);
+            Taken::Head { form, head, .. } => {
+                let items = &self.reports[0].payload.body[head.range.clone()];
+                parts.extend([form.opening(), items, form.closing()]);
             }
-            Taken::Items => {
+            Taken::Items(form) => {
                 for (nth, report) in self.reports.iter().enumerate() {
                     if let Contents::Items { rest, .. } = &report.contents {
-                        parts.push(if nth == 0 { b"[" } else { b"," });
+                        parts.push(if nth == 0 { form.opening() } else { form.separator() });
                         parts.push(&report.payload.body[rest.range.clone()]);
                     }
                 }
-                parts.push(b"]");
+                parts.push(form.closing());
             }
         }
         Body { length: parts.iter().map(|part| part.len()).sum(), parts, at: 0 }

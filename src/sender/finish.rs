@@ -119,6 +119,7 @@ impl Sender {
             Message::Traffic(_)
             | Message::Held(_)
             | Message::RuntimeDone { .. }
+            | Message::ReportedElsewhere { .. }
             | Message::Shutdown { .. } => {}
         }
     }

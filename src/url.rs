@@ -1,19 +1,25 @@
-//! The base URL of a collector, and which proxies it is exempt from.
+//! The URL of a remote, and which proxies it is exempt from.
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ureq::http::Uri;
 
-/// An `http` or `https` URL with a host, without credentials, query and trailing slash.
+/// An `http` or `https` URL with a host, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl(Uri);
+pub struct Url(Uri);
 
-impl BaseUrl {
-    /// `None` for anything else: credentials in it would have to be kept out of the log, and a
-    /// query would swallow the route.
-    pub fn parse(text: &str) -> Option<Self> {
-        let uri: Uri = text.trim_end_matches('/').parse().ok()?;
+impl Url {
+    /// One that routes are appended to, without a trailing slash. `None` for anything else: a query
+    /// would swallow the route.
+    pub fn base(text: &str) -> Option<Self> {
+        Self::whole(text.trim_end_matches('/')).filter(|it| it.0.query().is_none())
+    }
+
+    /// One that is used as it is. `None` for anything else: credentials in it would have to be kept
+    /// out of the log.
+    pub fn whole(text: &str) -> Option<Self> {
+        let uri: Uri = text.parse().ok()?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         let authority = uri.authority()?;
         let port = authority.as_str().strip_prefix(authority.host())?;
@@ -22,8 +28,7 @@ impl BaseUrl {
         // A number that is no address is one all the same to the resolver: 127.1 is this machine.
         let is_number = host.bytes().all(|it| it.is_ascii_digit() || it == b'.');
         let has_good_host = !is_number || host.parse::<Ipv4Addr>().is_ok();
-        let is_plain = uri.query().is_none() && has_good_port && has_good_host;
-        (is_http && is_plain).then_some(Self(uri))
+        (is_http && has_good_port && has_good_host).then_some(Self(uri))
     }
 
     pub fn is_https(&self) -> bool {
@@ -31,7 +36,14 @@ impl BaseUrl {
     }
 
     pub fn join(&self, path: &str) -> String {
-        format!("{self}{path}")
+        format!("{}{path}", self.to_string().trim_end_matches('/'))
+    }
+
+    /// Whether both are reached by the same connection.
+    pub fn has_origin_of(&self, other: &Self) -> bool {
+        self.is_https() == other.is_https()
+            && self.host().eq_ignore_ascii_case(other.host())
+            && self.port() == other.port()
     }
 
     /// Whether it is a collector on this machine's `port`.
@@ -61,15 +73,15 @@ pub fn port_of(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(default)
 }
 
-impl Display for BaseUrl {
+impl Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.0.to_string().trim_end_matches('/'))
+        self.0.fmt(f)
     }
 }
 
 /// Whether the entries of a `NO_PROXY` list exempt `remote`: `*`, a host, a domain with all below
 /// it, each with or without a port. Networks in CIDR form match nothing.
-pub fn bypasses_proxy(remote: &BaseUrl, list: &str) -> bool {
+pub fn bypasses_proxy(remote: &Url, list: &str) -> bool {
     let host = remote.host().to_ascii_lowercase();
     list.split(',').map(|it| it.trim().to_ascii_lowercase()).any(|entry| {
         let with_port =
@@ -93,7 +105,7 @@ mod tests {
     #[test]
     fn only_plain_http_urls_are_base_urls() {
         for url in ["http://a", "https://a.b:8443/v1", "http://[::1]:3333/v1", "HTTPS://a/v1"] {
-            assert!(BaseUrl::parse(url).is_some(), "{url}");
+            assert!(Url::base(url).is_some(), "{url}");
         }
         for url in [
             "",
@@ -109,7 +121,7 @@ mod tests {
             "http://127.1",
             "http://2130706433:3333/v1",
         ] {
-            assert_eq!(BaseUrl::parse(url), None, "{url}");
+            assert_eq!(Url::base(url), None, "{url}");
         }
     }
 
@@ -120,7 +132,7 @@ mod tests {
             ("http://a/v1//", "http://a/v1/monitoring-data"),
             ("http://a:1", "http://a:1/monitoring-data"),
         ] {
-            assert_eq!(BaseUrl::parse(base).unwrap().join("/monitoring-data"), joined);
+            assert_eq!(Url::base(base).unwrap().join("/monitoring-data"), joined);
         }
     }
 
@@ -134,7 +146,7 @@ mod tests {
             "http://[::1]:3333/v1",
             "http://[::ffff:127.0.0.1]:3333/v1",
         ] {
-            assert!(BaseUrl::parse(url).unwrap().is_local(3333), "{url}");
+            assert!(Url::base(url).unwrap().is_local(3333), "{url}");
         }
         for url in [
             "http://localhost:3334/v1",
@@ -142,18 +154,14 @@ mod tests {
             "http://10.0.0.1:3333",
             "https://a:3333",
         ] {
-            assert!(!BaseUrl::parse(url).unwrap().is_local(3333), "{url}");
+            assert!(!Url::base(url).unwrap().is_local(3333), "{url}");
         }
     }
 
     #[track_caller]
     fn check(url: &str, lists: &[&str], bypasses: bool) {
         for list in lists {
-            assert_eq!(
-                bypasses_proxy(&BaseUrl::parse(url).unwrap(), list),
-                bypasses,
-                "{url} {list:?}"
-            );
+            assert_eq!(bypasses_proxy(&Url::base(url).unwrap(), list), bypasses, "{url} {list:?}");
         }
     }
 

@@ -1,0 +1,239 @@
+//! Merging of requests of OTLP, against a library that knows the format.
+
+use std::fmt::Debug;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::HeaderValue;
+
+use super::tests::Desk;
+use crate::encoding::Encoding;
+use crate::items::Most;
+use crate::payload::{Headers, Route};
+use crate::signal::Signal;
+
+/// A request whose one field is a list.
+trait Request: Message + Default + Serialize + DeserializeOwned + Clone + PartialEq {
+    type Part: Clone + Debug + PartialEq;
+    const SIGNAL: Signal;
+    fn of(parts: Vec<Self::Part>) -> Self;
+    fn parts(self) -> Vec<Self::Part>;
+}
+
+macro_rules! request {
+    ($request:ident, $field:ident, $part:ident, $signal:ident) => {
+        impl Request for $request {
+            type Part = $part;
+            const SIGNAL: Signal = Signal::$signal;
+            fn of($field: Vec<$part>) -> Self {
+                Self { $field }
+            }
+            fn parts(self) -> Vec<$part> {
+                self.$field
+            }
+        }
+    };
+}
+request!(ExportTraceServiceRequest, resource_spans, ResourceSpans, Traces);
+request!(ExportMetricsServiceRequest, resource_metrics, ResourceMetrics, Metrics);
+request!(ExportLogsServiceRequest, resource_logs, ResourceLogs, Logs);
+
+/// Any text, brackets and quotes too.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), Just(r#"]},{"[\"#.to_owned())]
+}
+
+fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+    let value = prop_oneof![
+        text().prop_map(Value::StringValue),
+        any::<i64>().prop_map(Value::IntValue),
+        any::<bool>().prop_map(Value::BoolValue),
+    ];
+    let attribute = (text(), value)
+        .prop_map(|(key, value)| KeyValue { key, value: Some(AnyValue { value: Some(value) }) });
+    vec(attribute, 0..3)
+}
+
+fn resource() -> impl Strategy<Value = Option<Resource>> {
+    let some = attributes().prop_map(|attributes| Resource { attributes, ..Resource::default() });
+    proptest::option::of(some)
+}
+
+fn scope() -> impl Strategy<Value = Option<InstrumentationScope>> {
+    text().prop_map(|name| Some(InstrumentationScope { name, ..InstrumentationScope::default() }))
+}
+
+fn resource_spans() -> impl Strategy<Value = ResourceSpans> {
+    let span = (text(), any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u64>(), attributes()).prop_map(
+        |(name, trace_id, span_id, end_time_unix_nano, attributes)| Span {
+            name,
+            trace_id: trace_id.to_vec(),
+            span_id: span_id.to_vec(),
+            end_time_unix_nano,
+            attributes,
+            ..Span::default()
+        },
+    );
+    (resource(), scope(), vec(span, 0..4)).prop_map(|(resource, scope, spans)| ResourceSpans {
+        resource,
+        scope_spans: vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    })
+}
+
+fn resource_metrics() -> impl Strategy<Value = ResourceMetrics> {
+    let point = (any::<i64>(), attributes()).prop_map(|(value, attributes)| NumberDataPoint {
+        value: Some(Number::AsInt(value)),
+        attributes,
+        ..NumberDataPoint::default()
+    });
+    let metric = (text(), vec(point, 0..3)).prop_map(|(name, data_points)| Metric {
+        name,
+        data: Some(Data::Sum(Sum { data_points, ..Sum::default() })),
+        ..Metric::default()
+    });
+    (resource(), scope(), vec(metric, 0..3)).prop_map(|(resource, scope, metrics)| {
+        ResourceMetrics {
+            resource,
+            scope_metrics: vec![ScopeMetrics { scope, metrics, ..ScopeMetrics::default() }],
+            ..ResourceMetrics::default()
+        }
+    })
+}
+
+fn resource_logs() -> impl Strategy<Value = ResourceLogs> {
+    let record = (any::<u64>(), text(), attributes()).prop_map(|(time, said, attributes)| {
+        let body = Some(AnyValue { value: Some(Value::StringValue(said)) });
+        LogRecord { time_unix_nano: time, body, attributes, ..LogRecord::default() }
+    });
+    (resource(), scope(), vec(record, 0..4)).prop_map(|(resource, scope, log_records)| {
+        ResourceLogs {
+            resource,
+            scope_logs: vec![ScopeLogs { scope, log_records, ..ScopeLogs::default() }],
+            ..ResourceLogs::default()
+        }
+    })
+}
+
+/// Has requests of these parts merged and cut by the limits, and compares the parts with those of what
+/// goes out, as the library reads it.
+#[track_caller]
+fn check<R: Request>(posted: &[Vec<R::Part>], most: Most, encoding: Encoding) {
+    let mut desk = Desk::new();
+    let content_type = HeaderValue::from_static(encoding.media_type());
+    let headers = Headers { content_type: Some(content_type), ..Headers::default() };
+    for parts in posted {
+        let request = R::of(parts.clone());
+        let body = match encoding {
+            Encoding::Protobuf => request.encode_to_vec(),
+            Encoding::Json => serde_json::to_vec(&request).unwrap(),
+        };
+        desk.push_with(Route::Otlp(R::SIGNAL), headers.clone(), body);
+    }
+    let requests = desk.requests_in_bytes(most);
+    let decode = |body: &Vec<u8>| match encoding {
+        Encoding::Protobuf => R::decode(body.as_slice()).unwrap(),
+        Encoding::Json => serde_json::from_slice(body).unwrap(),
+    };
+    let sent: Vec<Vec<R::Part>> = requests.iter().map(|it| decode(it).parts()).collect();
+    for (request, parts) in requests.iter().zip(&sent) {
+        assert!(request.len() <= most.bytes || parts.len() <= 1);
+    }
+    assert_eq!(sent.concat(), posted.concat());
+}
+
+fn most() -> impl Strategy<Value = Most> {
+    let bytes = prop_oneof![1_usize..2_000, Just(Most::OTLP.bytes)];
+    (1_usize..10, bytes).prop_map(|(reports, bytes)| Most { reports, bytes, ..Most::OTLP })
+}
+
+fn encoding() -> impl Strategy<Value = Encoding> {
+    prop_oneof![Just(Encoding::Protobuf), Just(Encoding::Json)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn merged_requests_of_traces_hold_the_same_spans_in_order(
+        posted in vec(vec(resource_spans(), 0..4), 1..6), most in most(), encoding in encoding(),
+    ) {
+        check::<ExportTraceServiceRequest>(&posted, most, encoding);
+    }
+
+    #[test]
+    fn merged_requests_of_metrics_hold_the_same_points_in_order(
+        posted in vec(vec(resource_metrics(), 0..4), 1..6), most in most(), encoding in encoding(),
+    ) {
+        check::<ExportMetricsServiceRequest>(&posted, most, encoding);
+    }
+
+    #[test]
+    fn merged_requests_of_logs_hold_the_same_records_in_order(
+        posted in vec(vec(resource_logs(), 0..4), 1..6), most in most(), encoding in encoding(),
+    ) {
+        check::<ExportLogsServiceRequest>(&posted, most, encoding);
+    }
+}
+
+/// What is sent of two bodies that come one after the other.
+fn sent(content_type: &'static str, coding: Option<&'static str>, bodies: [&[u8]; 2]) -> usize {
+    let mut desk = Desk::new();
+    for body in bodies {
+        let headers = Headers {
+            content_type: Some(HeaderValue::from_static(content_type)),
+            content_encoding: coding.map(HeaderValue::from_static),
+            ..Headers::default()
+        };
+        desk.push_with(Route::Otlp(Signal::Traces), headers, body.to_vec());
+    }
+    let requests = desk.requests_in_bytes(Most::OTLP);
+    if requests.len() == bodies.len() {
+        assert_eq!(requests, bodies, "what goes alone goes as it came");
+    }
+    requests.len()
+}
+
+#[test]
+fn only_plain_requests_that_are_nothing_but_their_items_are_merged() {
+    const PROTOBUF: &str = "application/x-protobuf";
+    let (one, two) = (b"\x0a\x01x".as_slice(), b"\x0a\x01y".as_slice());
+    assert_eq!(sent(PROTOBUF, None, [one, two]), 1);
+    assert_eq!(sent(PROTOBUF, Some("gzip"), [one, two]), 2);
+    for other in [b"\x12\x01x".as_slice(), b"\x0a\x01x\x10\x01", b"\x08\x01", b"\x0a\x02x"] {
+        assert_eq!(sent(PROTOBUF, None, [one, other]), 2, "{other:x?}");
+        assert_eq!(sent(PROTOBUF, None, [other, two]), 2, "{other:x?}");
+    }
+    let json = |body: &[u8], count| {
+        assert_eq!(sent("application/json", None, [br#"{"resourceSpans":[{}]}"#, body]), count);
+    };
+    json(br#" { "resourceSpans" : [ {} ] } "#, 1);
+    for other in [
+        br#"{"resourceSpans":[{}],"more":1}"#.as_slice(),
+        br#"{"more":1,"resourceSpans":[{}]}"#,
+        br#"{"resourceSpans":[{}],"resourceSpans":[{}]}"#,
+        br#"{"resourceLogs":[{}]}"#,
+        br#"{"resourceSpans":{}}"#,
+        br#"{"resourceSpans":[{}]} x"#,
+        br#"{"resource_spans":[{}]}"#,
+        b"{",
+    ] {
+        json(other, 2);
+    }
+}

@@ -1,0 +1,69 @@
+//! The two protocols that are relayed, each from a port of its own to a remote of its own, and what
+//! they differ in.
+
+use ureq::http::StatusCode;
+
+use crate::items::Most;
+use crate::payload::Route;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// That of Thundra's and Catchpoint's agents.
+    Thundra,
+    /// OTLP over HTTP ("OTLP Specification 1.9", opentelemetry.io).
+    Otlp,
+}
+
+impl Dialect {
+    pub fn routes(self) -> &'static [Route] {
+        match self {
+            Self::Thundra => &Route::THUNDRA,
+            Self::Otlp => &Route::OTLP,
+        }
+    }
+
+    /// The route of a path without trailing slash.
+    pub fn route(self, path: &str) -> Option<Route> {
+        let below_base = match self {
+            Self::Thundra => path.strip_prefix("/v1").unwrap_or(path),
+            Self::Otlp => path,
+        };
+        self.routes().iter().copied().find(|route| route.path() == below_base)
+    }
+
+    /// How its remote is called in the log.
+    pub fn remote(self) -> &'static str {
+        match self {
+            Self::Thundra => "the remote",
+            Self::Otlp => "the otlp remote",
+        }
+    }
+
+    /// What its remote takes in one request.
+    pub fn most(self) -> Most {
+        match self {
+            Self::Thundra => Most::THUNDRA,
+            Self::Otlp => Most::OTLP,
+        }
+    }
+
+    /// Whether a request that got this answer may be sent again.
+    pub fn is_transient(self, status: StatusCode) -> bool {
+        match self {
+            Self::Thundra => matches!(status.as_u16(), 408 | 425 | 429 | 500..=599),
+            // "All other 4xx or 5xx response status codes MUST NOT be retried."
+            Self::Otlp => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+        }
+    }
+
+    /// The longest report that tells of the end of its invocation alone, in bytes. Thundra's agents
+    /// send more than 100 items as several reports at the same time, of which each names the
+    /// invocation; 100 items are longer than this.
+    pub fn last_word_max(self) -> usize {
+        match self {
+            Self::Thundra => 24 * 1024,
+            // Its SDKs send a span when it has ended, and the one that names the invocation ends last.
+            Self::Otlp => usize::MAX,
+        }
+    }
+}
