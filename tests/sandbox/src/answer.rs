@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::moment::End;
+use crate::otlp::Response;
 use crate::pace::Pace;
+use crate::remote::Received;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -71,9 +73,30 @@ impl Answer {
         Self::Cut(bytes, end, Box::new(self))
     }
 
-    /// What Thundra's collector says to a report.
+    /// What Thundra's collector says to a report, and a receiver of OTLP to one in JSON.
     pub fn ok() -> Self {
         Self::status(200).header("Content-Type", "application/json").body("{}")
+    }
+
+    /// That this request is taken: to OTLP in the encoding that it has, else [`Self::ok`].
+    pub fn accepting(received: &Received) -> Self {
+        if received.otlp().is_some() { Self::otlp(received, None) } else { Self::ok() }
+    }
+
+    /// That this request is taken, but for so many of its spans, data points or log records. With
+    /// none it is a warning.
+    ///
+    /// # Panics
+    ///
+    /// When the request is no OTLP.
+    pub fn partial(received: &Received, rejected: i64, message: &str) -> Self {
+        Self::otlp(received, Some((rejected, message.to_owned())))
+    }
+
+    fn otlp(received: &Received, rejected: Option<(i64, String)>) -> Self {
+        let Some((signal, encoding)) = received.otlp() else { panic!("no OTLP: {received}") };
+        let body = Response { rejected }.write(signal, encoding);
+        Self::status(200).header("Content-Type", encoding.content_type()).body(body)
     }
 
     /// The status, if it is an answer with one.

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::remote::{Fate, Received};
 
-/// One item, byte for byte as it is in a body.
+/// One item, byte for byte as it is in a body; of OTLP, which has no such bytes in Protobuf, as
+/// `opentelemetry-proto` writes it in JSON.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Item(Vec<u8>);
 
@@ -41,9 +42,13 @@ impl Item {
         });
         match elements {
             Ok(elements) => elements.into_iter().map(|it| Self::from(it.get())).collect(),
-            Err(_) if body.is_empty() => Vec::new(),
-            Err(_) => vec![Self(body.to_vec())],
+            Err(_) => Self::whole(body),
         }
+    }
+
+    /// The body itself, whatever is in it; an empty one has no item.
+    pub(crate) fn whole(body: &[u8]) -> Vec<Self> {
+        if body.is_empty() { Vec::new() } else { vec![Self(body.to_vec())] }
     }
 }
 
@@ -53,7 +58,7 @@ impl Delivery {
     pub fn of(received: &[Received], expected: &[impl AsRef<[u8]>]) -> Self {
         let mut arrivals = BTreeMap::<Item, Vec<&Received>>::new();
         for request in received.iter().filter(|request| request.is_accepted()) {
-            for item in Item::of(&request.body) {
+            for item in request.items() {
                 arrivals.entry(item).or_default().push(request);
             }
         }

@@ -49,7 +49,7 @@ impl Remote {
     /// By which clients reach it over TLS.
     pub(crate) const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-    /// Plain HTTP on 127.0.0.1; answers 200 and `{}` until told otherwise.
+    /// Plain HTTP on 127.0.0.1; takes all ([`Answer::accepting`]) until told otherwise.
     #[must_use]
     pub fn start() -> Self {
         Self::listen(None)
@@ -66,14 +66,14 @@ impl Remote {
         Self::listen(Some(identity))
     }
 
-    /// Plain HTTP; the first requests get these answers, all later ones 200.
+    /// Plain HTTP; the first requests get these answers, all later ones are taken.
     #[must_use]
     pub fn start_scripted(answers: impl IntoIterator<Item = Answer>) -> Self {
         let remote = Self::start();
         let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
-        remote.answer_with(move |_| {
+        remote.answer_with(move |received| {
             let next = answers.lock().expect("taking from a queue never panics").pop_front();
-            next.unwrap_or_else(Answer::ok)
+            next.unwrap_or_else(|| Answer::accepting(received))
         });
         remote
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::{Authority, CutShort, Delivery, Fate, Item, KeepAlive, Pace, Received, Remote};
+use sandbox::{
+    Answer, Authority, CutShort, Delivery, Fate, Item, KeepAlive, Pace, Received, Remote,
+};
 use serde_json::{Map, Value, json};
 
 use super::course::{Admission, Course, parse_admission, parse_course, parse_pace};
@@ -34,7 +36,8 @@ pub struct Arguments {
 
     /// What a request is answered; repeated, what the first, the second, ... is, and the last stays
     ///
-    /// STATUS from 200 to 599 (200 comes with the body `{}`, others without one); `hang` for no
+    /// STATUS from 200 to 599 (200 comes with the body `{}`, or to OTLP in Protobuf with an empty one
+    /// of that type; others come without one); `hang` for no
     /// answer while the connection lasts; `reset` for a TCP reset in its place; `half` for the
     /// beginning of a 200 and a close, `half-reset` for one and a reset. Or END@MOMENT, to leave the
     /// connection at a moment of the request: END is `close`, `reset` or `hang`, MOMENT is `bytes:N`
@@ -76,7 +79,7 @@ pub struct Arguments {
     /// "repeated": [ITEM]}`: requests that arrived whole; those of them whose client had gone
     /// before the answer; those that did not arrive whole; different items that were answered with a
     /// 2xx, and those of them that came more than once. Items are the elements of a body that is an
-    /// array, or of its data.allMonitoringData.
+    /// array, or of its data.allMonitoringData; of OTLP, the spans, data points and log records.
     #[arg(long)]
     report: bool,
 }
@@ -131,7 +134,10 @@ fn record(remote: &Remote, requests: File, arguments: &Arguments) {
         let line = format!("{}\n", line(received));
         let mut requests = requests.lock().expect("a write that failed was the last");
         requests.write_all(line.as_bytes()).expect("cannot write to requests.jsonl");
-        let answer = nth(&courses, received.number).answer.clone();
+        let answer = match &nth(&courses, received.number).answer {
+            answer if *answer == Answer::ok() => Answer::accepting(received),
+            answer => answer.clone(),
+        };
         let answer = pace.map_or(answer.clone(), |pace| answer.at_pace(pace));
         latency.map_or(answer.clone(), |latency| answer.after(latency))
     });
@@ -167,7 +173,7 @@ fn report(remote: &Remote) -> Value {
         let path = it.head.as_ref().map(|head| &head.path);
         json!({ "connection": it.connection, "path": path, "body_bytes": it.body.len() })
     };
-    let items: Vec<Item> = received.iter().flat_map(|it| Item::of(&it.body)).collect();
+    let items: Vec<Item> = received.iter().flat_map(Received::items).collect();
     let delivery = Delivery::of(&received, &items);
     let repeated: Vec<String> = delivery.repeated.iter().map(Item::to_string).collect();
     json!({

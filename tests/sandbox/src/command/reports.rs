@@ -1,6 +1,6 @@
 //! What became of the reports of invocations.
 
-use sandbox::{Invocation, Item, Remote};
+use sandbox::{Invocation, Received, Remote};
 use serde::Serialize;
 
 /// One for each invocation, the cold one too.
@@ -17,12 +17,14 @@ impl Reports {
         let received = remote.received();
         let accepted = received.iter().filter(|request| request.is_accepted());
         let items: Vec<String> =
-            accepted.flat_map(|it| Item::of(&it.body)).map(|item| item.to_string()).collect();
+            accepted.flat_map(Received::items).map(|item| item.to_string()).collect();
         let mut reports = Self { sent: invocations.len(), ..Self::default() };
         for Invocation { request_id, .. } in invocations {
             // The one item that every family's report has once for each invocation.
-            let is_it =
-                |it: &&String| it.contains(r#""type":"Invocation""#) && it.contains(request_id);
+            let marks = [r#""type":"Invocation""#, r#""key":"faas.invocation_id""#];
+            let is_it = |it: &&String| {
+                marks.iter().any(|mark| it.contains(mark)) && it.contains(request_id)
+            };
             match items.iter().filter(is_it).count() {
                 0 => reports.missing += 1,
                 1 => reports.once += 1,

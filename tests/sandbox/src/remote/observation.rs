@@ -75,7 +75,7 @@ impl Remote {
         let mut looked_at = 0;
         let all = self.shared.record.wait(within, |record| {
             for request in record.received[looked_at..].iter().filter(|it| it.is_accepted()) {
-                for item in Item::of(&request.body) {
+                for item in request.items() {
                     missing.remove(&item);
                 }
             }

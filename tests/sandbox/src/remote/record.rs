@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::http;
+use crate::items::Item;
 use crate::moment::End;
+use crate::otlp::{Encoding, Request, Signal};
 
 /// A request that arrived whole; the body is free of chunk framing.
 #[derive(Debug, Clone)]
@@ -82,6 +84,23 @@ impl Received {
         http::header(&self.headers, name)
     }
 
+    /// The items of the body ([`Item::of`]). Those of OTLP are its spans, data points or log records,
+    /// also of a body in gzip; OTLP that does not decode is one item, the body itself.
+    #[must_use]
+    pub fn items(&self) -> Vec<Item> {
+        match (self.otlp(), Request::of(self)) {
+            (None, _) => Item::of(&self.body),
+            (Some(_), Some(request)) => request.items().iter().map(Item::from).collect(),
+            (Some(_), None) => Item::whole(&self.body),
+        }
+    }
+
+    /// How it is OTLP, if it is, by its path and Content-Type.
+    pub(crate) fn otlp(&self) -> Option<(Signal, Encoding)> {
+        let encoding = Encoding::of(self.header("Content-Type")?)?;
+        Some((Signal::of(&self.path)?, encoding))
+    }
+
     /// Whether the remote takes it: its answer, delivered or not, has a 2xx.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
@@ -108,6 +127,79 @@ impl fmt::Display for CutShort {
         match &self.cause {
             Cause::Client(how) => write!(out, "connection {}: {how}", self.connection),
             Cause::Remote(end) => write!(out, "connection {}: {end:?} as told", self.connection),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gzip;
+    use crate::otlp::{self, span_names};
+
+    fn received(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Received {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let now = Instant::now();
+        Received {
+            number: 0,
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            headers: headers.iter().map(owned).collect(),
+            body: body.to_vec(),
+            connection: 0,
+            head_at: now,
+            at: now,
+            status: None,
+            fate: Fate::Pending,
+        }
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    #[test]
+    fn the_items_of_otlp_are_the_same_in_each_encoding_and_in_gzip() {
+        for (signal, body) in [
+            (Signal::Traces, otlp::traces as fn(&[&str], Encoding) -> Vec<u8>),
+            (Signal::Metrics, otlp::metrics),
+            (Signal::Logs, otlp::logs),
+        ] {
+            let expected = received(signal.path(), &[JSON], &body(&["1", "2"], Encoding::Json));
+            assert_eq!(expected.items().len(), 2, "{signal:?}");
+            let protobuf = body(&["1", "2"], Encoding::Protobuf);
+            let content_type = ("Content-Type", Encoding::Protobuf.content_type());
+            let plain = received(signal.path(), &[content_type], &protobuf);
+            assert_eq!(plain.items(), expected.items());
+            let packed = [content_type, ("Content-Encoding", "gzip")];
+            let packed = received(signal.path(), &packed, &gzip::pack(&protobuf));
+            assert_eq!(packed.items(), expected.items());
+        }
+    }
+
+    #[test]
+    fn otlp_that_does_not_decode_is_one_item_as_it_came() {
+        let check = |headers: &[_], body: &[u8]| {
+            assert_eq!(received("/v1/traces", headers, body).items(), [Item::from(body)]);
+        };
+        check(&[JSON], b"[1,2]");
+        check(&[JSON, ("Content-Encoding", "gzip")], b"{\"resourceSpans\":[]}");
+        check(&[JSON, ("Content-Encoding", "br")], b"{\"resourceSpans\":[]}");
+        check(&[("Content-Type", "application/x-protobuf")], b"[1,2]");
+    }
+
+    #[test]
+    fn what_is_no_otlp_has_the_items_of_its_body() {
+        for (path, headers) in [("/v1/monitoring-data", [JSON].as_slice()), ("/v1/traces", &[])] {
+            assert_eq!(received(path, headers, b"[1,2]").items(), Item::of(b"[1,2]"));
+        }
+    }
+
+    #[test]
+    fn the_names_of_spans_are_as_they_were_given() {
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let content_type = ("Content-Type", encoding.content_type());
+            let body = otlp::traces(&["1", "{\"a\": 2}"], encoding);
+            let received = received("/v1/traces", &[content_type], &body);
+            assert_eq!(span_names(&received), ["1", "{\"a\": 2}"]);
         }
     }
 }

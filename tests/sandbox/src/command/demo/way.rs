@@ -115,7 +115,7 @@ pub fn notes(ways: [&Way; 2]) -> Vec<String> {
 
 fn collector(latency: Duration) -> Remote {
     let remote = Remote::start();
-    remote.answer_with(move |_| Answer::ok().after(latency));
+    remote.answer_with(move |received| Answer::accepting(received).after(latency));
     remote
 }
 

@@ -1,0 +1,93 @@
+//! What a receiver of OTLP says to a request that it takes.
+
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsPartialSuccess, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
+use serde_json::json;
+
+use super::{Encoding, Signal};
+
+pub struct Response {
+    /// How many items it does not take, and why.
+    pub rejected: Option<(i64, String)>,
+}
+
+impl Response {
+    pub fn write(self, signal: Signal, encoding: Encoding) -> Vec<u8> {
+        match (self.rejected, encoding) {
+            (None, Encoding::Protobuf) => Vec::new(),
+            (None, Encoding::Json) => b"{}".to_vec(),
+            (Some((count, message)), Encoding::Protobuf) => protobuf(signal, count, message),
+            (Some((count, message)), Encoding::Json) => json(signal, count, &message),
+        }
+    }
+}
+
+fn protobuf(signal: Signal, count: i64, error_message: String) -> Vec<u8> {
+    match signal {
+        Signal::Traces => {
+            let partial = ExportTracePartialSuccess { rejected_spans: count, error_message };
+            ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+        Signal::Metrics => {
+            let partial =
+                ExportMetricsPartialSuccess { rejected_data_points: count, error_message };
+            ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+        Signal::Logs => {
+            let partial = ExportLogsPartialSuccess { rejected_log_records: count, error_message };
+            ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+    }
+}
+
+/// Not by the library: it writes a count as a number, where Protobuf's JSON has 64 bits in a string.
+fn json(signal: Signal, count: i64, message: &str) -> Vec<u8> {
+    let rejected = match signal {
+        Signal::Traces => "rejectedSpans",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Logs => "rejectedLogRecords",
+    };
+    let partial = json!({ rejected: count.to_string(), "errorMessage": message });
+    json!({ "partialSuccess": partial }).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rejected: Option<i64>, signal: Signal, encoding: Encoding, expected: &[u8]) {
+        let rejected = rejected.map(|count| (count, "why".to_owned()));
+        let written = Response { rejected }.write(signal, encoding);
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(expected));
+    }
+
+    #[test]
+    fn a_full_success_says_nothing() {
+        for signal in Signal::ALL {
+            check(None, signal, Encoding::Protobuf, b"");
+            check(None, signal, Encoding::Json, b"{}");
+        }
+    }
+
+    #[test]
+    fn a_partial_success_counts_what_its_signal_is_made_of() {
+        for (signal, name) in [
+            (Signal::Traces, "rejectedSpans"),
+            (Signal::Metrics, "rejectedDataPoints"),
+            (Signal::Logs, "rejectedLogRecords"),
+        ] {
+            check(Some(2), signal, Encoding::Protobuf, b"\x0a\x07\x08\x02\x12\x03why");
+            let json = format!(r#"{{"partialSuccess":{{"errorMessage":"why","{name}":"2"}}}}"#);
+            check(Some(2), signal, Encoding::Json, json.as_bytes());
+        }
+    }
+}
