@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Answer, Authority, End, Item, Moment, Platform, Received, Remote, agent};
+use sandbox::{Answer, Authority, End, Moment, Platform, Received, Remote, agent};
 
 use crate::trial::{
     ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of, text,
@@ -19,7 +19,7 @@ fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
     trial.items_received(40);
     let received = trial.remote.received();
     for (path, first) in [(ARRAY, 0), (COMPOSITE, 1)] {
-        let items = received.iter().filter(|it| it.path == path).flat_map(|it| Item::of(&it.body));
+        let items = received.iter().filter(|it| it.path == path).flat_map(Received::items);
         let items: Vec<String> = items.map(|it| it.to_string()).collect();
         let expected = (first..40).step_by(2).map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(items, expected);
@@ -261,7 +261,7 @@ fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow() {
         trial.report(ARRAY, &array_of(600_000));
     });
     let received = trial.received(5);
-    let counts: Vec<usize> = received[1..].iter().map(|it| Item::of(&it.body).len()).collect();
+    let counts: Vec<usize> = received[1..].iter().map(|it| it.items().len()).collect();
     assert_eq!(counts, [100, 100, 51, 1]);
     let items = trial.items_received(253);
     let numbers: Vec<String> = (0..250).map(|n| n.to_string()).collect();
@@ -352,7 +352,7 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
         let received = trial.remote.received();
         let accepted = received[attempts..].iter().filter(|it| it.is_accepted());
         let items: BTreeSet<String> =
-            accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect();
+            accepted.flat_map(Received::items).map(|it| it.to_string()).collect();
         let first = 200 - items.len();
         // Three quarters of the buffer, with what each costs beside its bytes.
         let costs_at_most = 2_000 + 1_000;

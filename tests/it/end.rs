@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandbox::{
-    Answer, Invocation, Item, Lambda, PlatformScript, Remote, Setup, Status, agent, free_port,
+    Answer, Invocation, Lambda, PlatformScript, Remote, Setup, Status, agent, free_port,
 };
 
 use crate::closing_line::ClosingLine;
@@ -48,7 +48,7 @@ fn added(lambda: &Lambda, payload: &str) -> Duration {
 }
 
 fn items_of(remote: &Remote) -> usize {
-    remote.received().iter().map(|it| Item::of(&it.body).len()).sum()
+    remote.received().iter().map(|it| it.items().len()).sum()
 }
 
 #[test]

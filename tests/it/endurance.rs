@@ -96,7 +96,7 @@ fn a_thousand_invocations(strategy: &str) {
     let received = remote.received();
     let mut times_answered = HashMap::<Item, usize>::new();
     for request in received.iter().filter(|it| it.is_accepted()) {
-        for item in Item::of(&request.body) {
+        for item in request.items() {
             *times_answered.entry(item).or_default() += usize::from(request.fate == Fate::Answered);
         }
     }
@@ -295,7 +295,7 @@ fn end_with_a_full_backlog() {
     assert!(took < LEFT, "{took:?}");
     let accepted: Vec<_> =
         trial.remote.received().into_iter().filter(Received::is_accepted).collect();
-    let items: usize = accepted.iter().map(|it| Item::of(&it.body).len()).sum();
+    let items: usize = accepted.iter().map(|it| it.items().len()).sum();
     let (log, line) = (trial.process.log(), format!("delivered {reports} of {reports} accepted"));
     assert!(items == reports && log.contains(&line), "{items} of {reports}; {log}");
     assert_eq!(accepted.len(), reports.div_ceil(1_000_000 / REPORT_BYTES));

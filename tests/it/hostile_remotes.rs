@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sandbox::{Answer, Authority, Item, Platform, Received, Remote, agent, free_port};
+use sandbox::{Answer, Authority, Platform, Received, Remote, agent, free_port};
 
 use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, report_of, spawn};
 
@@ -204,7 +204,7 @@ fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key() {
         assert_eq!(agent::request(trial.port, report.as_bytes()).status, 200);
     }
     let (_, received) = trial.shut_down_leaving(|trial| trial.received(2));
-    let counts: Vec<usize> = received.iter().map(|it| Item::of(&it.body).len()).collect();
+    let counts: Vec<usize> = received.iter().map(|it| it.items().len()).collect();
     assert_eq!(counts, [20, 20]);
 }
 

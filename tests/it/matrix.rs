@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use sandbox::{Answer, Freezer, Item, KeepAlive, Lambda, Moment, Remote, Status, free_port};
+use sandbox::{
+    Answer, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Status, free_port,
+};
 
 use crate::closing_line::ClosingLine;
 use crate::trial::{ended_well, lambda, pass};
@@ -282,7 +284,7 @@ impl End {
 /// What the remote has accepted.
 fn items_of(remote: &Remote) -> Vec<Item> {
     let received = remote.received();
-    received.iter().filter(|it| it.is_accepted()).flat_map(|it| Item::of(&it.body)).collect()
+    received.iter().filter(|it| it.is_accepted()).flat_map(Received::items).collect()
 }
 
 fn check(holds: bool, seen: impl FnOnce() -> String) -> Result<(), String> {

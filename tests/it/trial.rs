@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sandbox::agent::{Agent, Family};
 use sandbox::function::Function;
 use sandbox::{
-    Entry, Event, Item, Launch, Platform, Process, Received, Remote, Role, Runtime, Setup, agent,
+    Entry, Event, Launch, Platform, Process, Received, Remote, Role, Runtime, Setup, agent,
     free_port,
 };
 
@@ -143,7 +143,7 @@ impl Trial {
     pub fn accepted_items(&self) -> Vec<String> {
         let received = self.remote.received();
         let accepted = received.iter().filter(|it| it.is_accepted());
-        accepted.flat_map(|it| Item::of(&it.body)).map(|it| it.to_string()).collect()
+        accepted.flat_map(Received::items).map(|it| it.to_string()).collect()
     }
 
     /// Waits until the buffer is empty: that is shortly after the remote has answered.
@@ -195,7 +195,7 @@ impl Trial {
 pub fn items_at(remote: &Remote, count: usize) -> Vec<String> {
     for requests in 1.. {
         let received = remote.wait_for(requests, PATIENCE);
-        let items = received.iter().flat_map(|it| Item::of(&it.body));
+        let items = received.iter().flat_map(Received::items);
         let items: Vec<String> = items.map(|it| it.to_string()).collect();
         if items.len() >= count {
             return items;
