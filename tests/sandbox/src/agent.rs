@@ -1,5 +1,5 @@
-//! What a telemetry agent inside the function does on the wire: an [`Agent`] as one of Thundra's
-//! families does it, and single requests, down to those no agent should send.
+//! What a telemetry agent inside the function does on the wire: an [`Agent`] as one of Thundra's or
+//! OpenTelemetry's families does it, and single requests, down to those no agent should send.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};

@@ -14,4 +14,28 @@ pub enum Family {
     NodeComposite,
     /// Thundra for Go v2: composites, a connection each, never gives up
     Go,
+    /// OpenTelemetry for Python 1.45.2: OTLP in Protobuf, kept-alive connections, gives up after 10 s
+    OtelPython,
+    /// OpenTelemetry for Node.js, exporter 0.223.1: OTLP in JSON, in chunks, kept-alive connections,
+    /// gives up after 10 s
+    OtelNode,
+}
+
+impl Family {
+    /// The port on localhost that agents of this family report to unless told otherwise.
+    #[must_use]
+    pub fn local_port(self) -> u16 {
+        self.habits().local_port
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_of_opentelemetry_know_another_port_than_thundra_s() {
+        assert_eq!([Family::Go, Family::ThundraPython].map(Family::local_port), [3333; 2]);
+        assert_eq!([Family::OtelPython, Family::OtelNode].map(Family::local_port), [4318; 2]);
+    }
 }

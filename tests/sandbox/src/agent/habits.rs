@@ -1,6 +1,7 @@
 //! What each family does, as data. The heads and bodies are in `wire/`, as they were recorded with
 //! the real agents on a fake Lambda; the rest is from the agents' sources, named beside each value.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::family::Family;
@@ -8,6 +9,7 @@ use super::family::Family;
 pub struct Habits {
     /// Head, body, Invocation and Span; see [`super::wire`].
     pub wire: &'static str,
+    pub local_port: u16,
     /// Items of one request; more go into further requests.
     pub items_max: usize,
     /// Requests on their way at the same time; more wait.
@@ -16,10 +18,12 @@ pub struct Habits {
     pub patience: Option<Duration>,
     /// Whether a connection that broke without an answer is followed by one more attempt.
     pub retries_reset: bool,
-    /// Whether every status but 200 is a failure; if not, none is.
-    pub only_200_succeeds: bool,
+    /// The statuses that are no failure.
+    pub successes: RangeInclusive<u16>,
     /// Whether an empty report is sent as `[]`.
     pub sends_nothing: bool,
+    /// Whether the Invocation is the last of the items that go out, as it ended last.
+    pub invocation_last: bool,
     /// How long before the deadline an invocation that still runs is reported as timed out.
     pub timeout_margin: Duration,
     pub after_timeout: AfterTimeout,
@@ -39,6 +43,8 @@ pub enum AfterTimeout {
     StaySilent,
     /// The handler's result never reaches the runtime, so the function really times out.
     DropResult,
+    /// The agent does not watch the deadline, and so never reports a timeout.
+    NeverReported,
 }
 
 impl Family {
@@ -49,19 +55,25 @@ impl Family {
             Self::Node => &NODE,
             Self::NodeComposite => &NODE_COMPOSITE,
             Self::Go => &GO,
+            Self::OtelPython => &OTEL_PYTHON,
+            Self::OtelNode => &OTEL_NODE,
         }
     }
 }
 
+const ANY: RangeInclusive<u16> = 0..=u16::MAX;
+
 /// `thundra/reporter.py` and `thundra/constants.py` of the package `thundra` 2.7.4.
 const THUNDRA_PYTHON: Habits = Habits {
     wire: include_str!("wire/thundra-python.txt"),
+    local_port: 3333,
     items_max: 100,
     parallel_max: 20,
     patience: Some(Duration::from_secs(5)),
     retries_reset: false,
-    only_200_succeeds: false,
+    successes: ANY,
     sends_nothing: false,
+    invocation_last: false,
     timeout_margin: Duration::from_millis(200),
     after_timeout: AfterTimeout::ReportAgain,
     timeout_error: ("TimeoutError", "Task timed out"),
@@ -77,12 +89,14 @@ const CATCHPOINT_PYTHON: Habits =
 /// nothing about who receives the rest.
 const NODE: Habits = Habits {
     wire: include_str!("wire/node.txt"),
+    local_port: 3333,
     items_max: 100,
     parallel_max: usize::MAX,
     patience: Some(Duration::from_secs(3)),
     retries_reset: true,
-    only_200_succeeds: true,
+    successes: 200..=200,
     sends_nothing: true,
+    invocation_last: false,
     timeout_margin: Duration::from_secs(1),
     after_timeout: AfterTimeout::DropResult,
     timeout_error: ("TimeoutError", "Lambda is timed out."),
@@ -101,15 +115,46 @@ const NODE_COMPOSITE: Habits = Habits {
 /// is that of the us-* regions (except us-west-*) from 384 MB on; below, the real one is longer.
 const GO: Habits = Habits {
     wire: include_str!("wire/go.txt"),
+    local_port: 3333,
     items_max: 100,
     parallel_max: usize::MAX,
     patience: None,
     retries_reset: false,
-    only_200_succeeds: false,
+    successes: ANY,
     sends_nothing: false,
+    invocation_last: false,
     timeout_margin: Duration::from_millis(600),
     after_timeout: AfterTimeout::StaySilent,
     timeout_error: ("timeoutError", "Lambda is timed out"),
     no_parent: "\"\"",
     first_span_order: 0,
 };
+
+/// `exporter/otlp/proto/http/trace_exporter` and `sdk/trace/export` of the packages
+/// `opentelemetry-exporter-otlp-proto-http` and `opentelemetry-sdk` 1.45.2, in a batch that is flushed
+/// at the end of each invocation. The resource and the attributes are those that its detector and its
+/// instrumentation of Lambda add, and a response, as a hook of the customer does. The real one tries again with a back-off what is answered 429, 502,
+/// 503 or 504, and what is not answered; here that is a failure, so that one attempt is one request.
+const OTEL_PYTHON: Habits = Habits {
+    wire: include_str!("wire/otel-python.txt"),
+    local_port: 4318,
+    items_max: 512,
+    parallel_max: 1,
+    patience: Some(Duration::from_secs(10)),
+    retries_reset: false,
+    successes: 200..=299,
+    sends_nothing: false,
+    invocation_last: true,
+    timeout_margin: Duration::from_millis(200),
+    after_timeout: AfterTimeout::NeverReported,
+    timeout_error: ("", "Task timed out"),
+    no_parent: "\"\"",
+    first_span_order: 0,
+};
+
+/// `src/transport` and `src/export/BatchSpanProcessorBase.ts` of npm
+/// `@opentelemetry/otlp-exporter-base` 0.223.1 and `@opentelemetry/sdk-trace` 2.12.1. It tries again as
+/// Python's does, and here does not either. Its spans name every field, as the library of OTLP in Rust
+/// writes them: the real one leaves out `traceState` and `parentSpanId` where they are empty.
+const OTEL_NODE: Habits =
+    Habits { wire: include_str!("wire/otel-node.txt"), parallel_max: 30, ..OTEL_PYTHON };

@@ -66,7 +66,8 @@ impl Invocation {
     }
 
     /// The texts of this many items, as they stand in the body of a request of this agent: the
-    /// Invocation, the root Span, and then Spans below it.
+    /// Invocation, the root Span, and then Spans below it; of OpenTelemetry's, which have no
+    /// Invocation beside their spans, the root and then spans below it.
     #[must_use]
     pub fn items(&self, agent: &Agent, ending: &Ending, count: usize) -> Vec<String> {
         let wire = Wire::of(agent.family().habits().wire);
@@ -105,11 +106,34 @@ impl Invocation {
                 "error_message" => json!(message).to_string(),
                 "body" if is_root && *ending == Ending::Success => json!(self.body).to_string(),
                 "body" => "null".to_owned(),
-                _ => return None,
+                _ => return self.in_otlp(name, ending),
             };
             Some(value)
         })
     }
+
+    /// What only spans of OpenTelemetry name.
+    fn in_otlp(&self, name: &str, ending: &Ending) -> Option<String> {
+        let succeeds = *ending == Ending::Success;
+        Some(match name {
+            "trace_hex" => hex(&self.trace, TRACE_DIGITS),
+            "root_hex" => hex(&self.root, SPAN_DIGITS),
+            "id_hex" => hex(&Uuid::new_v4().to_string(), SPAN_DIGITS),
+            // STATUS_CODE_UNSET and STATUS_CODE_ERROR.
+            "status_code" => if succeeds { "0" } else { "2" }.to_owned(),
+            "response" => json!(if succeeds { &self.body } else { "" }).to_string(),
+            _ => return None,
+        })
+    }
+}
+
+/// Of OpenTelemetry's identifiers, which are 16 and 8 bytes in hexadecimal.
+const TRACE_DIGITS: usize = 32;
+const SPAN_DIGITS: usize = 16;
+
+/// The first digits of a UUID.
+fn hex(uuid: &str, digits: usize) -> String {
+    uuid.chars().filter(|letter| *letter != '-').take(digits).collect()
 }
 
 impl Ending {
@@ -124,4 +148,33 @@ impl Ending {
 
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970")
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::trace::v1::Span;
+
+    use super::*;
+    use crate::agent::Family;
+
+    #[test]
+    fn each_span_of_opentelemetry_is_written_as_the_library_writes_it() {
+        let (kind, message) = ("E".to_owned(), "it's \"bad\"".to_owned());
+        for family in [Family::OtelPython, Family::OtelNode] {
+            let agent = Agent::local(family, 1);
+            let invocation = Invocation::of("5b1e").cold_start().response("\"\u{1f}é/\"");
+            let error = Ending::Error { kind: kind.clone(), message: message.clone() };
+            for ending in [Ending::Success, error, Ending::Timeout] {
+                for item in invocation.items(&agent, &ending, 3) {
+                    let span: Span = serde_json::from_str(&item).unwrap();
+                    assert_eq!(serde_json::to_string(&span).unwrap(), item, "{family:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_s_identifiers_are_digits_of_a_uuid() {
+        assert_eq!(hex("01234567-89ab-4cde-8f01-23456789abcd", 16), "0123456789ab4cde");
+    }
 }

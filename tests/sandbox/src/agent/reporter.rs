@@ -23,6 +23,7 @@ pub struct Agent {
     endpoint: Endpoint,
     patience: Option<Duration>,
     timeout_margin: Duration,
+    gzip: bool,
     /// Connections that wait for the next request. The last one used is the next, as in urllib3's
     /// pool and in Node's.
     idle: Mutex<Vec<Link>>,
@@ -46,6 +47,7 @@ impl Agent {
             endpoint,
             patience,
             timeout_margin,
+            gzip: false,
             idle: Mutex::default(),
             sockets: Arc::default(),
         }
@@ -58,7 +60,7 @@ impl Agent {
     }
 
     /// How long to wait for a connection and for each sign of life on it, instead of the family's
-    /// 5 s (Python), 3 s (Node.js) or for ever (Go). Must be above zero.
+    /// 5 s (Python), 3 s (Node.js), for ever (Go) or 10 s (OpenTelemetry). Must be above zero.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
@@ -66,10 +68,22 @@ impl Agent {
     }
 
     /// How long before its deadline an invocation is reported as timed out, instead of the family's
-    /// 200 ms (Python), 1 s (Node.js) or 600 ms (Go).
+    /// 200 ms (Python), 1 s (Node.js) or 600 ms (Go); OpenTelemetry's never report one.
     #[must_use]
     pub fn timeout_margin(mut self, margin: Duration) -> Self {
         self.timeout_margin = margin;
+        self
+    }
+
+    /// Packs its bodies, as `OTEL_EXPORTER_OTLP_COMPRESSION` has it.
+    ///
+    /// # Panics
+    ///
+    /// When the agent is none of OpenTelemetry's: no other can.
+    #[must_use]
+    pub fn gzip(mut self) -> Self {
+        assert!(self.wire.can_gzip(), "{:?} has no gzip", self.family);
+        self.gzip = true;
         self
     }
 
@@ -88,13 +102,19 @@ impl Agent {
     ///
     /// # Panics
     ///
-    /// When the system gives no thread for a request beside another.
+    /// When the system gives no thread for a request beside another, or an item is no span for an
+    /// agent that sends Protobuf.
     #[must_use]
     pub fn report(&self, items: &[String]) -> Reported {
         let started = Instant::now();
         let habits = self.family.habits();
+        let mut outgoing = items.to_vec();
+        if habits.invocation_last {
+            outgoing.reverse();
+        }
+        let batches = outgoing.chunks(habits.items_max);
         let mut bodies: Vec<String> =
-            items.chunks(habits.items_max).map(|batch| self.wire.body(&self.key, batch)).collect();
+            batches.map(|batch| self.wire.body(&self.key, batch)).collect();
         if bodies.is_empty() && habits.sends_nothing {
             bodies.push(self.wire.body(&self.key, &[]));
         }
@@ -142,7 +162,7 @@ impl Agent {
 
     /// One attempt, or two where the family tries again.
     fn post(&self, batch: usize, body: &str) -> Vec<Attempt> {
-        let request = self.wire.frame(&self.endpoint.destination(), &self.key, body);
+        let request = self.wire.frame(&self.endpoint.destination(), &self.key, body, self.gzip);
         let mut attempts = vec![self.attempt(batch, &request, self.take_idle())];
         let broke = matches!(attempts[0].outcome, Err(Failure::Reset | Failure::Closed));
         if broke && self.family.habits().retries_reset {
@@ -154,10 +174,9 @@ impl Agent {
     fn attempt(&self, batch: usize, request: &Framed, idle: Option<Link>) -> Attempt {
         let reused = idle.is_some();
         let outcome = self.exchange(request, idle).map_err(Failure::from);
-        let outcome = outcome.and_then(|status| match status {
-            200 => Ok(status),
-            _ if self.family.habits().only_200_succeeds => Err(Failure::Status(status)),
-            _ => Ok(status),
+        let successes = &self.family.habits().successes;
+        let outcome = outcome.and_then(|status| {
+            if successes.contains(&status) { Ok(status) } else { Err(Failure::Status(status)) }
         });
         Attempt { batch, reused, outcome }
     }
@@ -169,8 +188,10 @@ impl Agent {
         };
         let response = match self.family {
             // Python's http.client writes a head and its body apart.
-            Family::ThundraPython | Family::CatchpointPython => link.exchange(&[head, body]),
-            Family::Node | Family::NodeComposite | Family::Go => {
+            Family::ThundraPython | Family::CatchpointPython | Family::OtelPython => {
+                link.exchange(&[head, body])
+            }
+            Family::Node | Family::NodeComposite | Family::Go | Family::OtelNode => {
                 link.exchange(&[&[&**head, &**body].concat()])
             }
         }?;

@@ -1,7 +1,11 @@
 //! Recorded requests as patterns: the head, an empty line, the body, an Invocation and a Span, with
-//! `$name` for what differs from one request to the next.
+//! `$name` for what differs from one request to the next. A body that goes out as Protobuf is written
+//! here as the JSON of the same.
 
 use uuid::Uuid;
+
+use crate::gzip;
+use crate::otlp::{Encoding, Request, Signal};
 
 #[derive(Clone, Copy)]
 pub struct Wire {
@@ -36,6 +40,11 @@ impl Wire {
         self.head.contains("\nConnection: keep-alive")
     }
 
+    /// Whether the head has a place for the header that says so.
+    pub fn can_gzip(&self) -> bool {
+        self.head.contains(CONTENT_ENCODING)
+    }
+
     /// The body of one request; the items are in it byte for byte.
     pub fn body(&self, key: &str, items: &[String]) -> String {
         fill(self.body, |name| match name {
@@ -46,8 +55,12 @@ impl Wire {
     }
 
     /// The head as it precedes this body, and the body as the head frames it.
-    pub fn frame(&self, to: &Destination<'_>, key: &str, body: &str) -> Framed {
-        let head = fill(self.head, |name| match name {
+    pub fn frame(&self, to: &Destination<'_>, key: &str, body: &str, gzip: bool) -> Framed {
+        let body = self.encoded(body);
+        let body = if gzip { gzip::pack(&body) } else { body };
+        let head =
+            if gzip { self.head.to_owned() } else { self.head.replace(CONTENT_ENCODING, "") };
+        let head = fill(&head, |name| match name {
             "base" => Some(to.base.to_owned()),
             "authority" => Some(to.authority.to_owned()),
             "resource" => Some(to.resource.to_owned()),
@@ -58,13 +71,25 @@ impl Wire {
         let head = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
         let body = if self.head.ends_with("\nTransfer-Encoding: chunked") {
             // Node sends what it is given at once as one chunk.
-            format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+            let size = format!("{:x}\r\n", body.len());
+            [size.as_bytes(), &body, b"\r\n0\r\n\r\n"].concat()
         } else {
-            body.to_owned()
+            body
         };
-        Framed { head: head.into_bytes(), body: body.into_bytes() }
+        Framed { head: head.into_bytes(), body }
+    }
+
+    fn encoded(&self, body: &str) -> Vec<u8> {
+        if !self.head.contains("\ncontent-type: application/x-protobuf") {
+            return body.as_bytes().to_vec();
+        }
+        let request = Request::read(Signal::Traces, Encoding::Json, body.as_bytes());
+        request.unwrap_or_else(|| panic!("no spans of OTLP: {body}")).write(Encoding::Protobuf)
     }
 }
+
+/// The one line of a head that is not in every request.
+const CONTENT_ENCODING: &str = "\nContent-Encoding: gzip";
 
 /// Replaces each `$name` that has a value, and `$uuid` by another one each time. `$LATEST` is no
 /// name: names are lower case.
@@ -106,5 +131,19 @@ mod tests {
         let (first, second) = filled.split_once(' ').expect("two of them");
         assert_ne!(first, second);
         assert!(Uuid::parse_str(first).is_ok() && Uuid::parse_str(second).is_ok(), "{filled}");
+    }
+
+    #[test]
+    fn a_packed_body_is_told_of_in_the_head_and_counted_as_it_goes_out() {
+        let wire =
+            Wire::of("POST / HTTP/1.1\nContent-Encoding: gzip\nContent-Length: $length\n\n\n\n\n");
+        let to = Destination { base: "", authority: "", resource: "" };
+        let Framed { head, body } = wire.frame(&to, "", "plain", false);
+        assert_eq!(head, b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(body, b"plain");
+        let Framed { head, body } = wire.frame(&to, "", "plain", true);
+        let told = format!("\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n", body.len());
+        assert!(String::from_utf8(head).unwrap().contains(&told), "{told:?}");
+        assert_eq!(gzip::unpack(&body).unwrap(), b"plain");
     }
 }

@@ -17,7 +17,7 @@ pub struct Code {
     agent: Family,
 
     /// Where the agent in the built-in function reports to: `local`, which is port 3333 of
-    /// localhost, or `http://HOST[:PORT][/PATH]`
+    /// localhost, or 4318 for OpenTelemetry's, or `http://HOST[:PORT][/PATH]`
     #[arg(long, value_name = "local|URL", default_value = "local", value_parser = collector)]
     report_to: Collector,
 
@@ -33,7 +33,7 @@ pub struct Code {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collector {
-    /// On localhost, at the port that the agents of all families know.
+    /// On localhost, at the port that the agents of this family know.
     Local,
     Url(String),
 }

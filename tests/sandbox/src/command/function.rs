@@ -26,9 +26,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FAMILY")]
     agent: Family,
 
-    /// The port on localhost that the agent reports to
-    #[arg(long, default_value_t = 3333, conflicts_with = "report_to")]
-    port: u16,
+    /// The port on localhost that the agent reports to, instead of its family's 3333 or 4318
+    /// (OpenTelemetry)
+    #[arg(long, conflicts_with = "report_to")]
+    port: Option<u16>,
 
     /// Which addresses the name `localhost` has
     #[arg(long, value_name = "ORDER", default_value = "v4-first", conflicts_with = "report_to")]
@@ -42,17 +43,17 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "report_to")]
     ca: Option<PathBuf>,
 
-    /// The key in the agent's reports
+    /// The key in the agent's reports; OpenTelemetry's have none
     #[arg(long, default_value = "some-key", value_parser = NonEmptyStringValueParser::new())]
     key: String,
 
     /// How long the agent waits for an answer, in milliseconds, instead of its family's 5000
-    /// (Python), 3000 (Node.js) or for ever (Go)
+    /// (Python), 3000 (Node.js), for ever (Go) or 10000 (OpenTelemetry)
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     patience_ms: Option<u32>,
 
     /// How long before its deadline the agent reports an invocation as timed out, in milliseconds,
-    /// instead of its family's 200 (Python), 1000 (Node.js) or 600 (Go)
+    /// instead of its family's 200 (Python), 1000 (Node.js) or 600 (Go); OpenTelemetry's never do
     #[arg(long, value_name = "MS")]
     timeout_margin_ms: Option<u32>,
 
@@ -84,7 +85,7 @@ Events:
     work_ms              wall time it then waits, as for a database (0)
     outcome              \"success\", \"error\", \"crash\", \"exit-0\", \"hang\", or \"late\": the handler
                          returns between the report of its timeout and the deadline (success)
-    items                items of each report (2: an Invocation and a Span)
+    items                items of each report (2: an Invocation and a Span, or two spans)
     reports              reports before the response; 0 turns the agent off (1)
     body_bytes           length of the text in the response, which the agent reports too (2)
     after_response_post  true for one more report after the response (false)
@@ -128,7 +129,8 @@ pub fn run(arguments: Arguments) -> io::Result<()> {
 }
 
 fn function(arguments: Arguments) -> Result<Function, String> {
-    let local = Endpoint::local(arguments.port, arguments.localhost);
+    let port = arguments.port.unwrap_or(arguments.agent.local_port());
+    let local = Endpoint::local(port, arguments.localhost);
     let endpoint = match (arguments.report_to, arguments.ca) {
         (Some(remote), Some(ca)) => remote.trusting(&ca)?,
         (Some(remote), None) => remote,

@@ -93,7 +93,8 @@ impl<'a> Serving<'a> {
             _ => Some(Instant::now() + self.task.work),
         };
         let mut timed_out = None;
-        if self.task.reports > 0 && until.is_none_or(|until| until > timeout_at) {
+        let watches = self.task.reports > 0 && self.after_timeout() != AfterTimeout::NeverReported;
+        if watches && until.is_none_or(|until| until > timeout_at) {
             self.shared.pass_until(Some(timeout_at))?;
             let items = self.items(&self.invocation, &Ending::Timeout);
             timed_out = Some(self.report(Moment::Timeout, &items));
@@ -138,7 +139,7 @@ impl<'a> Serving<'a> {
                 self.report(Moment::BeforeResponse, &items);
                 Ok(())
             }
-            AfterTimeout::StaySilent => Ok(()),
+            AfterTimeout::StaySilent | AfterTimeout::NeverReported => Ok(()),
             AfterTimeout::DropResult => self.shared.pass_until(None),
         }
     }

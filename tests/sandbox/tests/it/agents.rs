@@ -15,7 +15,9 @@ use crate::remote::port;
 
 mod batches;
 mod connections;
+mod otlp;
 
+/// Those that report to Thundra or Catchpoint.
 pub const FAMILIES: [Family; 5] = [
     Family::ThundraPython,
     Family::CatchpointPython,
@@ -23,6 +25,8 @@ pub const FAMILIES: [Family; 5] = [
     Family::NodeComposite,
     Family::Go,
 ];
+
+pub const OTLP: [Family; 2] = [Family::OtelPython, Family::OtelNode];
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -76,6 +80,8 @@ fn raw_report(family: Family) -> (String, u16) {
 
 #[test]
 fn each_request_is_as_recorded_with_the_real_agent() {
+    // Of OpenTelemetry's only the heads are compared, in `otlp`: what the bodies tell is up to the
+    // customer's instrumentation, and spans are sent here as the library of OTLP writes them.
     let recorded = [
         (Family::ThundraPython, "python-01-274-coldwarm-02"),
         (Family::CatchpointPython, "python-22-310-coldwarm-02"),

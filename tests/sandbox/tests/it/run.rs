@@ -10,6 +10,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use sandbox::Remote;
+use sandbox::otlp::span_names;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -56,6 +57,19 @@ fn the_built_in_function_reports_and_all_ends_well() {
     assert_eq!(text.matches("runtime | function: ").count(), 2, "{text}");
     assert_eq!(remote.received().len(), 2);
     assert!(!text.contains('\x1b'), "colours without a terminal: {text}");
+}
+
+#[test]
+fn an_agent_of_opentelemetry_reports_spans_of_each_invocation() {
+    for agent in ["otel-python", "otel-node"] {
+        let remote = Remote::start();
+        let where_to = ["--report-to", &remote.base_url(), "--agent", agent];
+        let (code, text, _) =
+            run(&[where_to.as_slice(), &["--extension", FLOOR, "--invocations", "2"]].concat());
+        assert_eq!(code, Some(0), "{text}");
+        let names: Vec<_> = remote.received().iter().map(span_names).collect();
+        assert_eq!(names, [["GET", "my-fn"], ["GET", "my-fn"]], "{agent}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use sandbox::agent::{Agent, Family};
 use sandbox::{Answer, Remote};
 
-use super::{FAMILIES, items, sent_items};
+use super::{FAMILIES, OTLP, items, sent_items};
 use crate::SOON;
 use crate::remote::port;
 
@@ -67,7 +67,7 @@ fn python_has_no_more_than_20_requests_on_their_way() {
 
 #[test]
 fn an_empty_report_is_an_empty_array_from_node_and_nothing_from_others() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().chain(OTLP) {
         let remote = Remote::start();
         let reported = Agent::local(family, port(&remote)).report(&[]);
         assert!(reported.is_success());

@@ -8,13 +8,13 @@ use sandbox::agent::{Agent, Endpoint, Failure, Family, Localhost};
 use sandbox::{Answer, Authority, Remote, free_port};
 use socket2::SockRef;
 
-use super::{FAMILIES, OK, receive, report};
+use super::{FAMILIES, OK, OTLP, receive, report};
 use crate::remote::port;
 use crate::{A_MOMENT, SOON};
 
 #[test]
 fn python_and_node_keep_their_connection_and_go_does_not() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().chain(OTLP) {
         let remote = Remote::start();
         let agent = Agent::local(family, port(&remote));
         let reused: Vec<bool> = (0..3).map(|_| report(&agent).attempts[0].reused).collect();
@@ -74,7 +74,7 @@ fn a_connection_that_the_server_closed_while_idle_is_replaced_without_a_failure(
 }
 
 #[track_caller]
-fn check_attempts(family: Family, answers: &[Answer], expected: &[Result<u16, Failure>]) {
+pub fn check_attempts(family: Family, answers: &[Answer], expected: &[Result<u16, Failure>]) {
     let remote = Remote::start_scripted(answers.to_vec());
     let agent = Agent::local(family, port(&remote));
     let outcomes: Vec<_> = report(&agent).attempts.into_iter().map(|it| it.outcome).collect();
@@ -110,7 +110,7 @@ fn only_node_minds_the_status_and_takes_nothing_but_200_for_a_success() {
 
 #[test]
 fn a_collector_that_hangs_costs_the_agent_s_patience() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().chain(OTLP) {
         let remote = Remote::start_scripted([Answer::Hang]);
         let reported = report(&Agent::local(family, port(&remote)).patience(A_MOMENT));
         assert_eq!(reported.failure(), Some(&Failure::TimedOut), "{family:?}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::agent;
 use super::lambda::Lambda;
-use crate::agents::FAMILIES;
+use crate::agents::{FAMILIES, OTLP};
 use crate::{A_MOMENT, SOON, panic_of};
 
 /// A function whose agent reports a timeout this long before the deadline.
@@ -93,4 +93,28 @@ fn python_throws_a_report_of_a_timeout_that_fails_into_the_handler() {
     let failures: Vec<_> =
         function.reports().iter().map(|it| it.reported.failure().cloned()).collect();
     assert_eq!(failures, [Some(Failure::TimedOut), Some(Failure::TimedOut)]);
+}
+
+#[test]
+fn opentelemetry_s_agents_tell_nothing_of_a_handler_that_hangs() {
+    for family in OTLP {
+        let collector = Remote::start();
+        let lambda = Lambda::with_deadlines([(json!({"outcome": "hang"}), 2 * A_MOMENT)]);
+        let function = close_to_its_deadline(family, &collector, &lambda);
+        lambda.calls(1);
+        assert!(collector.is_silent_for(3 * A_MOMENT), "{family:?}");
+        assert_eq!(function.reports().len(), 0);
+    }
+}
+
+#[test]
+fn opentelemetry_s_agents_report_a_late_handler_once_when_it_returns() {
+    for family in OTLP {
+        let collector = Remote::start();
+        let lambda = Lambda::with_deadlines([(json!({"outcome": "late"}), 2 * A_MOMENT)]);
+        let function = close_to_its_deadline(family, &collector, &lambda);
+        assert_eq!(lambda.result().0, "response", "{family:?}");
+        let reports = function.reports();
+        assert_eq!((reports.len(), reports[0].moment), (1, Moment::BeforeResponse));
+    }
 }
