@@ -151,11 +151,12 @@ fn json(body: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
+    use sandbox::prost::Message;
     use tiny_http::{Header, TestRequest};
 
     /// `google/rpc/status.proto`.
     #[derive(Message)]
+    #[prost(prost_path = "::sandbox::prost")]
     struct RpcStatus {
         #[prost(string, tag = "2")]
         message: String,

@@ -65,12 +65,12 @@ fn rejected_in_object(answer: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::collector::logs::v1::{
-        ExportLogsPartialSuccess, ExportLogsServiceResponse,
-    };
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use prost::Message;
+    use sandbox::opentelemetry_proto::tonic::collector::logs::v1::{
+        ExportLogsPartialSuccess, ExportLogsServiceResponse,
+    };
+    use sandbox::prost::Message;
 
     fn response(rejected_log_records: i64) -> ExportLogsServiceResponse {
         let error_message = "because".to_owned();

@@ -128,7 +128,7 @@ mod tests {
 
         #[test]
         fn a_message_that_ends_inside_a_field_is_none(parts in vec(vec(any::<u8>(), 0..300), 1..5)) {
-            use prost::encoding::bytes;
+            use sandbox::prost::encoding::bytes;
             let (mut message, mut ends) = (Vec::new(), vec![0]);
             for part in &parts {
                 bytes::encode(1, part, &mut message);

@@ -2,22 +2,22 @@
 
 use std::fmt::Debug;
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{
-    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
-};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use prost::Message;
+use sandbox::opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use sandbox::opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use sandbox::opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use sandbox::opentelemetry_proto::tonic::common::v1::any_value::Value;
+use sandbox::opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use sandbox::opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use sandbox::opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use sandbox::opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use sandbox::opentelemetry_proto::tonic::metrics::v1::{
+    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+};
+use sandbox::opentelemetry_proto::tonic::resource::v1::Resource;
+use sandbox::opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use sandbox::prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::HeaderValue;

@@ -146,7 +146,7 @@ fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
     let limited = "ulimit -u 0 2>/dev/null || ulimit -p 0"; // of bash, and of dash
     let script = wrapped(&home, &format!("{limited}\nexec {}", copy_to(&home)));
     let trial = start(&script, "127.0.0.1");
-    trial.process.wait_for_log("cannot start the sender", PATIENCE);
+    trial.process.wait_for_log("cannot start a sender", PATIENCE);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
