@@ -18,7 +18,7 @@ use crate::budget::Budget;
 use crate::dialect::Dialect;
 use crate::encoding::Encoding;
 use crate::fault;
-use crate::ledger::{Balances, Ledger, Loss, Outcome, Refusal};
+use crate::ledger::{Account, Balance, Ledger, Loss, Outcome, Refusal};
 use crate::line::Line;
 use crate::logging;
 use crate::payload::{Headers, Payload, Route};
@@ -111,15 +111,20 @@ impl Collector {
 
     fn health(&self) -> Answer {
         let buffer = Buffer { held: self.budget.held(), size: self.budget.size() };
-        Answer::ok(&Health { ledger: self.ledger.balances(), buffer })
+        Answer::ok(&Health {
+            reports: self.ledger.of(Dialect::Thundra).balance(),
+            otlp: self.ledger.otlp().map(Account::balance),
+            buffer,
+        })
     }
 }
 
 /// What `/health` shows.
 #[derive(Serialize)]
 struct Health {
-    #[serde(flatten)]
-    ledger: Balances,
+    reports: Balance,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otlp: Option<Balance>,
     buffer: Buffer,
 }
 

@@ -22,8 +22,6 @@ use crate::logging::Format;
 use crate::parsing::{self, PORT_DEFAULT};
 use crate::url::{Url, bypasses_proxy};
 
-pub use self::otlp::Otlp;
-
 /// `false`: register and poll, and nothing else.
 const ENABLED: &str = "THUNDRA_EXTENSION_ENABLED";
 /// Base URL of the remote collector, including `/v1`.
@@ -79,8 +77,10 @@ pub struct Config {
     pub flush: Strategy,
     /// Bytes.
     pub buffer: usize,
-    pub destination: Destination,
-    pub otlp: Option<Otlp>,
+    /// The remotes: Thundra's first, and then those for OTLP.
+    pub destinations: Vec<Destination>,
+    /// Port of the local receiver of OTLP, where there is a remote for it.
+    pub otlp_port: Option<u16>,
     /// `Authorization` for reports that come without.
     pub authorization: Option<HeaderValue>,
     pub log_level: LevelFilter,
@@ -100,18 +100,19 @@ impl Display for Problem {
 impl Config {
     pub fn from(environment: &Environment) -> (Self, Vec<Problem>) {
         let mut reading = Reading { environment, problems: Vec::new() };
-        let flush = reading.flush();
-        let port = reading.port();
+        let (flush, port) = (reading.flush(), reading.port());
+        let (is_enabled, buffer) = (reading.boolean(ENABLED, true), reading.buffer());
+        let mut destinations = vec![reading.destination(port)];
         let config = Self {
-            is_enabled: reading.boolean(ENABLED, true),
+            is_enabled,
             runtime_api: environment.get("AWS_LAMBDA_RUNTIME_API").map(ToOwned::to_owned),
             is_managed_instances: environment.get("AWS_LAMBDA_INITIALIZATION_TYPE")
                 == Some("lambda-managed-instances"),
             port,
             flush,
-            buffer: reading.buffer(),
-            destination: reading.destination(port),
-            otlp: reading.otlp(port),
+            buffer,
+            otlp_port: reading.otlp(port, &mut destinations),
+            destinations,
             authorization: reading.authorization(),
             log_level: reading.log_level(),
             log_format: match environment.get("AWS_LAMBDA_LOG_FORMAT") {
@@ -124,9 +125,9 @@ impl Config {
 
     /// Where agents are listened to, and what they speak there.
     pub fn ports(&self) -> Vec<(u16, Dialect)> {
-        let otlp = self.otlp.as_ref().map(|otlp| (otlp.port, Dialect::Otlp));
+        let thundra = (self.port, Dialect::Thundra);
         // Who configures a remote for OTLP has an SDK of it rather than an agent of Thundra's.
-        otlp.into_iter().chain([(self.port, Dialect::Thundra)]).collect()
+        self.otlp_port.map_or_else(|| vec![thundra], |port| vec![(port, Dialect::Otlp), thundra])
     }
 }
 
@@ -140,7 +141,7 @@ impl Reading<'_> {
     fn value<T>(
         &mut self,
         name: &str,
-        parse: impl Fn(&str) -> Option<T>,
+        parse: &dyn Fn(&str) -> Option<T>,
         expected: &str,
         instead: &str,
     ) -> Option<T> {
@@ -154,17 +155,18 @@ impl Reading<'_> {
     fn secret<T>(
         &mut self,
         name: &str,
-        parse: impl Fn(&str) -> Option<T>,
+        parse: &dyn Fn(&str) -> Option<T>,
         expected: &str,
         instead: &str,
     ) -> Option<T> {
         self.parsed(name, parse, |_| format!("something that is not {expected}; {instead} is used"))
     }
 
+    /// `parse` is behind a pointer, so that what reads the same type is the same code.
     fn parsed<T>(
         &mut self,
         name: &str,
-        parse: impl Fn(&str) -> Option<T>,
+        parse: &dyn Fn(&str) -> Option<T>,
         complaint: impl Fn(&str) -> String,
     ) -> Option<T> {
         let held = self.environment.get(name)?;
@@ -184,16 +186,16 @@ impl Reading<'_> {
 
     fn boolean(&mut self, name: &str, default: bool) -> bool {
         let instead = if default { "true" } else { "false" };
-        self.value(name, parsing::boolean, "true or false", instead).unwrap_or(default)
+        self.value(name, &parsing::boolean, "true or false", instead).unwrap_or(default)
     }
 
     fn flush(&mut self) -> Strategy {
         let expected = "default, continuously, periodically,<ms> with 1 to 900000 ms, or end";
-        self.value(FLUSH, parse_flush, expected, "default").unwrap_or(Strategy::Default)
+        self.value(FLUSH, &parse_flush, expected, "default").unwrap_or(Strategy::Default)
     }
 
     fn port(&mut self) -> u16 {
-        self.value(PORT, parsing::port, "a port from 1 to 65535", "3333").unwrap_or(PORT_DEFAULT)
+        self.value(PORT, &parsing::port, "a port from 1 to 65535", "3333").unwrap_or(PORT_DEFAULT)
     }
 
     fn buffer(&mut self) -> usize {
@@ -203,21 +205,21 @@ impl Reading<'_> {
         let default = (memory.unwrap_or(FUNCTION_MEMORY_MIN) / BUFFER_SHARE).clamp(min, max);
         let instead = format!("{}KiB", default / KIB);
         let expected = "a size from 64KiB to 64MiB such as 512KiB or 4MiB";
-        self.value(BUFFER, parse_buffer, expected, &instead).unwrap_or(default)
+        self.value(BUFFER, &parse_buffer, expected, &instead).unwrap_or(default)
     }
 
     fn destination(&mut self, port: u16) -> Destination {
         let base_url = self.base_url(port);
-        self.destination_of(&base_url.clone(), Endpoints::Below(base_url))
+        self.destination_of(base_url)
     }
 
-    /// `url` is one of its endpoints.
-    fn destination_of(&mut self, url: &Url, endpoints: Endpoints) -> Destination {
+    /// One of Thundra's, by its base URL.
+    fn destination_of(&mut self, url: Url) -> Destination {
         Destination {
             dialect: Dialect::Thundra,
             headers: Vec::new(),
-            proxy: self.proxy(url),
-            endpoints,
+            proxy: self.proxy(&url),
+            endpoints: Endpoints::Below(url),
             extra_roots: self.environment.get(SSL_CERT_FILE).map(PathBuf::from),
             trust_all_certificates: self.boolean(TRUST_ALL_CERTIFICATES, false),
         }
@@ -227,7 +229,7 @@ impl Reading<'_> {
         let parse = |held: &str| Url::base(held).filter(|url| !url.is_local(port));
         let expected = "an http or https URL of a collector other than this one";
         let instead = "the agents' own, or else the region's,";
-        if let Some(url) = self.secret(COLLECTOR_URL, parse, expected, instead) {
+        if let Some(url) = self.secret(COLLECTOR_URL, &parse, expected, instead) {
             return url;
         }
         let agents =
@@ -271,14 +273,14 @@ impl Reading<'_> {
         let expected = "an http or https URL of a proxy";
         let name = if remote.is_https() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
         let instead = format!("{name}, if set,");
-        if let Some(proxy) = self.secret(PROXY, parse_proxy, expected, &instead) {
+        if let Some(proxy) = self.secret(PROXY, &parse_proxy, expected, &instead) {
             return Some(proxy);
         }
         let exempt = self.environment.get("NO_PROXY");
         if exempt.is_some_and(|list| bypasses_proxy(remote, list)) {
             return None;
         }
-        self.secret(name, parse_proxy, expected, "no proxy")
+        self.secret(name, &parse_proxy, expected, "no proxy")
     }
 
     fn authorization(&mut self) -> Option<HeaderValue> {
@@ -290,14 +292,14 @@ impl Reading<'_> {
         let expected = "a key that fits into a header";
         let [first, second] = AGENTS.map(|agent| format!("{agent}APIKEY"));
         let instead = format!("the key of each request, or else {second},");
-        self.secret(&first, parse, expected, &instead)
-            .or_else(|| self.secret(&second, parse, expected, "the key of each request"))
+        self.secret(&first, &parse, expected, &instead)
+            .or_else(|| self.secret(&second, &parse, expected, "the key of each request"))
     }
 
     fn log_level(&mut self) -> LevelFilter {
         let expected = "error, warn, info, debug, trace or off";
         let instead = "the agents' …_DEBUG_ENABLE, or else Lambda's own level,";
-        if let Some(level) = self.value(LOG_LEVEL, parse_level, expected, instead) {
+        if let Some(level) = self.value(LOG_LEVEL, &parse_level, expected, instead) {
             return level;
         }
         let mut debugs =
@@ -305,7 +307,7 @@ impl Reading<'_> {
         if debugs.any(|(_, held)| parsing::boolean(held) == Some(true)) {
             return LevelFilter::Debug;
         }
-        self.value("AWS_LAMBDA_LOG_LEVEL", parse_level, expected, "warn")
+        self.value("AWS_LAMBDA_LOG_LEVEL", &parse_level, expected, "warn")
             .unwrap_or(LevelFilter::Warn)
     }
 }
@@ -418,7 +420,7 @@ mod tests {
         ];
         for (variables, expected) in cases {
             let (config, problems) = read(variables);
-            let url = config.destination.url(Route::MonitoringData);
+            let url = config.destinations[0].url(Route::MonitoringData);
             assert_eq!((url, problems), (Some(format!("{expected}/monitoring-data")), vec![]));
         }
     }
@@ -448,7 +450,7 @@ mod tests {
         let [https, http] = proxies;
         let plain = (COLLECTOR_URL, "http://a.b/v1");
         let show = |config: &Config| {
-            config.destination.proxy.as_ref().map(|it| format!("{}:{}", it.host(), it.port()))
+            config.destinations[0].proxy.as_ref().map(|it| format!("{}:{}", it.host(), it.port()))
         };
         let is = |proxy: &str| Some(proxy.to_owned());
         check(
@@ -484,7 +486,9 @@ mod tests {
     #[test]
     fn names_and_values_match_in_any_case() {
         check(
-            |config| (config.is_enabled, config.port, config.destination.trust_all_certificates),
+            |config| {
+                (config.is_enabled, config.port, config.destinations[0].trust_all_certificates)
+            },
             &[
                 (&[], (true, 3333, false)),
                 (

@@ -51,15 +51,13 @@ pub fn config(bytes: &[u8]) {
     assert!(config.port > 0);
     assert!((64 << 10..=64 << 20).contains(&config.buffer));
     let url = |url: String| Url::whole(&url).expect("an endpoint is a url");
-    let endpoints = config.destination.url(Route::MonitoringData).map(url);
+    let endpoints = config.destinations[0].url(Route::MonitoringData).map(url);
     assert!(endpoints.is_some_and(|it| !it.is_local(config.port)));
-    if let Some(otlp) = config.otlp {
-        assert!(otlp.port > 0 && !otlp.destinations.is_empty());
-        for destination in &otlp.destinations {
-            for route in destination.routes() {
-                let endpoint = destination.url(route).map(url);
-                assert!(endpoint.is_some_and(|it| !it.is_local(otlp.port)));
-            }
+    assert_eq!(config.otlp_port.is_some(), config.destinations.len() > 1);
+    for destination in &config.destinations[1..] {
+        for route in destination.routes() {
+            let endpoint = destination.url(route).map(url);
+            assert!(endpoint.zip(config.otlp_port).is_some_and(|(it, port)| !it.is_local(port)));
         }
     }
     let is_shown = |name: &str| {
@@ -366,9 +364,10 @@ impl Desk {
     fn new() -> Self {
         let (outbox, inbox) = outbox::queue();
         let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
-        let (config, _) = Config::from(&Environment::of(&[]));
+        let (mut config, _) = Config::from(&Environment::of(&[]));
         let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
-        let (mut line, _) = Line::to(config.destination, policy, Share::of(config.buffer));
+        let (mut line, _) =
+            Line::to(config.destinations.remove(0), policy, Share::of(config.buffer));
         line.outbox = outbox;
         let collector = Collector { budget, ledger, lines: vec![line], authorization: None };
         Self { collector: Arc::new(collector), inbox }

@@ -202,7 +202,7 @@ impl<'de> Visitor<'de> for Whole<'de> {
             return Err(A::Error::custom("another member"));
         }
         let whole = Self { member: None, ..self };
-        let mut array = serde_json::Deserializer::from_str(array.get());
+        let mut array = serde_json::Deserializer::from_slice(array.get().as_bytes());
         array.deserialize_seq(whole).map_err(A::Error::custom)
     }
 

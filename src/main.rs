@@ -92,7 +92,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{env, io, iter};
+use std::{env, io};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -173,7 +173,7 @@ fn own_name() -> String {
 
 /// Relays until the end.
 fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline, ApiError> {
-    if config.destination.trust_all_certificates {
+    if config.destinations.iter().any(|it| it.trust_all_certificates) {
         logging::warn!(
             "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
              checked"
@@ -184,13 +184,16 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic };
     let share = Share::of(config.buffer);
-    let ledger = if config.otlp.is_some() { Ledger::with_otlp() } else { Ledger::default() };
-    let otlp = config.otlp.into_iter().flat_map(|otlp| otlp.destinations);
-    let destinations = iter::once(config.destination).chain(otlp);
-    let (lines, senders) = destinations.map(|it| Line::to(it, policy, share.another())).unzip();
+    let has_otlp = config.otlp_port.is_some();
+    let (mut lines, mut senders) = (Vec::new(), Vec::new());
+    for destination in config.destinations {
+        let (line, sender) = Line::to(destination, policy, share.another());
+        lines.push(line);
+        senders.push(sender);
+    }
     let collector = Arc::new(Collector {
         budget: Budget::of(config.buffer),
-        ledger,
+        ledger: if has_otlp { Ledger::with_otlp() } else { Ledger::default() },
         lines,
         authorization: config.authorization,
     });

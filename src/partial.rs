@@ -1,11 +1,10 @@
 //! What a receiver of OTLP did not keep of what it took: its answer may hold a partial success
 //! ("OTLP Specification", Partial Success).
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::str;
 
 use crate::encoding::Encoding;
-use crate::object;
+use crate::items::skip_string;
 use crate::protobuf::{Malformed, Value, next_field};
 
 /// How many items it rejected, by its answer in this encoding; of one that makes no sense, none.
@@ -39,27 +38,30 @@ fn first_of(mut message: &[u8]) -> Result<Option<Value<'_>>, Malformed> {
     Ok(found)
 }
 
+/// The value of the member that tells it, by whichever of the three names, and wherever it stands: no
+/// other begins with that word.
 fn rejected_in_object(answer: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Response<'a> {
-        #[serde(borrow)]
-        partial_success: &'a RawValue,
+    let mut rest = answer.iter();
+    while let Some(byte) = rest.next() {
+        if *byte != b'"' {
+            continue;
+        }
+        let is_it = rest.as_slice().starts_with(b"rejected");
+        skip_string(&mut rest);
+        let value = rest.as_slice().trim_ascii_start().strip_prefix(b":").filter(|_| is_it);
+        if let Some(value) = value {
+            return number(value);
+        }
     }
-    #[derive(Deserialize)]
-    struct Partial<'a> {
-        #[serde(
-            borrow,
-            alias = "rejectedSpans",
-            alias = "rejectedDataPoints",
-            alias = "rejectedLogRecords"
-        )]
-        rejected: &'a RawValue,
-    }
-    let response: Response<'_> = object::parse(answer)?;
-    let partial: Partial<'_> = object::parse(response.partial_success.get().as_bytes())?;
-    // Numbers of 64 bits are strings, and may be numbers too ("ProtoJSON Format", protobuf.dev).
-    partial.rejected.get().trim_matches('"').parse().ok()
+    None
+}
+
+/// Numbers of 64 bits are strings, and may be numbers too (protobuf.dev, "JSON format").
+fn number(value: &[u8]) -> Option<u64> {
+    let value = value.trim_ascii_start();
+    let digits = value.strip_prefix(b"\"").unwrap_or(value);
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -92,6 +94,14 @@ mod tests {
                 assert_eq!(rejected(Encoding::Json, answer.as_bytes()), 3, "{answer}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_that_quotes_one_is_none() {
+        let quoting = r#"{"partialSuccess":{"errorMessage":"\"rejectedSpans\":3, rejected"}}"#;
+        assert_eq!(rejected(Encoding::Json, quoting.as_bytes()), 0);
+        let both = r#"{"partialSuccess" : {"errorMessage" : "rejected" , "rejectedSpans" : 2 } }"#;
+        assert_eq!(rejected(Encoding::Json, both.as_bytes()), 2);
     }
 
     #[test]

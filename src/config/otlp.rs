@@ -41,53 +41,39 @@ const NOT_CONFIGURABLE: [HeaderName; 8] = [
     header::USER_AGENT,
 ];
 
-#[derive(Debug)]
-pub struct Otlp {
-    pub port: u16,
-    /// One for each origin, as one that fails must not hold up another; at least one.
-    pub destinations: Vec<Destination>,
-}
-
 impl Reading<'_> {
-    /// `thundras_port` is taken.
-    pub(super) fn otlp(&mut self, thundras_port: u16) -> Option<Otlp> {
+    /// Adds the destinations for OTLP, one for each origin, as one that fails must not hold up another,
+    /// and gives the local port, which is not that of Thundra's agents. `None` if there are none.
+    pub(super) fn otlp(
+        &mut self,
+        thundras_port: u16,
+        destinations: &mut Vec<Destination>,
+    ) -> Option<u16> {
         let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
         if names.iter().all(|name| self.environment.get(name).is_none()) {
             return None;
         }
         let parse = |held: &str| parsing::port(held).filter(|port| *port != thundras_port);
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
-        let port = self.value(PORT, parse, expected, "4318").unwrap_or(PORT_DEFAULT);
+        let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
         let urls = self.urls(port);
-        if urls.is_empty() {
-            return None;
-        }
-        let headers = self.headers();
-        let mut destinations: Vec<Destination> = Vec::new();
+        let headers = if urls.is_empty() { return None } else { self.headers() };
         for (route, url) in urls {
             let of_its_origin = destinations.iter_mut().find_map(|it| match &mut it.endpoints {
                 Endpoints::Each(urls) if urls[0].1.has_origin_of(&url) => Some(urls),
                 _ => None,
             });
-            match of_its_origin {
-                Some(urls) => urls.push((route, url)),
-                None => destinations.push(self.destination_at(route, url, headers.clone())),
+            if let Some(urls) = of_its_origin {
+                urls.push((route, url));
+                continue;
             }
+            let mut destination = self.destination_of(url.clone());
+            destination.dialect = Dialect::Otlp;
+            destination.endpoints = Endpoints::Each(vec![(route, url)]);
+            destination.headers.clone_from(&headers);
+            destinations.push(destination);
         }
-        Some(Otlp { port, destinations })
-    }
-
-    fn destination_at(
-        &mut self,
-        route: Route,
-        url: Url,
-        headers: Vec<(HeaderName, HeaderValue)>,
-    ) -> Destination {
-        Destination {
-            dialect: Dialect::Otlp,
-            headers,
-            ..self.destination_of(&url.clone(), Endpoints::Each(vec![(route, url)]))
-        }
+        Some(port)
     }
 
     /// That of each signal which has one.
@@ -95,7 +81,7 @@ impl Reading<'_> {
         let is_elsewhere = |url: &Url| !url.is_local(port);
         let expected = "an http or https URL of a receiver other than this one";
         let parse_base = |held: &str| Url::base(held).filter(is_elsewhere);
-        let base = self.secret(ENDPOINT, parse_base, expected, "no remote for OTLP");
+        let base = self.secret(ENDPOINT, &parse_base, expected, "no remote for OTLP");
         let parse = |held: &str| Url::whole(held).filter(is_elsewhere);
         let signals = [
             (TRACES_ENDPOINT, Signal::Traces),
@@ -104,7 +90,7 @@ impl Reading<'_> {
         ];
         let mut urls = Vec::new();
         for (name, signal) in signals {
-            let own = self.secret(name, parse, expected, ENDPOINT);
+            let own = self.secret(name, &parse, expected, ENDPOINT);
             let below = || Url::whole(&base.as_ref()?.join(signal.path()));
             urls.extend(own.or_else(below).map(|url| (Route::Otlp(signal), url)));
         }
@@ -167,16 +153,18 @@ mod tests {
 
     const BASE: (&str, &str) = (ENDPOINT, "http://a/x/");
 
-    fn read(variables: &[(&str, &str)]) -> (Option<Otlp>, Vec<String>) {
+    /// The port, and the destinations for OTLP.
+    fn read(variables: &[(&str, &str)]) -> (Option<u16>, Vec<Destination>, Vec<String>) {
         let (config, problems) = Config::from(&Environment::of(variables));
-        (config.otlp, problems.iter().map(ToString::to_string).collect())
+        let destinations = config.destinations.into_iter().skip(1).collect();
+        (config.otlp_port, destinations, problems.iter().map(ToString::to_string).collect())
     }
 
     /// The URL of each signal at each destination.
     fn urls(variables: &[(&str, &str)]) -> Vec<[Option<String>; 3]> {
-        let (otlp, problems) = read(variables);
+        let (port, destinations, problems) = read(variables);
         assert_eq!(problems, Vec::<String>::new());
-        let destinations = otlp.map(|it| it.destinations).unwrap_or_default();
+        assert_eq!(port.is_some(), !destinations.is_empty());
         destinations.iter().map(|it| Route::OTLP.map(|route| it.url(route))).collect()
     }
 
@@ -211,12 +199,12 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_the_sdks_read_theirs() {
-        let (otlp, problems) = read(&[
+        let (_, destinations, problems) = read(&[
             BASE,
             (HEADERS, " Api-Key = a%2Cb%3d c ,x-empty=,x-two=1,X-TWO=2%25,authorization=Bearer t,"),
         ]);
         assert_eq!(problems, Vec::<String>::new());
-        let headers = &otlp.unwrap().destinations[0].headers;
+        let headers = &destinations[0].headers;
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         let expected = [
@@ -233,8 +221,8 @@ mod tests {
         for wrong in
             ["s3cret", "s3 cret=a", "a=s3cret%0d", "a=s3cret%4", "=s3cret", "content-length=7"]
         {
-            let (otlp, problems) = read(&[BASE, (HEADERS, &format!("a=1,{wrong},b=2"))]);
-            assert_eq!(otlp.unwrap().destinations[0].headers.len(), 2, "{wrong}");
+            let (_, destinations, problems) = read(&[BASE, (HEADERS, &format!("a=1,{wrong},b=2"))]);
+            assert_eq!(destinations[0].headers.len(), 2, "{wrong}");
             let [problem] = problems.as_slice() else { panic!("{problems:?}") };
             assert!(problem.contains("as number 2") && !problem.contains("s3"), "{problem}");
         }
@@ -243,21 +231,21 @@ mod tests {
     #[test]
     fn a_bad_endpoint_is_a_problem_and_the_base_is_used_instead() {
         for bad in ["", "a", "ftp://a", "https://u:p@a", "http://localhost:4318/v1/traces"] {
-            let (otlp, problems) = read(&[BASE, (TRACES_ENDPOINT, bad)]);
-            let url = otlp.unwrap().destinations[0].url(Route::OTLP[0]);
+            let (_, destinations, problems) = read(&[BASE, (TRACES_ENDPOINT, bad)]);
+            let url = destinations[0].url(Route::OTLP[0]);
             assert_eq!(url.as_deref(), Some("http://a/x/v1/traces"));
             assert_eq!(problems.len(), usize::from(!bad.is_empty()), "{bad} {problems:?}");
         }
-        let (otlp, problems) = read(&[(ENDPOINT, "http://a?s3cret")]);
-        assert!(otlp.is_none());
+        let (port, destinations, problems) = read(&[(ENDPOINT, "http://a?s3cret")]);
+        assert!(port.is_none() && destinations.is_empty());
         assert!(problems[0].contains(ENDPOINT) && !problems[0].contains("s3cret"), "{problems:?}");
     }
 
     #[test]
     fn the_port_is_that_of_the_sdks_unless_it_is_told() {
         let port = |variables: &[(&str, &str)]| {
-            let (otlp, problems) = read(&[&[BASE], variables].concat());
-            (otlp.unwrap().port, problems.len())
+            let (port, _, problems) = read(&[&[BASE], variables].concat());
+            (port.unwrap(), problems.len())
         };
         assert_eq!(port(&[]), (4318, 0));
         assert_eq!(port(&[(PORT, "5000")]), (5000, 0));
