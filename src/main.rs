@@ -8,6 +8,10 @@
 //!                           (main thread)     one FIFO
 //! ```
 //!
+//! Agents of Thundra's and SDKs of OpenTelemetry each have a port, and their remotes a [`line`] each:
+//! a FIFO, a sender, a circuit, a back-off; the ledger and the budget are common to all. What the two
+//! protocols differ in is in [`dialect`] and [`form`]. Without a remote for OTLP there is one line.
+//!
 //! The modules stand below in reading order; `thundra_wrapper`, the layer's other program, has a map of
 //! its own in `src/wrapper/main.rs`. What holds always, and where it is kept:
 //!
@@ -15,12 +19,13 @@
 //! 2. `/event/next` has no time limit; every other wait for an answer has one
 //!    ([`extensions_api`]), but a reader's for its client, to send or to read, which tiny_http
 //!    leaves no way to limit ([`readers`]). Who waits for work waits until its channel ends.
-//! 3. `accepted = delivered + dropped + pending`, and losses are reported ([`ledger`]).
+//! 3. `accepted = delivered + dropped + pending` for each remote, and losses are reported ([`ledger`]).
 //! 4. Bytes of bodies are held only by owning a permit, taken before they are read ([`budget`],
-//!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB.
+//!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB. A remote that
+//!    fails leaves the others their share of the budget ([`share`]).
 //! 5. An agent never waits for the remote ([`collector`]), nor for a stalled client ([`readers`]),
 //!    unless a burst of silent connections takes all threads that tiny_http has ready.
-//! 6. Reports go to one place, byte for byte as they came in or as arrays whose items are
+//! 6. Reports go to one place, byte for byte as they came in or merged so that their items are
 //!    ([`items`], [`remote`]); those of one key and route in order, but that what fails alone after
 //!    several failures lets others go first ([`backlog`], [`courier`]); while the remote fails, ever
 //!    more rarely ([`backoff`]).

@@ -26,6 +26,11 @@ const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 /// Port of the local receiver.
 const PORT: &str = "THUNDRA_EXTENSION_OTLP_PORT";
 
+/// In the order of the README's table.
+#[cfg(test)]
+pub(super) const VARIABLES: [&str; 6] =
+    [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT, HEADERS, PORT];
+
 /// Where SDKs export to unless told otherwise ("OpenTelemetry Protocol Exporter", opentelemetry.io).
 const PORT_DEFAULT: u16 = 4318;
 

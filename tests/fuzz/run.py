@@ -66,6 +66,13 @@ def write_seeds():
             (folder / f"{number:02}").write_bytes(seed)
 
 
+    for number, capture in enumerate(sorted((ROOT / "tests" / "captures" / "otlp").glob("*.http"))):
+        head, body = capture.read_bytes().split(b"\r\n\r\n", 1)
+        folder = OUT / "seeds" / "otlp"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:02}").write_bytes(bytes([200, b"application/json" in head.lower()]) + body)
+
+
 def build():
     environment = {**os.environ, "CARGO_TARGET_DIR": str(OUT)}
     command = ["cargo", "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"]
