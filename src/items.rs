@@ -25,7 +25,8 @@ impl Most {
     /// What Thundra's collector takes: the agents, and Thundra's own forwarder, keep to the same.
     pub const THUNDRA: Self = Self { reports: 100, items: 100, bytes: 1_000_000 };
 
-    /// What receivers of OTLP take at least: the smallest limits that are known are 1 MiB.
+    /// What a receiver of OTLP is sent at once: the specification has no limit, and of one that takes
+    /// less a 413 tells.
     pub const OTLP: Self = Self { reports: 100, items: usize::MAX, bytes: 1024 * 1024 };
 
     /// Whether one body may hold so many items in so many bytes.

@@ -35,14 +35,17 @@ pub(super) const VARIABLES: [&str; 6] =
 const PORT_DEFAULT: u16 = 4318;
 
 /// What the request itself decides on, or would break by.
-const NOT_CONFIGURABLE: [HeaderName; 8] = [
+const NOT_CONFIGURABLE: [HeaderName; 11] = [
+    header::ACCEPT_ENCODING,
     header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::EXPECT,
     header::HOST,
+    header::TE,
     header::TRANSFER_ENCODING,
+    header::UPGRADE,
     header::USER_AGENT,
 ];
 
@@ -113,9 +116,9 @@ impl Reading<'_> {
                     headers.retain(|(known, _)| *known != name);
                     headers.push((name, value));
                 }
-                None => self.problems.push(Problem(format!(
-                    "{HEADERS} holds as number {} something that is no key=value for a header of a \
-                     request's sender; the others are used",
+                None => self.complain(Problem(format!(
+                    "{HEADERS} holds as number {} something that is not key=value for a header that \
+                     may be chosen; the others are used",
                     nth + 1
                 ))),
             }
