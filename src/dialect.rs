@@ -55,15 +55,4 @@ impl Dialect {
             Self::Otlp => matches!(status.as_u16(), 429 | 502 | 503 | 504),
         }
     }
-
-    /// The longest report that tells of the end of its invocation alone, in bytes. Thundra's agents
-    /// send more than 100 items as several reports at the same time, of which each names the
-    /// invocation; 100 items are longer than this.
-    pub fn last_word_max(self) -> usize {
-        match self {
-            Self::Thundra => 24 * 1024,
-            // Its SDKs send a span when it has ended, and the one that names the invocation ends last.
-            Self::Otlp => usize::MAX,
-        }
-    }
 }

@@ -64,6 +64,19 @@ impl Route {
             Self::Otlp(signal) => signal.path(),
         }
     }
+
+    /// The longest report that may tell by its invocation's id that this is over, in bytes.
+    pub fn last_word_max(self) -> usize {
+        match self {
+            // Agents send more than 100 items as several reports at the same time, of which each names
+            // the invocation; 100 items are longer than this.
+            Self::MonitoringData | Self::CompositeMonitoringData => 24 * 1024,
+            // A span is sent when it has ended, and the one that names the invocation ends last.
+            Self::Otlp(Signal::Traces) => usize::MAX,
+            // A line of the log may name it at any time.
+            Self::Otlp(Signal::Metrics | Signal::Logs) => 0,
+        }
+    }
 }
 
 /// What travels on of an agent's request headers: these and no others, so that nothing a local

@@ -209,8 +209,7 @@ impl Sender {
     fn keep(&mut self, payload: Payload) {
         fault::point("sender.kept");
         self.share.takes();
-        let last_word_max = self.courier.remote.dialect().last_word_max();
-        self.end.reported(&payload.body, last_word_max, payload.came);
+        self.end.reported(&payload.body, payload.route.last_word_max(), payload.came);
         let is_large = payload.permit.bytes() > self.backlog_max() / LARGE_SHARE;
         if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {
             // Many others would have to go for it.
