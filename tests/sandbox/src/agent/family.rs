@@ -27,6 +27,12 @@ impl Family {
     pub fn local_port(self) -> u16 {
         self.habits().local_port
     }
+
+    /// Whether they are OpenTelemetry's, which report by OTLP.
+    #[must_use]
+    pub fn speaks_otlp(self) -> bool {
+        matches!(self, Self::OtelPython | Self::OtelNode)
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ mod way;
 pub struct Arguments {
     /// The extension; built by cargo from the sources of this repository unless given. It is told
     /// by `THUNDRA_EXTENSION_PORT` where to listen, and where to send by
-    /// `THUNDRA_EXTENSION_COLLECTOR_URL`
+    /// `THUNDRA_EXTENSION_COLLECTOR_URL`; with an agent of OpenTelemetry's, by
+    /// `THUNDRA_EXTENSION_OTLP_PORT` and `THUNDRA_EXTENSION_OTLP_ENDPOINT`
     #[arg(long, value_name = "PATH")]
     extension: Option<PathBuf>,
 

@@ -57,12 +57,19 @@ impl Way {
         agent: Family,
         latency: Duration,
     ) -> io::Result<Self> {
-        let (remote, port) = (collector(latency), free_port().to_string());
-        let setup = setup
+        let (remote, thundras, otlps) = (collector(latency), free_port(), free_port());
+        let speaks_otlp = agent.speaks_otlp();
+        let port = if speaks_otlp { otlps } else { thundras };
+        let mut setup = setup
             .extension(extension)
-            .env("THUNDRA_EXTENSION_PORT", &port)
+            .env("THUNDRA_EXTENSION_PORT", &thundras.to_string())
             .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
-            .runtime(built_in(agent, vec!["--port".to_owned(), port])?);
+            .runtime(built_in(agent, vec!["--port".to_owned(), port.to_string()])?);
+        if speaks_otlp {
+            setup = setup
+                .env("THUNDRA_EXTENSION_OTLP_PORT", &port.to_string())
+                .env("THUNDRA_EXTENSION_OTLP_ENDPOINT", &remote.origin());
+        }
         Self::start(setup, remote)
     }
 
