@@ -58,9 +58,18 @@ impl Reading<'_> {
         destinations: &mut Vec<Destination>,
     ) -> Option<u16> {
         let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
-        if names.iter().all(|name| self.environment.get(name).is_none()) {
-            return None;
-        }
+        let is_set = names.iter().any(|name| self.environment.get(name).is_some());
+        if is_set { self.otlp_of_any(thundras_port, destinations) } else { None }
+    }
+
+    /// As [`Self::otlp`], where any endpoint is set. Apart from it, so that who has none does not read
+    /// it from the file at start.
+    #[cold]
+    fn otlp_of_any(
+        &mut self,
+        thundras_port: u16,
+        destinations: &mut Vec<Destination>,
+    ) -> Option<u16> {
         let parse = |held: &str| parsing::port(held).filter(|port| *port != thundras_port);
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
         let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
