@@ -13,8 +13,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use sandbox::TempDir;
 
+use super::output;
 use super::pause::pause;
-use super::{build, output};
 use budget::Budget;
 use contender::{Contender, Variable};
 use figure::number;
@@ -33,6 +33,7 @@ mod figure;
 mod freezes;
 mod idle;
 mod invocations;
+mod lineup;
 mod machine;
 mod measure;
 mod page;
@@ -135,7 +136,7 @@ Examples:
 /// When a contender is not there, or a file can't be read or written.
 pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let budgets = arguments.budgets.as_deref().map(budget::read).transpose()?.unwrap_or_default();
-    let mut contenders = contenders(arguments)?;
+    let mut contenders = lineup::lineup(arguments)?;
     let home = TempDir::new()?;
     for contender in &mut contenders {
         contender.move_to(home.path())?;
@@ -196,61 +197,8 @@ fn hold(
     Ok(is_kept)
 }
 
-/// The comparators, and then what is compared with them.
-fn contenders(arguments: &Arguments) -> io::Result<Vec<Contender>> {
-    let mut contenders = Vec::new();
-    if !arguments.no_comparators {
-        contenders.push(Contender::none());
-        contenders.extend(comparators(arguments.comparators.as_deref())?);
-    }
-    let floor = contenders.iter().find(|it| it.name == FLOOR).and_then(|it| it.path.clone());
-    let wrappers = arguments.wrappers.iter().cloned();
-    let wrappers =
-        wrappers.map(|it| Contender { wraps: floor.clone(), variables: Vec::new(), ..it });
-    for contender in arguments.extensions.iter().cloned().chain(wrappers) {
-        if contenders.iter().any(|it: &Contender| it.name == contender.name) {
-            return Err(io::Error::other(format!("two are called {}", contender.name)));
-        }
-        contenders.push(contender);
-    }
-    if let Some(none) = contenders.iter_mut().find(|it| it.path.is_none()) {
-        none.wraps = floor.filter(|_| !arguments.wrappers.is_empty());
-    }
-    for variable in &arguments.variables {
-        if let Some(name) = variable.of().filter(|of| contenders.iter().all(|it| it.name != **of)) {
-            return Err(io::Error::other(format!(
-                "a variable is for {name}, which nobody is called"
-            )));
-        }
-        for contender in &mut contenders {
-            contender.take(variable);
-        }
-    }
-    contenders.iter().try_for_each(Contender::check)?;
-    Ok(contenders)
-}
-
 /// For what is left of the one before to be gone.
 const BETWEEN_TWO: Duration = Duration::from_millis(30);
-
-const FLOOR: &str = "floor";
-const COMPARATORS: [&str; 3] = [FLOOR, "bare", "async"];
-const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../comparators/Cargo.toml");
-
-fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
-    let of = |name: &str, path| Contender::of(name, path);
-    if let Some(directory) = directory {
-        return Ok(COMPARATORS.map(|name| of(name, directory.join(name))).into());
-    }
-    let built = build::binaries(MANIFEST, &[])?;
-    COMPARATORS
-        .into_iter()
-        .map(|name| match built.get(name) {
-            Some(path) => Ok(of(name, path.clone())),
-            None => Err(io::Error::other(format!("cargo built no {name}"))),
-        })
-        .collect()
-}
 
 /// The results, and what failed: a contender is not measured again at what it fails in.
 fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<(Results, Vec<String>)> {
