@@ -2,7 +2,7 @@
 //! crate on tokio, hyper for the local server, reqwest for the remote. It keeps to the variables that
 //! the benchmark sets, of the strategies to `default` while invocations are busy and `continuously`,
 //! and merges as much; what costs nothing when all goes well it leaves out: retries, back-off,
-//! limits of memory, Retry-After, what a freeze takes.
+//! limits of memory, Retry-After, what a freeze takes. OTLP it takes in Protobuf only.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -23,6 +23,10 @@ use reqwest::{Certificate, Client};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+
+use protocol::Protocol;
+
+mod protocol;
 
 /// How long reports wait for others, how many bytes of them, and how many go in one request: as the
 /// `default` strategy of this repository's extension has it while invocations are busy.
@@ -45,18 +49,19 @@ enum Message {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let port = env::var("THUNDRA_EXTENSION_PORT").ok().and_then(|it| it.parse().ok());
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(3333))).await?;
-    let (reports, waiting) = mpsc::unbounded_channel();
-    tokio::spawn(accept(listener, reports.clone()));
-    tokio::spawn(forward(waiting));
+    let mut relays = Vec::new();
+    for protocol in [Protocol::Thundra, Protocol::Otlp] {
+        relays.extend(relay(protocol).await?);
+    }
     let on_event = service_fn(|event: LambdaEvent| {
-        let reports = reports.clone();
+        let relays = relays.clone();
         async move {
             if matches!(event.next, NextEvent::Shutdown(_)) {
-                let (done, is_done) = oneshot::channel();
-                reports.send(Message::Flush(done))?;
-                is_done.await?;
+                for reports in relays {
+                    let (done, is_done) = oneshot::channel();
+                    reports.send(Message::Flush(done))?;
+                    is_done.await?;
+                }
                 // The crate goes on to poll: it has no end.
                 process::exit(0);
             }
@@ -66,16 +71,31 @@ async fn main() -> Result<(), Error> {
     Extension::new().with_events_processor(on_event).run().await
 }
 
-async fn accept(listener: TcpListener, reports: mpsc::UnboundedSender<Message>) {
+/// Takes reports from now on, unless there is no remote for them.
+async fn relay(protocol: Protocol) -> Result<Option<mpsc::UnboundedSender<Message>>, Error> {
+    let Some(base) = protocol.base() else { return Ok(None) };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, protocol.port())).await?;
+    let (reports, waiting) = mpsc::unbounded_channel();
+    tokio::spawn(accept(listener, protocol, reports.clone()));
+    tokio::spawn(forward(waiting, protocol, base));
+    Ok(Some(reports))
+}
+
+async fn accept(
+    listener: TcpListener,
+    protocol: Protocol,
+    reports: mpsc::UnboundedSender<Message>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let reports = reports.clone();
-        let answer = service::service_fn(move |request| take(request, reports.clone()));
+        let answer = service::service_fn(move |request| take(request, protocol, reports.clone()));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
 }
 
 async fn take(
     request: Request<Incoming>,
+    protocol: Protocol,
     reports: mpsc::UnboundedSender<Message>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -85,16 +105,17 @@ async fn take(
             let report = Report { path, key, body: body.to_bytes() };
             // The receiver lives as long as the process.
             let _ = reports.send(Message::Report(report));
-            (StatusCode::OK, "{}")
+            (StatusCode::OK, protocol.thanks())
         }
         Err(_) => (StatusCode::BAD_REQUEST, ""),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, protocol.content_type());
     Ok(response)
 }
 
-/// Of one path and one key: they make one array.
+/// Of one path and one key: they make one body.
 #[derive(Default)]
 struct Waiting {
     reports: HashMap<(String, Option<HeaderValue>), Vec<Bytes>>,
@@ -102,9 +123,8 @@ struct Waiting {
     oldest: Option<Instant>,
 }
 
-async fn forward(mut messages: mpsc::UnboundedReceiver<Message>) {
+async fn forward(mut messages: mpsc::UnboundedReceiver<Message>, protocol: Protocol, base: String) {
     let at_once = env::var("THUNDRA_EXTENSION_FLUSH").is_ok_and(|it| it == "continuously");
-    let base = env::var("THUNDRA_EXTENSION_COLLECTOR_URL").unwrap_or_default();
     let mut client = None;
     let mut waiting = Waiting::default();
     loop {
@@ -124,7 +144,7 @@ async fn forward(mut messages: mpsc::UnboundedReceiver<Message>) {
             () = sleep_until(due) => None,
         };
         let client = client.get_or_insert_with(client_of_the_remote);
-        waiting.send(client, &base).await;
+        waiting.send(client, protocol, &base).await;
         if let Some(done) = flushed {
             // Whoever asked waits for it.
             let _ = done.send(());
@@ -139,35 +159,20 @@ impl Waiting {
         self.reports.entry((path, key)).or_default().push(body);
     }
 
-    async fn send(&mut self, client: &Client, base: &str) {
+    async fn send(&mut self, client: &Client, protocol: Protocol, base: &str) {
         for ((path, key), bodies) in std::mem::take(self).reports {
             for bodies in bodies.chunks(REPORTS_MAX) {
                 let url = format!("{base}{}", path.strip_prefix("/v1").unwrap_or(&path));
-                let mut request = client.post(url).header(CONTENT_TYPE, "application/json");
+                let mut request = client.post(url).header(CONTENT_TYPE, protocol.content_type());
                 if let Some(key) = &key {
                     request = request.header(AUTHORIZATION, key);
                 }
-                if let Err(error) = request.body(merged(bodies)).send().await {
+                if let Err(error) = request.body(protocol.merged(bodies)).send().await {
                     eprintln!("cannot deliver: {error}");
                 }
             }
         }
     }
-}
-
-/// One array of the items of all; each body is taken for an array.
-fn merged(bodies: &[Bytes]) -> Vec<u8> {
-    let mut array = vec![b'['];
-    for body in bodies {
-        let items = body.trim_ascii();
-        let items = items.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]")).unwrap_or(items);
-        if array.len() > 1 && !items.is_empty() {
-            array.push(b',');
-        }
-        array.extend_from_slice(items);
-    }
-    array.push(b']');
-    array
 }
 
 fn client_of_the_remote() -> Client {
