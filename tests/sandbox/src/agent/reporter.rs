@@ -122,6 +122,16 @@ impl Agent {
         Reported { items: items.to_vec(), attempts, took: started.elapsed() }
     }
 
+    /// The body of a request with these items, before it is packed.
+    ///
+    /// # Panics
+    ///
+    /// When an item is no span for an agent that sends Protobuf.
+    #[must_use]
+    pub fn body(&self, items: &[String]) -> Vec<u8> {
+        self.wire.encoded(&self.wire.body(&self.key, items))
+    }
+
     pub(crate) fn margin(&self) -> Duration {
         self.timeout_margin
     }

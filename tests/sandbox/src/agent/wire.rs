@@ -79,7 +79,8 @@ impl Wire {
         Framed { head: head.into_bytes(), body }
     }
 
-    fn encoded(&self, body: &str) -> Vec<u8> {
+    /// The bytes of a body as this head says that they are, but for packing and chunks.
+    pub fn encoded(&self, body: &str) -> Vec<u8> {
         if !self.head.contains("\ncontent-type: application/x-protobuf") {
             return body.as_bytes().to_vec();
         }

@@ -39,6 +39,8 @@ mod measure;
 mod page;
 mod plot;
 mod posts;
+mod protocol;
+mod report;
 mod results;
 mod samples;
 mod scene;
@@ -53,14 +55,20 @@ mod wrapped;
 /// Measures each extension, in an order that changes, beside three that it brings along: `floor`, which
 /// registers and polls and nothing else, the physical limit; `bare`, the same with a tiny_http server
 /// that reads and answers; `async`, the relay of this repository as it is usually written, with AWS's
-/// `lambda-extension` crate; and beside `none`, no extension at all. One round before, which fills
-/// the page cache, is not counted. What takes reports at its port is measured at that too.
+/// `lambda-extension` crate; and beside `none`, no extension at all. Where one is reported to over OTLP,
+/// `async` is too, as `async-otlp`. One round before, which fills the page cache, is not counted. What
+/// takes reports at its port is measured at that too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// An extension and what to call it; give it once for each
-    #[arg(long = "extension", value_name = "NAME=PATH", required = true, value_parser = Contender::parse)]
+    #[arg(long = "extension", value_name = "NAME=PATH", required_unless_present = "otlp", value_parser = Contender::parse)]
     extensions: Vec<Contender>,
+
+    /// An extension that is reported to over OTLP, and what to call it; give it once for each. What is
+    /// posted has the same size, and is a span in Protobuf
+    #[arg(long, value_name = "NAME=PATH", value_parser = Contender::parse)]
+    otlp: Vec<Contender>,
 
     /// A program that starts a runtime, as `AWS_LAMBDA_EXEC_WRAPPER` names one, and what to call it; give
     /// it once for each. `floor` stands for the runtime
@@ -127,6 +135,9 @@ Examples:
   What a wrapper adds to the start of a runtime:
     sandbox bench --extension mine=./my-extension --wrapper mine-wrapper=./my-wrapper --only wrapped
 
+  The same extension for agents of Thundra and for those of OpenTelemetry:
+    sandbox bench --extension mine=./mine --otlp mine-otlp=./mine
+
   The same extension in two configurations:
     sandbox bench --extension default=./mine --extension end=./mine \\
                   --env end:THUNDRA_EXTENSION_FLUSH=end";
@@ -145,7 +156,8 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let json = || format!("{}\n", results.json());
     output::print(&if arguments.json { json() } else { table::text(&results) })?;
     let is_kept = hold(&budgets, &results, || measure(arguments, &contenders), arguments.json)?;
-    let subjects: Vec<String> = arguments.extensions.iter().map(|it| it.name.clone()).collect();
+    let subjects = arguments.extensions.iter().chain(&arguments.otlp);
+    let subjects: Vec<String> = subjects.map(|it| it.name.clone()).collect();
     if let Some(path) = &arguments.html {
         write(path, &page::page(&results, &subjects))?;
     }

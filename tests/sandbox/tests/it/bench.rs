@@ -80,6 +80,41 @@ fn a_relay_is_measured_on_what_it_does_with_reports() {
 }
 
 #[test]
+fn a_relay_that_is_reported_to_over_otlp_is_measured_on_the_same() {
+    let relay = Packed::new("relay");
+    let extension = format!("relay={}", relay.file().display());
+    let options = ["--no-comparators", "--size", "full", "--runs", "1", "--otlp", &extension];
+    let groups = ["invocations", "posts", "freezes"].map(|group| ["--only", group]);
+    let variables = ["RELAY_PORT={port}", "RELAY_REMOTE={remote}", "RELAY_CA={ca}"];
+    let variables = variables.map(|variable| ["--env", variable]);
+    let report = report(&[&options[..], groups.as_flattened(), variables.as_flattened()].concat());
+    let n = |figure: &str| report["sizes"]["full"][figure]["relay"]["n"].as_u64();
+    for figure in ["report_cpu", "post_p50", "posts", "never"] {
+        assert_eq!(n(figure), Some(1), "{figure}: {report:#}");
+    }
+    let once = &report["sizes"]["full"]["once"]["relay"];
+    assert_eq!(once["median"], 30.0, "{once}");
+    let told = report["variables"]["relay"].to_string();
+    assert!(told.contains("\"THUNDRA_EXTENSION_OTLP_PORT\",\"THUNDRA_EXTENSION_OTLP_ENDPOINT\""));
+}
+
+#[test]
+fn beside_an_extension_that_is_reported_to_over_otlp_so_is_async() {
+    let comparators = TempDir::new().unwrap();
+    for name in ["floor", "bare", "async"] {
+        fs::copy(FLOOR, comparators.path().join(name)).unwrap();
+    }
+    let directory = comparators.path().display().to_string();
+    let (mine, otlp) = (format!("mine={FLOOR}"), format!("mine-otlp={FLOOR}"));
+    let options = ["--comparators", &directory, "--only", "start", "--size", "full", "--runs", "1"];
+    let all = |more: &[&str]| report(&[&options[..], more].concat())["contenders"].clone();
+    let expected = serde_json::json!(["none", "floor", "bare", "async", "mine"]);
+    assert_eq!(all(&["--extension", &mine]), expected);
+    let expected = serde_json::json!(["none", "floor", "bare", "async", "async-otlp", "mine-otlp"]);
+    assert_eq!(all(&["--otlp", &otlp]), expected);
+}
+
+#[test]
 fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_budgets() {
     let home = TempDir::new().unwrap();
     let file = |name: &str| home.path().join(name).display().to_string();

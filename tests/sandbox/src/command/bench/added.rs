@@ -55,7 +55,8 @@ fn remote(away: Away) -> Remote {
     let remote = Remote::start();
     match away {
         Away::Milliseconds(time) => {
-            remote.answer_with(move |_| Answer::ok().after(Duration::from_millis(time)));
+            let time = Duration::from_millis(time);
+            remote.answer_with(move |it| Answer::accepting(it).after(time));
         }
         Away::Dead => remote.go_down(),
     }

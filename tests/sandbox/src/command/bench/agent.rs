@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sandbox::agent::{Connection, Response};
 
-/// Of a report, as large as those of a small function with tracing.
-const REPORT_BYTES: usize = 3_000;
+use super::protocol::Protocol;
+use super::report;
 
 pub struct Agent {
     connection: Connection,
@@ -16,17 +16,9 @@ pub struct Agent {
 
 impl Agent {
     /// `None` where nobody listens, or a report is not taken there.
-    pub fn at(port: u16) -> Option<Self> {
-        let start = r#"[{"type":"Span","data":{"className":"benchmark","tags":{"padding":""#;
-        let end = r#""}}}]"#;
-        let padding = "x".repeat(REPORT_BYTES - start.len() - end.len());
-        let request = format!(
-            "POST /v1/monitoring-data HTTP/1.1\r\nHost: localhost:{port}\r\n\
-             Content-Type: application/json\r\nAuthorization: ApiKey some-key\r\n\
-             Content-Length: {REPORT_BYTES}\r\n\r\n{start}{padding}{end}"
-        );
+    pub fn at(port: u16, protocol: Protocol) -> Option<Self> {
         let connection = Connection::try_open(port).ok()?;
-        let mut agent = Self { connection, request: request.into_bytes(), port };
+        let mut agent = Self { connection, request: report::request(protocol, port), port };
         agent.post().ok().map(|_| agent)
     }
 

@@ -10,13 +10,7 @@ use object::Endianness;
 use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, ProgramHeader};
 
-/// How any of them learns its port and where to deliver. An extension that has other variables gets
-/// those by `--env`.
-const VARIABLES: [(&str, &str); 3] = [
-    ("THUNDRA_EXTENSION_PORT", "{port}"),
-    ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
-    ("SSL_CERT_FILE", "{ca}"),
-];
+use super::protocol::Protocol;
 
 /// The name of no extension at all.
 pub const NONE: &str = "none";
@@ -28,6 +22,8 @@ pub struct Contender {
     pub path: Option<PathBuf>,
     /// What a wrapper is to start; what stands for the runtime where there is no wrapper.
     pub wraps: Option<PathBuf>,
+    /// In which agents report to it.
+    pub protocol: Protocol,
     /// Names and values, with `{port}`, `{remote}` and `{ca}` in them.
     pub variables: Vec<(String, String)>,
 }
@@ -42,12 +38,19 @@ pub struct Variable {
 
 impl Contender {
     pub fn none() -> Self {
-        Self { name: NONE.to_owned(), path: None, wraps: None, variables: Vec::new() }
+        let (protocol, variables) = (Protocol::Thundra, Vec::new());
+        Self { name: NONE.to_owned(), path: None, wraps: None, protocol, variables }
     }
 
     pub fn of(name: &str, path: PathBuf) -> Self {
-        let variables = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { name: name.to_owned(), path: Some(path), wraps: None, variables: variables.to_vec() }
+        let (protocol, variables) = (Protocol::Thundra, Protocol::Thundra.variables());
+        Self { name: name.to_owned(), path: Some(path), wraps: None, protocol, variables }
+    }
+
+    /// The same, reported to over OTLP.
+    pub fn over_otlp(self) -> Self {
+        let protocol = Protocol::Otlp;
+        Self { protocol, variables: protocol.variables(), ..self }
     }
 
     pub fn is_wrapper(&self) -> bool {
@@ -68,7 +71,7 @@ impl Contender {
     /// What it is told that others are not; without the values, which may be secret.
     pub fn own_variables(&self) -> Vec<String> {
         let names = self.variables.iter().map(|(name, _)| name);
-        names.filter(|name| VARIABLES.iter().all(|(it, _)| it != name)).cloned().collect()
+        names.filter(|name| !Protocol::is_told_to_all(name)).cloned().collect()
     }
 
     /// From `NAME=PATH`; the name becomes that of a file.
@@ -208,6 +211,16 @@ mod tests {
         for wrong in ["", "V", "=1", ":V=1", "a:=1"] {
             assert!(Variable::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn over_otlp_it_has_a_port_more_and_is_told_so() {
+        let contender = Contender::of("a", "x".into()).over_otlp();
+        let names = ["THUNDRA_EXTENSION_OTLP_PORT", "THUNDRA_EXTENSION_OTLP_ENDPOINT"];
+        assert_eq!(contender.own_variables(), names);
+        let at_port = contender.variables.iter().filter(|(_, value)| value == "{port}");
+        assert_eq!(at_port.map(|(name, _)| &**name).collect::<Vec<_>>(), names[..1]);
+        assert_eq!(contender.variables.len(), 5);
     }
 
     #[test]

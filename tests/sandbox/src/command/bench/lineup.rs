@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::Arguments;
-use super::contender::Contender;
+use super::contender::{Contender, Variable};
 use crate::command::build;
 
 /// The comparators, and then what is compared with them.
@@ -17,12 +17,14 @@ pub fn lineup(arguments: &Arguments) -> io::Result<Vec<Contender>> {
     if !arguments.no_comparators {
         contenders.push(Contender::none());
         contenders.extend(comparators(arguments.comparators.as_deref())?);
+        contenders.extend(async_otlp(&contenders).filter(|_| !arguments.otlp.is_empty()));
     }
     let floor = contenders.iter().find(|it| it.name == FLOOR).and_then(|it| it.path.clone());
-    let wrappers = arguments.wrappers.iter().cloned();
-    let wrappers =
-        wrappers.map(|it| Contender { wraps: floor.clone(), variables: Vec::new(), ..it });
-    for contender in arguments.extensions.iter().cloned().chain(wrappers) {
+    let wrapper =
+        |it| Contender { wraps: floor.clone(), variables: Vec::new(), ..Contender::clone(it) };
+    let extensions = arguments.extensions.iter().cloned();
+    let otlp = arguments.otlp.iter().cloned().map(Contender::over_otlp);
+    for contender in extensions.chain(otlp).chain(arguments.wrappers.iter().map(wrapper)) {
         if contenders.iter().any(|it: &Contender| it.name == contender.name) {
             return Err(io::Error::other(format!("two are called {}", contender.name)));
         }
@@ -31,22 +33,14 @@ pub fn lineup(arguments: &Arguments) -> io::Result<Vec<Contender>> {
     if let Some(none) = contenders.iter_mut().find(|it| it.path.is_none()) {
         none.wraps = floor.filter(|_| !arguments.wrappers.is_empty());
     }
-    for variable in &arguments.variables {
-        if let Some(name) = variable.of().filter(|of| contenders.iter().all(|it| it.name != **of)) {
-            return Err(io::Error::other(format!(
-                "a variable is for {name}, which nobody is called"
-            )));
-        }
-        for contender in &mut contenders {
-            contender.take(variable);
-        }
-    }
+    tell(&mut contenders, &arguments.variables)?;
     contenders.iter().try_for_each(Contender::check)?;
     Ok(contenders)
 }
 
 const FLOOR: &str = "floor";
-const COMPARATORS: [&str; 3] = [FLOOR, "bare", "async"];
+const ASYNC: &str = "async";
+const COMPARATORS: [&str; 3] = [FLOOR, "bare", ASYNC];
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../comparators/Cargo.toml");
 
 fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
@@ -62,4 +56,24 @@ fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
             None => Err(io::Error::other(format!("cargo built no {name}"))),
         })
         .collect()
+}
+
+/// Of the comparators, the one that takes OTLP too.
+fn async_otlp(comparators: &[Contender]) -> Option<Contender> {
+    let it = comparators.iter().find(|it| it.name == ASYNC)?.clone();
+    Some(Contender { name: format!("{ASYNC}-otlp"), ..it }.over_otlp())
+}
+
+fn tell(contenders: &mut [Contender], variables: &[Variable]) -> io::Result<()> {
+    for variable in variables {
+        if let Some(name) = variable.of().filter(|of| contenders.iter().all(|it| it.name != **of)) {
+            return Err(io::Error::other(format!(
+                "a variable is for {name}, which nobody is called"
+            )));
+        }
+        for contender in &mut *contenders {
+            contender.take(variable);
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use sandbox::agent::{Connection, Family};
+use sandbox::agent::Connection;
 use sandbox::conformance::filled_in;
 use sandbox::{Invocation, Lambda, Remote, Setup, Status, User, free_port};
 
@@ -28,7 +28,8 @@ impl Scene {
     /// When the sandbox can't be had, or init fails.
     pub fn start(contender: &Contender, size: Size, remote: Remote) -> io::Result<Self> {
         let port = free_port();
-        let agent = built_in(Family::ThundraPython, vec!["--port".to_owned(), port.to_string()])?;
+        let to_port = vec!["--port".to_owned(), port.to_string()];
+        let agent = built_in(contender.protocol.family(), to_port)?;
         let setup = size.of(Setup::new().runtime(agent).timeout(TIMEOUT).user(User::Own));
         let setup = match &contender.path {
             Some(path) => setup.extension(path),

@@ -10,6 +10,7 @@ use sandbox::{Authority, Cage, Footprint, Launch, Platform, Process, Remote, fre
 use super::agent::Agent;
 use super::contender::Contender;
 use super::cpu::Cpu;
+use super::protocol::Protocol;
 use super::samples::Samples;
 use super::size::Size;
 use crate::command::pause::pause;
@@ -28,6 +29,7 @@ pub struct Started {
     /// The moment when the stopped shell that executes it was let go.
     pub executed_at: Instant,
     port: u16,
+    protocol: Protocol,
     name: String,
     cage: Cage,
     process: Process,
@@ -76,11 +78,12 @@ impl Started {
         cage.admit(&process);
         let executed_at = Instant::now();
         process.resume();
-        let name = contender.name.clone();
+        let (name, protocol) = (contender.name.clone(), contender.protocol);
         let started = Self {
             platform,
             executed_at,
             port,
+            protocol,
             name,
             cage,
             process,
@@ -124,7 +127,7 @@ impl Started {
 
     /// An agent, if reports are taken.
     pub fn agent(&self) -> Option<Agent> {
-        Agent::at(self.port)
+        Agent::at(self.port, self.protocol)
     }
 
     /// What of the size can't be had here.

@@ -1,0 +1,54 @@
+//! What agents speak to a contender.
+
+use sandbox::agent::Family;
+use sandbox::free_port;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// That of Thundra's agents.
+    Thundra,
+    /// OTLP over HTTP, in Protobuf.
+    Otlp,
+}
+
+/// How any of them learns its port and where to deliver. An extension that has other variables gets
+/// those by `--env`.
+const VARIABLES: [(&str, &str); 3] = [
+    ("THUNDRA_EXTENSION_PORT", "{port}"),
+    ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
+    ("SSL_CERT_FILE", "{ca}"),
+];
+
+/// The same for OTLP, beside those.
+const OF_OTLP: [(&str, &str); 2] =
+    [("THUNDRA_EXTENSION_OTLP_PORT", "{port}"), ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "{remote}")];
+
+impl Protocol {
+    /// The agent in the function.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Thundra => Family::ThundraPython,
+            Self::Otlp => Family::OtelPython,
+        }
+    }
+
+    /// What a contender is told, with `{port}`, `{remote}` and `{ca}` in the values.
+    pub fn variables(self) -> Vec<(String, String)> {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let of_thundra = VARIABLES.map(owned);
+        match self {
+            Self::Thundra => of_thundra.to_vec(),
+            Self::Otlp => {
+                let [(port, _), rest @ ..] = of_thundra;
+                // Nobody reports there, so that one for all its starts will do.
+                let unused = [(port, free_port().to_string())];
+                unused.into_iter().chain(rest).chain(OF_OTLP.map(owned)).collect()
+            }
+        }
+    }
+
+    /// Whether this is a variable of all contenders.
+    pub fn is_told_to_all(name: &str) -> bool {
+        VARIABLES.iter().any(|(it, _)| *it == name)
+    }
+}
