@@ -2,6 +2,8 @@
 
 use sandbox::{Entry, Event};
 
+use crate::dialect::Dialect;
+
 /// Counts of reports.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClosingLine {
@@ -11,8 +13,8 @@ pub struct ClosingLine {
 }
 
 impl ClosingLine {
-    /// Of a timeline with one such line in it.
-    pub fn of(timeline: &[Entry]) -> Result<Self, String> {
+    /// What it tells of these reports, in a timeline with one such line in it.
+    pub fn of(timeline: &[Entry], dialect: Dialect) -> Result<Self, String> {
         let lines = timeline.iter().filter_map(|entry| match &entry.event {
             Event::Log { line, .. } => line.split_once(" delivered ").map(|(_, line)| line),
             _ => None,
@@ -20,7 +22,12 @@ impl ClosingLine {
         let [line] = lines.collect::<Vec<_>>()[..] else {
             return Err("not one closing line".to_owned());
         };
-        let (counts, losses) = line.split_once(", lost: ").unwrap_or((line, ""));
+        let (thundras, otlps) = line.split_once("; otlp: delivered ").unwrap_or((line, ""));
+        let told = match dialect {
+            Dialect::Thundra => thundras,
+            Dialect::Otlp => otlps,
+        };
+        let (counts, losses) = told.split_once(", lost: ").unwrap_or((told, ""));
         let numbers = |text: &str| -> Vec<usize> {
             text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
         };

@@ -6,17 +6,21 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 use std::{fs, iter};
 
+use rstest::rstest;
 use sandbox::{Answer, Authority, Platform, Remote};
 
-use crate::trial::{ARRAY, PATIENCE, Trial, pass, spawn};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ARRAY, PATIENCE, pass, spawn};
 
-#[test]
-fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
+#[rstest]
+fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for end in [Remote::close_idle, Remote::reset_idle, Remote::forget_idle] {
         let authority = Authority::new();
         let ca = authority.pem_file().to_str().unwrap().to_owned();
         let remote = Remote::start_tls(&authority);
-        let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+        let trial = dialect.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
         trial.report(ARRAY, "[1]");
         trial.received(1);
         trial.wait_for_an_empty_buffer();
@@ -24,40 +28,44 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
         end(&trial.remote);
         trial.process.resume();
         trial.report(ARRAY, "[2]");
-        let delivery = trial.remote.wait_for_items(&["1", "2"], PATIENCE);
+        let delivery = trial.wait_for_items(&["1", "2"]);
         assert!(delivery.is_exact(), "{delivery}");
         assert_eq!(trial.shut_down(), "");
     }
 }
 
-#[test]
-fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
+#[rstest]
+fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     // The kernel takes connections for it, and nobody ever says a word of TLS.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://{}/v1", silent.local_addr().unwrap());
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    let trial = dialect.start_with(&[(dialect.url_variable(), &url)]);
     let reported = Instant::now();
     trial.report(ARRAY, "[1]");
-    let line = trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    let line = trial.wait_for_log("cannot deliver to the remote");
     assert!(line.contains("timeout: connect"), "{line}");
     let given_up = Duration::from_millis(900)..Duration::from_secs(3);
     assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
     trial.shut_down();
 }
 
-#[test]
-fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
+#[rstest]
+fn sends_that_fail_leave_neither_threads_nor_descriptors_behind(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let remote = Remote::start();
     // A name has to be looked up for each new connection.
     let url = remote.base_url().replace("127.0.0.1", "localhost");
-    let trial = Trial::on(
+    let trial = dialect.start_on(
         Platform::start(),
         remote,
-        &[("THUNDRA_EXTENSION_COLLECTOR_URL", &url), ("NO_PROXY", "*")],
+        &[(dialect.url_variable(), &url), ("NO_PROXY", "*")],
     );
-    trial.remote.answer_with(|it| match it.number % 4 {
+    trial.remote.answer_with(move |it| match it.number % 4 {
         0 => Answer::Reset,
-        1 => Answer::status(500),
+        1 => Answer::status(dialect.failure()),
         2 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
         _ => Answer::ok(),
     });
@@ -111,10 +119,10 @@ fn wait_for_a_caller(port: u16) {
     }
 }
 
-#[test]
-fn a_freeze_while_it_connects_costs_no_line() {
+#[rstest]
+fn a_freeze_while_it_connects_costs_no_line(#[values(Thundra, Otlp)] dialect: Dialect) {
     const ATTEMPTS: usize = 10;
-    let log = iter::repeat_with(log_of_a_freeze_while_it_connects)
+    let log = iter::repeat_with(|| log_of_a_freeze_while_it_connects(dialect))
         .take(ATTEMPTS)
         .flatten()
         .next()
@@ -127,7 +135,7 @@ fn a_freeze_while_it_connects_costs_no_line() {
 
 /// Nothing where the machine stood still for as long as a connection may take to be made: then the
 /// freeze was too late, or what followed it was.
-fn log_of_a_freeze_while_it_connects() -> Option<String> {
+fn log_of_a_freeze_while_it_connects(dialect: Dialect) -> Option<String> {
     /// More than all that connecting may take, and less than until the kernel asks for the third
     /// time, after 3 s.
     const FREEZE: Duration = Duration::from_millis(2_700);
@@ -136,10 +144,8 @@ fn log_of_a_freeze_while_it_connects() -> Option<String> {
     let address = listener.local_addr().unwrap();
     let filled = fill(&listener);
     let url = format!("http://{address}/v1");
-    let trial = Trial::with(&[
-        ("THUNDRA_EXTENSION_COLLECTOR_URL", &url),
-        ("THUNDRA_EXTENSION_LOG_LEVEL", "debug"),
-    ]);
+    let trial = dialect
+        .start_with(&[(dialect.url_variable(), &url), ("THUNDRA_EXTENSION_LOG_LEVEL", "debug")]);
     let reported = Instant::now();
     trial.report(ARRAY, "[1]");
     wait_for_a_caller(address.port());

@@ -1,16 +1,21 @@
 //! Many clients at once, clients that stall, and clients that lie: none holds up another.
 
+use rstest::rstest;
 use sandbox::agent::Connection;
 
-use crate::trial::{ARRAY, Trial, array_of, report_of};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ARRAY, array_of};
 
-#[test]
-fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
-    let trial = Trial::start();
+#[rstest]
+fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
         let mut connection = Connection::open(trial.port);
         let head = format!(
-            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n[1]"
+            "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n[1]",
+            dialect.path(ARRAY)
         );
         connection.send(head.as_bytes());
         connection.half_close();
@@ -19,39 +24,44 @@ fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
     }
     assert!(trial.process.is_running());
     trial.report(ARRAY, "[1]");
-    assert_eq!(trial.health()["reports"]["refused"]["too_large"], 3);
+    assert_eq!(trial.health()[dialect.account()]["refused"]["too_large"], 3);
     trial.shut_down();
 }
 
-#[test]
-fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
-    let trial = Trial::start();
+#[rstest]
+fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(trial.port)).collect();
-    let head = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n[\"xxx";
+    let report = dialect.report(ARRAY, &array_of(4_000)).request("");
+    let (begun, rest) = report.split_at(report.len() - 3_990);
     for connection in &mut stalled {
-        connection.send(head.as_bytes());
+        connection.send(begun);
     }
     for n in 1..=20 {
         trial.report(ARRAY, &array_of(2_000));
         trial.items_received(n);
     }
     for connection in &mut stalled {
-        connection.send(format!("{}\"]", "x".repeat(4000 - 7)).as_bytes());
+        connection.send(rest);
         assert_eq!(connection.response().status, 200);
     }
     trial.items_received(60);
     trial.shut_down();
 }
 
-#[test]
-fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
-    let trial = Trial::start();
+#[rstest]
+fn connections_that_arrive_all_at_once_and_are_kept_are_all_served(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     for _ in 0..3 {
         // While the process is stopped they gather in the kernel's queue, as during a freeze.
         trial.process.stop();
         let mut connections: Vec<_> = (0..20).map(|_| Connection::open(trial.port)).collect();
         for connection in &mut connections {
-            connection.send(report_of(3, "", "[1]").as_bytes());
+            connection.send(&dialect.report(ARRAY, "[1]").request(""));
         }
         trial.process.resume();
         for connection in &mut connections {
@@ -62,15 +72,17 @@ fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn clients_that_stall_before_a_small_body_hold_up_nobody() {
-    let trial = Trial::start();
+#[rstest]
+fn clients_that_stall_before_a_small_body_hold_up_nobody(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut stalled = Vec::new();
     for n in 0..20 {
         let header =
             if n % 2 == 0 { "Expect: 100-continue\r\n" } else { "Connection: upgrade\r\n" };
         let mut connection = Connection::open(trial.port);
-        connection.send(report_of(3, header, "").as_bytes());
+        connection.send(dialect.report(ARRAY, "[1]").head(header).as_bytes());
         stalled.push(connection);
         trial.report(ARRAY, &array_of(2_000));
     }
@@ -79,11 +91,14 @@ fn clients_that_stall_before_a_small_body_hold_up_nobody() {
     trial.shut_down();
 }
 
-#[test]
-fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
-    let trial = Trial::start();
+#[rstest]
+fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut stalled = Connection::open(trial.port);
-    stalled.send(report_of(5_001, "Content-Length: 5000\r\n", "").as_bytes());
+    let report = dialect.report(ARRAY, &array_of(5_001));
+    stalled.send(report.head("Content-Length: 5000\r\n").as_bytes());
     for n in 1..=5 {
         trial.report(ARRAY, &array_of(2_000));
         trial.received(n);
@@ -91,23 +106,27 @@ fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
     trial.shut_down();
 }
 
-#[test]
-fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
-    let trial = Trial::start();
+#[rstest]
+fn a_client_whose_chunks_make_no_sense_is_answered_at_once(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    let head =
-        format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    let line = format!("POST {} HTTP/1.1\r\n", dialect.path(ARRAY));
+    let head = format!("{line}Host: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
     connection.send(head.as_bytes());
     assert_eq!(connection.response().status, 400);
     trial.shut_down();
 }
 
-#[test]
-fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+#[rstest]
+fn a_stalled_client_holds_no_more_room_than_it_has_sent(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(trial.port)).collect();
+    let report = dialect.report(ARRAY, &array_of(1_000_000)).request("");
+    let begun = &report[..report.len() - 999_000];
     for connection in &mut stalled {
-        connection.send(report_of(1_000_000, "", "[").as_bytes());
+        connection.send(begun);
     }
     trial.report(ARRAY, &array_of(500_000));
     trial.received(1);
@@ -115,9 +134,9 @@ fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
     trial.shut_down();
 }
 
-#[test]
-fn twenty_agents_at_once_are_all_answered_and_delivered() {
-    let trial = Trial::start();
+#[rstest]
+fn twenty_agents_at_once_are_all_answered_and_delivered(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     std::thread::scope(|scope| {
         for agent in 0..20 {
             let trial = &trial;
@@ -135,13 +154,12 @@ fn twenty_agents_at_once_are_all_answered_and_delivered() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn clients_that_reset_right_after_sending_do_no_harm() {
-    let trial = Trial::start();
+#[rstest]
+fn clients_that_reset_right_after_sending_do_no_harm(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     for _ in 0..300 {
         let mut connection = Connection::open(trial.port);
-        connection
-            .send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]");
+        connection.send(&dialect.report(ARRAY, "[1]").request(""));
         connection.reset();
     }
     assert!(trial.process.is_running());

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rstest::rstest;
 use sandbox::{Answer, Authority, End, Moment, Platform, Received, Remote, agent};
 
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::report::{items_of, told};
 use crate::trial::{
-    ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of, text,
+    ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of,
 };
 
 #[test]
@@ -28,12 +31,12 @@ fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
     trial.shut_down();
 }
 
-#[test]
-fn over_tls_too_one_connection_serves_all_reports() {
+#[rstest]
+fn over_tls_too_one_connection_serves_all_reports(#[values(Thundra, Otlp)] dialect: Dialect) {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let remote = Remote::start_tls(&authority);
-    let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+    let trial = dialect.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
     for _ in 0..10 {
         trial.report(ARRAY, r#"["täxt"]"#);
     }
@@ -58,21 +61,25 @@ fn only_three_headers_travel_on() {
     trial.shut_down();
 }
 
-#[test]
-fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+#[rstest]
+fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
         trial.report(ARRAY, "[1]");
     }
     let log = trial.shut_down();
-    assert_eq!(log.matches("cannot deliver to the remote").count(), 1, "{log}");
+    assert_eq!(log.matches(&dialect.line("cannot deliver to the remote")).count(), 1, "{log}");
     assert!(log.contains("delivered 0 of 5 accepted reports, lost: 5 unsent"), "{log}");
 }
 
-#[test]
-fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end() {
-    let trial = Trial::start();
+#[rstest]
+fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|_| Answer::Hang);
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
@@ -88,9 +95,11 @@ fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_e
     assert!(log.contains("delivered 0 of 5 accepted reports, lost: 5 unsent"), "{log}");
 }
 
-#[test]
-fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+#[rstest]
+fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     trial.remote.answer_with(|it| if it.connection == 0 { Answer::Hang } else { Answer::ok() });
     trial.report(ARRAY, "[1]");
     trial.received(1);
@@ -101,14 +110,21 @@ fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown()
     assert!(trial.process.exit(PATIENCE).success());
     assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3,4]"]);
     let log = trial.process.log();
-    assert!(log.contains("INFO delivered 4 of 4 accepted reports"), "{log}");
+    assert!(
+        log.contains("INFO delivered") && log.contains("delivered 4 of 4 accepted reports"),
+        "{log}"
+    );
     assert!(log.contains("no answer when the sandbox ended"), "{log}");
 }
 
-#[test]
-fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|it| Answer::status(if it.body == b"{1}" { 500 } else { 200 }));
+#[rstest]
+fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    trial.remote.answer_with(move |it| {
+        Answer::status(if told(it) == "{1}" { dialect.failure() } else { 200 })
+    });
     for n in 1..=3 {
         trial.report(COMPOSITE, &format!("{{{n}}}"));
     }
@@ -117,9 +133,11 @@ fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() 
     assert!(log.contains("delivered 2 of 3 accepted reports, lost: 1 unsent"), "{log}");
 }
 
-#[test]
-fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing() {
-    let trial = Trial::start();
+#[rstest]
+fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|_| {
         Answer::HalfAnswer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec())
     });
@@ -130,27 +148,32 @@ fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|it| Answer::status(if it.number < 3 { 500 } else { 200 }));
+#[rstest]
+fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    trial
+        .remote
+        .answer_with(move |it| Answer::status(if it.number < 3 { dialect.failure() } else { 200 }));
     trial.report(COMPOSITE, "{1}");
     trial.received(1);
     trial.report(ARRAY, "[2]");
     let bodies = trial.bodies_received(5);
     assert_eq!(bodies, ["{1}", "{1}", "{1}", "{1}", "[2]"]);
     let log = trial.shut_down();
-    assert!(log.contains("cannot deliver to the remote: it answered 500"), "{log}");
-    assert!(log.contains("the remote is back") && !log.contains("lost"), "{log}");
+    let line = format!("cannot deliver to the remote: it answered {}", dialect.failure());
+    assert!(log.contains(&dialect.line(&line)), "{log}");
+    assert!(log.contains(&dialect.line("the remote is back")) && !log.contains("lost"), "{log}");
 }
 
-#[test]
-fn what_is_left_is_sent_at_shutdown() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+#[rstest]
+fn what_is_left_is_sent_at_shutdown(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     // Far beyond the end of the test: SHUTDOWN tries once, whatever the remote asked for.
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     trial.report(ARRAY, "[1]");
-    trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    trial.wait_for_log("cannot deliver to the remote");
     trial.report(ARRAY, "[2]");
     trial.report(ARRAY, "[3]");
     trial.remote.answer_with(|_| Answer::ok());
@@ -158,35 +181,42 @@ fn what_is_left_is_sent_at_shutdown() {
     assert!(trial.process.exit(PATIENCE).success());
     assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3]"]);
     let log = trial.process.log();
-    assert!(log.contains("INFO delivered 3 of 3 accepted reports"), "{log}");
+    assert!(
+        log.contains("INFO delivered") && log.contains("delivered 3 of 3 accepted reports"),
+        "{log}"
+    );
 }
 
-#[test]
-fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
+#[rstest]
+fn a_failure_at_shutdown_costs_nothing_while_there_is_time(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let reset = |remote: &Remote| {
         remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
     };
     let fail = |remote: &Remote| {
-        remote.answer_with(|it| Answer::status(if it.number < 2 { 500 } else { 200 }));
+        remote.answer_with(|it| Answer::status(if it.number < 2 { 503 } else { 200 }));
     };
     for trouble in [reset as fn(&Remote), fail] {
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+        let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
         trouble(&trial.remote);
         trial.report(ARRAY, "[1]");
         trial.report(COMPOSITE, "{}");
         let (log, bodies) = trial.shut_down_leaving(|trial| {
             let received = trial.remote.received();
             let accepted = received.iter().filter(|it| it.is_accepted());
-            accepted.map(|it| text(&it.body).to_owned()).collect::<BTreeSet<_>>()
+            accepted.map(told).collect::<BTreeSet<_>>()
         });
         assert_eq!(bodies, ["[1]", "{}"].map(str::to_owned).into());
         assert!(!log.contains("lost"), "{log}");
     }
 }
 
-#[test]
-fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time() {
-    let trial = Trial::start();
+#[rstest]
+fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(600)));
     for n in 0..5 {
         trial.report(COMPOSITE, &format!("{{{n}}}"));
@@ -196,28 +226,32 @@ fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time() {
     assert!(!log.contains("delivered 0 of 5"), "{log}");
 }
 
-#[test]
-fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason() {
+#[rstest]
+fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for (status, reason) in [(413, "too_large"), (400, "rejected"), (422, "rejected")] {
-        let trial = Trial::start();
+        let trial = dialect.start();
         trial
             .remote
-            .answer_with(move |it| Answer::status(if it.body == b"[1]" { status } else { 200 }));
+            .answer_with(move |it| Answer::status(if told(it) == "[1]" { status } else { 200 }));
         trial.report(ARRAY, "[1]");
         trial.received(1);
         trial.report(ARRAY, "[2]");
         assert_eq!(trial.bodies_received(2), ["[1]", "[2]"], "{status} is not tried again");
         let log = trial.shut_down();
-        assert!(log.contains(&format!("the remote answered {status}")), "{log}");
+        assert!(log.contains(&dialect.line(&format!("the remote answered {status}"))), "{log}");
         let line = format!("delivered 1 of 2 accepted reports, lost: 1 {reason}");
         assert!(log.contains(&line), "{log}");
     }
 }
 
-#[test]
-fn a_key_that_was_refused_is_not_tried_again_and_others_are() {
+#[rstest]
+fn a_key_that_was_refused_is_not_tried_again_and_others_are(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for status in [401, 403] {
-        let trial = Trial::start();
+        let trial = dialect.start();
         let is_refused = |it: &Received| it.header("Authorization") == Some("ApiKey test-key");
         trial
             .remote
@@ -227,8 +261,8 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are() {
         for n in 2..=5 {
             trial.report(ARRAY, &format!("[{n}]"));
         }
-        let other = report_of(3, "Authorization: ApiKey other\r\n", "[6]");
-        assert_eq!(agent::request(trial.port, other.as_bytes()).status, 200);
+        let other = trial.post_with("Authorization: ApiKey other\r\n", ARRAY, "[6]");
+        assert_eq!(other.status, 200);
         assert_eq!(trial.bodies_received(2), ["[1]", "[6]"]);
         let log = trial.shut_down();
         assert!(log.contains("delivered 1 of 6 accepted reports, lost: 5 unauthorized"), "{log}");
@@ -250,9 +284,11 @@ fn while_the_remote_is_busy(trial: &Trial, action: impl FnOnce()) {
     go_on.send(()).unwrap();
 }
 
-#[test]
-fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow() {
-    let trial = Trial::start();
+#[rstest]
+fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     while_the_remote_is_busy(&trial, || {
         for n in 0..250 {
             trial.report(ARRAY, &format!("[ {n} ]"));
@@ -269,37 +305,42 @@ fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn an_array_over_the_limits_is_cut_between_items() {
-    let trial = Trial::start();
+#[rstest]
+fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     let items: Vec<String> = (0..250).map(|n| format!("{{\"n\": {n}}}")).collect();
     trial.report(ARRAY, &format!("[{}]", items.join(" ,")));
     assert_eq!(trial.items_received(250), items);
-    assert_eq!(trial.remote.received().len(), 3);
+    let requests = if dialect == Otlp { 1 } else { 3 }; // that has no limit of items
+    assert_eq!(trial.remote.received().len(), requests);
     let large: Vec<String> = (0..3).map(|n| format!("\"{n}{}\"", "x".repeat(400_000))).collect();
     trial.report(ARRAY, &format!("[{}]", large.join(",")));
     assert!(trial.items_received(253)[250..] == large);
-    assert_eq!(trial.remote.received().len(), 5);
+    assert_eq!(trial.remote.received().len(), requests + 2);
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests() {
-    let trial = Trial::start();
+#[rstest]
+fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| Answer::status(if it.body.len() > 20_000 { 413 } else { 200 }));
     let items: Vec<String> = (0..40).map(|n| format!("\"{n:02}{}\"", "x".repeat(2_000))).collect();
     trial.report(ARRAY, &format!("[{}]", items.join(",")));
     trial.report(ARRAY, &array_of(30_000));
-    let delivery = trial.remote.wait_for_items(&items, PATIENCE);
+    let delivery = trial.wait_for_items(&items);
     assert!(delivery.is_exact(), "{delivery}");
     let log = trial.shut_down();
     assert!(log.contains("delivered 1 of 2 accepted reports, lost: 1 too_large"), "{log}");
 }
 
-#[test]
-fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it() {
-    let trial = Trial::start();
-    let is_bad = |it: &Received| String::from_utf8_lossy(&it.body).contains("bad");
+#[rstest]
+fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    let is_bad = |it: &Received| told(it).contains("bad");
     trial.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));
     while_the_remote_is_busy(&trial, || {
         for body in ["[1]", "[\"bad\"]", "[2]"] {
@@ -327,10 +368,12 @@ fn encoded_reports_and_what_is_no_array_go_as_they_came() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it() {
+#[rstest]
+fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let buffer = 256 * 1024;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     trial.remote.answer_with(|_| Answer::status(503));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(2_000));
     let started = Instant::now();
@@ -351,8 +394,7 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
     let log = trial.shut_down_leaving(|trial| {
         let received = trial.remote.received();
         let accepted = received[attempts..].iter().filter(|it| it.is_accepted());
-        let items: BTreeSet<String> =
-            accepted.flat_map(Received::items).map(|it| it.to_string()).collect();
+        let items: BTreeSet<String> = accepted.flat_map(items_of).collect();
         let first = 200 - items.len();
         // Three quarters of the buffer, with what each costs beside its bytes.
         let costs_at_most = 2_000 + 1_000;
@@ -363,9 +405,9 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
     assert!(log.0.contains(&format!("lost: {} evicted", log.1)), "{}", log.0);
 }
 
-#[test]
-fn what_the_remote_asks_for_is_waited_for() {
-    let trial = Trial::start();
+#[rstest]
+fn what_the_remote_asks_for_is_waited_for(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     let in_a_second = || "1".to_owned();
     for (number, value) in [(0, in_a_second as fn() -> String), (1, in_two_seconds)] {
         trial.remote.answer_with(move |it| match it.number {
@@ -387,11 +429,11 @@ fn in_two_seconds() -> String {
     httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2))
 }
 
-#[test]
-fn a_redirect_is_not_followed() {
+#[rstest]
+fn a_redirect_is_not_followed(#[values(Thundra, Otlp)] dialect: Dialect) {
     let elsewhere = Remote::start();
     let target = format!("{}/monitoring-data", elsewhere.base_url());
-    let trial = Trial::start();
+    let trial = dialect.start();
     trial.remote.answer_with(move |_| Answer::status(302).header("Location", target.clone()));
     trial.report(ARRAY, "[1]");
     trial.received(1);
@@ -400,12 +442,14 @@ fn a_redirect_is_not_followed() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-#[test]
-fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
-    let trial = Trial::start();
+#[rstest]
+fn a_connection_that_died_while_idle_costs_no_report_and_no_line(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| {
         // The first connection dies after its first answer.
-        if it.connection == 0 && it.body == b"[2]" { Answer::Reset } else { Answer::ok() }
+        if it.connection == 0 && told(it) == "[2]" { Answer::Reset } else { Answer::ok() }
     });
     trial.report(ARRAY, "[1]");
     trial.received(1);
@@ -417,9 +461,9 @@ fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
-    let trial = Trial::start();
+#[rstest]
+fn a_remote_that_comes_and_goes_is_not_a_line_each_time(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     for _ in 0..10 {
         trial.remote.answer_with(|_| Answer::status(503));
         let before = trial.remote.received().len();
@@ -429,13 +473,13 @@ fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
         trial.wait_for_an_empty_buffer();
     }
     let log = trial.shut_down();
-    assert_eq!(log.matches("cannot deliver to the remote").count(), 1, "{log}");
-    assert_eq!(log.matches("the remote is back").count(), 1, "{log}");
+    assert_eq!(log.matches(&dialect.line("cannot deliver to the remote")).count(), 1, "{log}");
+    assert_eq!(log.matches(&dialect.line("the remote is back")).count(), 1, "{log}");
 }
 
-#[test]
-fn half_an_answer_is_no_answer() {
-    let trial = Trial::start();
+#[rstest]
+fn half_an_answer_is_no_answer(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| match it.number {
         0 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
         _ => Answer::ok(),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sandbox::{
-    Answer, Invocation, Lambda, PlatformScript, Remote, Setup, Status, agent, free_port,
-};
+use rstest::rstest;
+use sandbox::{Answer, Invocation, Lambda, PlatformScript, Remote, Setup, Status, free_port};
 
 use crate::closing_line::ClosingLine;
-use crate::trial::{ARRAY, PATIENCE, ended_well, lambda, nowhere};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ARRAY, PATIENCE, ended_well, nowhere};
 
 /// To the remote and back; far more than anything inside the sandbox takes.
 const FAR: Duration = Duration::from_millis(200);
@@ -21,8 +21,8 @@ const REPORTED: &str = r#"{"items":2}"#;
 const UNREPORTED: &str = r#"{"reports":0}"#;
 
 /// A function whose agent reports to the extension, and that to this URL.
-fn start(url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
-    let setup = lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
+fn start(dialect: Dialect, url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
+    let setup = dialect.lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = change(setup).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda
@@ -51,11 +51,13 @@ fn items_of(remote: &Remote) -> usize {
     remote.received().iter().map(|it| it.items().len()).sum()
 }
 
-#[test]
-fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller_does_not_wait() {
+#[rstest]
+fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller_does_not_wait(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(FAR));
-    let lambda = start(&remote.base_url(), |setup| setup);
+    let lambda = start(dialect, &dialect.url(&remote), |setup| setup);
     for nth in 1..=INVOCATIONS {
         let invocation = invoke(&lambda, REPORTED);
         assert_eq!(items_of(&remote), 2 * nth);
@@ -65,15 +67,17 @@ fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller
     assert_eq!(lambda.violations(), Vec::<String>::new());
 }
 
-#[test]
-fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing() {
+#[rstest]
+fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const HOURS: Duration = Duration::from_secs(5 * 60 * 60);
     let set: [fn(PlatformScript, Duration) -> PlatformScript; 2] =
         [PlatformScript::clock_ahead, PlatformScript::clock_behind];
     for set in set {
         let remote = Remote::start();
         let script = set(PlatformScript::default(), HOURS);
-        let lambda = start(&remote.base_url(), |setup| setup.script(script));
+        let lambda = start(dialect, &dialect.url(&remote), |setup| setup.script(script));
         for payload in [REPORTED, UNREPORTED, REPORTED] {
             let invocation = invoke(&lambda, payload);
             assert!(invocation.extension_overhead < PATIENCE / 10, "{invocation:?}");
@@ -85,75 +89,87 @@ fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing
     }
 }
 
-#[test]
-fn a_second_report_of_an_invocation_is_waited_for_however_long_the_first_took() {
+#[rstest]
+fn a_second_report_of_an_invocation_is_waited_for_however_long_the_first_took(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(FAR));
-    let lambda = start(&remote.base_url(), |setup| setup);
+    let lambda = start(dialect, &dialect.url(&remote), |setup| setup);
     for nth in 1..=3 {
         invoke(&lambda, r#"{"items":2,"reports":2}"#);
         assert_eq!(items_of(&remote), 4 * nth);
     }
 }
 
-#[test]
-fn an_invocation_without_a_report_lasts_until_lambda_tells_of_its_end() {
+#[rstest]
+fn an_invocation_without_a_report_lasts_until_lambda_tells_of_its_end(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let remote = Remote::start();
-    let lambda = start(&remote.base_url(), |setup| setup);
+    let lambda = start(dialect, &dialect.url(&remote), |setup| setup);
     let added = added(&lambda, UNREPORTED);
     assert!(added <= SIGNAL, "{added:?}");
 }
 
-#[test]
-fn where_there_is_no_telemetry_nothing_is_held() {
+#[rstest]
+fn where_there_is_no_telemetry_nothing_is_held(#[values(Thundra, Otlp)] dialect: Dialect) {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(FAR));
-    let lambda = start(&remote.base_url(), Setup::without_telemetry);
+    let lambda = start(dialect, &dialect.url(&remote), Setup::without_telemetry);
     for payload in [UNREPORTED, REPORTED] {
         let added = added(&lambda, payload);
         assert!(added < FAR / 10, "{payload} {added:?}");
     }
 }
 
-#[test]
-fn a_remote_that_is_down_holds_nothing() {
-    let lambda = start(&nowhere(), |setup| setup);
+#[rstest]
+fn a_remote_that_is_down_holds_nothing(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let lambda = start(dialect, &nowhere(), |setup| setup);
     for payload in [REPORTED, UNREPORTED] {
         let added = added(&lambda, payload);
         assert!(added <= SIGNAL, "{payload} {added:?}");
     }
 }
 
-#[test]
-fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
+#[rstest]
+fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let remote = Remote::start();
     remote.answer_with(|_| Answer::Hang);
-    let lambda = start(&remote.base_url(), |setup| setup.timeout(TIMEOUT));
+    let lambda = start(dialect, &dialect.url(&remote), |setup| setup.timeout(TIMEOUT));
     for _ in 0..3 {
         let invocation = invoke(&lambda, REPORTED);
         assert!(invocation.duration < TIMEOUT, "{invocation:?}");
     }
 }
 
-#[test]
-fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it() {
+#[rstest]
+fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const TWO_ATTEMPTS: Duration = Duration::from_secs(6);
     let remote = Remote::start();
     remote.answer_with(|_| Answer::Hang);
-    let lambda = start(&remote.base_url(), |setup| setup.timeout(Duration::from_secs(60)));
+    let lambda =
+        start(dialect, &dialect.url(&remote), |setup| setup.timeout(Duration::from_secs(60)));
     let invocation = invoke(&lambda, r#"{"reports":5,"items":2}"#);
     assert!(invocation.duration < TWO_ATTEMPTS, "{invocation:?}");
 }
 
-#[test]
-fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
+#[rstest]
+fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     /// An attempt takes 3 s at least, or as long as the remote needs to say no.
     const SLOW_NO: Duration = Duration::from_secs(2);
     for answer in [Answer::Hang, Answer::status(503).after(SLOW_NO)] {
         let remote = Remote::start();
         remote.answer_with(move |_| answer.clone());
-        let lambda = start(&remote.base_url(), |setup| setup.timeout(Duration::from_secs(60)));
+        let lambda =
+            start(dialect, &dialect.url(&remote), |setup| setup.timeout(Duration::from_secs(60)));
         // Until two attempts have failed.
         invoke(&lambda, REPORTED);
         invoke(&lambda, REPORTED);
@@ -164,27 +180,30 @@ fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
     }
 }
 
-#[test]
-fn a_crash_during_an_attempt_that_hangs_is_no_missed_shutdown() {
+#[rstest]
+fn a_crash_during_an_attempt_that_hangs_is_no_missed_shutdown(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let (remote, port) = (Remote::start(), free_port());
     remote.answer_with(|_| Answer::Hang);
-    let setup = lambda(&remote.base_url(), port).env("THUNDRA_EXTENSION_FLUSH", "end");
+    let setup = dialect.lambda(&dialect.url(&remote), port).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = setup.timeout(Duration::from_secs(60)).start().unwrap();
     assert!(lambda.wait_for_init());
     let in_flight = lambda.begin(r#"{"outcome":"crash","work_ms":500}"#);
-    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
+    assert_eq!(dialect.report(ARRAY, "[1]").post(port).status, 200);
     let status = in_flight.end(PATIENCE).status;
     assert!(matches!(status, Status::Failure(_)), "{status:?}");
     let (_, timeline) = lambda.shut_down("spindown");
     ended_well(&timeline).unwrap();
-    ClosingLine::of(&timeline).unwrap();
+    ClosingLine::of(&timeline, dialect).unwrap();
 }
 
+/// OpenTelemetry's agents do not watch the deadline.
 #[test]
 fn a_function_that_times_out_does_so_as_without_it_and_its_report_arrives() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let remote = Remote::start();
-    let lambda = start(&remote.base_url(), |setup| setup.timeout(TIMEOUT));
+    let lambda = start(Thundra, &remote.base_url(), |setup| setup.timeout(TIMEOUT));
     let invocation = lambda.invoke(r#"{"outcome":"hang"}"#);
     assert_eq!(invocation.status, Status::Timeout);
     assert!(items_of(&remote) > 0, "the agent reports shortly before");

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use sandbox::{
     Answer, End, Fate, Footprint, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote,
     Status, agent, free_port,
 };
 
 use crate::closing_line::ClosingLine;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, memory_is_its_own, nowhere, pass,
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, memory_is_its_own, nowhere, pass,
 };
 
 const ITEMS: usize = 2;
@@ -65,21 +67,21 @@ fn fail_sometimes(remote: &Remote) {
     });
 }
 
-fn start(remote: &Remote, strategy: &str) -> Lambda {
-    let setup = lambda(&remote.base_url(), free_port()).timeout(PATIENCE);
+fn start(dialect: Dialect, remote: &Remote, strategy: &str) -> Lambda {
+    let setup = dialect.lambda(&dialect.url(remote), free_port()).timeout(PATIENCE);
     let lambda = setup.env("THUNDRA_EXTENSION_FLUSH", strategy).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda
 }
 
-fn a_thousand_invocations(strategy: &str) {
+fn a_thousand_invocations(dialect: Dialect, strategy: &str) {
     const INVOCATIONS: usize = 1_000;
     /// Longer than an attempt may take.
     const LONG_FREEZE: Duration = Duration::from_millis(3_500);
     const LONG_FREEZE_EVERY: usize = 490;
     let remote = Remote::start();
     fail_sometimes(&remote);
-    let lambda = start(&remote, strategy);
+    let lambda = start(dialect, &remote, strategy);
     freeze_often(&remote, &lambda.freezer(), 2 * INVOCATIONS, &mut Dice(0x5eed));
     for nth in 1..=INVOCATIONS {
         assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
@@ -91,7 +93,7 @@ fn a_thousand_invocations(strategy: &str) {
     assert_eq!(lambda.violations(), Vec::<String>::new());
     let (_, timeline) = lambda.shut_down("spindown");
 
-    let line = ClosingLine::of(&timeline).unwrap();
+    let line = ClosingLine::of(&timeline, dialect).unwrap();
     assert_eq!(line, ClosingLine { accepted: INVOCATIONS, delivered: INVOCATIONS, lost: 0 });
     let received = remote.received();
     let mut times_answered = HashMap::<Item, usize>::new();
@@ -105,21 +107,27 @@ fn a_thousand_invocations(strategy: &str) {
     assert_eq!(twice, 0, "sent again although the answer was there");
 }
 
-#[test]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_each_report_is_sent() {
-    a_thousand_invocations("continuously");
+#[rstest]
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_each_report_is_sent(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    a_thousand_invocations(dialect, "continuously");
 }
 
-#[test]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_are_collected() {
-    a_thousand_invocations("default");
+#[rstest]
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_are_collected(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    a_thousand_invocations(dialect, "default");
 }
 
-#[test]
+#[rstest]
 #[ignore = "takes a while"]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_strategies() {
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_strategies(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for strategy in ["end", "periodically,50"] {
-        a_thousand_invocations(strategy);
+        a_thousand_invocations(dialect, strategy);
     }
 }
 
@@ -235,7 +243,7 @@ fn thousands_of_held_invocations_with_failures_leave_memory_threads_and_descript
     const INVOCATIONS: usize = 3_000;
     let remote = Remote::start();
     fail_sometimes(&remote);
-    let lambda = start(&remote, "end");
+    let lambda = start(Thundra, &remote, "end");
     let pid = lambda.pid_of(binary().file_name().unwrap().to_str().unwrap()).unwrap();
     let invoke = |times: usize| {
         for nth in 0..times {

@@ -4,33 +4,37 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use sandbox::agent::Connection;
-use sandbox::{Answer, Moment, Remote, Status, agent, free_port};
+use sandbox::{Answer, Moment, Remote, Status, free_port};
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, lambda, pass, report_of};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, array_of, binary, pass};
 
 const FREEZE: Duration = Duration::from_secs(60);
 
-#[test]
+#[rstest]
 #[ignore = "takes a minute"]
-fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
+fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let (remote, port) = (Remote::start(), free_port());
-    let lambda = lambda(&remote.base_url(), port).start().unwrap();
+    let lambda = dialect.lambda(&dialect.url(&remote), port).start().unwrap();
     assert!(lambda.wait_for_init());
     let (freezer, (frozen, is_frozen)) = (lambda.freezer(), mpsc::channel());
     remote.at(Moment::BeforeAnswer, 0, move |_| {
         freezer.freeze();
         frozen.send(()).unwrap();
     });
-    let before = [r#"{"id":"before"}"#];
-    assert_eq!(agent::post(port, ARRAY, format!("[{}]", before[0]).as_bytes()).status, 200);
+    let before = r#"{"id":"before"}"#;
+    assert_eq!(dialect.report(ARRAY, &format!("[{before}]")).post(port).status, 200);
     is_frozen.recv_timeout(PATIENCE).unwrap();
     let pid = lambda.pid_of(binary().file_name().unwrap().to_str().unwrap());
     pass(FREEZE);
     lambda.freezer().thaw();
 
     assert_eq!(lambda.invoke(r#"{"items":1}"#).status, Status::Success);
-    let delivery = remote.wait_for_items(&before, PATIENCE);
+    let delivery = remote.wait_for_items(&[dialect.item(before)], PATIENCE);
     assert!(delivery.missing.is_empty(), "{delivery}");
     assert_eq!(lambda.pid_of(binary().file_name().unwrap().to_str().unwrap()), pid);
     let (report, _) = lambda.shut_down("spindown");
@@ -39,11 +43,13 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
 
 /// As in the middle of a large report: what is left goes out after the freeze, so its answer can't
 /// be there yet.
-#[test]
-fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() {
+#[rstest]
+fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
     const ANSWER_TAKES: Duration = Duration::from_millis(300);
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
     trial.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
     let process = Arc::new(trial.process);
     let (stopping, (stopped, is_stopped)) = (Arc::clone(&process), mpsc::channel());
@@ -55,7 +61,7 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
         going_on.recv_timeout(PATIENCE).unwrap();
     });
     let report = array_of(12_000_000);
-    assert_eq!(agent::post(trial.port, ARRAY, report.as_bytes()).status, 200);
+    assert_eq!(dialect.report(ARRAY, &report).post(trial.port).status, 200);
     is_stopped.recv_timeout(PATIENCE).unwrap();
     pass(BEYOND_AN_ATTEMPT);
     process.resume();
@@ -67,17 +73,19 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
     assert_eq!((requests, process.log().as_str()), (1, ""));
 }
 
-#[test]
-fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[rstest]
+fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     trial.remote.answer_with(|_| Answer::Hang);
-    while agent::post(trial.port, ARRAY, array_of(10_000).as_bytes()).status == 200 {}
+    while trial.post(ARRAY, &array_of(10_000)).status == 200 {}
     for _ in 0..3 {
         trial.process.stop();
         trial.platform.invoke(PATIENCE);
         trial.process.resume();
         let thawed = Instant::now();
-        let status = agent::post(trial.port, ARRAY, array_of(10_000).as_bytes()).status;
+        let status = trial.post(ARRAY, &array_of(10_000)).status;
         assert!([200, 429].contains(&status), "{status}");
         trial.platform.wait_for_next(PATIENCE);
         assert!(thawed.elapsed() < SHUTDOWN, "an attempt takes 3 s: {:?}", thawed.elapsed());
@@ -85,16 +93,19 @@ fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
     trial.shut_down();
 }
 
-#[test]
-fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last() {
-    let trial = Trial::start();
+#[rstest]
+fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    connection.send(report_of(5_000, "", "[\"half").as_bytes());
+    let report = dialect.report(ARRAY, &array_of(5_000)).request("");
+    connection.send(&report[..report.len() - 4_000]);
     trial.wait_for_health(|health| health["buffer"]["held"] != 0);
     trial.process.stop();
     connection.reset();
     trial.process.resume();
-    trial.wait_for_health(|health| health["reports"]["refused"]["malformed"] == 1);
+    trial.wait_for_account(|health| health["refused"]["malformed"] == 1);
     assert_eq!(trial.process.log(), "");
     let log = trial.shut_down();
     assert!(log.contains("lost: 1 refused as malformed"), "{log}");

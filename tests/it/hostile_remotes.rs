@@ -6,16 +6,21 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sandbox::{Answer, Authority, Platform, Received, Remote, agent, free_port};
+use rstest::rstest;
+use sandbox::{Answer, Authority, Platform, Received, Remote, free_port};
 
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, report_of, spawn};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::report::items_of;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, pass, spawn};
 
 /// Longer than an attempt may take.
 const FREEZE: Duration = Duration::from_secs(4);
 
-#[test]
-fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt() {
-    let trial = Trial::start();
+#[rstest]
+fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| match (it.connection, it.number) {
         (0, 1..) => Answer::Hang,
         _ => Answer::ok(),
@@ -65,8 +70,10 @@ fn hold_the_handshake(
     port
 }
 
-#[test]
-fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
+#[rstest]
+fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let authority = Authority::new();
     let remote = Remote::start_tls(&authority);
     remote.answer_with(|_| Answer::ok().after(Duration::from_millis(100)));
@@ -75,8 +82,8 @@ fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
     let port = hold_the_handshake(remote_port, held, is_held);
     let url = format!("https://localhost:{port}/v1");
     let ca = authority.pem_file().to_str().unwrap().to_owned();
-    let environment = [("SSL_CERT_FILE", &*ca), ("THUNDRA_EXTENSION_COLLECTOR_URL", &url)];
-    let trial = Trial::on(Platform::start(), remote, &environment);
+    let environment = [("SSL_CERT_FILE", &*ca), (dialect.url_variable(), &url)];
+    let trial = dialect.start_on(Platform::start(), remote, &environment);
     trial.report(ARRAY, "[1]");
     holding.recv_timeout(PATIENCE).unwrap();
     trial.process.stop();
@@ -88,9 +95,11 @@ fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
     assert_eq!((log.as_str(), bodies), ("", vec!["[1]".to_owned()]));
 }
 
-#[test]
-fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+#[rstest]
+fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
     trial.remote.answer_with(|it| match (it.connection, it.number) {
         (0, 1..) => Answer::Hang,
         _ => Answer::ok(),
@@ -133,25 +142,31 @@ fn start_impatient(told: mpsc::Sender<usize>) -> String {
     format!("http://127.0.0.1:{port}/v1")
 }
 
-#[test]
-fn an_answer_that_comes_before_the_body_is_sent_is_an_answer() {
+#[rstest]
+fn an_answer_that_comes_before_the_body_is_sent_is_an_answer(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let (told, lengths) = mpsc::channel();
     let url = start_impatient(told);
-    let trial = Trial::with(&[
-        ("THUNDRA_EXTENSION_COLLECTOR_URL", &url),
-        ("THUNDRA_EXTENSION_BUFFER", "16MiB"),
-    ]);
-    trial.report(COMPOSITE, &array_of(9_000_000));
-    assert_eq!(lengths.recv_timeout(PATIENCE), Ok(9_000_000));
-    trial.report(ARRAY, "[1]");
-    assert_eq!(lengths.recv_timeout(PATIENCE), Ok(3), "the large one is not tried again");
+    let trial = dialect
+        .start_with(&[(dialect.url_variable(), &url), ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    for (body, told) in [
+        (array_of(9_000_000), "the large one"),
+        ("[1]".to_owned(), "the large one is not tried again"),
+    ] {
+        trial.report(ARRAY, &body);
+        let length = dialect.report(ARRAY, &body).body.len();
+        assert_eq!(lengths.recv_timeout(PATIENCE), Ok(length), "{told}");
+    }
     let log = trial.shut_down();
     assert!(log.contains("lost: 1 too_large"), "{log}");
 }
 
-#[test]
-fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_each() {
-    let trial = Trial::start();
+#[rstest]
+fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_each(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|_| Answer::status(413));
     let items = vec!["{\"a\":1}"; 20_000].join(",");
     trial.report(ARRAY, &format!("[{items}]"));
@@ -160,9 +175,11 @@ fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_e
     assert_eq!(log.matches("dropped a report").count(), 1, "{log}");
 }
 
-#[test]
-fn one_that_is_too_large_makes_later_requests_small_for_a_while_only() {
-    let trial = Trial::start();
+#[rstest]
+fn one_that_is_too_large_makes_later_requests_small_for_a_while_only(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 413 } else { 200 }));
     let report = |items: usize| {
         let item = format!("\"{}\"", "x".repeat(998));
@@ -179,52 +196,59 @@ fn one_that_is_too_large_makes_later_requests_small_for_a_while_only() {
     trial.shut_down();
 }
 
-#[test]
-fn a_report_that_is_larger_than_half_of_all_that_may_wait_drives_nobody_out() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+#[rstest]
+fn a_report_that_is_larger_than_half_of_all_that_may_wait_drives_nobody_out(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     for n in 0..20 {
         trial.report(ARRAY, &format!("[{n}]"));
     }
-    trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    trial.wait_for_log("cannot deliver to the remote");
     trial.report(ARRAY, &array_of(500_000));
-    trial.wait_for_health(|it| it["reports"]["dropped"]["evicted"] == 1);
+    trial.wait_for_account(|it| it["dropped"]["evicted"] == 1);
     trial.remote.answer_with(|_| Answer::ok());
     let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
     assert_eq!(items.len(), 20);
     assert!(log.contains("delivered 20 of 21 accepted reports, lost: 1 evicted"), "{log}");
 }
 
-#[test]
-fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+#[rstest]
+fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
     for n in 0..40 {
         let key = format!("Authorization: ApiKey {}\r\n", n % 2);
-        let report = report_of(4, &key, &format!("[{:02}]", 10 + n));
-        assert_eq!(agent::request(trial.port, report.as_bytes()).status, 200);
+        assert_eq!(trial.post_with(&key, ARRAY, &format!("[{n}]")).status, 200);
     }
     let (_, received) = trial.shut_down_leaving(|trial| trial.received(2));
-    let counts: Vec<usize> = received.iter().map(|it| it.items().len()).collect();
+    let counts: Vec<usize> = received.iter().map(|it| items_of(it).len()).collect();
     assert_eq!(counts, [20, 20]);
 }
 
-#[test]
-fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut() {
-    let trial = Trial::start();
+#[rstest]
+fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     trial.remote.answer_with(|it| Answer::status(if it.body.len() > 10_000 { 413 } else { 200 }));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(990));
     let items: Vec<String> = (0..60).map(item).collect();
     for part in items.chunks(12) {
         trial.report(ARRAY, &format!("[{}]", part.join(",")));
     }
-    let delivery = trial.remote.wait_for_items(&items, PATIENCE);
+    let delivery = trial.wait_for_items(&items);
     assert!(delivery.missing.is_empty(), "{delivery}");
     trial.shut_down();
 }
 
-#[test]
-fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_way() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+#[rstest]
+fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_way(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let fails_once = |it: &Received| Answer::status(if it.number == 0 { 503 } else { 200 });
     trial.remote.answer_with(fails_once);
     trial.report(ARRAY, &array_of(750_000));
@@ -250,45 +274,50 @@ fn say_on_and_on(what: &'static str, each: Duration) -> u16 {
     port
 }
 
-#[test]
-fn an_answer_that_never_ends_is_given_up_as_one_that_never_comes() {
+#[rstest]
+fn an_answer_that_never_ends_is_given_up_as_one_that_never_comes(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let remote = say_on_and_on("HTTP/1.1 100 Continue\r\n\r\n", Duration::from_millis(10));
     let proxy = say_on_and_on("HTTP/1.1 200 OK\r\nX: ", Duration::from_millis(100));
     let (remote, proxy) =
         (format!("http://127.0.0.1:{remote}/v1"), format!("http://127.0.0.1:{proxy}"));
     for environment in [
-        vec![("THUNDRA_EXTENSION_COLLECTOR_URL", remote.as_str())],
+        vec![(dialect.url_variable(), remote.as_str())],
         vec![
-            ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://127.0.0.1:9/v1"),
+            (dialect.url_variable(), "https://127.0.0.1:9/v1"),
             ("THUNDRA_EXTENSION_PROXY", proxy.as_str()),
         ],
     ] {
-        let trial = Trial::with(&environment);
+        let trial = dialect.start_with(&environment);
         trial.report(ARRAY, "[1]");
         trial.process.wait_for_log("cannot deliver", PATIENCE / 2);
         trial.shut_down();
     }
 }
 
-#[test]
-fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop() {
+#[rstest]
+fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let port = free_port();
-    let url = format!("http://0x7f000001:{port}/v1"); // 127.0.0.1, as the system understands it
+    let path = if dialect == Otlp { "" } else { "/v1" };
+    let url = format!("http://0x7f000001:{port}{path}"); // 127.0.0.1, as the system understands it
     let environment =
-        [("THUNDRA_EXTENSION_PORT", &*port.to_string()), ("THUNDRA_EXTENSION_COLLECTOR_URL", &url)];
-    let trial = Trial { port, ..Trial::with(&environment) };
+        [(dialect.port_variable(), &*port.to_string()), (dialect.url_variable(), &url)];
+    let trial = Trial { port, ..dialect.start_with(&environment) };
     trial.report(ARRAY, "[1]");
-    trial.wait_for_health(|it| it["reports"]["dropped"]["rejected"] == 1);
-    assert_eq!(trial.health()["reports"]["accepted"], 1);
+    trial.wait_for_account(|it| it["dropped"]["rejected"] == 1);
+    assert_eq!(trial.health()[dialect.account()]["accepted"], 1);
     trial.shut_down();
 }
 
-#[test]
-fn an_end_with_little_time_is_used() {
+#[rstest]
+fn an_end_with_little_time_is_used(#[values(Thundra, Otlp)] dialect: Dialect) {
     /// A busy machine takes the little that there is from some.
     const TRIALS: usize = 5;
     let arrives = |left| {
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+        let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
         trial.report(ARRAY, "[1]");
         trial.platform.shutdown("timeout", left);
         assert!(trial.process.exit(SHUTDOWN).success());

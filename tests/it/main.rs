@@ -9,6 +9,8 @@
 )]
 
 mod closing_line;
+mod dialect;
+mod report;
 mod trial;
 
 mod attacks;

@@ -13,12 +13,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rstest::rstest;
+use sandbox::agent::{Agent, Family};
 use sandbox::{
-    Answer, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Status, free_port,
+    Answer, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Setup, Status, free_port,
 };
 
 use crate::closing_line::ClosingLine;
-use crate::trial::{ended_well, lambda, pass};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ended_well, pass};
 
 const STRATEGIES: [&str; 4] = ["default", "continuously", "periodically,50", "end"];
 
@@ -32,13 +35,14 @@ enum Fault {
     TakesAndAnswersTooLate,
     Asks429,
     Fails500,
+    Fails503,
     Refuses401,
     Refuses413,
     Refuses400,
     ClosesIdle,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::None,
     Fault::Far,
     Fault::Down,
@@ -47,6 +51,7 @@ const FAULTS: [Fault; 12] = [
     Fault::TakesAndAnswersTooLate,
     Fault::Asks429,
     Fault::Fails500,
+    Fault::Fails503,
     Fault::Refuses401,
     Fault::Refuses413,
     Fault::Refuses400,
@@ -73,6 +78,17 @@ enum End {
 
 const ENDS: [End; 3] = [End::Spindown, End::Timeout, End::Failure];
 
+/// Who reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reporter {
+    Thundras,
+    InProtobuf,
+    InJson,
+    InGzip,
+}
+
+const OTLPS: [Reporter; 3] = [Reporter::InProtobuf, Reporter::InJson, Reporter::InGzip];
+
 /// Cells at the same time: most of them wait most of the time.
 const AT_ONCE: usize = 4;
 
@@ -95,6 +111,7 @@ const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Copy)]
 struct Cell {
+    reporter: Reporter,
     strategy: &'static str,
     fault: Fault,
     freeze: Freeze,
@@ -103,15 +120,16 @@ struct Cell {
 
 impl Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { strategy, fault, freeze, end } = self;
-        write!(f, "{strategy}, {fault:?}, {freeze:?}, {end:?}")
+        let Self { reporter, strategy, fault, freeze, end } = self;
+        write!(f, "{reporter:?}, {strategy}, {fault:?}, {freeze:?}, {end:?}")
     }
 }
 
-#[test]
-fn each_pair_of_faults_strategies_freezes_and_ends() {
+#[rstest]
+fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] dialect: Dialect) {
     let cells = STRATEGIES.iter().enumerate().flat_map(|(s, strategy)| {
         let cell = move |(f, fault): (usize, &Fault)| Cell {
+            reporter: Reporter::nth(dialect, f / FREEZES.len() + f + s),
             strategy,
             fault: *fault,
             freeze: FREEZES[(f + s) % FREEZES.len()],
@@ -122,14 +140,15 @@ fn each_pair_of_faults_strategies_freezes_and_ends() {
     play(&cells.collect::<Vec<_>>());
 }
 
-#[test]
+#[rstest]
 #[ignore = "takes minutes"]
-fn the_whole_matrix() {
+fn the_whole_matrix(#[values(Thundra, Otlp)] dialect: Dialect) {
     let mut cells = Vec::new();
     for strategy in STRATEGIES {
-        for fault in FAULTS {
-            for freeze in FREEZES {
-                cells.extend(ENDS.map(|end| Cell { strategy, fault, freeze, end }));
+        for (f, fault) in FAULTS.into_iter().enumerate() {
+            for (z, freeze) in FREEZES.into_iter().enumerate() {
+                let reporter = Reporter::nth(dialect, f + z);
+                cells.extend(ENDS.map(|end| Cell { reporter, strategy, fault, freeze, end }));
             }
         }
     }
@@ -177,17 +196,22 @@ impl Cell {
         }
         let never_holds = self.strategy != "end";
         check(!never_holds || held < HELD_MAX, || format!("each was held for {held:?}"))?;
-        let more = self.end.bring_about(&lambda);
+        let more = self.end.bring_about(&lambda, self.reporter.dialect());
         let violations = lambda.violations();
         check(violations.is_empty(), || format!("{violations:?}"))?;
         let (_, timeline) = lambda.shut_down("spindown");
         ended_well(&timeline)?;
-        self.balance(INVOCATIONS..=INVOCATIONS + more, &ClosingLine::of(&timeline)?, &remote)
+        self.balance(
+            INVOCATIONS..=INVOCATIONS + more,
+            &ClosingLine::of(&timeline, self.reporter.dialect())?,
+            &remote,
+        )
     }
 
     fn start(self, remote: &Remote) -> Lambda {
         let timeout = if self.end == End::Timeout { TIMEOUT } else { Duration::from_secs(30) };
-        lambda(&remote.base_url(), free_port())
+        self.reporter
+            .lambda(remote)
             .timeout(timeout)
             .env("THUNDRA_EXTENSION_FLUSH", self.strategy)
             .silent_on_panic()
@@ -224,6 +248,31 @@ impl Cell {
     }
 }
 
+impl Reporter {
+    /// In turns, where there are several.
+    fn nth(dialect: Dialect, nth: usize) -> Self {
+        match dialect {
+            Thundra => Self::Thundras,
+            Otlp => OTLPS[nth % OTLPS.len()],
+        }
+    }
+
+    fn dialect(self) -> Dialect {
+        if self == Self::Thundras { Thundra } else { Otlp }
+    }
+
+    fn lambda(self, remote: &Remote) -> Setup {
+        let (dialect, port) = (self.dialect(), free_port());
+        let agent = move || match self {
+            Self::Thundras => Agent::local(Family::CatchpointPython, port),
+            Self::InProtobuf => Agent::local(Family::OtelPython, port),
+            Self::InJson => Agent::local(Family::OtelNode, port),
+            Self::InGzip => Agent::local(Family::OtelPython, port).gzip(),
+        };
+        dialect.lambda_of(&dialect.url(remote), port, agent)
+    }
+}
+
 impl Fault {
     fn come_over(self, remote: &Remote) {
         let answer = match self {
@@ -232,12 +281,15 @@ impl Fault {
             Self::ClosesIdle => {
                 return remote.keep_alive(KeepAlive::default().idle(Duration::from_millis(20)));
             }
-            Self::Far => Answer::ok().after(FAR),
+            Self::Far => {
+                return remote.answer_with(|it| Answer::accepting(it).after(FAR));
+            }
             Self::Resets => Answer::Reset,
             Self::Hangs => Answer::Hang,
             Self::TakesAndAnswersTooLate => Answer::ok().after(TOO_LATE),
             Self::Asks429 => Answer::status(429).header("Retry-After", "1"),
             Self::Fails500 => Answer::status(500),
+            Self::Fails503 => Answer::status(503),
             Self::Refuses401 => Answer::status(401),
             Self::Refuses413 => Answer::status(413),
             Self::Refuses400 => Answer::status(400),
@@ -269,10 +321,11 @@ impl Freeze {
 
 impl End {
     /// Gives how many reports that makes: on a busy machine an agent may miss its moment.
-    fn bring_about(self, lambda: &Lambda) -> usize {
+    fn bring_about(self, lambda: &Lambda, dialect: Dialect) -> usize {
         let (payload, reports) = match self {
             Self::Spindown => return 0,
-            Self::Timeout => (r#"{"outcome":"hang","items":2}"#, 1),
+            // OpenTelemetry's agents do not watch the deadline.
+            Self::Timeout => (r#"{"outcome":"hang","items":2}"#, usize::from(dialect == Thundra)),
             Self::Failure => (r#"{"outcome":"crash"}"#, 0),
         };
         let status = lambda.invoke(payload).status;

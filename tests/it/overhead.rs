@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use sandbox::{Answer, Remote, Status, free_port};
 
-use crate::trial::lambda;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 
 const INVOCATIONS: usize = 100;
 
@@ -19,12 +20,15 @@ const NOISE: Duration = Duration::from_millis(250);
 /// Between two looks at the clock.
 const UNHELD: Duration = Duration::from_millis(2);
 
-#[test]
-fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs() {
+#[rstest]
+fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for strategy in ["default", "continuously", "periodically,50"] {
         let (remote, port) = (Remote::start(), free_port());
         remote.answer_with(|_| Answer::Hang);
-        let lambda = lambda(&remote.base_url(), port)
+        let lambda = dialect
+            .lambda(&dialect.url(&remote), port)
             .env("THUNDRA_EXTENSION_FLUSH", strategy)
             .start()
             .unwrap();

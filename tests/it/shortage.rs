@@ -14,6 +14,7 @@ use sandbox::{
 };
 use tempfile::TempDir;
 
+use crate::dialect::Dialect::Thundra;
 use crate::trial::{
     ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, is_shipped, memory_is_its_own,
     nowhere, pass, report_of,
@@ -62,7 +63,7 @@ fn start(file: &Path, name: &str) -> Trial {
         .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url().replace("127.0.0.1", name))
         .start();
     platform.wait_for_next(PATIENCE);
-    Trial { platform, remote, process, port }
+    Trial { dialect: Thundra, platform, remote, process, port }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use sandbox::{Platform, PlatformScript, Remote};
 
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, PATIENCE, Trial, array_of};
 
 /// Long enough to see what must not happen, if it does.
@@ -19,9 +21,11 @@ fn invoke(trial: &Trial, times: usize) {
     }
 }
 
-#[test]
-fn by_default_the_first_invocations_reports_are_sent_at_once() {
-    let trial = Trial::start();
+#[rstest]
+fn by_default_the_first_invocations_reports_are_sent_at_once(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     for n in 1..=5 {
         invoke(&trial, 1);
         trial.report(ARRAY, "[1]");
@@ -30,9 +34,11 @@ fn by_default_the_first_invocations_reports_are_sent_at_once() {
     trial.shut_down();
 }
 
-#[test]
-fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shutdown() {
-    let trial = Trial::start();
+#[rstest]
+fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shutdown(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     invoke(&trial, BUSY);
     for n in 0..5 {
         trial.report(ARRAY, &format!("[{n}]"));
@@ -43,9 +49,11 @@ fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shu
     assert_eq!((log.as_str(), bodies), ("", vec!["[0,1,2,3,4]".to_owned()]));
 }
 
-#[test]
-fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_them() {
-    let trial = Trial::start();
+#[rstest]
+fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_them(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     invoke(&trial, BUSY);
     for _ in 0..5 {
         trial.report(ARRAY, &array_of(50_000));
@@ -57,9 +65,11 @@ fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_the
     trial.shut_down();
 }
 
-#[test]
-fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds() {
-    let trial = Trial::start();
+#[rstest]
+fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     invoke(&trial, BUSY);
     let reported = Instant::now();
     trial.report(ARRAY, "[1]");
@@ -69,9 +79,11 @@ fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds() {
     trial.shut_down();
 }
 
-#[test]
-fn continuously_a_busy_functions_reports_are_sent_at_once() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
+#[rstest]
+fn continuously_a_busy_functions_reports_are_sent_at_once(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
     invoke(&trial, BUSY);
     for n in 1..=5 {
         trial.report(ARRAY, "[1]");
@@ -80,9 +92,11 @@ fn continuously_a_busy_functions_reports_are_sent_at_once() {
     trial.shut_down();
 }
 
-#[test]
-fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,700")]);
+#[rstest]
+fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,700")]);
     for n in 1..=3 {
         let reported = Instant::now();
         trial.report(ARRAY, "[1]");
@@ -95,10 +109,10 @@ fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it() {
     trial.shut_down();
 }
 
-#[test]
-fn managed_instances_collect_from_the_start() {
+#[rstest]
+fn managed_instances_collect_from_the_start(#[values(Thundra, Otlp)] dialect: Dialect) {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
-    let trial = Trial::on(platform, Remote::start(), &[]);
+    let trial = dialect.start_on(platform, Remote::start(), &[]);
     trial.report(ARRAY, "[1]");
     assert!(trial.remote.is_silent_for(A_MOMENT), "{:?}", trial.remote.received());
     trial.report(ARRAY, "[2]");

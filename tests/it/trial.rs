@@ -8,12 +8,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::agent::{Agent, Family};
-use sandbox::function::Function;
+use sandbox::agent::{self, Response};
 use sandbox::{
-    Entry, Event, Launch, Platform, Process, Received, Remote, Role, Runtime, Setup, agent,
-    free_port,
+    Delivery, Entry, Event, Launch, Platform, Process, Received, Remote, Role, free_port,
 };
+
+use crate::dialect::Dialect::{self, Thundra};
+use crate::report::{items_of, told};
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,19 +46,6 @@ pub fn nowhere() -> String {
     format!("http://127.0.0.1:{}/v1", free_port())
 }
 
-/// A local Lambda with the extension, and a function whose agent reports to it at this port; it
-/// forwards to this URL.
-pub fn lambda(url: &str, port: u16) -> Setup {
-    let runtime =
-        Runtime::function(move || Function::of(Agent::local(Family::CatchpointPython, port)));
-    Setup::new()
-        .extension(binary())
-        .runtime(runtime)
-        .env("THUNDRA_EXTENSION_PORT", &port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", url)
-        .env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
-}
-
 /// For tests whose point is time itself.
 pub fn pass(time: Duration) {
     let (_nobody_sends, never) = mpsc::channel::<()>();
@@ -80,6 +68,8 @@ pub fn ended_well(timeline: &[Entry]) -> Result<(), String> {
 }
 
 pub struct Trial {
+    /// Of the agents, and of the remote.
+    pub dialect: Dialect,
     pub platform: Platform,
     pub remote: Remote,
     pub process: Process,
@@ -89,39 +79,58 @@ pub struct Trial {
 impl Trial {
     /// With a remote that takes everything.
     pub fn start() -> Self {
-        Self::with(&[])
+        Thundra.start()
     }
 
     /// As [`Self::start`], with these variables set.
     pub fn with(environment: &[(&str, &str)]) -> Self {
-        Self::on(Platform::start(), Remote::start(), environment)
+        Thundra.start_with(environment)
     }
 
     /// Started, and polling for its first event.
     pub fn on(platform: Platform, remote: Remote, environment: &[(&str, &str)]) -> Self {
+        Thundra.start_on(platform, remote, environment)
+    }
+
+    /// As [`Self::on`], with agents and a remote that speak so.
+    pub fn of(
+        dialect: Dialect,
+        platform: Platform,
+        remote: Remote,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let port = free_port();
-        let launch = Launch::of(binary())
-            .on(&platform)
-            .env("THUNDRA_EXTENSION_PORT", port.to_string())
-            .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url());
+        let launch = Launch::of(binary()).on(&platform);
+        let its = dialect.environment(port, &dialect.url(&remote));
+        let launch = its.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let set = |launch: Launch, (name, value): &(&str, &str)| launch.env(name, value);
         let process = environment.iter().fold(launch, set).start();
         platform.wait_for_next(PATIENCE);
-        Self { platform, remote, process, port }
+        Self { dialect, platform, remote, process, port }
     }
 
     /// Posts a report and expects it to be taken.
     #[track_caller]
     pub fn report(&self, path: &str, body: &str) {
-        let response = agent::post(self.port, path, body.as_bytes());
-        assert_eq!((response.status, text(&response.body)), (200, "{}"));
+        let response = self.post(path, body);
+        let said = if self.dialect == Thundra { "{}" } else { "" };
+        assert_eq!((response.status, text(&response.body)), (200, said));
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        self.dialect.report(path, body).post(self.port)
+    }
+
+    /// Posts it with these headers and no key but what is in them.
+    pub fn post_with(&self, headers: &str, path: &str, body: &str) -> Response {
+        agent::request(self.port, &self.dialect.report(path, body).request(headers))
     }
 
     /// As [`Self::report`], again for as long as there is no room for it.
     #[track_caller]
     pub fn report_when_there_is_room(&self, path: &str, body: &str) {
         let waited = Instant::now();
-        while agent::post(self.port, path, body.as_bytes()).status == 429 {
+        while self.post(path, body).status == 429 {
             assert!(waited.elapsed() < PATIENCE, "{}", self.health());
         }
     }
@@ -143,7 +152,15 @@ impl Trial {
     pub fn accepted_items(&self) -> Vec<String> {
         let received = self.remote.received();
         let accepted = received.iter().filter(|it| it.is_accepted());
-        accepted.flat_map(Received::items).map(|it| it.to_string()).collect()
+        accepted.flat_map(items_of).collect()
+    }
+
+    /// Waits until the remote has taken each of these items, and returns what became of them.
+    #[track_caller]
+    pub fn wait_for_items(&self, items: &[impl AsRef<str>]) -> Delivery {
+        let items: Vec<String> =
+            items.iter().map(|item| self.dialect.item(item.as_ref())).collect();
+        self.remote.wait_for_items(&items, PATIENCE)
     }
 
     /// Waits until the buffer is empty: that is shortly after the remote has answered.
@@ -160,8 +177,20 @@ impl Trial {
         }
     }
 
+    /// As [`Self::wait_for_health`], of what is counted for these reports.
+    #[track_caller]
+    pub fn wait_for_account(&self, holds: impl Fn(&serde_json::Value) -> bool) {
+        self.wait_for_health(|it| holds(&it[self.dialect.account()]));
+    }
+
+    /// Waits for a line that has this in it, for Thundra's remote or that of OTLP.
+    #[track_caller]
+    pub fn wait_for_log(&self, part: &str) -> String {
+        self.process.wait_for_log(&self.dialect.line(part), PATIENCE)
+    }
+
     pub fn bodies_received(&self, count: usize) -> Vec<String> {
-        self.received(count).iter().map(|it| text(&it.body).to_owned()).collect()
+        self.received(count).iter().map(told).collect()
     }
 
     pub fn health(&self) -> serde_json::Value {
@@ -195,8 +224,7 @@ impl Trial {
 pub fn items_at(remote: &Remote, count: usize) -> Vec<String> {
     for requests in 1.. {
         let received = remote.wait_for(requests, PATIENCE);
-        let items = received.iter().flat_map(Received::items);
-        let items: Vec<String> = items.map(|it| it.to_string()).collect();
+        let items: Vec<String> = received.iter().flat_map(items_of).collect();
         if items.len() >= count {
             return items;
         }

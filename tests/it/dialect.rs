@@ -1,0 +1,157 @@
+//! The protocols that are relayed, so that a test of what holds for both is written once.
+
+use sandbox::agent::{Agent, Family};
+use sandbox::function::Function;
+use sandbox::opentelemetry_proto::tonic::trace::v1::Span;
+use sandbox::{Answer, Platform, Remote, Runtime, Setup, free_port};
+
+use crate::report::Report;
+use crate::trial::{ARRAY, COMPOSITE, Trial, binary, nowhere};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// That of Thundra's and Catchpoint's agents.
+    Thundra,
+    /// OTLP over HTTP.
+    Otlp,
+}
+
+impl Dialect {
+    /// A trial with a remote that takes everything.
+    pub fn start(self) -> Trial {
+        self.start_with(&[])
+    }
+
+    /// As [`Self::start`], with these variables set.
+    pub fn start_with(self, environment: &[(&str, &str)]) -> Trial {
+        self.start_on(Platform::start(), Remote::start(), environment)
+    }
+
+    /// Started, and polling for its first event.
+    pub fn start_on(
+        self,
+        platform: Platform,
+        remote: Remote,
+        environment: &[(&str, &str)],
+    ) -> Trial {
+        Trial::of(self, platform, remote, environment)
+    }
+
+    /// A local Lambda with the extension, and a function whose agent reports to it at this port; it
+    /// forwards to this URL.
+    pub fn lambda(self, url: &str, port: u16) -> Setup {
+        let family = match self {
+            Self::Thundra => Family::CatchpointPython,
+            Self::Otlp => Family::OtelPython,
+        };
+        self.lambda_of(url, port, move || Agent::local(family, port))
+    }
+
+    /// As [`Self::lambda`], with an agent that is made so.
+    pub fn lambda_of(
+        self,
+        url: &str,
+        port: u16,
+        agent: impl Fn() -> Agent + Send + Sync + 'static,
+    ) -> Setup {
+        let runtime = Runtime::function(move || Function::of(agent()));
+        let setup = Setup::new().extension(binary()).runtime(runtime);
+        let variables = self.environment(port, url);
+        let setup = variables.iter().fold(setup, |setup, (name, value)| setup.env(name, value));
+        setup.env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
+    }
+
+    /// That this is its port, and that its remote. Nobody reports in the other one.
+    pub fn environment(self, port: u16, url: &str) -> Vec<(&'static str, String)> {
+        let own = [(self.port_variable(), port.to_string()), (self.url_variable(), url.to_owned())];
+        let other = match self {
+            Self::Thundra => Vec::new(),
+            Self::Otlp => vec![
+                (Self::Thundra.port_variable(), free_port().to_string()),
+                (Self::Thundra.url_variable(), nowhere()),
+            ],
+        };
+        other.into_iter().chain(own).collect()
+    }
+
+    pub fn port_variable(self) -> &'static str {
+        match self {
+            Self::Thundra => "THUNDRA_EXTENSION_PORT",
+            Self::Otlp => "THUNDRA_EXTENSION_OTLP_PORT",
+        }
+    }
+
+    pub fn url_variable(self) -> &'static str {
+        match self {
+            Self::Thundra => "THUNDRA_EXTENSION_COLLECTOR_URL",
+            Self::Otlp => "THUNDRA_EXTENSION_OTLP_ENDPOINT",
+        }
+    }
+
+    /// What it appends its paths to.
+    pub fn url(self, remote: &Remote) -> String {
+        match self {
+            Self::Thundra => remote.base_url(),
+            Self::Otlp => remote.origin(),
+        }
+    }
+
+    /// Where it has what goes to this path of Thundra's.
+    pub fn path(self, thundras: &str) -> &str {
+        match self {
+            Self::Thundra => thundras,
+            Self::Otlp if [ARRAY, COMPOSITE].contains(&thundras) => "/v1/traces",
+            Self::Otlp => panic!("no path of a report: {thundras}"),
+        }
+    }
+
+    /// This report of Thundra's as it is told here.
+    pub fn report(self, path: &str, body: &str) -> Report {
+        match self {
+            Self::Thundra => Report::thundra(path, body),
+            Self::Otlp => Report::otlp(path, body),
+        }
+    }
+
+    /// What [`sandbox::Item`] makes of this item.
+    pub fn item(self, text: &str) -> String {
+        match self {
+            Self::Thundra => text.to_owned(),
+            Self::Otlp => {
+                let span = Span { name: text.to_owned(), ..Span::default() };
+                serde_json::to_string(&span).unwrap()
+            }
+        }
+    }
+
+    /// What the log has where it has this for Thundra's remote.
+    pub fn line(self, thundras: &str) -> String {
+        match self {
+            Self::Thundra => thundras.to_owned(),
+            Self::Otlp => thundras.replace("the remote", "the otlp remote"),
+        }
+    }
+
+    /// Its account in `/health`.
+    pub fn account(self) -> &'static str {
+        match self {
+            Self::Thundra => "reports",
+            Self::Otlp => "otlp",
+        }
+    }
+
+    /// By which status a remote fails that may yet take what it was sent.
+    pub fn failure(self) -> u16 {
+        match self {
+            Self::Thundra => 500,
+            Self::Otlp => 504,
+        }
+    }
+
+    /// The ways in which such a one fails.
+    pub fn failures(self) -> [Answer; 4] {
+        let statuses = [502, 503, self.failure()].map(Answer::status);
+        let [bad_gateway, unavailable, own] = statuses;
+        [Answer::Reset, bad_gateway, unavailable, own]
+    }
+}
