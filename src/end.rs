@@ -51,9 +51,10 @@ impl End {
 
     /// An agent that reports to another remote has said its last word. It is ours too where none
     /// reports here; else Lambda tells.
-    pub fn reported_elsewhere(&mut self, request_id: &RequestId, now: Instant) {
-        if !self.has_agent && self.known.as_ref() == Some(request_id) {
-            self.over_at.get_or_insert(now);
+    pub fn reported_elsewhere(&mut self, request_id: RequestId, now: Instant) {
+        if !self.has_agent {
+            // As that, it may be told of before it is held here.
+            self.runtime_done(request_id, now);
         }
     }
 
@@ -151,10 +152,12 @@ mod tests {
 
     #[test]
     fn an_end_that_was_told_too_early_counts() {
-        let (mut end, (held, is_done)) = (End::default(), held("a-1"));
-        end.runtime_done(id("a-1"), Instant::now());
-        end.hold(held, Instant::now());
-        assert!(end.has_come() && !is_let_go(&is_done));
+        for tell in [End::runtime_done, End::reported_elsewhere] {
+            let (mut end, (held, is_done)) = (End::default(), held("a-1"));
+            tell(&mut end, id("a-1"), Instant::now());
+            end.hold(held, Instant::now());
+            assert!(end.has_come() && !is_let_go(&is_done));
+        }
     }
 
     #[test]
@@ -214,9 +217,9 @@ mod tests {
             let Some(Message::ReportedElsewhere { request_id }) = inbox.try_recv() else {
                 panic!("nothing was told");
             };
-            there.reported_elsewhere(&id("a-2"), now);
+            there.reported_elsewhere(id("a-2"), now);
             assert!(!there.has_come());
-            there.reported_elsewhere(&request_id, now);
+            there.reported_elsewhere(request_id, now);
             assert_eq!(there.has_come(), !has_agent);
         }
     }

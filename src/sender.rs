@@ -137,7 +137,7 @@ impl Sender {
                     self.end.runtime_done(request_id, Instant::now());
                 }
                 Step::Take(Message::ReportedElsewhere { request_id }) => {
-                    self.end.reported_elsewhere(&request_id, Instant::now());
+                    self.end.reported_elsewhere(request_id, Instant::now());
                 }
                 Step::Take(Message::Shutdown { deadline, noticed, settled }) => {
                     drop(noticed);
