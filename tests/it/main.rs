@@ -8,9 +8,11 @@
     reason = "clippy knows tests, but not what they call, by themselves"
 )]
 
+mod both;
 mod closing_line;
 mod dialect;
 mod report;
+mod subscriptions;
 mod trial;
 
 mod attacks;
@@ -27,6 +29,7 @@ mod freezing;
 mod hostile_remotes;
 #[cfg(feature = "faults")]
 mod inside_failures;
+mod last_word;
 mod lifecycle;
 mod local_collector;
 mod matrix;

@@ -1,117 +1,26 @@
 //! What the strategy `end` asks of the Telemetry API, where the platform plays it as no sandbox
-//! should: it takes the subscription, and tells what the test tells, if anything.
+//! should.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{Answer, Platform, Remote, agent};
+use sandbox::{Answer, Remote};
 
-use crate::trial::{ARRAY, PATIENCE, Trial, spawn};
+use crate::dialect::Dialect::Thundra;
+use crate::subscriptions::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
+use crate::trial::{ARRAY, PATIENCE, Trial};
 
-const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
-
-const SUBSCRIBED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK\"";
-
-/// Far less than the time of an invocation, far more than anything that does not wait.
-const AT_ONCE: Duration = Duration::from_secs(2);
-
-/// Stands before a platform's API, and answers subscriptions itself.
-struct Subscriptions {
-    address: String,
-    asked: Receiver<String>,
-}
-
-impl Subscriptions {
-    fn before(platform: &Platform, answer: &'static [u8]) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (runtime_api, (asking, asked)) = (platform.runtime_api(), channel());
-        spawn(move || {
-            for client in listener.incoming() {
-                let (client, asking) = (client.unwrap(), asking.clone());
-                let platform = TcpStream::connect(&runtime_api).unwrap();
-                // It ends as its connections do, in whatever way that is.
-                spawn(move || drop(relay(&client, &platform, &asking, answer)));
-            }
-        });
-        Self { address, asked }
-    }
-
-    /// Which port the extension wants to be told at.
-    fn port(&self) -> u16 {
-        let asked = self.asked.recv_timeout(PATIENCE).unwrap();
-        let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
-        let uri = asked["destination"]["URI"].as_str().unwrap();
-        uri.rsplit_once(':').unwrap().1.parse().unwrap()
-    }
-}
-
-/// Whatever the platform says goes to the client; of what the client says, all but subscriptions to
-/// the platform.
-fn relay(
-    mut client: &TcpStream,
-    mut platform: &TcpStream,
-    asking: &Sender<String>,
-    answer: &[u8],
-) -> io::Result<()> {
-    let (mut answers, mut to_client) = (platform.try_clone()?, client.try_clone()?);
-    spawn(move || drop(io::copy(&mut answers, &mut to_client)));
-    let mut requests = BufReader::new(client);
-    loop {
-        let (mut head, mut length) = (String::new(), 0);
-        while !head.ends_with("\r\n\r\n") {
-            let from = head.len();
-            if requests.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-            if let Some(value) = head[from..].to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        requests.read_exact(&mut body)?;
-        if head.starts_with(TELEMETRY) {
-            asking.send(String::from_utf8(body).unwrap()).unwrap();
-            client.write_all(answer)?;
-        } else {
-            platform.write_all(&[head.as_bytes(), &body].concat())?;
-        }
-    }
-}
-
-/// An extension that holds invocations until their end, with the port where it is told of that.
 fn start(remote: Remote) -> (Trial, u16) {
-    start_with(remote, SUBSCRIBED, "warn")
+    subscriptions::start(Thundra, remote, SUBSCRIBED, &[])
 }
 
 /// The same, where subscriptions are answered so.
 fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Trial, u16) {
-    let platform = Platform::start();
-    let subscriptions = Subscriptions::before(&platform, answer);
-    let environment = [
-        ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
-        ("THUNDRA_EXTENSION_FLUSH", "end"),
-        ("THUNDRA_EXTENSION_LOG_LEVEL", log_level),
-    ];
-    let trial = Trial::on(platform, remote, &environment);
-    let port = subscriptions.port();
-    (trial, port)
-}
-
-/// Delivers a batch as the platform does.
-#[track_caller]
-fn tell(port: u16, batch: &str) {
-    let told = Instant::now();
-    assert_eq!(agent::post(port, "/", batch.as_bytes()).status, 200, "{batch}");
-    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
-}
-
-fn runtime_done(request_id: &str) -> String {
-    format!(r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request_id}"}}}}]"#)
+    let environment = [("THUNDRA_EXTENSION_LOG_LEVEL", log_level)];
+    subscriptions::start(Thundra, remote, answer, &environment)
 }
 
 #[test]
