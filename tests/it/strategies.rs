@@ -35,6 +35,26 @@ fn by_default_the_first_invocations_reports_are_sent_at_once(
 }
 
 #[rstest]
+fn by_default_each_report_of_a_sparse_invocation_is_sent_at_once_whenever_in_it_it_comes(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    for nth in 0..2 {
+        trial.platform.invoke(PATIENCE);
+        for n in 1..=3 {
+            trial.report(ARRAY, "[1]");
+            trial.items_received(4 * nth + n);
+        }
+        // What an exporter flushes when the function is done, and this waits for the next one.
+        trial.platform.wait_for_next(PATIENCE);
+        trial.report(ARRAY, "[1]");
+        trial.items_received(4 * nth + 4);
+        assert!(trial.platform.next_is_pending());
+    }
+    trial.shut_down();
+}
+
+#[rstest]
 fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shutdown(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
