@@ -33,6 +33,7 @@ mod last_word;
 mod lifecycle;
 mod local_collector;
 mod matrix;
+mod otlp;
 mod overhead;
 mod peers;
 mod quiet;

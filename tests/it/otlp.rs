@@ -1,0 +1,22 @@
+//! What is OTLP's own: its answers, its signals and encodings, and its remotes.
+
+mod answers;
+mod arrival;
+mod door;
+mod remotes;
+
+use sandbox::otlp::{self, Encoding, Signal};
+
+use crate::report::Report;
+
+const ENCODINGS: [Encoding; 2] = [Encoding::Protobuf, Encoding::Json];
+
+/// A report whose items have these names.
+fn report(signal: Signal, encoding: Encoding, names: &[&str]) -> Report {
+    let body = match signal {
+        Signal::Traces => otlp::traces(names, encoding),
+        Signal::Metrics => otlp::metrics(names, encoding),
+        Signal::Logs => otlp::logs(names, encoding),
+    };
+    Report::of(signal, encoding, body)
+}

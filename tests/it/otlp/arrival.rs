@@ -1,0 +1,156 @@
+//! How reports of OTLP reach the remote: alone as they came, and together with exactly their items.
+
+use std::sync::mpsc;
+
+use rstest::rstest;
+use sandbox::otlp::{Encoding, Signal, span_names};
+use sandbox::{Answer, Item, Moment, Received, gzip};
+
+use super::{ENCODINGS, report};
+use crate::dialect::Dialect::Otlp;
+use crate::report::Report;
+use crate::trial::{ARRAY, PATIENCE, Trial, array_of};
+
+/// Nothing is sent before SHUTDOWN.
+const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
+
+fn items(received: &[Received]) -> Vec<Item> {
+    received.iter().flat_map(Received::items).collect()
+}
+
+#[rstest]
+fn a_report_that_goes_alone_arrives_byte_for_byte_at_the_path_of_its_signal(
+    #[values(Signal::Traces, Signal::Metrics, Signal::Logs)] signal: Signal,
+    #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
+    #[values(false, true)] is_packed: bool,
+) {
+    let trial = Otlp.start();
+    for (nth, names) in [["1", "2"], ["täxt", "\"]}"]].iter().enumerate() {
+        let report = report(signal, encoding, names);
+        let report = if is_packed { report.packed() } else { report };
+        assert_eq!(report.post(trial.port).status, 200);
+        let received = &trial.received(nth + 1)[nth];
+        assert_eq!((&*received.path, &received.body), (signal.path(), &report.body));
+        assert_eq!(received.header("Content-Type"), Some(encoding.content_type()));
+        assert_eq!(received.header("Content-Encoding"), is_packed.then_some("gzip"));
+        assert_eq!(received.header("Authorization"), Some("ApiKey test-key"));
+        trial.wait_for_an_empty_buffer();
+    }
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[test]
+fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exactly_its_items() {
+    let trial = Otlp.start_with(&[COLLECTS]);
+    let mut expected = Vec::new();
+    for n in 0..10 {
+        for signal in Signal::ALL {
+            for encoding in ENCODINGS {
+                let report = report(signal, encoding, &[&format!("{n}a"), &format!("{n}b")]);
+                assert_eq!(report.post(trial.port).status, 200);
+                expected.push((signal, encoding, report.body));
+            }
+        }
+    }
+    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    assert_eq!((log.as_str(), received.len()), ("", 6));
+    for signal in Signal::ALL {
+        for encoding in ENCODINGS {
+            let is_it = |it: &&Received| {
+                it.path == signal.path()
+                    && it.header("Content-Type") == Some(encoding.content_type())
+            };
+            let bodies = expected.iter().filter(|it| (it.0, it.1) == (signal, encoding));
+            let bodies: Vec<Received> = bodies
+                .map(|(_, _, body)| Received { body: body.clone(), ..found(&received, is_it) })
+                .collect();
+            assert_eq!(items(&[found(&received, is_it)]), items(&bodies));
+        }
+    }
+}
+
+fn found(received: &[Received], is_it: impl Fn(&&Received) -> bool) -> Received {
+    received.iter().find(is_it).unwrap().clone()
+}
+
+#[test]
+fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
+    let trial = Otlp.start_with(&[COLLECTS]);
+    for names in [["1"], ["2"]] {
+        for report in [
+            report(Signal::Traces, Encoding::Protobuf, &names),
+            report(Signal::Traces, Encoding::Protobuf, &names).packed(),
+        ] {
+            assert_eq!(report.post(trial.port).status, 200);
+        }
+    }
+    let (_, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let mut names: Vec<Vec<String>> = received.iter().map(span_names).collect();
+    names.sort();
+    assert_eq!(names, [vec!["1"], vec!["1", "2"], vec!["2"]]);
+    assert!(received.iter().filter(|it| gzip::unpack(&it.body).is_ok()).count() == 2);
+}
+
+#[test]
+fn a_report_of_more_than_a_mebibyte_goes_alone() {
+    let trial = Otlp.start_with(&[COLLECTS]);
+    let large = "x".repeat(1024 * 1024);
+    for name in ["1", &large, "2"] {
+        assert_eq!(
+            report(Signal::Traces, Encoding::Protobuf, &[name]).post(trial.port).status,
+            200
+        );
+    }
+    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let names: Vec<Vec<String>> = received.iter().map(span_names).collect();
+    assert!(names.contains(&vec![large]), "{}", received.len());
+    assert!(received.iter().all(|it| it.body.len() < 1024 * 1024 + 100));
+    assert_eq!((log.as_str(), names.concat().len()), ("", 3));
+}
+
+#[test]
+fn many_reports_fill_requests_of_a_mebibyte_at_most() {
+    const BYTES_MAX: usize = 1024 * 1024;
+    let trial = Otlp.start_with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    for _ in 0..30 {
+        trial.report(ARRAY, &array_of(100_000));
+    }
+    let (_, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let lengths: Vec<usize> = received.iter().map(|it| it.body.len()).collect();
+    assert!(lengths.iter().all(|it| *it <= BYTES_MAX), "{lengths:?}");
+    assert_eq!((lengths.len(), items(&received).len()), (3, 30));
+}
+
+/// Fields of a message, so that it is taken, and none of OTLP, so that no receiver can read it.
+const GARBAGE: &[u8] = b"\x0a\x02\xff\xff";
+
+/// Holds the sender up at a first request until the action is over.
+fn while_the_remote_is_busy(trial: &Trial, action: impl FnOnce()) {
+    let (go_on, going_on) = mpsc::channel();
+    trial.remote.at(Moment::BeforeAnswer, 0, move |_| {
+        // Hung up when the action has panicked.
+        let _ = going_on.recv_timeout(PATIENCE);
+    });
+    trial.report(ARRAY, "[0]");
+    trial.received(1);
+    action();
+    go_on.send(()).unwrap();
+}
+
+#[test]
+fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
+    let trial = Otlp.start();
+    let is_garbage = |it: &Received| it.body.windows(GARBAGE.len()).any(|part| part == GARBAGE);
+    trial.remote.answer_with(move |it| {
+        if is_garbage(it) { Answer::status(400) } else { Answer::accepting(it) }
+    });
+    while_the_remote_is_busy(&trial, || {
+        trial.report(ARRAY, "[1]");
+        let garbage = Report::of(Signal::Traces, Encoding::Protobuf, GARBAGE.to_vec());
+        assert_eq!(garbage.post(trial.port).status, 200, "nobody looks inside");
+        trial.report(ARRAY, "[2]");
+    });
+    trial.wait_for_items(&["0", "1", "2"]);
+    let log = trial.shut_down();
+    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 rejected"), "{log}");
+}

@@ -1,0 +1,63 @@
+//! The port, which is there only where there is a remote for it.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::time::Instant;
+
+use sandbox::{Footprint, Launch, Platform, Remote, free_port};
+
+use crate::dialect::Dialect::Otlp;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
+
+fn is_closed(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port))
+        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn threads(trial: &Trial) -> usize {
+    Footprint::of(trial.process.pid()).threads
+}
+
+#[test]
+fn without_a_remote_for_it_the_port_is_closed_and_no_thread_is_there_for_it() {
+    let port = free_port();
+    let thundras = Trial::with(&[(Otlp.port_variable(), &port.to_string())]);
+    assert!(is_closed(port));
+    assert!(thundras.health().get("otlp").is_none(), "{}", thundras.health());
+    let both = Otlp.start();
+    assert!(both.health()["otlp"].is_object());
+    // A sender, and two addresses that wait to be called; beside them each may have a reader that
+    // leaves when nothing comes.
+    let waited = Instant::now();
+    while threads(&both) != threads(&thundras) + 3 {
+        assert!(waited.elapsed() < PATIENCE, "{} of {}", threads(&both), threads(&thundras));
+    }
+    let log = thundras.shut_down();
+    assert_eq!(log, "");
+    both.shut_down();
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_one_line_and_the_port_stays_closed() {
+    let port = free_port().to_string();
+    let trial = Trial::with(&[(Otlp.port_variable(), &*port), (Otlp.url_variable(), "nowhere")]);
+    assert!(is_closed(port.parse().unwrap()));
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let log = trial.shut_down();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
+}
+
+#[test]
+fn an_extension_that_is_turned_off_opens_none_of_its_ports() {
+    let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
+    let variables = Otlp.environment(port, &remote.origin());
+    let launch = Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_ENABLED", "false");
+    let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+    let process = launch.start();
+    platform.wait_for_next(PATIENCE);
+    assert!(variables.iter().filter_map(|(_, it)| it.parse().ok()).all(is_closed));
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(PATIENCE).success());
+}

@@ -1,0 +1,200 @@
+//! The remotes of OTLP: where they are, what each of their answers means, and what they are sent beside
+//! the reports.
+
+use rstest::rstest;
+use sandbox::otlp::{Encoding, Signal};
+use sandbox::{Answer, Remote};
+
+use super::{ENCODINGS, report};
+use crate::dialect::Dialect::{Otlp, Thundra};
+use crate::report::told;
+use crate::trial::{ARRAY, PATIENCE, Trial, nowhere};
+
+const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
+const TRACES: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
+const LOGS: &str = "THUNDRA_EXTENSION_OTLP_LOGS_ENDPOINT";
+
+#[track_caller]
+fn post(trial: &Trial, signal: Signal) {
+    assert_eq!(report(signal, Encoding::Protobuf, &["1"]).post(trial.port).status, 200);
+}
+
+#[rstest]
+fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 503)] status: u16) {
+    let trial = Otlp.start_with(&[
+        (HEADERS, "api-key=s3cret%2Cone, x-other = s3cret two"),
+        ("THUNDRA_EXTENSION_LOG_LEVEL", "trace"),
+    ]);
+    trial.remote.answer_with(move |_| Answer::status(status));
+    for (nth, signal) in Signal::ALL.into_iter().take(if status == 401 { 1 } else { 3 }).enumerate()
+    {
+        trial
+            .remote
+            .answer_with(move |it| Answer::status(if it.number < nth + 1 { status } else { 200 }));
+        post(&trial, signal);
+        trial.wait_for_an_empty_buffer();
+    }
+    let received = trial.remote.received();
+    for it in &received {
+        assert_eq!(it.header("api-key"), Some("s3cret,one"));
+        assert_eq!(it.header("x-other"), Some("s3cret two"));
+    }
+    let log = trial.shut_down();
+    assert!(!received.is_empty() && !log.contains("s3cret"), "{log}");
+}
+
+#[test]
+fn an_agents_own_key_goes_before_a_configured_one() {
+    let trial = Otlp.start_with(&[(HEADERS, "authorization=Bearer configured")]);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    trial.wait_for_an_empty_buffer();
+    assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[2]").status, 200);
+    let received = trial.received(2);
+    let keys: Vec<_> = received.iter().map(|it| it.header("Authorization")).collect();
+    assert_eq!(keys, [Some("ApiKey test-key"), Some("Bearer configured")]);
+    trial.shut_down();
+}
+
+#[test]
+fn a_configured_key_that_is_refused_costs_one_request_and_one_line() {
+    for status in [401, 403] {
+        let trial = Otlp.start_with(&[(HEADERS, "api-key=wrong")]);
+        trial.remote.answer_with(move |_| Answer::status(status));
+        for n in 1..=4 {
+            assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
+            trial.wait_for_account(|it| it["dropped"]["unauthorized"] == n);
+        }
+        assert_eq!(trial.remote.received().len(), 1);
+        let log = trial.shut_down();
+        assert!(
+            log.contains(&format!("the otlp remote refused the key of 1 reports: {status}")),
+            "{log}"
+        );
+        assert!(log.contains("delivered 0 of 4 accepted reports, lost: 4 unauthorized"), "{log}");
+        assert_eq!(log.lines().count(), 2, "{log}");
+    }
+}
+
+#[test]
+fn each_signal_goes_to_its_own_endpoint_as_it_is_written_and_a_dead_one_costs_the_others_nothing() {
+    let logs = Remote::start();
+    let url = format!("{}/in/logs?key=a%20b&c", logs.origin());
+    let trial = Otlp.start_with(&[(TRACES, &nowhere()), (LOGS, &url)]);
+    for _ in 0..3 {
+        post(&trial, Signal::Traces);
+        for (signal, remote, path) in [
+            (Signal::Metrics, &trial.remote, "/v1/metrics"),
+            (Signal::Logs, &logs, "/in/logs?key=a%20b&c"),
+        ] {
+            let before = remote.received().len();
+            post(&trial, signal);
+            assert_eq!(remote.wait_for(before + 1, PATIENCE)[before].path, path);
+        }
+    }
+    let log = trial.shut_down();
+    assert!(log.contains("delivered 6 of 9 accepted reports, lost: 3 unsent"), "{log}");
+    assert!(!log.contains("a%20b"), "a query may hold a key: {log}");
+}
+
+#[test]
+fn a_signal_without_an_endpoint_is_answered_404() {
+    let remote = Remote::start();
+    let trial = Otlp.start_with(&[
+        (Otlp.url_variable(), ""),
+        (TRACES, &format!("{}/v1/traces", remote.origin())),
+    ]);
+    for encoding in ENCODINGS {
+        for signal in [Signal::Metrics, Signal::Logs] {
+            let response = report(signal, encoding, &["1"]).post(trial.port);
+            assert_eq!(response.status, 404);
+            assert_eq!(response.header("Content-Type"), Some(encoding.content_type()));
+        }
+    }
+    post(&trial, Signal::Traces);
+    remote.wait_for(1, PATIENCE);
+    assert_eq!(trial.health()["otlp"]["refused"]["unknown_path"], 4);
+    trial.shut_down();
+}
+
+#[rstest]
+fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
+    #[values(Signal::Traces, Signal::Metrics, Signal::Logs)] signal: Signal,
+    #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
+) {
+    let trial = Otlp.start();
+    trial.remote.answer_with(|it| Answer::partial(it, 2, "of another shape"));
+    for n in 1..=3 {
+        assert_eq!(report(signal, encoding, &["1", "2", "3"]).post(trial.port).status, 200);
+        trial.wait_for_account(|it| it["rejected_items"] == 2 * n);
+    }
+    assert_eq!(trial.remote.received().len(), 3, "none is tried again");
+    let account = trial.health()["otlp"].clone();
+    assert_eq!((&account["delivered"], &account["dropped"]["rejected"]), (&3.into(), &0.into()));
+    let log = trial.shut_down();
+    let closing = "delivered 3 of 3 accepted reports, lost: 6 rejected items of what was delivered";
+    assert!(log.contains(closing), "{log}");
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(!log.contains("of another shape"), "what a remote says may hold anything: {log}");
+}
+
+#[test]
+fn a_success_with_a_warning_or_with_nonsense_is_a_success() {
+    let trial = Otlp.start();
+    trial.remote.answer_with(|it| match it.number {
+        0 => Answer::partial(it, 0, "a warning"),
+        1 => {
+            Answer::status(200).header("Content-Type", "application/json").body("{\"partialSuccess")
+        }
+        2 => Answer::status(202).header("Content-Type", "application/x-protobuf").body([0xff; 20]),
+        _ => Answer::status(204),
+    });
+    for n in 1..=4 {
+        post(&trial, Signal::Traces);
+        trial.wait_for_account(|it| it["delivered"] == n);
+    }
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[rstest]
+fn only_what_the_specification_calls_retryable_is_sent_again(
+    #[values(400, 404, 408, 425, 429, 500, 501, 502, 503, 504, 505)] status: u16,
+) {
+    let trial = Otlp.start();
+    trial.remote.answer_with(move |it| {
+        let is_first = it.number == 0 && told(it) == "[1]";
+        if is_first { Answer::status(status) } else { Answer::accepting(it) }
+    });
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    trial.report(ARRAY, "[2]");
+    let is_retryable = matches!(status, 429 | 502 | 503 | 504);
+    trial.wait_for_account(|it| it["delivered"] == 1 + u64::from(is_retryable));
+    let items = trial.accepted_items();
+    assert_eq!(items.contains(&"1".to_owned()), is_retryable);
+    let log = trial.shut_down();
+    assert_eq!(log.contains("lost: 1 rejected"), !is_retryable, "{log}");
+}
+
+#[test]
+fn thundras_key_is_not_given_to_the_remote_of_otlp() {
+    let trial = Otlp.start_with(&[("THUNDRA_APIKEY", "environments-key")]);
+    assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
+    let received = trial.received(1);
+    assert_eq!(received[0].header("Authorization"), None, "{:?}", received[0].headers);
+    trial.shut_down();
+}
+
+#[test]
+fn a_header_of_otlps_is_not_given_to_thundras_remote() {
+    let (otlps, thundras) = (Remote::start(), Remote::start());
+    let url = otlps.origin();
+    let trial = Thundra.start_on(
+        sandbox::Platform::start(),
+        thundras,
+        &[(Otlp.url_variable(), &url), (HEADERS, "api-key=otlps")],
+    );
+    trial.report(ARRAY, "[1]");
+    assert_eq!(trial.received(1)[0].header("api-key"), None);
+    trial.shut_down();
+}
