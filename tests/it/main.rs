@@ -41,4 +41,5 @@ mod shortage;
 mod strategies;
 mod suspects;
 mod telemetry;
+mod two_remotes;
 mod wrapper;

@@ -5,36 +5,43 @@
 //! it is not merged either.
 
 use sandbox::agent::{self, Response};
-use sandbox::otlp::{self, Encoding};
+use sandbox::otlp::{self, Encoding, Signal};
 use sandbox::{Received, gzip};
 use serde_json::value::RawValue;
 
 use crate::trial::{ARRAY, text};
 
-const TRACES: &str = "/v1/traces";
-
 pub struct Report {
     path: String,
-    headers: &'static str,
+    headers: String,
     pub body: Vec<u8>,
 }
 
 impl Report {
     pub fn thundra(path: &str, body: &str) -> Self {
-        let headers = "Content-Type: application/json\r\n";
+        let headers = "Content-Type: application/json\r\n".to_owned();
         Self { path: path.to_owned(), headers, body: body.into() }
     }
 
     pub fn otlp(path: &str, body: &str) -> Self {
-        let (headers, body) = if path == ARRAY {
-            let items: Vec<&RawValue> = serde_json::from_str(body).unwrap();
-            let spans = items.iter().flat_map(|item| span(item.get())).collect();
-            ("Content-Type: application/x-protobuf\r\n", spans)
-        } else {
-            let headers = "Content-Type: application/x-protobuf\r\nContent-Encoding: gzip\r\n";
-            (headers, gzip::pack(&span(body)))
-        };
-        Self { path: TRACES.to_owned(), headers, body }
+        if path != ARRAY {
+            return Self::of(Signal::Traces, Encoding::Protobuf, span(body)).packed();
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(body).unwrap();
+        let spans = items.iter().flat_map(|item| span(item.get())).collect();
+        Self::of(Signal::Traces, Encoding::Protobuf, spans)
+    }
+
+    /// This body of OTLP.
+    pub fn of(signal: Signal, encoding: Encoding, body: Vec<u8>) -> Self {
+        let headers = format!("Content-Type: {}\r\n", encoding.content_type());
+        Self { path: signal.path().to_owned(), headers, body }
+    }
+
+    /// The same in gzip.
+    pub fn packed(self) -> Self {
+        let headers = format!("{}Content-Encoding: gzip\r\n", self.headers);
+        Self { headers, body: gzip::pack(&self.body), ..self }
     }
 
     /// Sent as the Python agent does, on a fresh connection.
@@ -80,5 +87,5 @@ pub fn items_of(received: &Received) -> Vec<String> {
 
 /// The remote may have it below a path of its own.
 fn is_otlp(received: &Received) -> bool {
-    received.path.ends_with(TRACES)
+    received.path.ends_with(Signal::Traces.path())
 }

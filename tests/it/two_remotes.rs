@@ -1,0 +1,134 @@
+//! A remote of each protocol: what becomes of one costs the other nothing.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use sandbox::{Answer, Received, Remote};
+
+use crate::both::Both;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::report::items_of;
+use crate::trial::{PATIENCE, SHUTDOWN, array_of};
+
+/// Nothing is sent before SHUTDOWN.
+const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
+
+fn other(dialect: Dialect) -> Dialect {
+    match dialect {
+        Thundra => Otlp,
+        Otlp => Thundra,
+    }
+}
+
+/// As the log tells of both.
+fn closing_line(account: Dialect, counts: &str, others: &str) -> String {
+    let (thundras, otlps) = if account == Thundra { (counts, others) } else { (others, counts) };
+    format!("delivered {thundras}; otlp: delivered {otlps}")
+}
+
+#[test]
+fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_both() {
+    let both = Both::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    for n in 0..10 {
+        both.report(Thundra, &format!("[{n}]"));
+        both.report(Otlp, &format!("[{n},{n}]"));
+    }
+    let of = |remote: &Remote| remote.received().iter().map(|it| items_of(it).len()).sum::<usize>();
+    let (log, counts) = both.trial.shut_down_leaving(|it| (of(&it.remote), of(&both.otlps)));
+    assert_eq!(counts, (10, 20));
+    let line = closing_line(Thundra, "10 of 10 accepted reports", "10 of 10 accepted reports");
+    assert!(log.contains(&line), "{log}");
+}
+
+#[rstest]
+fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
+    #[values(Thundra, Otlp)] dead: Dialect,
+) {
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    both.remote(dead).go_down();
+    let alive = other(dead);
+    // Several times the buffer.
+    for _ in 0..100 {
+        both.post(dead, &array_of(10_000));
+    }
+    for n in 1..=50 {
+        both.report(alive, &array_of(10_000));
+        both.post(dead, &array_of(10_000));
+        both.trial.wait_for_health(|it| it[alive.account()]["delivered"] == n);
+    }
+    let log = both.trial.shut_down();
+    assert!(log.contains("50 of 50 accepted reports"), "{log}");
+}
+
+#[test]
+fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
+    /// In three quarters of half of 256 KiB, with what each costs beside its bytes.
+    const KEPT: u64 = 96 * 1024 / 11_000;
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    for dialect in [Thundra, Otlp] {
+        both.remote(dialect).answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+        both.report(dialect, "[0]");
+        both.remote(dialect).wait_for(1, PATIENCE);
+    }
+    // One floods, and the other comes late.
+    for (dialect, reports) in [(Thundra, 60), (Otlp, 15), (Thundra, 60), (Otlp, 15)] {
+        for _ in 0..reports {
+            both.post(dialect, &array_of(10_000));
+        }
+    }
+    for dialect in [Thundra, Otlp] {
+        both.remote(dialect).answer_with(Answer::accepting);
+    }
+    let accepted = |remote: &Remote| {
+        let received = remote.received();
+        received.iter().filter(|it| it.is_accepted()).map(|it| items_of(it).len() as u64).sum()
+    };
+    let (log, kept): (_, [u64; 2]) =
+        both.trial.shut_down_leaving(|trial| [&trial.remote, &both.otlps].map(accepted));
+    assert!(kept.iter().all(|it| *it >= KEPT - 1), "{kept:?}; {log}");
+}
+
+#[rstest]
+fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
+    #[values(Thundra, Otlp)] hanging: Dialect,
+) {
+    let both = Both::with(&[]);
+    both.remote(hanging).answer_with(|_| Answer::Hang);
+    both.report(hanging, "[1]");
+    both.remote(hanging).wait_for(1, PATIENCE);
+    let reported = Instant::now();
+    both.report(other(hanging), "[1]");
+    both.remote(other(hanging)).wait_for(1, PATIENCE);
+    assert!(reported.elapsed() < SHUTDOWN, "an attempt takes 3 s");
+    let asked = Instant::now();
+    let log = both.trial.shut_down();
+    assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
+    let line =
+        closing_line(hanging, "0 of 1 accepted reports, lost: 1 unsent", "1 of 1 accepted reports");
+    assert!(log.contains(&line), "{log}");
+}
+
+#[rstest]
+fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
+    #[values(Thundra, Otlp)] hanging: Dialect,
+) {
+    let both = Both::with(&[COLLECTS]);
+    both.remote(hanging).answer_with(|_| Answer::Hang);
+    for n in 0..20 {
+        both.report(hanging, &format!("[{n}]"));
+        both.report(other(hanging), &format!("[{n}]"));
+    }
+    let (otlps, asked) = (&both.otlps, Instant::now());
+    let (log, items) = both.trial.shut_down_leaving(|trial| {
+        let remote = if hanging == Otlp { &trial.remote } else { otlps };
+        let received: Vec<Received> = remote.received();
+        received.iter().flat_map(items_of).count()
+    });
+    assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
+    let line = closing_line(
+        hanging,
+        "0 of 20 accepted reports, lost: 20 unsent",
+        "20 of 20 accepted reports",
+    );
+    assert!(items == 20 && log.contains(&line), "{items}; {log}");
+}
