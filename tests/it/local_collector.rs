@@ -1,20 +1,34 @@
-//! What the local collector answers: a test for each row of what it promises to agents.
+//! What the local collector answers: a test for each row of what it promises to agents. What it says to
+//! those of OTLP is told in `otlp/answers.rs`.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use rstest::rstest;
 use sandbox::agent::{self, Connection, Response};
 use serde_json::json;
 
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, array_of, nowhere, report_of, text};
 
 fn raw(trial: &Trial, request: &str) -> Response {
     agent::request(trial.port, request.as_bytes())
 }
 
+/// Of a report whose length is not told.
+fn chunked_head(dialect: Dialect) -> String {
+    format!(
+        "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        dialect.path(ARRAY)
+    )
+}
+
 #[track_caller]
-fn refused(response: &Response, status: u16) {
+fn refused(dialect: Dialect, response: &Response, status: u16) {
     assert_eq!(response.status, status);
+    if dialect == Otlp {
+        return; // what it says is a test of its own
+    }
     assert_eq!(response.header("Content-Type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     assert!(body["error"].is_string(), "{body}");
@@ -65,7 +79,7 @@ fn a_full_buffer_answers_429_and_keeps_what_it_has() {
     ]);
     // Three quarters of the buffer may wait for a remote that is down: no report has to go yet.
     trial.report(ARRAY, &array_of(30_000));
-    refused(&agent::post(trial.port, ARRAY, array_of(40_000).as_bytes()), 429);
+    refused(Thundra, &agent::post(trial.port, ARRAY, array_of(40_000).as_bytes()), 429);
     trial.report(ARRAY, &array_of(10_000));
     let health = trial.health();
     assert_eq!(health["reports"]["refused"]["full"], 1);
@@ -78,9 +92,9 @@ fn a_full_buffer_answers_429_and_keeps_what_it_has() {
     assert!(log.contains("lost: 2 unsent, 1 refused as full"), "{log}");
 }
 
-#[test]
-fn what_was_delivered_makes_room_again() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[rstest]
+fn what_was_delivered_makes_room_again(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     for n in 1..=20 {
         trial.report(ARRAY, &array_of(40_000));
         trial.received(n);
@@ -89,9 +103,11 @@ fn what_was_delivered_makes_room_again() {
     trial.shut_down();
 }
 
-#[test]
-fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[rstest]
+fn a_body_over_the_limit_is_read_to_its_end_and_answered_413(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     let limit = 64 * 1024 / 4 * 3;
     let largest = limit - 1000; // headers and the payload itself count too
     trial.report(ARRAY, &array_of(largest));
@@ -101,7 +117,7 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     let (mut fits, mut exceeds) = (largest, limit);
     while exceeds - fits > 1 {
         let bytes = usize::midpoint(fits, exceeds);
-        match agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()).status {
+        match trial.post(ARRAY, &array_of(bytes)).status {
             200 => fits = bytes,
             413 => exceeds = bytes,
             status => panic!("{status} for {bytes} bytes"),
@@ -109,57 +125,58 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
         trial.wait_for_an_empty_buffer();
     }
     let too_large =
-        || trial.health()["reports"]["refused"]["too_large"].as_u64().unwrap_or_default();
+        || trial.health()[dialect.account()]["refused"]["too_large"].as_u64().unwrap_or_default();
     let before = too_large();
     for bytes in [exceeds, limit, 64 * 1024, 5_000_000] {
-        refused(&agent::post(trial.port, ARRAY, array_of(bytes).as_bytes()), 413);
+        refused(dialect, &trial.post(ARRAY, &array_of(bytes)), 413);
     }
     let mut connection = Connection::open(trial.port);
-    connection.send(
-        b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-    );
+    connection.send(chunked_head(dialect).as_bytes());
     for _ in 0..20 {
         connection.send(format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000)).as_bytes());
     }
     connection.send(b"0\r\n\r\n");
-    refused(&connection.response(), 413);
+    refused(dialect, &connection.response(), 413);
     connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.response().status, 200, "the connection goes on");
     assert_eq!(too_large() - before, 5);
     trial.shut_down();
 }
 
-#[test]
-fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
-    let trial = Trial::with(&[
+#[rstest]
+fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start_with(&[
         ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
         ("THUNDRA_EXTENSION_FLUSH", "periodically,900000"),
     ]);
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
     let mut connection = Connection::open(trial.port);
-    let head = format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    connection.send(head.as_bytes());
+    connection.send(chunked_head(dialect).as_bytes());
     connection.send(chunk(40 * 1024).as_bytes());
     trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 40 * 1024);
     trial.report(ARRAY, &array_of(10_000));
     connection.send(chunk(20_000).as_bytes());
     connection.send(b"0\r\n\r\n");
-    refused(&connection.response(), 413);
+    refused(dialect, &connection.response(), 413);
     trial.shut_down();
 }
 
-#[test]
-fn six_megabytes_are_taken_by_a_function_that_has_room() {
-    let trial = Trial::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
+#[rstest]
+fn six_megabytes_are_taken_by_a_function_that_has_room(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start_with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
     let body = array_of(6_000_000);
     trial.report(ARRAY, &body);
     assert!(trial.bodies_received(1) == [body]);
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
-    let trial = Trial::start();
+#[rstest]
+fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let heads = [
         "Content-Length: -1\r\n",
         "Content-Length: five\r\n",
@@ -167,19 +184,19 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
         "Content-Length: 3\r\nContent-Length: 4\r\n",
     ];
     for head in heads {
-        let request = format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{head}\r\n[1]\n");
+        let line = format!("POST {} HTTP/1.1", dialect.path(ARRAY));
+        let request = format!("{line}\r\nHost: a\r\n{head}\r\n[1]\n");
         let response = raw(&trial, &request);
-        refused(&response, 400);
+        refused(dialect, &response, 400);
         // Where the next request would start is unknown.
         assert_eq!(response.header("Connection"), Some("close"));
     }
     for chunks in ["zz\r\n[1]\r\n0\r\n\r\n", "3\r\n[1]XX0\r\n\r\n", "-3\r\n[1]\r\n0\r\n\r\n"] {
-        let head =
-            "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        refused(&raw(&trial, &format!("{head}{chunks}")), 400);
+        let request = format!("{}{chunks}", chunked_head(dialect));
+        refused(dialect, &raw(&trial, &request), 400);
     }
-    assert_eq!(trial.health()["reports"]["refused"]["malformed"], 7);
-    assert_eq!(trial.health()["reports"]["accepted"], 0);
+    assert_eq!(trial.health()[dialect.account()]["refused"]["malformed"], 7);
+    assert_eq!(trial.health()[dialect.account()]["accepted"], 0);
     trial.shut_down();
 }
 
@@ -198,7 +215,7 @@ fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
             format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}");
         connection.send(head.as_bytes());
         connection.half_close();
-        refused(&connection.response(), 400);
+        refused(Thundra, &connection.response(), 400);
     }
     assert_eq!(trial.health()["reports"]["refused"]["malformed"], 4);
     trial.report(ARRAY, "[2]");
@@ -206,9 +223,9 @@ fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
     trial.shut_down();
 }
 
-#[test]
-fn health_is_the_ledger_as_json() {
-    let trial = Trial::start();
+#[rstest]
+fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let expected = json!({
@@ -217,7 +234,7 @@ fn health_is_the_ledger_as_json() {
         "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "wrong_method": 0, "unknown_media_type": 0 },
         "rejected_items": 0,
     });
-    trial.wait_for_health(|it| it["reports"] == expected);
+    trial.wait_for_account(|it| *it == expected);
     trial.shut_down();
 }
 
@@ -225,7 +242,7 @@ fn health_is_the_ledger_as_json() {
 fn another_path_is_404_and_another_method_405_with_allow() {
     let trial = Trial::start();
     for path in ["/", "/v1", "/v1/other", "/v2/monitoring-data", "/../etc/passwd"] {
-        refused(&agent::post(trial.port, path, b"[1]"), 404);
+        refused(Thundra, &agent::post(trial.port, path, b"[1]"), 404);
     }
     for (method, path, allowed) in [
         ("GET", ARRAY, "POST"),
@@ -237,7 +254,7 @@ fn another_path_is_404_and_another_method_405_with_allow() {
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n{body}");
         let response = raw(&trial, &request);
-        refused(&response, 405);
+        refused(Thundra, &response, 405);
         assert_eq!(response.header("Allow"), Some(allowed));
     }
     let refusals = &trial.health()["reports"]["refused"];
@@ -245,33 +262,30 @@ fn another_path_is_404_and_another_method_405_with_allow() {
     assert_eq!(trial.shut_down(), "", "a stray request is no loss");
 }
 
-#[test]
-fn ipv6_localhost_is_served_too() {
-    let trial = Trial::start();
+#[rstest]
+fn ipv6_localhost_is_served_too(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     let mut connection = Connection::open_at(SocketAddr::from((Ipv6Addr::LOCALHOST, trial.port)));
-    connection.send(
-        b"POST /v1/monitoring-data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[6]",
-    );
+    connection.send(&dialect.report(ARRAY, "[6]").request(""));
     assert_eq!(connection.response().status, 200);
     assert_eq!(trial.bodies_received(1), ["[6]"]);
     trial.shut_down();
 }
 
-#[test]
-fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
-    let trial = Trial::start();
+#[rstest]
+fn a_connection_is_kept_for_many_reports_and_closed_when_asked(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    for framing in
-        ["Content-Length: 3\r\n\r\n[1]", "transfer-encoding: Chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\n"]
-    {
+    let report = dialect.report(ARRAY, "[1]");
+    for request in [report.request(""), report.chunked()] {
         for _ in 0..10 {
-            connection.send(
-                format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{framing}").as_bytes(),
-            );
+            connection.send(&request);
             assert_eq!(connection.response().status, 200);
         }
     }
-    connection.send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\n[1]");
+    connection.send(&report.request("Connection: close\r\n"));
     let last = connection.response();
     assert_eq!((last.status, last.header("Connection")), (200, Some("close")));
     assert!(connection.is_closed(Duration::from_secs(10)));
@@ -279,11 +293,15 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
     trial.shut_down();
 }
 
-#[test]
-fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
-    let trial = Trial::start();
+#[rstest]
+fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    connection.send(b"POST /v1/monitoring-data HTTP/1.0\r\nContent-Length: 3\r\n\r\n[1]");
+    let request = dialect.report(ARRAY, "[1]").request("");
+    let at = request.windows(3).position(|it| it == b"1.1").unwrap();
+    connection.send(&[&request[..at], b"1.0", &request[at + 3..]].concat());
     let response = connection.response();
     assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     assert!(connection.is_closed(PATIENCE));
@@ -291,27 +309,28 @@ fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
     trial.shut_down();
 }
 
-#[test]
-fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
-    let trial = Trial::start();
+#[rstest]
+fn a_client_that_asks_before_it_sends_is_told_to_go_on(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    connection.send(b"POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    let report = dialect.report(ARRAY, "[1]");
+    connection.send(report.head("Expect: 100-continue\r\n").as_bytes());
     assert_eq!(connection.response().status, 100);
-    connection.send(b"[1]");
+    connection.send(&report.body);
     assert_eq!(connection.response().status, 200);
     assert_eq!(trial.bodies_received(1), ["[1]"]);
     trial.shut_down();
 }
 
-#[test]
-fn a_client_that_would_upgrade_is_answered_as_any_other() {
-    let trial = Trial::start();
+#[rstest]
+fn a_client_that_would_upgrade_is_answered_as_any_other(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     // As Java's HTTP client sends it.
     let upgrade =
         "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n";
     for body in ["[1]", &array_of(3_000)] {
         let mut connection = Connection::open(trial.port);
-        connection.send(report_of(body.len(), upgrade, body).as_bytes());
+        connection.send(&dialect.report(ARRAY, body).request(upgrade));
         let response = connection.response();
         assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     }
@@ -336,14 +355,15 @@ fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote
     trial.shut_down();
 }
 
-#[test]
-fn requests_sent_ahead_are_answered_in_order() {
-    let trial = Trial::start();
+#[rstest]
+fn requests_sent_ahead_are_answered_in_order(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    let requests: String = ["POST /v1/monitoring-data", "GET /health", "POST /nowhere"]
+    let others: String = ["GET /health", "POST /nowhere"]
         .map(|line| format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]"))
         .concat();
-    connection.send(requests.as_bytes());
+    let first = dialect.report(ARRAY, "[1]").request("");
+    connection.send(&[&first, others.as_bytes()].concat());
     let statuses: Vec<u16> = (0..3).map(|_| connection.response().status).collect();
     assert_eq!(statuses, [200, 200, 404]);
     trial.shut_down();

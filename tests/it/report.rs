@@ -55,10 +55,20 @@ impl Report {
         [self.head(headers).as_bytes(), &self.body].concat()
     }
 
+    /// The whole of it, in one chunk.
+    pub fn chunked(&self) -> Vec<u8> {
+        let chunk = [format!("{:x}\r\n", self.body.len()).as_bytes(), &self.body].concat();
+        let head = self.framed("Transfer-Encoding: chunked");
+        [head.as_bytes(), &chunk, b"\r\n0\r\n\r\n"].concat()
+    }
+
     pub fn head(&self, headers: &str) -> String {
-        let Self { path, headers: own, body } = self;
-        let length = body.len();
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{own}{headers}Content-Length: {length}\r\n\r\n")
+        self.framed(&format!("{headers}Content-Length: {}", self.body.len()))
+    }
+
+    fn framed(&self, framing: &str) -> String {
+        let Self { path, headers, .. } = self;
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}{framing}\r\n\r\n")
     }
 }
 
