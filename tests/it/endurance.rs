@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use sandbox::{
     Answer, End, Fate, Footprint, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote,
-    Status, agent, free_port,
+    Status, free_port,
 };
 
 use crate::closing_line::ClosingLine;
@@ -131,25 +131,27 @@ fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_st
     }
 }
 
-#[test]
-fn an_agents_post_takes_as_long_whatever_the_remote_does() {
+#[rstest]
+fn an_agents_post_takes_as_long_whatever_the_remote_does(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const POSTS: usize = 300;
     const FAR: Duration = Duration::from_millis(300);
-    let fine = Trial::start();
+    let fine = dialect.start();
     let trials = [
-        Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]),
-        Trial::start(),
-        Trial::start(),
+        dialect.start_with(&[(dialect.url_variable(), &nowhere())]),
+        dialect.start(),
+        dialect.start(),
     ];
     trials[1].remote.answer_with(|_| Answer::ok().after(FAR));
     trials[2].remote.answer_with(|_| Answer::Hang);
-    let report = array_of(3_000);
+    let report = dialect.report(ARRAY, &array_of(3_000));
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); 1 + trials.len()];
     for _ in 0..POSTS {
         // In turns, so that whatever else the machine does meets all of them.
         for (trial, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
             let started = Instant::now();
-            assert_eq!(agent::post(trial.port, ARRAY, report.as_bytes()).status, 200);
+            assert_eq!(report.post(trial.port).status, 200);
             times.push(started.elapsed());
         }
     }
@@ -176,12 +178,15 @@ fn is_flat(before: &Footprint, after: &Footprint) {
     assert!(is_flat, "{before:?}, then {after:?}");
 }
 
-#[test]
-fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
+#[rstest]
+fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const BUFFER_KB: u64 = 4_096;
     /// A busy machine may take this for one or two of a hundred.
     const NOISE: Duration = Duration::from_millis(250);
-    let [trial, healthy] = [(); 2].map(|()| Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
+    let [trial, healthy] =
+        [(); 2].map(|()| dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
     let invoke = |trial: &Trial| {
         let started = Instant::now();
         trial.platform.invoke(PATIENCE);
@@ -283,14 +288,14 @@ fn no_thread_wakes_up_in_a_minute_without_an_event() {
 }
 
 /// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.
-fn end_with_a_full_backlog() {
+fn end_with_a_full_backlog(dialect: Dialect) {
     const FAR: Duration = Duration::from_millis(50);
     const LEFT: Duration = Duration::from_millis(1_400);
     const REPORT_BYTES: usize = 100_000;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     trial.report(ARRAY, &array_of(REPORT_BYTES));
-    trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    trial.wait_for_log("cannot deliver to the remote");
     let reports = 3 * 1024 * 1024 / (REPORT_BYTES + 1_000);
     for _ in 1..reports {
         trial.report(ARRAY, &array_of(REPORT_BYTES));
@@ -309,9 +314,9 @@ fn end_with_a_full_backlog() {
     assert_eq!(accepted.len(), reports.div_ceil(1_000_000 / REPORT_BYTES));
 }
 
-#[test]
-fn a_full_backlog_is_sent_in_time_and_in_few_requests() {
-    end_with_a_full_backlog();
+#[rstest]
+fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] dialect: Dialect) {
+    end_with_a_full_backlog(dialect);
 }
 
 #[test]
@@ -324,16 +329,16 @@ fn two_hundred_ends_of_two_hundred_are_in_time() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while next.fetch_add(1, Ordering::Relaxed) < ENDS {
-                    end_with_a_full_backlog();
+                    end_with_a_full_backlog(Thundra);
                 }
             });
         }
     });
 }
 
-#[test]
-fn what_does_not_fit_into_the_end_is_told() {
-    let trial = Trial::start();
+#[rstest]
+fn what_does_not_fit_into_the_end_is_told(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     trial.remote.answer_with(|_| Answer::Hang);
     for _ in 0..20 {
         trial.report(ARRAY, &array_of(100_000));

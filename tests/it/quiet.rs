@@ -1,12 +1,14 @@
 //! What is logged, and what never is.
 
+use rstest::rstest;
 use sandbox::{Answer, Authority, Launch, Platform, Proxy, Remote};
 
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, binary};
 
-#[test]
-fn a_healthy_sandbox_logs_nothing_at_the_default_level() {
-    let trial = Trial::start();
+#[rstest]
+fn a_healthy_sandbox_logs_nothing_at_the_default_level(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect.start();
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
         trial.report(ARRAY, "[1]");

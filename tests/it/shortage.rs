@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sandbox::agent::{self, Connection};
+use rstest::rstest;
+use sandbox::agent::Connection;
 use sandbox::{
     Answer, Cage, Footprint, Launch, Limits, Platform, Process, Remote, User, free_port,
 };
 use tempfile::TempDir;
 
-use crate::dialect::Dialect::Thundra;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{
     ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, is_shipped, memory_is_its_own,
-    nowhere, pass, report_of,
+    nowhere, pass, report_of, text,
 };
 
 /// Of a process, to so many.
@@ -53,21 +54,22 @@ fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
 }
 
 /// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
-fn start(file: &Path, name: &str) -> Trial {
+fn start(dialect: Dialect, file: &Path, name: &str) -> Trial {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    let process = Launch::of(file)
-        .on(&platform)
-        .user(if is_root { User::Lambda } else { User::Own })
-        .env("THUNDRA_EXTENSION_PORT", port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", remote.base_url().replace("127.0.0.1", name))
-        .start();
+    let launch = Launch::of(file).on(&platform);
+    let launch = launch.user(if is_root { User::Lambda } else { User::Own });
+    let variables = dialect.environment(port, &dialect.url(&remote).replace("127.0.0.1", name));
+    let set = |launch: Launch, (name, value): (&str, String)| launch.env(name, value);
+    let process = variables.into_iter().fold(launch, set).start();
     platform.wait_for_next(PATIENCE);
-    Trial { dialect: Thundra, platform, remote, process, port }
+    Trial { dialect, platform, remote, process, port }
 }
 
-#[test]
-fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
+#[rstest]
+fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     // A name takes a thread to look it up.
     let shortages: [(Limit, _, _); 2] = [
         (Process::limit_threads, "localhost", "os error 11"),
@@ -75,11 +77,11 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
     ];
     for (limit, name, told) in shortages {
         let home = TempDir::new().unwrap();
-        let trial = start(copy_to(&home).as_ref(), name);
+        let trial = start(dialect, copy_to(&home).as_ref(), name);
         // Accepted before the shortage.
         let mut connection = Connection::open(trial.port);
         let mut report = |body: &str| {
-            connection.send(report_of(body.len(), "", body).as_bytes());
+            connection.send(&dialect.report(ARRAY, body).request(""));
             assert_eq!(connection.response().status, 200, "{told}");
         };
         report("[]");
@@ -90,7 +92,7 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
         limit(&trial.process, OF_LAMBDA);
         assert_eq!(trial.items_received(2), ["1", "2"], "{told}");
         trial.wait_for_an_empty_buffer();
-        assert_eq!(trial.health()["reports"]["delivered"], 2);
+        assert_eq!(trial.health()[dialect.account()]["delivered"], 2);
         trial.shut_down();
     }
 }
@@ -105,8 +107,9 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
         trial.platform.wait_for_next(PATIENCE);
     }
     // A connection that was queued when the address closed is reset.
-    let report = report_of(3, "Connection: close\r\n", "[1]");
-    let is_served = || exchange(address, &report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK"));
+    let report = trial.dialect.report(ARRAY, "[1]").request("Connection: close\r\n");
+    let report = text(&report);
+    let is_served = || exchange(address, report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK"));
     assert!(!is_served(), "the address is open in spite of the shortage");
     drop(connections);
     limit(&trial.process, OF_LAMBDA);
@@ -132,10 +135,12 @@ fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterward
     }
 }
 
-#[test]
-fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() {
+#[rstest]
+fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let home = TempDir::new().unwrap();
-    serves_again(start(copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
+    serves_again(start(dialect, copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
     let home = TempDir::new().unwrap();
     let limited = "ulimit -u 0 2>/dev/null || ulimit -p 0"; // of bash, and of dash
     let script = wrapped(&home, &format!("{limited}\nexec {}", copy_to(&home)));
-    let trial = start(&script, "127.0.0.1");
+    let trial = start(Thundra, &script, "127.0.0.1");
     trial.process.wait_for_log("cannot start a sender", PATIENCE);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
     let refused = TcpStream::connect(address).unwrap_err();
@@ -163,7 +168,7 @@ fn without_stdout_and_stderr_it_does_all_that_it_does() {
     }
     let home = TempDir::new().unwrap();
     let script = wrapped(&home, &format!("exec {} >&- 2>&-", copy_to(&home)));
-    let trial = start(&script, "127.0.0.1");
+    let trial = start(Thundra, &script, "127.0.0.1");
     trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 500 } else { 200 }));
     trial.report(ARRAY, "[1]");
     trial.received(2);
@@ -218,8 +223,10 @@ fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
     trial.shut_down();
 }
 
-#[test]
-fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
+#[rstest]
+fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     const LEFT_MB: u32 = 128 - 100;
     if !memory_is_its_own() {
         return;
@@ -229,7 +236,7 @@ fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
         eprintln!("left out, as this machine gives no cgroup: {:?}", cage.notes());
         return;
     }
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
     cage.admit(&trial.process);
     flood(&trial);
     assert_eq!(cage.out_of_memory_kills(), Some(0));
@@ -243,7 +250,7 @@ fn flood(trial: &Trial) {
     const REPORT_BYTES: usize = 60_000;
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let report = || agent::post(trial.port, ARRAY, array_of(REPORT_BYTES).as_bytes());
+            let report = || trial.post(ARRAY, &array_of(REPORT_BYTES));
             scope.spawn(move || {
                 for _ in 0..REPORTS / 4 {
                     assert!([200, 429].contains(&report().status));
@@ -253,15 +260,17 @@ fn flood(trial: &Trial) {
     });
 }
 
-#[test]
-fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
+#[rstest]
+fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     // The buffer's 4 MiB, and what the allocator keeps beside it: that of the shipped binary little.
     const ANONYMOUS_KB_MAX: u64 = 8 * 1024;
     const ANONYMOUS_KB_MAX_OF_OTHERS: u64 = 24 * 1024;
     if !memory_is_its_own() {
         return;
     }
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere())]);
+    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
     flood(&trial);
     let anonymous = Footprint::of(trial.process.pid()).anonymous_kb;
     let most = if is_shipped() { ANONYMOUS_KB_MAX } else { ANONYMOUS_KB_MAX_OF_OTHERS };
