@@ -15,6 +15,7 @@ mod relay;
 mod resets;
 mod shortfall;
 mod shutdown;
+mod speech;
 mod stage;
 mod subject;
 mod thrown;
@@ -33,6 +34,7 @@ use serde::Serialize;
 pub use attack::ONLY_LATE;
 pub use kind::Kind;
 pub use shortfall::shortfall;
+pub use speech::Speech;
 pub use subject::{Subject, filled_in};
 pub use verdict::Verdict;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::speech::Speech;
 use super::verdict::Obstacle;
 use crate::port::free_port;
 use crate::remote::Remote;
@@ -28,6 +29,7 @@ pub struct Subject {
     pub variables: Vec<(String, String)>,
     /// Where agents report to it, when that can't be chosen by a variable.
     pub fixed_port: Option<u16>,
+    pub speech: Speech,
     /// How long the scenarios about it keep a next waiting.
     pub next_held: Duration,
 }
@@ -65,10 +67,10 @@ pub enum Certificate {
 const ANOTHER_NAME: &str = "elsewhere.test";
 
 impl Subject {
-    /// Without variables and a port of its own.
+    /// Without variables and a port of its own, for Thundra's agents.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        let (variables, fixed_port) = (Vec::new(), None);
-        Self { binary: binary.into(), variables, fixed_port, next_held: NEXT_HELD }
+        let (variables, fixed_port, speech) = (Vec::new(), None, Speech::default());
+        Self { binary: binary.into(), variables, fixed_port, speech, next_held: NEXT_HELD }
     }
 
     /// Whether it takes reports from agents and delivers them to a remote that can be chosen.

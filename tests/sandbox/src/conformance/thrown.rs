@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::relay::ARRAYS;
+use super::speech::Speech;
 
 /// Where the kernel's queue is full, it asks again after a second.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
@@ -52,20 +52,22 @@ pub fn throw(port: u16, bytes: &[u8], patience: Duration) -> Option<TcpStream> {
 }
 
 /// A proper report, with these header lines beside the usual ones.
-pub fn report(headers: &str, body: &str) -> Vec<u8> {
+pub fn report(speech: Speech, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    [head(&format!("{headers}Content-Length: {length}\r\n")), body.as_bytes().to_vec()].concat()
+    [head(speech, &format!("{headers}Content-Length: {length}\r\n")), body.as_bytes().to_vec()]
+        .concat()
 }
 
 /// The head of a report with these header lines; each ends with its line end.
-pub fn head(headers: &str) -> Vec<u8> {
+pub fn head(speech: Speech, headers: &str) -> Vec<u8> {
+    let path = speech.path();
     let head = format!(
-        "POST {ARRAYS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Authorization: ApiKey some-key\r\n{headers}\r\n"
     );
     head.into_bytes()
 }
 
-pub fn chunked(body: &str) -> Vec<u8> {
-    [&head("Transfer-Encoding: chunked\r\n")[..], body.as_bytes()].concat()
+pub fn chunked(speech: Speech, body: &str) -> Vec<u8> {
+    [&head(speech, "Transfer-Encoding: chunked\r\n")[..], body.as_bytes()].concat()
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sandbox::conformance::{self, Kind, Scenario, Subject};
+use sandbox::conformance::{self, Kind, Scenario, Speech, Subject};
 
 use super::{Arguments, QUICK_NEXT_HELD};
 
@@ -38,6 +38,7 @@ pub fn subject(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Subject,
         binary: binary(arguments)?,
         variables: arguments.variables.clone(),
         fixed_port: arguments.port,
+        speech: Speech::default(),
         next_held,
     };
     if let Some(word) = subject.unknown_placeholder() {

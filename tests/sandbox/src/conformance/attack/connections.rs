@@ -8,9 +8,9 @@ use super::attack;
 use super::siege::besiege;
 
 use super::volley::PATIENCE;
-use crate::conformance::Scenario;
 use crate::conformance::stage::pass;
 use crate::conformance::thrown::{head, throw};
+use crate::conformance::{Scenario, Speech};
 
 /// How long those that wait do so.
 const WAIT: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ pub const ALL: &[Scenario] = &[
         "attack-slow-bodies",
         "50 clients that send a byte of a body a second, at once, do no harm.",
         "CVE-2007-6750 (slowloris)",
-        |it| besiege(it, slow_bodies),
+        |it| besiege(it, |port| slow_bodies(it.speech, port)),
     ),
     attack(
         "attack-stalled-heads",
@@ -28,7 +28,11 @@ pub const ALL: &[Scenario] = &[
         "CVE-2007-6750 (slowloris)",
         |it| {
             besiege(it, |port| {
-                hold(&(0..100).filter_map(|_| begin(port, &head("")[..50])).collect::<Vec<_>>())
+                hold(
+                    &(0..100)
+                        .filter_map(|_| begin(port, &head(it.speech, "")[..50]))
+                        .collect::<Vec<_>>(),
+                )
             })
         },
     ),
@@ -66,8 +70,8 @@ fn hold(open: &[TcpStream]) -> usize {
     open.len()
 }
 
-fn slow_bodies(port: u16) -> usize {
-    let head = head("Content-Length: 5000\r\n");
+fn slow_bodies(speech: Speech, port: u16) -> usize {
+    let head = head(speech, "Content-Length: 5000\r\n");
     let mut open: Vec<_> = (0..50).filter_map(|_| begin(port, &head)).collect();
     for _ in 0..WAIT.as_secs() {
         pass(Duration::from_secs(1));

@@ -4,33 +4,35 @@ use super::attack;
 use super::siege::besiege;
 
 use super::volley::{PATIENCE, volley, volleys};
-use crate::conformance::Scenario;
 use crate::conformance::thrown::{Then, head, report, throw};
+use crate::conformance::{Scenario, Speech};
 
-/// Of an attacker's report that is taken.
-const ITEM: &str = r#"[{"attacker":true}]"#;
+/// An attacker's report that is taken, with these header lines.
+fn taken(speech: Speech, headers: &str) -> Vec<u8> {
+    report(speech, headers, &speech.report(r#"{"attacker":true}"#).0)
+}
 
 pub const ALL: &[Scenario] = &[
     attack(
         "attack-resets-after-report",
         "20,000 connections that are reset right after a whole report do no harm.",
         "tiny-http/tiny-http v0.12.0, src/client.rs",
-        |it| besiege(it, |port| volley(port, 20_000, &report("", ITEM), Then::Reset)),
+        |it| besiege(it, |port| volley(port, 20_000, &taken(it.speech, ""), Then::Reset)),
     ),
     attack(
         "attack-resets-inside-body",
         "2,000 connections that are reset in the middle of a body do no harm.",
         "RFC 9112, 8",
-        |it| besiege(it, |port| volley(port, 2_000, &half_a_report(), Then::Reset)),
+        |it| besiege(it, |port| volley(port, 2_000, &half_a_report(it.speech), Then::Reset)),
     ),
     attack(
         "attack-half-requests",
         "1,000 requests that end in the middle of their head or body do no harm.",
         "RFC 9112, 8",
         |it| {
-            let half_a_head = head("X: y\r\n")[..60].to_vec();
+            let half_a_head = head(it.speech, "X: y\r\n")[..60].to_vec();
             besiege(it, move |port| {
-                volleys(port, 500, &[half_a_head.clone(), half_a_report()], Then::Close)
+                volleys(port, 500, &[half_a_head.clone(), half_a_report(it.speech)], Then::Close)
             })
         },
     ),
@@ -51,11 +53,11 @@ pub const ALL: &[Scenario] = &[
         "Requests of other versions, with whole URLs, with paths that climb, with upgrades, and \
              with bytes that are not ASCII or no UTF-8, each 100 times, do no harm.",
         "RFC 9112, 3.2 and 5; RFC 9110, 7.8",
-        |it| besiege(it, |port| volleys(port, 100, &odd_heads(), Then::Wait)),
+        |it| besiege(it, |port| volleys(port, 100, &odd_heads(it.speech), Then::Wait)),
     ),
     attack("attack-header-floods", "20 heads of 10,000 lines do no harm.", "RFC 6585, 5", |it| {
         let flood = "X-Header: 0123456789\r\n".repeat(10_000);
-        besiege(it, move |port| volley(port, 20, &report(&flood, ITEM), Then::Wait))
+        besiege(it, move |port| volley(port, 20, &taken(it.speech, &flood), Then::Wait))
     }),
     attack(
         "attack-giant-header-lines",
@@ -63,7 +65,7 @@ pub const ALL: &[Scenario] = &[
         "RFC 6585, 5",
         |it| {
             let line = format!("X-Header: {}\r\n", "x".repeat(16_000_000));
-            besiege(it, move |port| volley(port, 20, &report(&line, ITEM), Then::Wait))
+            besiege(it, move |port| volley(port, 20, &taken(it.speech, &line), Then::Wait))
         },
     ),
     attack(
@@ -71,7 +73,7 @@ pub const ALL: &[Scenario] = &[
         "50 connections with 500 requests each, all sent before an answer is read, do no harm.",
         "RFC 9112, 9.3.2",
         |it| {
-            let requests = report("", "[]").repeat(500);
+            let requests = report(it.speech, "", it.speech.nothing()).repeat(500);
             besiege(it, move |port| volley(port, 50, &requests, Then::Wait))
         },
     ),
@@ -84,8 +86,8 @@ pub const ALL: &[Scenario] = &[
     ),
 ];
 
-fn half_a_report() -> Vec<u8> {
-    [head("Content-Length: 5000\r\n"), b"[{\"a\":".to_vec()].concat()
+fn half_a_report(speech: Speech) -> Vec<u8> {
+    [head(speech, "Content-Length: 5000\r\n"), b"[{\"a\":".to_vec()].concat()
 }
 
 fn garbage() -> [Vec<u8>; 3] {
@@ -104,7 +106,7 @@ fn later_versions() -> [Vec<u8>; 2] {
     ]
 }
 
-fn odd_heads() -> Vec<Vec<u8>> {
+fn odd_heads(speech: Speech) -> Vec<Vec<u8>> {
     let start = |line: &str| format!("{line}\r\nHost: a\r\n\r\n").into_bytes();
     let mut odd: Vec<Vec<u8>> = [
         "GET / HTTP/0.9",
@@ -121,12 +123,17 @@ fn odd_heads() -> Vec<Vec<u8>> {
     ]
     .map(start)
     .into();
-    odd.push(report("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", "[]"));
-    odd.push(report("Connection: upgrade\r\nUpgrade: websocket\r\n", "[]"));
-    odd.push(report("X-Umlaut: \u{e4}\u{f6}\r\n", "[]"));
-    odd.push([&b"POST /v1/monitoring-data HTTP/1.1\r\nX: \xff\xfe\r\n"[..], b"\r\n"].concat());
-    odd.push(report("no colon\r\n", "[]"));
-    odd.push(report(" folded: x\r\n y\r\n", "[]"));
+    odd.push(report(
+        speech,
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n",
+        speech.nothing(),
+    ));
+    odd.push(report(speech, "Connection: upgrade\r\nUpgrade: websocket\r\n", speech.nothing()));
+    odd.push(report(speech, "X-Umlaut: \u{e4}\u{f6}\r\n", speech.nothing()));
+    let line = format!("POST {} HTTP/1.1\r\n", speech.path());
+    odd.push([line.as_bytes(), b"X: \xff\xfe\r\n\r\n"].concat());
+    odd.push(report(speech, "no colon\r\n", speech.nothing()));
+    odd.push(report(speech, " folded: x\r\n y\r\n", speech.nothing()));
     odd
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::standstill::Standstills;
+use crate::conformance::Speech;
 use crate::conformance::stage::pass;
 use crate::conformance::thrown::report;
 use crate::http::Response;
@@ -47,19 +48,20 @@ impl Seen {
 }
 
 /// Reports until told to end.
-pub fn report_until(is_over: &AtomicBool, port: u16, habit: Habit) -> Seen {
+pub fn report_until(is_over: &AtomicBool, port: u16, speech: Speech, habit: Habit) -> Seen {
     let (mut seen, mut connection) = (Seen::default(), None);
     let mut due = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         pass(due.saturating_duration_since(Instant::now()));
         due = Instant::now() + EACH;
-        let item = format!(
+        let told = format!(
             r#"{{"agent":"{habit:?}","report":{},"filler":"{}"}}"#,
             seen.waits.len(),
             "x".repeat(FILLER)
         );
+        let (body, item) = speech.report(&told);
         let from = Instant::now();
-        let answered = exchange(&mut connection, port, &report("", &format!("[{item}]")));
+        let answered = exchange(&mut connection, port, &report(speech, "", &body));
         seen.waits.push((from, Instant::now()));
         match answered {
             Ok(Response { status: 200, .. }) => seen.accepted.push(item),

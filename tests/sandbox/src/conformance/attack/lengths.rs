@@ -7,9 +7,9 @@ use super::healthy;
 use super::siege::besiege;
 
 use super::volley::{PATIENCE, volley, volleys};
-use crate::conformance::Scenario;
 use crate::conformance::stage::pass;
 use crate::conformance::thrown::{Then, chunked, head, report, throw};
+use crate::conformance::{Scenario, Speech};
 
 /// The buffer of the smallest function, in bytes: 1/32 of 128 MB.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -20,46 +20,50 @@ pub const ALL: &[Scenario] = &[
         "Lengths that are too long, too short, negative, no number, two, or beside chunks, each \
              100 times, do no harm.",
         "RFC 9112, 6.3",
-        |it| besiege(it, |port| volleys(port, 100, &lies(), Then::Wait)),
+        |it| besiege(it, |port| volleys(port, 100, &lies(it.speech), Then::Wait)),
     ),
     attack(
         "attack-lengths-beyond-memory",
         "300 requests that tell a length beyond any memory and end early do no harm.",
         "tiny-http/tiny-http v0.12.0, src/util/equal_reader.rs",
-        |it| besiege(it, |port| volleys(port, 100, &beyond_memory(), Then::Close)),
+        |it| besiege(it, |port| volleys(port, 100, &beyond_memory(it.speech), Then::Close)),
     ),
     attack(
         "attack-broken-chunks",
         "Chunks without a size, with one beyond any memory, without their line ends, or without \
              an end, each 100 times, do no harm.",
         "RFC 9112, 7.1",
-        |it| besiege(it, |port| volleys(port, 100, &broken_chunks(), Then::Wait)),
+        |it| besiege(it, |port| volleys(port, 100, &broken_chunks(it.speech), Then::Wait)),
     ),
     attack(
         "attack-body-sizes",
         "Bodies of no byte, of one, of the most that is taken and a byte less or more, each 10 \
              times, do no harm.",
         "RFC 9110, 15.5.14",
-        |it| besiege(it, |port| volleys(port, 10, &sizes(largest(port)), Then::Wait)),
+        |it| {
+            besiege(it, |port| {
+                volleys(port, 10, &sizes(it.speech, largest(it.speech, port)), Then::Wait)
+            })
+        },
     ),
     attack(
         "attack-huge-bodies",
         "Five bodies of 100 MiB, told and in chunks, do no harm.",
         "RFC 9110, 15.5.14",
-        |it| besiege(it, huge_bodies),
+        |it| besiege(it, |port| huge_bodies(it.speech, port)),
     ),
     attack(
         "attack-expectations",
         "100 clients that wait to be told to go on, and never do, do no harm.",
         "RFC 9110, 10.1.1",
         |it| {
-            let head = head("Expect: 100-continue\r\nContent-Length: 5000\r\n");
+            let head = head(it.speech, "Expect: 100-continue\r\nContent-Length: 5000\r\n");
             besiege(it, move |port| volley(port, 100, &head, Then::Wait))
         },
     ),
 ];
 
-fn lies() -> Vec<Vec<u8>> {
+fn lies(speech: Speech) -> Vec<Vec<u8>> {
     let bodies = ["Content-Length: 5\r\n", "Content-Length: 1\r\n", "Content-Length: -1\r\n"];
     let more = [
         "Content-Length: ten\r\n",
@@ -70,17 +74,18 @@ fn lies() -> Vec<Vec<u8>> {
         "Content-Length: 2, 2\r\n",
         "Content-Length: 5000\r\n",
     ];
-    let told = |headers: &&str| [head(headers), b"[]".to_vec()].concat();
+    let told = |headers: &&str| [head(speech, headers), speech.nothing().into()].concat();
     bodies.iter().chain(&more).map(told).collect()
 }
 
-fn beyond_memory() -> Vec<Vec<u8>> {
-    let told =
-        |length: &str| [head(&format!("Content-Length: {length}\r\n")), b"[1".to_vec()].concat();
+fn beyond_memory(speech: Speech) -> Vec<Vec<u8>> {
+    let told = |length: &str| {
+        [head(speech, &format!("Content-Length: {length}\r\n")), b"[1".to_vec()].concat()
+    };
     ["200000000", "9223372036854775807", "18446744073709551615"].map(told).into()
 }
 
-fn broken_chunks() -> Vec<Vec<u8>> {
+fn broken_chunks(speech: Speech) -> Vec<Vec<u8>> {
     [
         "zz\r\n[1]\r\n0\r\n\r\n",
         "ffffffffffffffff\r\n[1",
@@ -91,24 +96,24 @@ fn broken_chunks() -> Vec<Vec<u8>> {
         "\r\n\r\n",
         "3\r\n[]",
     ]
-    .map(chunked)
+    .map(|body| chunked(speech, body))
     .into()
 }
 
-fn sized(bytes: usize) -> Vec<u8> {
-    report("", &"x".repeat(bytes))
+fn sized(speech: Speech, bytes: usize) -> Vec<u8> {
+    report(speech, "", &speech.sized(bytes))
 }
 
-fn sizes(largest: usize) -> Vec<Vec<u8>> {
-    [0, 1, largest - 1, largest, largest + 1].map(sized).into()
+fn sizes(speech: Speech, largest: usize) -> Vec<Vec<u8>> {
+    [0, 1, largest - 1, largest, largest + 1].map(|bytes| sized(speech, bytes)).into()
 }
 
 /// The largest body that is not called too large, up to twice the buffer of the smallest function.
-fn largest(port: u16) -> usize {
+fn largest(speech: Speech, port: u16) -> usize {
     let (mut taken, mut refused) = (1, 2 * BUFFER);
     while refused - taken > 1 {
         let bytes = usize::midpoint(taken, refused);
-        match healthy::status(port, &sized(bytes)) {
+        match healthy::status(port, &sized(speech, bytes)) {
             Ok(413) => refused = bytes,
             Ok(429) | Err(_) => pass(PATIENCE), // while there is no room
             Ok(_) => taken = bytes,
@@ -117,12 +122,12 @@ fn largest(port: u16) -> usize {
     taken
 }
 
-fn huge_bodies(port: u16) -> usize {
+fn huge_bodies(speech: Speech, port: u16) -> usize {
     const WHOLE: usize = 100 * 1024 * 1024;
     let piece = "x".repeat(1024 * 1024);
     let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
-    let told = head(&format!("Content-Length: {WHOLE}\r\n"));
-    let chunked = head("Transfer-Encoding: chunked\r\n");
+    let told = head(speech, &format!("Content-Length: {WHOLE}\r\n"));
+    let chunked = head(speech, "Transfer-Encoding: chunked\r\n");
     let huge = [(&told, &piece), (&chunked, &chunk), (&told, &piece), (&chunked, &chunk)];
     let throw = |(head, piece): &(&Vec<u8>, &String)| {
         let Some(mut stream) = throw(port, head, PATIENCE) else { return false };

@@ -12,7 +12,7 @@ use super::standstill::Standstills;
 use crate::conformance::relay::{Scene, counts, play};
 use crate::conformance::stage::{ms, pass};
 use crate::conformance::verdict::Obstacle;
-use crate::conformance::{Subject, Verdict};
+use crate::conformance::{Speech, Subject, Verdict};
 use crate::footprint::Footprint;
 use crate::process;
 
@@ -52,7 +52,7 @@ pub fn besiege(subject: &Subject, attack: impl Fn(u16) -> usize + Sync) -> Verdi
             scene.invoke(|scene| drop(scene.report(1)));
             limit_descriptors(&scene);
             let idle = scene.footprint();
-            let siege = hold_out(&mut scene, &attack);
+            let siege = hold_out(&mut scene, subject.speech, &attack);
             let idle_after = wait_until_idle(&mut scene, &idle);
             let (faults, last_words) = faults(scene, &siege, &idle_after, &standstills);
             is_late.set(faults.late.is_some() && faults.others.is_empty());
@@ -83,7 +83,7 @@ fn limit_descriptors(scene: &Scene) {
     }
 }
 
-fn hold_out(scene: &mut Scene, attack: &(impl Fn(u16) -> usize + Sync)) -> Siege {
+fn hold_out(scene: &mut Scene, speech: Speech, attack: &(impl Fn(u16) -> usize + Sync)) -> Siege {
     let (port, is_over) = (scene.port, &AtomicBool::new(false));
     let mut anonymous_kb = 0;
     thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn hold_out(scene: &mut Scene, attack: &(impl Fn(u16) -> usize + Sync)) -> Siege
         let _end = EndsAgents(is_over);
         let thread = |name: &str| Builder::new().name(name.to_owned());
         let agent = |habit| {
-            let report = move || report_until(is_over, port, habit);
+            let report = move || report_until(is_over, port, speech, habit);
             thread("agent").spawn_scoped(scope, report).expect("a thread")
         };
         let agents = [agent(Habit::Keeps), agent(Habit::Reconnects)];

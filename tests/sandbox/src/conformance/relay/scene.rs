@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::aftermath::{Aftermath, lines_of};
-use crate::agent::{Agent, Connection, Ending, Family, Invocation as Told, Reported};
+use crate::agent::{Agent, Connection, Ending, Invocation as Told, Reported};
 use crate::conformance::stage::{init_failure, pass};
 use crate::conformance::subject::{Certificate, Far};
 use crate::conformance::verdict::Obstacle;
@@ -114,7 +114,7 @@ fn play_with(
     act(Scene {
         // Of the rest, the authority's file, nothing goes before this scene ends.
         remote: Arc::new(cast.far.remote),
-        agent: Agent::local(Family::CatchpointPython, port),
+        agent: Agent::local(subject.speech.family(), port),
         port,
         extension: name,
         lambda,
