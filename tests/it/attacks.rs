@@ -4,9 +4,10 @@
 use std::fs;
 use std::num::NonZeroUsize;
 
-use sandbox::conformance::{ONLY_LATE, Subject, Verdict, attacks, play};
+use rstest::rstest;
+use sandbox::conformance::{ONLY_LATE, Verdict, attacks, play};
 
-use crate::trial::binary;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 
 /// What this release does not bear, and why; SECURITY.md tells what it would take.
 const NOT_BORNE: [(&str, &str); 9] = [
@@ -23,22 +24,16 @@ const NOT_BORNE: [(&str, &str); 9] = [
 
 /// But for the times of answers, which are those of a machine that does nothing else: see SECURITY.md
 /// for the command that judges them too.
-#[test]
+#[rstest]
 #[ignore = "takes minutes"]
-fn it_bears_every_attack_but_those_that_are_listed() {
-    let variables = [
-        ("THUNDRA_EXTENSION_PORT", "{port}"),
-        ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
-        ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let subject = Subject { variables: variables.to_vec(), ..Subject::new(binary()) };
+fn it_bears_every_attack_but_those_that_are_listed(#[values(Thundra, Otlp)] dialect: Dialect) {
     let mut borne = attacks();
     borne.retain(|attack| !is_listed(attack.name));
+    let subject = dialect.subject(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     let findings = play(&subject, &borne, NonZeroUsize::MIN, |_| {});
     let is_borne = |verdict: &Verdict| match verdict {
-        Verdict::Held(seen) => is_balanced(seen),
-        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen),
+        Verdict::Held(seen) => is_balanced(seen, dialect),
+        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen, dialect),
         _ => false,
     };
     let broken: Vec<_> = findings.iter().filter(|it| !is_borne(&it.verdict)).collect();
@@ -46,8 +41,10 @@ fn it_bears_every_attack_but_those_that_are_listed() {
 }
 
 /// Whether the closing line tells of no loss but of reports that were refused.
-fn is_balanced(seen: &str) -> bool {
-    let Some((_, told)) = seen.rsplit_once("delivered ") else { return false };
+fn is_balanced(seen: &str, dialect: Dialect) -> bool {
+    let Some((_, told)) = seen.split_once(" delivered ") else { return false };
+    let (thundras, otlps) = told.split_once("; otlp: delivered ").unwrap_or((told, ""));
+    let told = if dialect == Otlp { otlps } else { thundras };
     let lost = told.split_once(", lost: ").map_or("", |(_, lost)| lost);
     let is_refusal = |cause: &str| cause.is_empty() || cause.contains(" refused as ");
     told.contains(" accepted reports") && lost.split(", ").all(is_refusal)

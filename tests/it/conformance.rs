@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use sandbox::conformance::{Finding, Subject, Verdict, play, scenarios};
+use sandbox::conformance::{Finding, Verdict, play, scenarios};
 
-use crate::trial::binary;
+use crate::dialect::Dialect::{Otlp, Thundra};
 
 /// What this release may not hold: the scenario, what may come of it instead, and why.
 const EXCUSED: [(&str, Excuse, &str); 4] = [
@@ -32,19 +32,23 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(6).expect("six is not zero");
 
 #[test]
 fn it_holds_every_scenario_but_those_that_are_listed() {
-    let variables = [
-        ("THUNDRA_EXTENSION_PORT", "{port}"),
-        ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
-        ("SSL_CERT_FILE", "{ca}"),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let subject = Subject { variables: variables.to_vec(), ..Subject::new(binary()) };
+    let subject = Thundra.subject(&[("SSL_CERT_FILE", "{ca}")]);
     let findings = play(&subject, &scenarios(), AT_ONCE, |_| {});
 
     let unexpected: Vec<_> = findings.iter().filter(|finding| !is_expected(finding)).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     let unknown = EXCUSED.iter().find(|(name, ..)| !findings.iter().any(|it| it.scenario == *name));
     assert_eq!(unknown, None, "no such scenario");
+}
+
+#[test]
+fn what_no_agent_should_send_does_no_harm_at_the_port_of_otlp_either() {
+    let mut malformed = scenarios();
+    malformed.retain(|it| it.name.starts_with("malformed-"));
+    assert!(malformed.len() > 10);
+    let findings = play(&Otlp.subject(&[]), &malformed, AT_ONCE, |_| {});
+    let unexpected: Vec<_> = findings.iter().filter(|finding| !is_expected(finding)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
 
 fn is_expected(finding: &Finding) -> bool {

@@ -1,6 +1,7 @@
 //! The protocols that are relayed, so that a test of what holds for both is written once.
 
 use sandbox::agent::{Agent, Family};
+use sandbox::conformance::{Speech, Subject};
 use sandbox::function::Function;
 use sandbox::opentelemetry_proto::tonic::trace::v1::Span;
 use sandbox::{Answer, Platform, Remote, Runtime, Setup, free_port};
@@ -72,6 +73,29 @@ impl Dialect {
             ],
         };
         other.into_iter().chain(own).collect()
+    }
+
+    /// The extension as the conformance suite and its attacks play with it, with these variables too.
+    pub fn subject(self, variables: &[(&str, &str)]) -> Subject {
+        let port = free_port().to_string();
+        let own = match self {
+            Self::Thundra => {
+                vec![(self.port_variable(), "{port}"), (self.url_variable(), "{remote}/v1")]
+            }
+            // There is no placeholder for Thundra's port, which must not be another extension's.
+            Self::Otlp => vec![
+                (self.port_variable(), "{port}"),
+                (self.url_variable(), "{remote}"),
+                (Self::Thundra.port_variable(), &port),
+            ],
+        };
+        let speech = match self {
+            Self::Thundra => Speech::Arrays,
+            Self::Otlp => Speech::Otlp,
+        };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables = own.iter().chain(variables).map(owned).collect();
+        Subject { variables, speech, ..Subject::new(binary()) }
     }
 
     pub fn port_variable(self) -> &'static str {
