@@ -8,13 +8,13 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from patience import PATIENCE_SECONDS, pause, wait_until_it_listens
 
 ADDRESS = ("127.0.0.1", 8080)
 RUNTIME_API = ("127.0.0.1", 9001)
@@ -22,9 +22,6 @@ INVOCATIONS = "/2015-03-31/functions/function/invocations"
 TASK = Path("/var/task")
 # Where the emulator looks in Managed-Instances mode; on demand it is told.
 BOOTSTRAP = Path("/opt/bootstrap")
-
-PATIENCE_SECONDS = 30
-POLL_SECONDS = 0.01
 
 
 class Rie:
@@ -41,9 +38,9 @@ class Rie:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_until_it_listens(ADDRESS)
+        wait_until_it_listens(self._process, ADDRESS)
         # The emulator does not wait for it: on a busy machine an extension would come too early, and be refused.
-        self._wait_until_it_listens(RUNTIME_API)
+        wait_until_it_listens(self._process, RUNTIME_API)
 
     def invoke_all(self, events: Sequence[dict], lanes: int) -> Iterator[dict]:
         """The results, in order. More than one lane is for Managed-Instances mode only: two requests at
@@ -65,7 +62,7 @@ class Rie:
             # Only in Managed-Instances mode: all workers are busy, or not up yet. Nothing was invoked.
             if "Runtime.Unavailable" not in result["body"] or time.monotonic() > deadline:
                 return result
-            _pause()
+            pause()
 
     def _post(self, event: dict) -> dict:
         connection = http.client.HTTPConnection(*ADDRESS, timeout=PATIENCE_SECONDS)
@@ -75,20 +72,3 @@ class Rie:
         body = answer.read().decode()
         connection.close()
         return {"status": answer.status, "body": body, "milliseconds": (time.perf_counter() - began) * 1000}
-
-    def _wait_until_it_listens(self, address: tuple[str, int]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                socket.create_connection(address).close()
-                return
-            except ConnectionRefusedError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    status = self._process.returncode
-                    raise RuntimeError(f"the emulator does not listen on {address}, exit status {status}")
-                _pause()
-
-
-def _pause() -> None:
-    # The emulator says nowhere that it has become ready, so it has to be asked again.
-    threading.Event().wait(POLL_SECONDS)
