@@ -12,6 +12,9 @@ from python_client import LayeredPythonClient, PythonClient
 from script_client import ScriptClient
 from workshop import Workshop
 
+# Each signal of OpenTelemetry has a path of its own.
+SIGNALS = ("/v1/traces", "/v1/metrics", "/v1/logs")
+
 KEY = "k3y-0f-the-real-agents-test"
 
 
@@ -29,38 +32,46 @@ class Function:
     agent: str = "no agent"
     # Where this agent posts its reports.
     path: str = ""
+    # What it posts as, if it is OpenTelemetry's: the content's type and encoding.
+    otlp: tuple[str, str | None] | None = None
 
 
 THUNDRA = {"THUNDRA_APIKEY": KEY, "THUNDRA_AGENT_REPORT_REST_LOCAL": "true"}
 CATCHPOINT = {"CATCHPOINT_APIKEY": KEY, "CATCHPOINT_REPORT_REST_LOCAL": "true"}
 
+
+def _thundra(version: str, is_managed: bool = False) -> PythonClient:
+    return PythonClient(f"thundra-{version}", [f"thundra=={version}"], is_managed=is_managed)
+
+
 PYTHON_COMPOSITE = Function(
-    PythonClient(pins.THUNDRA_COMPOSITE),
+    _thundra(pins.THUNDRA_COMPOSITE),
     "composite.handler",
     THUNDRA,
     f"thundra {pins.THUNDRA_COMPOSITE} (Python)",
     "/v1/composite-monitoring-data",
 )
 PYTHON_ARRAYS = Function(
-    PythonClient(pins.THUNDRA_ARRAYS),
+    _thundra(pins.THUNDRA_ARRAYS),
     "arrays.handler",
     CATCHPOINT,
     f"thundra {pins.THUNDRA_ARRAYS} (Python, package catchpoint)",
     "/v1/monitoring-data",
 )
+NODE_CLIENT = NodeClient("node", {"@thundra/core": pins.THUNDRA_CORE})
 NODE = Function(
-    NodeClient(),
+    NODE_CLIENT,
     "traced.handler",
     THUNDRA,
     f"@thundra/core {pins.THUNDRA_CORE} (Node.js)",
     "/v1/monitoring-data",
 )
 # Shares the composite function's environment: the handler decides whether the agent is loaded.
-WITHOUT_AGENT = Function(PythonClient(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)
-NODE_WITHOUT_AGENT = Function(NodeClient(), "untraced.handler", {})
+WITHOUT_AGENT = Function(_thundra(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)
+NODE_WITHOUT_AGENT = Function(NODE_CLIENT, "untraced.handler", {})
 # Handlers that know of no agent, which is beside them: what the wrapper is for. It has the key alone.
 WRAPPED_PYTHON = [
-    Function(PythonClient(version, is_managed=True), "plain.handler", {key: KEY}, f"thundra {version} (Python)", path)
+    Function(_thundra(version, is_managed=True), "plain.handler", {key: KEY}, f"thundra {version} (Python)", path)
     for version, key, path in (
         (pins.THUNDRA_COMPOSITE, "THUNDRA_APIKEY", "/v1/composite-monitoring-data"),
         (pins.THUNDRA_LAST, "THUNDRA_APIKEY", "/v1/monitoring-data"),
@@ -90,5 +101,54 @@ LAYERED_NODE = Function(
     f"@thundra/core {pins.THUNDRA_CORE} in a layer (Node.js)",
     "/v1/monitoring-data",
 )
+# OpenTelemetry's SDKs, by their exporters for OTLP over HTTP.
+PROTOBUF, JSON = "http/protobuf", "http/json"
+CONTENT_TYPES = {PROTOBUF: "application/x-protobuf", JSON: "application/json"}
+# The header that the extension is to send.
+API_KEY = "api-key"
+EXPORTERS = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("TRACES", "METRICS", "LOGS")}
+OTEL_PYTHON_CLIENT = PythonClient(
+    f"opentelemetry-{pins.OPENTELEMETRY_PYTHON}",
+    [f"{package}=={pins.OPENTELEMETRY_PYTHON}" for package in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")],
+    pins.OPENTELEMETRY_PYTHON_CONSTRAINTS,
+)
+OTEL_NODE_CLIENT = NodeClient(
+    "node-opentelemetry",
+    {"@opentelemetry/api": pins.OPENTELEMETRY_NODE_API, "@opentelemetry/sdk-node": pins.OPENTELEMETRY_NODE},
+)
+
+
+def _opentelemetry(client: Client, agent: str, protocol: str, compression: str | None = None) -> Function:
+    told = {
+        **EXPORTERS,
+        "OTEL_SERVICE_NAME": "orders",
+        "THUNDRA_EXTENSION_OTLP_HEADERS": f"{API_KEY}={KEY}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_COMPRESSION": compression or "none",
+    }
+    posted_as = (CONTENT_TYPES[protocol], compression)
+    agent = f"{agent}, {protocol}" + (f", {compression}" if compression else "")
+    return Function(client, "instrumented.handler", told, agent, otlp=posted_as)
+
+
+def _otel_python(compression: str | None = None) -> Function:
+    agent = f"opentelemetry-sdk {pins.OPENTELEMETRY_PYTHON} (Python)"
+    return _opentelemetry(OTEL_PYTHON_CLIENT, agent, PROTOBUF, compression)
+
+
+def _otel_node(protocol: str, compression: str | None = None) -> Function:
+    agent = f"@opentelemetry/sdk-node {pins.OPENTELEMETRY_NODE} (Node.js)"
+    return _opentelemetry(OTEL_NODE_CLIENT, agent, protocol, compression)
+
+
+# Python's exporter has no JSON.
+OTEL = {
+    "python": _otel_python(),
+    "python-gzip": _otel_python("gzip"),
+    "node": _otel_node(PROTOBUF),
+    "node-gzip": _otel_node(PROTOBUF, "gzip"),
+    "node-json": _otel_node(JSON),
+    "node-json-gzip": _otel_node(JSON, "gzip"),
+}
 # Not a function at all, but a runtime that makes mistakes.
 CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

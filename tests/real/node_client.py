@@ -1,4 +1,4 @@
-"""Lambda's Node.js runtime client with the agent @thundra/core."""
+"""Lambda's Node.js runtime client with an agent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from workshop import Workshop, need
 
 
 class NodeClient:
-    name = "node"
+    def __init__(self, name: str, agent: Mapping[str, str]) -> None:
+        """`agent` is the packages it consists of, with their versions."""
+        self.name = name
+        self._agent = agent
 
     def install(self, workshop: Workshop) -> None:
         need("npm", "gcc", "g++", "make")
         self._node = _node(workshop)
-        packages = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC, "@thundra/core": pins.THUNDRA_CORE}
+        packages = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC, **self._agent}
         self._directory = _part(workshop, self.name, packages, self._node)
 
     def command(self, handler: str) -> list[str]:

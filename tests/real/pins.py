@@ -38,8 +38,28 @@ PYTHON_CONSTRAINTS = (
     "wrapt==2.5.2",
 )
 
+# OpenTelemetry's SDK for Python; 1.41.1 is the last that takes Python 3.9. Parts that are not stable have another number.
+OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF = (
+    ("1.45.2", "0.66b2", "7.36.2") if sys.version_info >= (3, 10) else ("1.41.1", "0.62b1", "6.33.6")
+)
+OPENTELEMETRY_PYTHON_CONSTRAINTS = (
+    *PYTHON_CONSTRAINTS,
+    "googleapis-common-protos==1.76.0",
+    f"opentelemetry-api=={OPENTELEMETRY_PYTHON}",
+    f"opentelemetry-exporter-http-transport=={OPENTELEMETRY_PYTHON_UNSTABLE}",
+    f"opentelemetry-exporter-otlp-common=={OPENTELEMETRY_PYTHON_UNSTABLE}",
+    f"opentelemetry-exporter-otlp-proto-common=={OPENTELEMETRY_PYTHON}",
+    f"opentelemetry-proto=={OPENTELEMETRY_PYTHON}",
+    f"opentelemetry-semantic-conventions=={OPENTELEMETRY_PYTHON_UNSTABLE}",
+    f"protobuf=={PROTOBUF}",
+)
+# A collector in Rust; its wheel carries the program for both architectures.
+ROTEL = "0.0.1a15"
+
 AWS_LAMBDA_RIC = "4.0.2"  # Lambda's Node.js runtime client
 AWS_LAMBDA_RIC_WITH_CALLBACKS = "3.3.0"  # and that of Node.js up to 22, which the agent's own handler needs
+OPENTELEMETRY_NODE = "0.301.0"  # @opentelemetry/sdk-node, which brings the exporters
+OPENTELEMETRY_NODE_API = "1.10.0"
 THUNDRA_CORE = "2.14.4"
 THUNDRA_CORE_OLD = "2.13.65"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pins
@@ -12,23 +13,26 @@ from workshop import Missing, Workshop
 
 
 class PythonClient:
-    def __init__(self, agent: str, is_managed: bool = False) -> None:
-        """`agent` is the version of the package `thundra`; managed is what the handler's name is told by
-        the environment, as on Lambda."""
-        self._agent = agent
+    def __init__(
+        self,
+        name: str,
+        agent: Sequence[str],
+        constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS,
+        is_managed: bool = False,
+    ) -> None:
+        """`agent` is the packages it consists of; managed is what the handler's name is told by the
+        environment, as on Lambda."""
+        self.name = f"python{sys.version_info[0]}.{sys.version_info[1]}-{name}"
+        self._constraints = constraints
         self._is_managed = is_managed
-        self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}", f"thundra=={agent}"]
-
-    @property
-    def name(self) -> str:
-        return f"python{sys.version_info[0]}.{sys.version_info[1]}-thundra-{self._agent}"
+        self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}", *agent]
 
     def install(self, workshop: Workshop) -> None:
         recipe = {
             "python": sys.version,
             "prefix": sys.base_prefix,
             "packages": self._packages,
-            "constraints": pins.PYTHON_CONSTRAINTS,
+            "constraints": self._constraints,
         }
         title = f"Python {sys.version_info[0]}.{sys.version_info[1]}: " + ", ".join(self._packages)
         self._directory = workshop.part(self.name, recipe, title, lambda made: self._make(workshop, made))
@@ -49,7 +53,7 @@ class PythonClient:
 
     def _make(self, workshop: Workshop, directory: Path) -> None:
         create(workshop, directory)
-        _install(workshop, directory, self._packages)
+        install(workshop, directory, self._packages, self._constraints)
 
 
 class LayeredPythonClient:
@@ -65,8 +69,8 @@ class LayeredPythonClient:
 
         def make(directory: Path) -> None:
             create(workshop, directory)
-            _install(workshop, directory, self._packages)
-            _install(workshop, directory, ["--target", str(directory / "layer"), self._agent])
+            install(workshop, directory, self._packages)
+            install(workshop, directory, ["--target", str(directory / "layer"), self._agent])
 
         self._directory = workshop.part(self.name, recipe, f"Python, with {self._agent} in a layer", make)
 
@@ -85,11 +89,14 @@ class LayeredPythonClient:
         return {"python": self._directory / "layer"}
 
 
-def _install(workshop: Workshop, directory: Path, packages: list[str]) -> None:
-    constraints = directory / "constraints.txt"
-    constraints.write_text("\n".join(pins.PYTHON_CONSTRAINTS) + "\n")
-    install = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    workshop.run([*install, "--constraint", constraints, *packages])
+def install(
+    workshop: Workshop, directory: Path, packages: Sequence[str], constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS
+) -> None:
+    """Into the virtual environment there."""
+    file = directory / "constraints.txt"
+    file.write_text("\n".join(constraints) + "\n")
+    pip = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    workshop.run([*pip, "--constraint", file, *packages])
 
 
 def create(workshop: Workshop, directory: Path) -> None:
