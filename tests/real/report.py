@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
-import re
+import gzip
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+from resources import LISTS, items, resources
 
 # Here arrays are posted, and those that wait together become one.
 ARRAYS = "/v1/monitoring-data"
@@ -33,9 +34,19 @@ class Report:
         )
 
     def parts(self) -> Sequence[Report]:
-        """What stays whole on its way: each item of an array, told here as an array of its own; or all of it."""
-        items = _items(self.body) if self.path == ARRAYS else []
-        return [replace(self, body=b"[" + item + b"]") for item in items] or [self]
+        """What stays whole on its way: each item of an array, told here as an array of its own; each resource of
+        OTLP that is not compressed; or all of it."""
+        if self.path == ARRAYS:
+            parts = [b"[" + item + b"]" for item in items(self.body)]
+        elif self.path in LISTS and not self.content_encoding:
+            parts = resources(self.path, self.content_type, self.body)
+        else:
+            parts = []
+        return [replace(self, body=part) for part in parts] or [self]
+
+    def content(self) -> bytes:
+        """The body without its compression."""
+        return gzip.decompress(self.body) if self.content_encoding == "gzip" else self.body
 
     def __str__(self) -> str:
         return f"{self.path}, {len(self.body)} bytes, {self.body[:60]!r}"
@@ -55,22 +66,3 @@ def foreign(posted: Iterable[Report], arrived: Iterable[Report]) -> list[str]:
 
 def _count(reports: Iterable[Report]) -> Counter[Report]:
     return Counter(part for report in reports for part in report.parts())
-
-
-_DECODER = json.JSONDecoder()
-_BEFORE_AN_ITEM = re.compile(r"[ \t\r\n]*[\[,][ \t\r\n]*")
-
-
-def _items(body: bytes) -> Sequence[bytes]:
-    """The exact bytes of each item of an array; none of what is no array."""
-    try:
-        text = body.decode()
-        values = json.loads(text)
-    except ValueError:
-        return []
-    items, end = [], 0
-    for _ in values if isinstance(values, list) else []:
-        start = _BEFORE_AN_ITEM.match(text, end).end()
-        _, end = _DECODER.raw_decode(text, start)
-        items.append(text[start:end].encode())
-    return items

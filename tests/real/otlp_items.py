@@ -1,0 +1,80 @@
+"""Reads OTLP with the library of OpenTelemetry. Started by otlp_library.py with a Python that has it.
+
+A line of standard input is a request, one of standard output a span, data point or log record, with all that is above it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+# Of each signal its message, and the lists in it.
+SIGNALS = {
+    "/v1/traces": (ExportTraceServiceRequest, "resourceSpans", "scopeSpans", "spans"),
+    "/v1/metrics": (ExportMetricsServiceRequest, "resourceMetrics", "scopeMetrics", "metrics"),
+    "/v1/logs": (ExportLogsServiceRequest, "resourceLogs", "scopeLogs", "logRecords"),
+}
+KINDS = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+# These are written in hexadecimal digits, where the library goes by JSON's mapping of Protobuf: in Base64.
+IDS = ("traceId", "spanId", "parentSpanId")
+
+
+def main() -> None:
+    for line in sys.stdin:
+        for item in _items(json.loads(line)):
+            print(json.dumps(item))
+
+
+def _items(request: dict) -> Iterator[dict]:
+    message, resources, scopes, items = SIGNALS[request["path"]]
+    try:
+        read = MessageToDict(_message(message(), request))
+    except (DecodeError, ParseError, ValueError) as error:
+        yield {"path": request["path"], "item": {"unreadable": str(error), "content": request["content_base64"]}}
+        return
+    for resource in read.get(resources, []):
+        for scope in resource.get(scopes, []):
+            above = {"path": request["path"], "resource": resource.get("resource"), "scope": scope.get("scope")}
+            for item in scope.get(items, []):
+                yield from ({**above, **point} for point in _points(item))
+
+
+def _message(message: object, request: dict) -> object:
+    content = base64.b64decode(request["content_base64"])
+    if request["content_type"] == "application/json":
+        return ParseDict(_in_base64(json.loads(content)), message)
+    message.ParseFromString(content)
+    return message
+
+
+def _points(item: dict) -> Iterator[dict]:
+    kind = next((kind for kind in KINDS if kind in item), None)
+    if kind is None:
+        yield {"item": item}
+        return
+    for point in item[kind].pop("dataPoints"):
+        yield {"metric": item, "item": point}
+
+
+def _in_base64(value: object) -> object:
+    if isinstance(value, list):
+        return [_in_base64(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _id(each) if name in IDS else _in_base64(each) for name, each in value.items()}
+    return value
+
+
+def _id(digits: str) -> str:
+    return base64.b64encode(bytes.fromhex(digits)).decode()
+
+
+if __name__ == "__main__":
+    main()

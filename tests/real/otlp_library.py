@@ -1,0 +1,43 @@
+"""The library with which OpenTelemetry itself reads OTLP: what a report of it consists of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pins
+import python_client
+from report import Report
+from workshop import Workshop
+
+ITEMS = Path(__file__).resolve().parent / "otlp_items.py"
+
+
+class OtlpLibrary:
+    def __init__(self, workshop: Workshop) -> None:
+        packages = [f"opentelemetry-proto=={pins.OPENTELEMETRY_PYTHON}"]
+        constraints = pins.OPENTELEMETRY_PYTHON_CONSTRAINTS
+
+        def make(directory: Path) -> None:
+            python_client.create(workshop, directory)
+            python_client.install(workshop, directory, packages, constraints)
+
+        recipe = {"python": sys.version, "packages": packages, "constraints": constraints}
+        name = f"python{sys.version_info[0]}.{sys.version_info[1]}-otlp"
+        self._python = workshop.part(name, recipe, f"Python, with {packages[0]}", make) / "bin" / "python3"
+
+    def items(self, reports: Iterable[Report]) -> list[dict]:
+        """Spans, data points and log records, each with its resource and scope."""
+        asked = "".join(json.dumps(_request(report)) + "\n" for report in reports)
+        command = [str(self._python), "-I", "-B", str(ITEMS)]
+        told = subprocess.run(command, input=asked, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+        return [json.loads(line) for line in told.splitlines()]
+
+
+def _request(report: Report) -> dict:
+    content = base64.b64encode(report.content()).decode()
+    return {"path": report.path, "content_type": report.content_type, "content_base64": content}

@@ -1,0 +1,74 @@
+"""Spans, data points and log records as two runs or two receivers have them, and how they are compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What no two runs have in common: ids, unless they say what belongs to what, times, and samples that are drawn.
+DIFFERS = re.compile("traceId|.*UnixNano|exemplars")
+SPAN_IDS = ("spanId", "parentSpanId")
+# Attributes that are another value in each process.
+PROCESS = ("process.pid",)
+
+
+def differences(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
+    """Empty when both are the same items, with all that is in them and above them, each as often."""
+    return _compared(_count(before), _count(after))
+
+
+def unlike(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
+    """Empty when both are the same but for what no two runs have in common."""
+    return _compared(_count(_alike(list(before))), _count(_alike(list(after))))
+
+
+def _compared(before: Counter[str], after: Counter[str]) -> list[str]:
+    missing = (f"missing: {item:.400}" for item in (before - after).elements())
+    return [*missing, *(f"not to be there, or too often: {item:.400}" for item in (after - before).elements())]
+
+
+def _count(items: Iterable[dict]) -> Counter[str]:
+    return Counter(json.dumps(_without_nothing(item), sort_keys=True, ensure_ascii=False) for item in items)
+
+
+def _without_nothing(value: object) -> object:
+    """A message that is empty is as good as none."""
+    if isinstance(value, list):
+        return [_without_nothing(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    parts = {name: _without_nothing(each) for name, each in value.items()}
+    return {name: each for name, each in parts.items() if each not in (None, {}, [])}
+
+
+def _alike(items: list[dict]) -> Iterable[dict]:
+    spans = {it["item"].get("spanId"): it["item"] for it in items if it["path"] == "/v1/traces"}
+    return (_settled(item, spans) for item in items)
+
+
+def _settled(value: object, spans: Mapping[str, dict]) -> object:
+    if isinstance(value, list):
+        return [_settled(each, spans) for each in value]
+    if isinstance(value, str):
+        return UUID.sub("<id>", value)
+    if not isinstance(value, dict):
+        return value
+    if value.get("key") in PROCESS:
+        return {"key": value["key"]}
+    return {
+        name: _place(each, spans) if name in SPAN_IDS else _settled(each, spans)
+        for name, each in value.items()
+        if not DIFFERS.fullmatch(name)
+    }
+
+
+def _place(span: str, spans: Mapping[str, dict]) -> str:
+    """A span's name and those of the spans it is in."""
+    if span not in spans:
+        return "a span that did not arrive"
+    known = spans[span]
+    above = known.get("parentSpanId")
+    return (_place(above, spans) + " / " if above else "") + known["name"]
