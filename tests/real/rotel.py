@@ -1,0 +1,82 @@
+"""A collector that this project did not write: it reads what it is sent, and sends what it read on.
+
+Its source: https://github.com/streamfold/rotel
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import signal
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pins
+import python_client
+from patience import PATIENCE_SECONDS, wait_until_it_listens
+from workshop import Missing, Workshop
+
+ARCHITECTURES = ("x86_64", "aarch64")
+HTTP, GRPC = ("127.0.0.1", 14318), ("127.0.0.1", 14317)
+PROGRAM = "rotel-agent"
+
+
+def install(workshop: Workshop) -> Path:
+    """The path of its program, out of its wheel."""
+    architecture = platform.machine()
+    if architecture not in ARCHITECTURES:
+        raise Missing(f"there is no rotel for {architecture}")
+
+    def make(directory: Path) -> None:
+        _download(workshop, directory, architecture)
+        (wheel,) = directory.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (directory / PROGRAM).write_bytes(archive.read(f"rotel/{PROGRAM}"))
+        (directory / PROGRAM).chmod(0o755)
+        wheel.unlink()
+
+    recipe = {"rotel": pins.ROTEL, "architecture": architecture}
+    return workshop.part("rotel", recipe, f"rotel {pins.ROTEL}", make) / PROGRAM
+
+
+def _download(workshop: Workshop, directory: Path, architecture: str) -> None:
+    # Only a file is wanted, which all wheels have alike: one Python's does.
+    python = ["--python-version", "3.11", "--platform", f"manylinux_2_34_{architecture}"]
+    environment = directory / "venv"
+    python_client.create(workshop, environment)
+    pip = [environment / "bin" / "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    workshop.run([*pip, *python, "--dest", directory, f"rotel=={pins.ROTEL}"])
+    shutil.rmtree(environment)
+
+
+class Rotel:
+    """At work, between the extension and the double of a remote, which keeps what it is sent."""
+
+    base = f"http://{HTTP[0]}:{HTTP[1]}"
+
+    def __init__(self, program: str, remote: str, directory: Path) -> None:
+        self._program, self._remote, self._directory = program, remote, directory
+
+    def start(self) -> None:
+        listen = ["--otlp-http-endpoint", _written(HTTP), "--otlp-grpc-endpoint", _written(GRPC)]
+        send = ["--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", self._remote]
+        with (self._directory / "rotel.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [self._program, "start", "--pid-file", self._directory / "rotel.pid", *listen, *send],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until_it_listens(self._process, HTTP)
+
+    def finish(self) -> None:
+        """It sends what it still holds, and ends."""
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait(PATIENCE_SECONDS)
+        if status != 0:
+            raise RuntimeError(f"rotel ended with {status}, see rotel.log")
+
+
+def _written(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"
