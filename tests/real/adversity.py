@@ -99,13 +99,13 @@ def a_remote_that_refuses_delays_nobody(bench: Bench, function: Function, logs: 
 
 
 def a_remote_that_never_answers_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
-    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, answer="hang"), logs)
+    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, script=("--answer", "hang")), logs)
     # The first attempt may last until SHUTDOWN takes it away: then none has failed by then.
     return [*findings, *_was_asked(record), *logged(record, _all_lost(record), perhaps=_outage("(timeout.*|no answer when the sandbox ended)"))]
 
 
 def a_remote_that_answers_500_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
-    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, answer="500"), logs)
+    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, script=("--answer", "500")), logs)
     return [*findings, *_was_asked(record), *logged(record, _outage("it answered 500.*"), _all_lost(record))]
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import binaries
 import emulator
 import namespaces
+import rotel
 from functions import Function
+from otlp_library import OtlpLibrary
 from trial import Broken, Record, Trial
 from workshop import Workshop
 
@@ -26,8 +28,12 @@ class Bench:
         self._sandbox = binaries.sandbox(workshop, sandbox)
         self._rie = emulator.install(workshop)
 
-    def install(self, function: Function) -> None:
+    def install(self, function: Function, with_rotel: bool = False) -> None:
         function.client.install(self._workshop)
+        if function.otlp:
+            self.otlp_library = OtlpLibrary(self._workshop)
+        if with_rotel:
+            self.rotel = rotel.install(self._workshop)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Folder]:

@@ -56,10 +56,10 @@ def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> 
     passed = failed = 0
     for scenario in chosen:
         if missing[scenario.name]:
-            terminal.row(f"{terminal.mark(False)} {scenario.name:18} can't be set up: {missing[scenario.name]}")
+            terminal.row(f"{terminal.mark(False)} {scenario.name:27} can't be set up: {missing[scenario.name]}")
             failed += 1
         elif scenario.obstacle():
-            terminal.row(f"- {scenario.name:18} not run: {scenario.obstacle()}")
+            terminal.row(f"- {scenario.name:27} not run: {scenario.obstacle()}")
         elif _passes(bench, terminal, scenario, options.keep):
             passed += 1
         else:
@@ -71,7 +71,7 @@ def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> 
 def _missing(bench: Bench, scenario: Scenario) -> str:
     """One agent that can't be had must not keep the others from being tried."""
     try:
-        bench.install(scenario.function)
+        bench.install(scenario.function, scenario.with_rotel)
     except Missing as missing:
         return str(missing)
     return ""
@@ -84,7 +84,7 @@ def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) ->
         except Broken as broken:
             findings = [str(broken)]
         mark = terminal.mark(not findings)
-        terminal.row(f"{mark} {scenario.name:18} {scenario.function.agent}: {scenario.sentence}")
+        terminal.row(f"{mark} {scenario.name:27} {scenario.function.agent}: {scenario.sentence}")
         for finding in findings:
             terminal.row(f"      {finding}")
         if findings or keep:

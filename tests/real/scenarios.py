@@ -41,6 +41,7 @@ from functions import (
     CONTRARY,
     NODE,
     NODE_WITHOUT_AGENT,
+    OTEL,
     PYTHON_ARRAYS,
     PYTHON_COMPOSITE,
     WITHOUT_AGENT,
@@ -51,6 +52,12 @@ from functions import (
     Function,
 )
 from java import WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler
+from otlp import (
+    an_outage_only_delays_what_was_exported,
+    another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage,
+    freezes_in_the_middle_of_sends_lose_and_repeat_nothing,
+    what_is_exported_arrives_once_as_if_sent_directly,
+)
 from trial import Trial
 from wrapped import on_python, one_variable_switches_the_agent_on
 
@@ -61,6 +68,7 @@ class Scenario:
     function: Function
     run: Callable[[Bench, Function, Path], Findings]
     needs_root: str = ""
+    with_rotel: bool = False
 
     @property
     def sentence(self) -> str:
@@ -157,4 +165,14 @@ SCENARIOS = (
     Scenario("wrapped-python-layer", LAYERED_PYTHON, on_python),
     Scenario("wrapped-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
     Scenario("wrapped-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
+    *(
+        Scenario(f"otel{trial}-{name}", function, run, with_rotel=trial == "-rotel")
+        for trial, run in (
+            ("", what_is_exported_arrives_once_as_if_sent_directly),
+            ("-outage", an_outage_only_delays_what_was_exported),
+            ("-freezes", freezes_in_the_middle_of_sends_lose_and_repeat_nothing),
+            ("-rotel", another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage),
+        )
+        for name, function in OTEL.items()
+    ),
 )

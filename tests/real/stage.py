@@ -15,14 +15,17 @@ from pathlib import Path
 import namespaces
 from conversation import conversations
 from http_message import messages
+from patience import wait_until
 from remote import Remote
 from rie import BOOTSTRAP, RUNTIME_API, TASK, Rie
+from rotel import Rotel
 from sandbox import Sandbox
 from sniffer import Sniffer
 from stranger import Stranger
 from streams import Connection, connections
 
 COLLECTOR_PORT = 3333
+OTLP_PORT = 4318
 REGISTER = "POST /2020-01-01/extension/register "
 FUNCTION_NAME = "orders"
 MEMORY_MB = "128"
@@ -31,6 +34,7 @@ LONG_SECONDS = 60
 EXTENSIONS = Path("/opt/extensions")
 UNDER_TEST = Path("/opt/under-test")
 WRAPPER = Path("/opt/thundra_wrapper")
+EXTENSION_LOG = "extension.log"
 HOSTS = Path("/opt/hosts")
 
 
@@ -40,18 +44,38 @@ def main() -> None:
     _furnish(plan)
     if plan["port_taken"]:
         Stranger(COLLECTOR_PORT)
-    sniffer = Sniffer(COLLECTOR_PORT, RUNTIME_API[1])
-    remote = Remote(Path(plan["sandbox"]), Path(plan["directory"]) / "remote", plan["answer"])
+    sniffer = Sniffer(COLLECTOR_PORT, OTLP_PORT, RUNTIME_API[1])
+    remote, rotel = _receivers(plan)
+    plan["environment"] = {**_remotes(plan, remote, rotel), **plan["environment"]}
     _emit("listening", remote.url)
-    platform = _sandbox(plan, remote) if plan["on_sandbox"] else _emulator(plan, remote)
+    platform = _sandbox(plan) if plan["on_sandbox"] else _emulator(plan)
     for result in platform.invoke_all(plan["events"], plan["lanes"]):
         _emit("invocation", result)
+    if rotel and plan["rotel_after"]:
+        log = Path(plan["directory"]) / EXTENSION_LOG
+        wait_until(lambda: plan["rotel_after"] in log.read_text(), plan["rotel_after"])
+        rotel.start()
     _emit("shutdown", platform.terminate())
+    if rotel:
+        rotel.finish()
     _emit("arrived", remote.finish())
     segments = sniffer.finish()
     _emit("registered", _registrations(connections(segments, RUNTIME_API[1])))
     _emit("called", conversations(connections(segments, RUNTIME_API[1])))
-    _emit("posted", _posts(connections(segments, COLLECTOR_PORT)))
+    _emit("posted", _posts([*connections(segments, COLLECTOR_PORT), *connections(segments, OTLP_PORT)]))
+
+
+def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
+    """The double of the remote, and the real receiver in front of it, if there is one."""
+    directory = Path(plan["directory"])
+    # Without a certificate of its own rotel takes no authority's to trust.
+    remote = Remote(Path(plan["sandbox"]), directory / "remote", plan["script"], is_tls=not plan["rotel"])
+    if not plan["rotel"]:
+        return remote, None
+    rotel = Rotel(plan["rotel"], remote.base, directory)
+    if not plan["rotel_after"]:
+        rotel.start()
+    return remote, rotel
 
 
 def _furnish(plan: dict) -> None:
@@ -80,7 +104,7 @@ def _furnish(plan: dict) -> None:
         _program(EXTENSIONS / plan["installed_as"], _witness(plan, UNDER_TEST / plan["installed_as"]))
 
 
-def _emulator(plan: dict, remote: Remote) -> Rie:
+def _emulator(plan: dict) -> Rie:
     lambdas = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "en_US.UTF-8",
@@ -101,20 +125,21 @@ def _emulator(plan: dict, remote: Remote) -> Rie:
     if context:
         caller["X-Amzn-Trace-Id"] = context["trace_id"]
         caller["X-Amz-Client-Context"] = base64.b64encode(context["client_context"].encode()).decode()
-    environment = {**lambdas, **_environment(plan, remote)}
+    environment = {**lambdas, **_environment(plan)}
     log = Path(plan["directory"]) / "emulator.log"
     return Rie(plan["rie"], environment, caller, log)
 
 
-def _sandbox(plan: dict, remote: Remote) -> Sandbox:
+def _sandbox(plan: dict) -> Sandbox:
     options = ["--user", "own", "--no-telemetry", "--runtime-api", "{}:{}".format(*RUNTIME_API)]
+    options += ["--freeze", plan["freeze"]]
     options += ["--function-name", FUNCTION_NAME, "--memory", MEMORY_MB, "--handler", plan["handler"]]
     options += ["--directory", str(TASK), "--timeout", f"{plan['timeout_seconds'] or LONG_SECONDS}s"]
     if plan["context"]:
         options += ["--trace-id", plan["context"]["trace_id"], "--client-context", plan["context"]["client_context"]]
     if plan["extension"]:
         options += ["--extension", str(EXTENSIONS / plan["installed_as"])]
-    for name, value in _environment(plan, remote).items():
+    for name, value in _environment(plan).items():
         options += ["--env", f"{name}={value}"]
     # Not the bootstrap: runtimes have to run as they are.
     return Sandbox(
@@ -145,16 +170,25 @@ echo $status >>{status_file}
 exit $status
 """.format(
         binary=shlex.quote(str(binary)),
-        log=shlex.quote(_log(plan, "extension.log")),
+        log=shlex.quote(_log(plan, EXTENSION_LOG)),
         status_file=shlex.quote(_log(plan, "extension.status")),
     ).encode()
 
 
-def _environment(plan: dict, remote: Remote) -> dict:
+def _environment(plan: dict) -> dict:
     """The function's own variables."""
-    extensions = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
-    told = {**extensions, **plan["environment"]}
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in plan["environment"].items() if value is not None}
+
+
+def _remotes(plan: dict, remote: Remote, rotel: Rotel | None) -> dict:
+    """The variables that tell where telemetry goes: from the extension, or from the agent itself where there is none."""
+    told = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
+    if plan["otlp"] and plan["extension"]:
+        told["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = (rotel or remote).base
+    elif plan["otlp"]:
+        told["OTEL_EXPORTER_OTLP_ENDPOINT"] = remote.base
+        told["OTEL_EXPORTER_OTLP_CERTIFICATE"] = remote.ca
+    return told
 
 
 def _registrations(runtime_api: Sequence[Connection]) -> list[list[str]]:

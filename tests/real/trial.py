@@ -47,8 +47,14 @@ class Trial:
     context: Context | None = None
     # Beside what function and extension are told anyway, or instead; None leaves a variable out.
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    # What the remote does with each request: a status, or "hang".
-    answer: str = "200"
+    # What the remote does with requests, unless it takes them: options of the sandbox's `remote` command.
+    script: Sequence[str] = ()
+    # How long the sandbox freezes all processes after each invocation; it does so in any case.
+    freeze: str = "0s"
+    # The program of a real receiver, which gets what the extension sends as OTLP and passes it on to the remote.
+    rotel: Path | None = None
+    # What the extension's log has to hold before that receiver is there at all, if anything; under the emulator only.
+    rotel_after: str = ""
     # Whether a foreign server has the collector's port.
     port_taken: bool = False
     # The base name in /opt/extensions, unless it is the file's own.
@@ -75,6 +81,8 @@ class Trial:
         client = self.function.client
         modules = client.modules()
         keep = [HERE, directory, rie.parent, sandbox.parent, Path(sys.base_prefix), *client.reads()]
+        if self.rotel:
+            keep.append(self.rotel.parent)
         return {
             "rie": str(rie),
             "sandbox": str(sandbox),
@@ -82,7 +90,11 @@ class Trial:
             "extension": str(self.extension) if self.extension else None,
             "installed_as": self.installed_as or (self.extension.name if self.extension else None),
             "wrapper": str(self.wrapper) if self.wrapper else None,
-            "answer": self.answer,
+            "script": list(self.script),
+            "freeze": self.freeze,
+            "rotel": str(self.rotel) if self.rotel else None,
+            "rotel_after": self.rotel_after,
+            "otlp": self.function.otlp is not None,
             "port_taken": self.port_taken,
             "code": str(HERE / "handlers"),
             "modules": str(modules) if modules else None,
