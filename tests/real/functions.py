@@ -118,7 +118,9 @@ OTEL_NODE_CLIENT = NodeClient(
 )
 
 
-def _opentelemetry(client: Client, agent: str, protocol: str, compression: str | None = None) -> Function:
+def _opentelemetry(
+    client: Client, agent: str, protocol: str, compression: str | None, handler: str = "instrumented.handler"
+) -> Function:
     told = {
         **EXPORTERS,
         "OTEL_SERVICE_NAME": "orders",
@@ -128,27 +130,30 @@ def _opentelemetry(client: Client, agent: str, protocol: str, compression: str |
     }
     posted_as = (CONTENT_TYPES[protocol], compression)
     agent = f"{agent}, {protocol}" + (f", {compression}" if compression else "")
-    return Function(client, "instrumented.handler", told, agent, otlp=posted_as)
+    return Function(client, handler, told, agent, otlp=posted_as)
 
 
-def _otel_python(compression: str | None = None) -> Function:
-    agent = f"opentelemetry-sdk {pins.OPENTELEMETRY_PYTHON} (Python)"
-    return _opentelemetry(OTEL_PYTHON_CLIENT, agent, PROTOBUF, compression)
-
-
-def _otel_node(protocol: str, compression: str | None = None) -> Function:
-    agent = f"@opentelemetry/sdk-node {pins.OPENTELEMETRY_NODE} (Node.js)"
-    return _opentelemetry(OTEL_NODE_CLIENT, agent, protocol, compression)
-
-
-# Python's exporter has no JSON.
+_PYTHON = (OTEL_PYTHON_CLIENT, f"opentelemetry-sdk {pins.OPENTELEMETRY_PYTHON} (Python)")
+_NODE = (OTEL_NODE_CLIENT, f"@opentelemetry/sdk-node {pins.OPENTELEMETRY_NODE} (Node.js)")
+# All there are: Python's exporter has no JSON.
 OTEL = {
-    "python": _otel_python(),
-    "python-gzip": _otel_python("gzip"),
-    "node": _otel_node(PROTOBUF),
-    "node-gzip": _otel_node(PROTOBUF, "gzip"),
-    "node-json": _otel_node(JSON),
-    "node-json-gzip": _otel_node(JSON, "gzip"),
+    "python": _opentelemetry(*_PYTHON, PROTOBUF, None),
+    "python-gzip": _opentelemetry(*_PYTHON, PROTOBUF, "gzip"),
+    "node": _opentelemetry(*_NODE, PROTOBUF, None),
+    "node-gzip": _opentelemetry(*_NODE, PROTOBUF, "gzip"),
+    "node-json": _opentelemetry(*_NODE, JSON, None),
+    "node-json-gzip": _opentelemetry(*_NODE, JSON, "gzip"),
+}
+# Of each SDK what its exporters are told; the environment has to name the processor, too.
+COSTS = {
+    name: {
+        protocol + (f", {compression}" if compression else ""): _opentelemetry(*sdk, protocol, compression, "spans.handler")
+        for protocol, compression in forms
+    }
+    for name, sdk, forms in (
+        ("Python", _PYTHON, [(PROTOBUF, None), (PROTOBUF, "gzip")]),
+        ("Node.js", _NODE, [(PROTOBUF, None), (PROTOBUF, "gzip"), (JSON, None), (JSON, "gzip")]),
+    )
 }
 # Not a function at all, but a runtime that makes mistakes.
 CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

@@ -3,6 +3,7 @@
 
   run.py            all scenarios; the last line tells how many passed
   run.py demo       one function with the Python agent, to be watched
+  run.py costs      what spans cost functions with OpenTelemetry's SDKs, by exporter
 
 Needs Linux, Rust and Python 3.9 or newer; the scenarios with Node.js need npm, gcc, g++ and make as well,
 those with the wrapper also autoconf, automake and libtool.
@@ -17,8 +18,9 @@ import sys
 from pathlib import Path
 
 from bench import Bench, tails
+from costs import Costs
 from demo import Demo
-from functions import PYTHON_COMPOSITE
+from functions import COSTS, PYTHON_COMPOSITE
 from scenarios import SCENARIOS, Scenario
 from terminal import Terminal
 from trial import Broken
@@ -35,7 +37,8 @@ def main() -> int:
     try:
         terminal.title("Set-up, kept in target/")
         bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.sandbox)
-        good = _demo(bench, terminal) if options.demo else _all_pass(bench, terminal, options)
+        instead = {"demo": _demo, "costs": _costs}.get(options.instead)
+        good = instead(bench, terminal) if instead else _all_pass(bench, terminal, options)
         return 0 if good else 1
     except (Missing, Broken) as problem:
         print(f"\ncan't go on: {problem}", file=sys.stderr)
@@ -47,6 +50,12 @@ def main() -> int:
 def _demo(bench: Bench, terminal: Terminal) -> bool:
     bench.install(PYTHON_COMPOSITE)
     return Demo(bench, terminal).run()
+
+
+def _costs(bench: Bench, terminal: Terminal) -> bool:
+    for protocols in COSTS.values():
+        bench.install(next(iter(protocols.values())))
+    return Costs(bench, terminal).run()
 
 
 def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> bool:
@@ -98,7 +107,7 @@ def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) ->
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("demo", nargs="?", choices=["demo"], help="show one run instead")
+    parser.add_argument("instead", nargs="?", choices=["demo", "costs"], help="of the scenarios: what is said above")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--extension", type=_file, help="the binary under test, instead of building it")
     parser.add_argument("--sandbox", type=_file, help="the program that plays the remote, instead of building it")

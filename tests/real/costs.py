@@ -1,0 +1,63 @@
+"""What spans cost a function of OpenTelemetry, by exporter and processor: with the extension, and without it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from bench import Bench
+from functions import COSTS, Function
+from terminal import Terminal
+from trial import Record, Trial
+
+SPANS = 5
+# How far away the remote is; all requests of an invocation take at least that long if they wait for it.
+FAR = ("--latency", "50ms")
+# Invocations that count, after those in which all is new.
+COUNTED, WARM_UP = 40, 5
+EVENTS = ({"spans": SPANS},) * (WARM_UP + COUNTED)
+
+
+class Costs:
+    def __init__(self, bench: Bench, terminal: Terminal) -> None:
+        self._bench = bench
+        self._terminal = terminal
+
+    def run(self) -> bool:
+        """A table in Markdown."""
+        self._terminal.title(f"Milliseconds of an invocation with {SPANS} spans, of {COUNTED}: median (quartiles)")
+        print("| SDK | processor | protocol | to the extension | CPU | to a remote 50 ms away | CPU |")
+        print("| --- | --- | --- | ---: | ---: | ---: | ---: |", flush=True)
+        with self._bench.folder("costs") as folder:
+            for number, (title, function) in enumerate(_ways()):
+                cells = [cell for record in self._both(function, folder.path / str(number)) for cell in _cells(record)]
+                print(f"| {' | '.join([*title, *cells])} |", flush=True)
+        return True
+
+    def _both(self, function: Function, logs: Path) -> Iterator[Record]:
+        logs.mkdir()
+        for name, extension in (("extension", self._bench.extension), ("remote", None)):
+            trial = Trial(function, EVENTS, extension, on_sandbox=True, script=FAR)
+            yield self._bench.conduct(trial, logs / name)
+
+
+def _ways() -> Iterator[tuple[tuple[str, str, str], Function]]:
+    for (sdk, protocols), processor in product(COSTS.items(), ("none", "batch", "simple")):
+        for protocol, function in protocols.items() if processor != "none" else [("", next(iter(protocols.values())))]:
+            told = {**function.environment, "SPAN_PROCESSOR": processor}
+            yield (sdk, processor, protocol), replace(function, environment=told)
+
+
+def _cells(record: Record) -> tuple[str, str]:
+    counted = record.invocations[WARM_UP:]
+    cpu = [json.loads(result["body"])["cpu_milliseconds"] for result in counted]
+    return _quartiles([result["milliseconds"] for result in counted]), _quartiles(cpu)
+
+
+def _quartiles(samples: list[float]) -> str:
+    lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
+    return f"{median:.1f} ({lower:.1f}–{upper:.1f})"
