@@ -109,7 +109,10 @@ API_KEY = "api-key"
 EXPORTERS = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("TRACES", "METRICS", "LOGS")}
 OTEL_PYTHON_CLIENT = PythonClient(
     f"opentelemetry-{pins.OPENTELEMETRY_PYTHON}",
-    [f"{package}=={pins.OPENTELEMETRY_PYTHON}" for package in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")],
+    [
+        f"{package}=={pins.OPENTELEMETRY_PYTHON}"
+        for package in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+    ],
     pins.OPENTELEMETRY_PYTHON_CONSTRAINTS,
 )
 OTEL_NODE_CLIENT = NodeClient(
@@ -147,7 +150,9 @@ OTEL = {
 # Of each SDK what its exporters are told; the environment has to name the processor, too.
 COSTS = {
     name: {
-        protocol + (f", {compression}" if compression else ""): _opentelemetry(*sdk, protocol, compression, "spans.handler")
+        protocol + (f", {compression}" if compression else ""): _opentelemetry(
+            *sdk, protocol, compression, "spans.handler"
+        )
         for protocol, compression in forms
     }
     for name, sdk, forms in (

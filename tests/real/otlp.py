@@ -14,6 +14,8 @@ from trial import Record, Trial
 
 # So that the extension's last line is there.
 INFO = {"THUNDRA_EXTENSION_LOG_LEVEL": "info"}
+# What it says at level debug.
+DELIVERED = "in one request"
 OUTAGE = ["cannot deliver to the otlp remote", "the otlp remote is back"]
 
 REFUSED = 2
@@ -45,7 +47,9 @@ def what_is_exported_arrives_once_as_if_sent_directly(bench: Bench, function: Fu
 def another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage(
     bench: Bench, function: Function, logs: Path
 ) -> Findings:
-    early = Trial(function, EVENTS, bench.extension, environment=INFO, rotel=bench.rotel, on_sandbox=True, freeze=FREEZE)
+    early = Trial(
+        function, EVENTS, bench.extension, environment=INFO, rotel=bench.rotel, on_sandbox=True, freeze=FREEZE
+    )
     late = Trial(function, EVENTS, bench.extension, environment=INFO, rotel=bench.rotel, rotel_after=OUTAGE[0])
     frozen, waited = bench.conduct(early, logs / "freezes"), bench.conduct(late, logs / "outage")
     read = bench.otlp_library.items
@@ -87,10 +91,36 @@ def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(bench: Bench, functio
     fastest = min(result["milliseconds"] for result in record.invocations)
     return [
         *_was_frozen(record),
-        *unless(fastest < LATENCY_MILLISECONDS, f"no invocation took less than {fastest:.0f} ms: no send was interrupted"),
+        *unless(
+            fastest < LATENCY_MILLISECONDS, f"no invocation took less than {fastest:.0f} ms: no send was interrupted"
+        ),
         *_all_exported(record, function),
         *_arrived(record.posted, record.arrived),
         *_closed_with(record, []),
+        *ended_well(record),
+    ]
+
+
+def with_the_strategy_end_nothing_waits_through_a_freeze(bench: Bench, function: Function, logs: Path) -> Findings:
+    told = {"THUNDRA_EXTENSION_FLUSH": "end", "THUNDRA_EXTENSION_LOG_LEVEL": "debug"}
+    trial = Trial(
+        function,
+        EVENTS,
+        bench.extension,
+        environment=told,
+        script=SLOW,
+        on_sandbox=True,
+        telemetry=True,
+        freeze=FREEZE,
+    )
+    record = bench.conduct(trial, logs / "extended")
+    running, _, ending = record.log("extension.log").partition("shutting down")
+    return [
+        *_was_frozen(record),
+        *unless(DELIVERED in running, "the extension logged no delivery, so this shows nothing"),
+        *unless(DELIVERED not in ending, f"something was delivered only at SHUTDOWN: {ending:.300}"),
+        *_all_exported(record, function),
+        *_arrived(record.posted, record.arrived),
         *ended_well(record),
     ]
 

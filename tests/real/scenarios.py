@@ -57,6 +57,7 @@ from otlp import (
     another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage,
     freezes_in_the_middle_of_sends_lose_and_repeat_nothing,
     what_is_exported_arrives_once_as_if_sent_directly,
+    with_the_strategy_end_nothing_waits_through_a_freeze,
 )
 from trial import Trial
 from wrapped import on_python, one_variable_switches_the_agent_on
@@ -171,6 +172,7 @@ SCENARIOS = (
             ("", what_is_exported_arrives_once_as_if_sent_directly),
             ("-outage", an_outage_only_delays_what_was_exported),
             ("-freezes", freezes_in_the_middle_of_sends_lose_and_repeat_nothing),
+            ("-end", with_the_strategy_end_nothing_waits_through_a_freeze),
             ("-rotel", another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage),
         )
         for name, function in OTEL.items()

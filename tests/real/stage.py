@@ -131,8 +131,9 @@ def _emulator(plan: dict) -> Rie:
 
 
 def _sandbox(plan: dict) -> Sandbox:
-    options = ["--user", "own", "--no-telemetry", "--runtime-api", "{}:{}".format(*RUNTIME_API)]
-    options += ["--freeze", plan["freeze"]]
+    options = ["--user", "own", "--runtime-api", "{}:{}".format(*RUNTIME_API), "--freeze", plan["freeze"]]
+    if not plan["telemetry"]:
+        options.append("--no-telemetry")
     options += ["--function-name", FUNCTION_NAME, "--memory", MEMORY_MB, "--handler", plan["handler"]]
     options += ["--directory", str(TASK), "--timeout", f"{plan['timeout_seconds'] or LONG_SECONDS}s"]
     if plan["context"]:
@@ -142,9 +143,8 @@ def _sandbox(plan: dict) -> Sandbox:
     for name, value in _environment(plan).items():
         options += ["--env", f"{name}={value}"]
     # Not the bootstrap: runtimes have to run as they are.
-    return Sandbox(
-        plan["sandbox"], options, plan["command"], plan["events"], Path(plan["directory"]) / "emulator.log"
-    )
+    log = Path(plan["directory"]) / "emulator.log"
+    return Sandbox(plan["sandbox"], options, plan["command"], plan["events"], log)
 
 
 def _bootstrap(plan: dict) -> bytes:

@@ -49,6 +49,8 @@ class Trial:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     # What the remote does with requests, unless it takes them: options of the sandbox's `remote` command.
     script: Sequence[str] = ()
+    # Whether the sandbox serves the Telemetry API, which the emulator does not.
+    telemetry: bool = False
     # How long the sandbox freezes all processes after each invocation; it does so in any case.
     freeze: str = "0s"
     # The program of a real receiver, which gets what the extension sends as OTLP and passes it on to the remote.
@@ -91,6 +93,7 @@ class Trial:
             "installed_as": self.installed_as or (self.extension.name if self.extension else None),
             "wrapper": str(self.wrapper) if self.wrapper else None,
             "script": list(self.script),
+            "telemetry": self.telemetry,
             "freeze": self.freeze,
             "rotel": str(self.rotel) if self.rotel else None,
             "rotel_after": self.rotel_after,
