@@ -79,7 +79,10 @@ impl Authority {
 
 fn params(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
-    CertificateParams::new(names).expect("host names and addresses")
+    let mut params = CertificateParams::new(names).expect("host names and addresses");
+    // Python 3.13 and later take no certificate without it.
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn key() -> KeyPair {
