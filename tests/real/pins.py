@@ -39,12 +39,15 @@ PYTHON_CONSTRAINTS = (
 )
 
 # OpenTelemetry's SDK for Python; 1.41.1 is the last that takes Python 3.9. Parts that are not stable have another number.
-OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF = (
-    ("1.45.2", "0.66b2", "7.36.2") if sys.version_info >= (3, 10) else ("1.41.1", "0.62b1", "6.33.6")
+OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF, GOOGLEAPIS = (
+    ("1.45.2", "0.66b2", "7.36.2", "1.76.0")
+    if sys.version_info >= (3, 10)
+    else ("1.41.1", "0.62b1", "6.33.6", "1.75.0")
 )
 OPENTELEMETRY_PYTHON_CONSTRAINTS = (
     *PYTHON_CONSTRAINTS,
-    "googleapis-common-protos==1.76.0",
+    f"googleapis-common-protos=={GOOGLEAPIS}",
+    "importlib_metadata==8.7.1",
     f"opentelemetry-api=={OPENTELEMETRY_PYTHON}",
     f"opentelemetry-exporter-http-transport=={OPENTELEMETRY_PYTHON_UNSTABLE}",
     f"opentelemetry-exporter-otlp-common=={OPENTELEMETRY_PYTHON_UNSTABLE}",
@@ -52,6 +55,7 @@ OPENTELEMETRY_PYTHON_CONSTRAINTS = (
     f"opentelemetry-proto=={OPENTELEMETRY_PYTHON}",
     f"opentelemetry-semantic-conventions=={OPENTELEMETRY_PYTHON_UNSTABLE}",
     f"protobuf=={PROTOBUF}",
+    "zipp==3.23.1",
 )
 # A collector in Rust; its wheel carries the program for both architectures.
 ROTEL = "0.0.1a15"

@@ -11,6 +11,8 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What no two runs have in common: ids, unless they say what belongs to what, times, and samples that are drawn.
 DIFFERS = re.compile("traceId|.*UnixNano|exemplars")
 SPAN_IDS = ("spanId", "parentSpanId")
+# Of durations, which older SDKs measure of themselves, only how many there are.
+MEASURED = ("bucketCounts", "sum", "min", "max")
 # Attributes that are another value in each process.
 PROCESS = ("process.pid",)
 
@@ -46,7 +48,13 @@ def _without_nothing(value: object) -> object:
 
 def _alike(items: list[dict]) -> Iterable[dict]:
     spans = {it["item"].get("spanId"): it["item"] for it in items if it["path"] == "/v1/traces"}
-    return (_settled(item, spans) for item in items)
+    return (_settled(_unmeasured(item), spans) for item in items)
+
+
+def _unmeasured(item: dict) -> dict:
+    if item.get("metric", {}).get("unit") != "s":
+        return item
+    return {**item, "item": {name: value for name, value in item["item"].items() if name not in MEASURED}}
 
 
 def _settled(value: object, spans: Mapping[str, dict]) -> object:
