@@ -47,10 +47,14 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
     let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     both.remote(dead).go_down();
     let alive = other(dead);
+    both.report(dead, "[1]");
+    both.trial.process.wait_for_log(&dead.line("cannot deliver to the remote"), PATIENCE);
     // Several times the buffer.
     for _ in 0..100 {
         both.post(dead, &array_of(10_000));
     }
+    // Once the sender has seen the last of them.
+    both.trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() <= 192 * 1024);
     for n in 1..=50 {
         both.report(alive, &array_of(10_000));
         both.post(dead, &array_of(10_000));
