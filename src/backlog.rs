@@ -244,6 +244,7 @@ mod tests {
     use crate::items::tests::{array, items_of, most};
     use crate::ledger::Account;
     use crate::payload::{Headers, Route};
+    use crate::share::Share;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::value::RawValue;
@@ -274,8 +275,9 @@ mod tests {
 
         pub fn push_with(&mut self, route: Route, headers: Headers, body: Vec<u8>) {
             let permit = self.budget.take(body.len() + OVERHEAD).unwrap();
+            let place = Share::of(usize::MAX).take(body.len()).unwrap();
             let (came, entry) = (Instant::now(), self.account.accept());
-            self.backlog.push(Payload { route, headers, body, came, permit, entry });
+            self.backlog.push(Payload { route, headers, body, came, permit, _place: place, entry });
         }
 
         /// The bodies of all requests, if the remote takes them.

@@ -90,9 +90,10 @@ impl Collector {
         // Only a chunked body may lack its end without a sign of it.
         let may_be_cut = request.body_length().is_none();
         let is_nothing = check(route, &headers, &body.bytes, may_be_cut)?;
+        let Body { bytes, permit } = body;
+        let place = line.share.take(permit.bytes()).ok_or(Unread::Full)?;
         let entry = self.ledger.of(line.dialect).accept();
         fault::point("collector.accepted");
-        let Body { bytes, permit } = body;
         if is_nothing {
             entry.settle(Outcome::Dropped(Loss::Empty));
             return Ok(());
@@ -100,7 +101,8 @@ impl Collector {
         if headers.authorization.is_none() && line.dialect == Dialect::Thundra {
             headers.authorization.clone_from(&self.authorization);
         }
-        let payload = Payload { route, headers, body: bytes, came: Instant::now(), permit, entry };
+        let came = Instant::now();
+        let payload = Payload { route, headers, body: bytes, came, permit, _place: place, entry };
         logging::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload is dropped then,
         // and counts as failed.

@@ -17,6 +17,7 @@ pub struct Line {
     pub outbox: Outbox,
     pub interrupt: Interrupt,
     pub trouble: Trouble,
+    pub share: Share,
 }
 
 impl Line {
@@ -26,8 +27,9 @@ impl Line {
         let (outbox, inbox) = outbox::queue();
         let (remote, interrupt) = Remote::at(destination);
         let trouble = Trouble::default();
-        let sender = Sender::new(inbox, Courier::to(remote, trouble.clone()), policy, share);
-        (Self { dialect, routes, outbox, interrupt, trouble }, sender)
+        let courier = Courier::to(remote, trouble.clone());
+        let sender = Sender::new(inbox, courier, policy, share.clone());
+        (Self { dialect, routes, outbox, interrupt, trouble, share }, sender)
     }
 
     /// Whether its remote takes what comes by this route.

@@ -35,6 +35,7 @@ pub struct Gone;
 
 /// What ended a wait.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a report in a box would be an allocation more")]
 pub enum Waited {
     Message(Message),
     TimeIsUp,

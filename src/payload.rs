@@ -9,6 +9,7 @@ use crate::budget::Permit;
 use crate::encoding::Encoding;
 use crate::form::Form;
 use crate::ledger::{Entry, Outcome};
+use crate::share::Place;
 use crate::signal::Signal;
 
 /// An accepted report. Its bytes stay in memory exactly as long as it does.
@@ -21,6 +22,8 @@ pub struct Payload {
     /// When it was accepted.
     pub came: Instant,
     pub permit: Permit,
+    /// Given back with the permit.
+    pub _place: Place,
     pub entry: Entry,
 }
 

@@ -99,6 +99,7 @@ struct Last {
 }
 
 /// What the sender does next.
+#[expect(clippy::large_enum_variant, reason = "a report in a box would be an allocation more")]
 enum Step {
     Take(Message),
     Send,
@@ -208,7 +209,6 @@ impl Sender {
 
     fn keep(&mut self, payload: Payload) {
         fault::point("sender.kept");
-        self.share.takes();
         self.end.reported(&payload.body, payload.route.last_word_max(), payload.came);
         let is_large = payload.permit.bytes() > self.backlog_max() / LARGE_SHARE;
         if self.courier.backoff.is_on() && is_large && !self.backlog.is_empty() {

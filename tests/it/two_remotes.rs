@@ -64,6 +64,27 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
     assert!(log.contains("50 of 50 accepted reports"), "{log}");
 }
 
+#[rstest]
+fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
+    #[values(Thundra, Otlp)] hanging: Dialect,
+) {
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    both.remote(hanging).answer_with(|_| Answer::Hang);
+    let alive = other(hanging);
+    both.report(hanging, &array_of(10_000));
+    both.remote(hanging).wait_for(1, PATIENCE);
+    // Until the attempt is over nothing of it can be let go.
+    for n in 1..=50 {
+        for _ in 0..3 {
+            both.post(hanging, &array_of(10_000));
+        }
+        both.report(alive, &array_of(10_000));
+        both.trial.wait_for_health(|it| it[alive.account()]["delivered"] == n);
+    }
+    let log = both.trial.shut_down();
+    assert!(log.contains("50 of 50 accepted reports"), "{log}");
+}
+
 #[test]
 fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
     /// In three quarters of half of 256 KiB, with what each costs beside its bytes.
