@@ -201,9 +201,11 @@ build_layer() {
 
 # build_layout ARCH TARGET
 build_layout() {
-  local more_flags=()
+  # Not by the profile, of which each function's name would have another hash, and of functions that
+  # are equal another one would be kept.
+  local more_flags=(-Cstrip=none)
   say "compiling with symbols for $2"
-  CARGO_TARGET_DIR=$cache/with-symbols CARGO_PROFILE_RELEASE_STRIP=none compile "$2" --bin "$NAME"
+  CARGO_TARGET_DIR=$cache/with-symbols compile "$2" --bin "$NAME"
   env -u CARGO_TARGET_DIR python3 tests/layout.py "$cache/with-symbols/$2/release/$NAME" >"$cache/layout.ld"
   mv "$cache/layout.ld" src/layout.ld
 }
