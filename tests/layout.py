@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the order of functions in the shipped binary: those that a start runs, then those that a
-report runs, then all others, so that less of the file is read and resident.
+"""Writes the order of functions in the shipped binary: those that a start runs, then those that one
+with a remote for OTLP runs, then those that a report runs, then all others, so that less of the file is read and resident.
 
     ./build.sh --layout            builds a binary with symbols, runs this on it, writes src/layout.ld
     tests/layout.py BINARY         BINARY: an extension with its symbols
@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SANDBOX = ["cargo", "run", "--quiet", "--release", "--locked", "--manifest-path", str(ROOT / "Cargo.toml"),
            "-p", "sandbox", "--"]
+# That command has built it when it is needed.
+SANDBOX_ITSELF = ROOT / "target" / "release" / "sandbox"
 # Under valgrind all takes longer.
 LIMITS = ["--time-limits-scale", "20", "--timeout", "60s", "--user", "own"]
 HEAD = """\
@@ -39,15 +41,17 @@ TAIL = """\
 """
 
 
-def executed(binary: Path, directory: Path, agent: list, is_configured: bool = True) -> set:
-    """The functions that run in the extension's life beside an agent, and a remote over TLS, if it is
-    told of that."""
+def executed(binary: Path, directory: Path, agent: list, told: tuple = ("thundra",)) -> set:
+    """The functions that run in the extension's life beside an agent, and a remote over TLS for the
+    protocols that it is told of."""
     (there := directory / f"{len(list(directory.iterdir()))}").mkdir()
     remote = subprocess.Popen([*SANDBOX, "remote", "--tls", "--dir", there / "remote"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     listening = json.loads(remote.stdout.readline())
     variables = {"THUNDRA_APIKEY": "a-key"}
-    if is_configured:
+    if "otlp" in told:
+        variables["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = listening["url"].removesuffix("/v1")
+    if told:
         variables |= {"SSL_CERT_FILE": listening["ca"], "THUNDRA_EXTENSION_COLLECTOR_URL": listening["url"],
                       "THUNDRA_EXTENSION_PORT": "3333", "THUNDRA_EXTENSION_LOG_LEVEL": "warn"}
     options = [word for it in variables.items() for word in ("--env", "=".join(it))]
@@ -96,12 +100,18 @@ def main() -> None:
     names = other_names(binary)
     with tempfile.TemporaryDirectory() as directory:
         silent = ["--event", '{"reports": 0}', "--invocations", "20"]
-        start = executed(binary, Path(directory), silent) | executed(binary, Path(directory), silent, False)
+        start = executed(binary, Path(directory), silent) | executed(binary, Path(directory), silent, ())
         report = executed(binary, Path(directory), ["--invocations", "20"])
+        otel = ["--invocations", "20", "--", SANDBOX_ITSELF, "function", "--agent", "otel-python"]
+        report |= executed(binary, Path(directory), otel, ("thundra", "otlp"))
+        otlp = executed(binary, Path(directory), silent, ("thundra", "otlp"))
     start |= {name for name in names if UNTOLD.search(name)}
-    listed = {pattern(name) for it in start for name in names.get(it, [])}
-    print(HEAD, *sorted(listed), sep="", end="")
-    print(*sorted({pattern(name) for it in report for name in names.get(it, [])} - listed), sep="", end="")
+    listed = set()
+    print(HEAD, end="")
+    for group in (start, otlp, report):
+        patterns = {pattern(name) for it in group for name in names.get(it, [])} - listed
+        print(*sorted(patterns), sep="", end="")
+        listed |= patterns
     print(TAIL, end="")
 
 
