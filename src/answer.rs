@@ -72,9 +72,9 @@ impl Answer {
         Self { status, allow: None, is_last, encoding, body: body.into() }
     }
 
-    pub fn wrong_method(allowed: &'static str, manner: Manner) -> Self {
-        let why = format!("this path takes {allowed}");
-        Self { allow: Some(allowed), ..Self::refused(Refusal::WrongMethod, &why, manner) }
+    /// With the method that would have been right.
+    pub fn allowing(self, method: &'static str) -> Self {
+        Self { allow: Some(method), ..self }
     }
 
     /// Sends the answer to a request whose body was read to its end. A client that is gone gets
@@ -175,10 +175,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
         );
         check(
-            &Answer::wrong_method("POST", Manner::Thundra),
+            &Answer::refused(Refusal::WrongMethod, "no", Manner::Thundra).allowing("POST"),
             TestRequest::new(),
-            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 32\r\n\
-             Allow: POST\r\n\r\n{\"error\":\"this path takes POST\"}",
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\
+             Allow: POST\r\n\r\n{\"error\":\"no\"}",
         );
     }
 

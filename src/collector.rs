@@ -59,7 +59,9 @@ impl Collector {
             }
             Target::Health => Ok(self.health()),
             Target::Unknown => Err(Refused(Refusal::UnknownPath, "there is nothing at this path")),
-            Target::WrongMethod { .. } => Err(Refused(Refusal::WrongMethod, "")),
+            Target::WrongMethod { .. } => {
+                Err(Refused(Refusal::WrongMethod, "this path takes another method"))
+            }
         };
         if is_readable && !matches!(target, Target::Reports(_)) {
             body::skip(&mut request);
@@ -67,9 +69,10 @@ impl Collector {
         let answer = answered.unwrap_or_else(|Refused(refusal, why)| {
             self.ledger.of(dialect).refuse(refusal);
             logging::debug!("refused a request as {}", refusal.name());
+            let answer = Answer::refused(refusal, why, manner);
             match target {
-                Target::WrongMethod { allowed } => Answer::wrong_method(allowed, manner),
-                _ => Answer::refused(refusal, why, manner),
+                Target::WrongMethod { allowed } => answer.allowing(allowed),
+                _ => answer,
             }
         });
         if is_readable {

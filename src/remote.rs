@@ -1,9 +1,11 @@
-//! The remote collector: one ureq agent, one POST with a time limit, and what its answer means.
+//! The remote collector: one ureq agent, and one POST with a time limit.
 //!
 //! Invariants: nothing is set up before the first report has to be sent; and a report goes to the
 //! configured URL only: no redirect is followed, no proxy is read from anywhere else.
 
-use std::io::{self, Read};
+mod answer;
+
+use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,24 +13,23 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ureq::http::{HeaderName, HeaderValue, StatusCode};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
-use ureq::{Agent, Body, SendBody, Timeout};
+use ureq::{Agent, SendBody, Timeout};
 
 use crate::backlog::Batch;
-use crate::backoff;
 use crate::destination::Destination;
 use crate::dialect::Dialect;
-use crate::encoding::Encoding;
 use crate::fault;
 use crate::ledger::Loss;
 use crate::logging;
 use crate::lookup::{LOOKUP_TIMEOUT, Later};
-use crate::partial;
 use crate::patience::{LATE, Limit};
 use crate::payload::Headers;
 use crate::socket::{FREEZE_MAX, SocketConnector};
 use crate::tls::TlsConnector;
+
+use self::answer::{Answer, BODY_TIMEOUT};
 
 /// How long the connection may take, TLS included, once the remote's name is looked up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,11 +38,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// new one, with its handshake, at most invocations. NAT gateways forget one after 350 s ("NAT
 /// gateway basics", Amazon VPC), and the request after that would hang.
 const IDLE_MAX: Duration = Duration::from_secs(300);
-
-/// What is read of an answer so that its connection can be used again, in bytes. A longer answer
-/// costs a new connection, and so does one that takes longer once its status is there.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-const ANSWER_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// By which a collector knows what comes from here: itself, where it is set up as its own remote under
 /// a name that does not tell.
@@ -231,7 +227,7 @@ impl Remote {
                 .accept(AutoHeaderValue::None)
                 .max_idle_age(IDLE_MAX)
                 .timeout_connect(Some(CONNECT_TIMEOUT))
-                .timeout_recv_body(Some(ANSWER_BODY_TIMEOUT))
+                .timeout_recv_body(Some(BODY_TIMEOUT))
                 .input_buffer_size(16 * 1024)
                 .output_buffer_size(16 * 1024)
                 .build();
@@ -269,90 +265,5 @@ impl NoAnswer {
         let is_connecting =
             matches!(self.error, ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect));
         is_connecting && is_late && matches!(limit, Limit::Running(_))
-    }
-}
-
-/// What the remote said.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    /// How many items it said that it rejected of those that it took.
-    rejected_items: u64,
-}
-
-impl Answer {
-    /// The status is the answer. Of the body only OTLP wants to know something, and only of one that
-    /// goes with a success; else it is read to free the connection.
-    fn of(response: Response<Body>, dialect: Dialect) -> Self {
-        let (head, mut body) = response.into_parts();
-        let mut said = body.as_reader().take(ANSWER_BYTES_MAX);
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-        let is_of_interest = dialect == Dialect::Otlp && head.status.is_success();
-        let encoding = content_type.and_then(Encoding::of).filter(|_| is_of_interest);
-        let mut kept = Vec::new();
-        let read = match encoding {
-            Some(_) => io::copy(&mut said, &mut kept),
-            None => io::copy(&mut said, &mut io::sink()),
-        };
-        if let Err(error) = read {
-            logging::debug!("cannot read the remote's answer to its end: {error}");
-        }
-        let rejected_items = encoding.map_or(0, |it| partial::rejected(it, &kept));
-        Self { status: head.status, headers: head.headers, rejected_items }
-    }
-
-    /// What it means for the batch.
-    fn means(&self, dialect: Dialect, now: SystemTime) -> Delivery {
-        let Self { status, headers, rejected_items } = self;
-        if status.is_success() {
-            return Delivery::Delivered { rejected_items: *rejected_items };
-        }
-        if dialect.is_transient(*status) {
-            return Delivery::Failed(Failure {
-                why: format!("it answered {status}"),
-                is_answered: true,
-                after: backoff::retry_after(headers, now),
-                is_suspect: *status != StatusCode::TOO_MANY_REQUESTS,
-            });
-        }
-        let loss = match status.as_u16() {
-            401 | 403 => Loss::Unauthorized,
-            413 => Loss::TooLarge,
-            // Redirects too: they would carry the key to another host.
-            _ => Loss::Rejected,
-        };
-        Delivery::Dropped(loss, *status)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What each status means.
-    fn check(dialect: Dialect, is_transient: impl Fn(u16) -> bool) {
-        for status in 100..600 {
-            let status_code = StatusCode::from_u16(status).unwrap();
-            let answer =
-                Answer { status: status_code, headers: HeaderMap::new(), rejected_items: 7 };
-            let delivery = answer.means(dialect, SystemTime::now());
-            let expected = match status {
-                200..=299 => matches!(delivery, Delivery::Delivered { rejected_items: 7 }),
-                429 => matches!(delivery, Delivery::Failed(Failure { is_suspect: false, .. })),
-                _ if is_transient(status) => {
-                    matches!(delivery, Delivery::Failed(Failure { is_suspect: true, .. }))
-                }
-                401 | 403 => matches!(delivery, Delivery::Dropped(Loss::Unauthorized, _)),
-                413 => matches!(delivery, Delivery::Dropped(Loss::TooLarge, _)),
-                _ => matches!(delivery, Delivery::Dropped(Loss::Rejected, _)),
-            };
-            assert!(expected, "{status}: {delivery:?}");
-        }
-    }
-
-    #[test]
-    fn each_status_means_one_thing() {
-        check(Dialect::Thundra, |status| matches!(status, 408 | 425 | 500..));
-        check(Dialect::Otlp, |status| matches!(status, 502..=504));
     }
 }
