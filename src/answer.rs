@@ -139,9 +139,10 @@ struct Status<'a> {
 /// A [`Status`] in protobuf: the message is field 2, and has a length.
 fn status_message(message: &str) -> Vec<u8> {
     const MESSAGE: u8 = 2 << 3 | 2;
-    let length = u8::try_from(message.len()).ok().filter(|it| *it < 0x80);
-    let length = length.expect("what is said here is short");
-    [&[MESSAGE, length], message.as_bytes()].concat()
+    // Longer than any that there is, and short enough for a length of one byte.
+    const BYTES_MAX: usize = 0x7f;
+    let message = &message.as_bytes()[..message.len().min(BYTES_MAX)];
+    [&[MESSAGE, message.len().to_le_bytes()[0]], message].concat()
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {

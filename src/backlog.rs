@@ -107,8 +107,12 @@ impl Backlog {
     /// with it into one body.
     pub fn take(&mut self, most: Most) -> Option<Batch> {
         let oldest = self.waiting.pop_first()?;
-        let mut batch = Batch::of(oldest, self.waiting.is_empty(), most);
-        self.fill(&mut batch, most);
+        let goes_along = |other: &Report| other.payload.goes_with(&oldest.payload);
+        let is_alone = !self.waiting.iter().take(LOOK_AHEAD + 1).any(goes_along);
+        let mut batch = Batch::of(oldest, is_alone, most);
+        if !is_alone {
+            self.fill(&mut batch, most);
+        }
         Some(batch)
     }
 
@@ -120,7 +124,7 @@ impl Backlog {
 
     /// Reports of another key or route between them do not keep those of one from going together.
     fn fill(&mut self, batch: &mut Batch, most: Most) {
-        if self.waiting.is_empty() || batch.is_head() {
+        if batch.is_head() {
             return;
         }
         let Some((form, run)) = batch.reports[0].open() else { return };
@@ -244,7 +248,6 @@ mod tests {
     use crate::items::tests::{array, items_of, most};
     use crate::ledger::Account;
     use crate::payload::{Headers, Route};
-    use crate::share::Share;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::value::RawValue;
@@ -275,9 +278,8 @@ mod tests {
 
         pub fn push_with(&mut self, route: Route, headers: Headers, body: Vec<u8>) {
             let permit = self.budget.take(body.len() + OVERHEAD).unwrap();
-            let place = Share::of(usize::MAX).take(body.len()).unwrap();
             let (came, entry) = (Instant::now(), self.account.accept());
-            self.backlog.push(Payload { route, headers, body, came, permit, _place: place, entry });
+            self.backlog.push(Payload { route, headers, body, came, permit, entry });
         }
 
         /// The bodies of all requests, if the remote takes them.

@@ -12,6 +12,7 @@ use tiny_http::Request;
 use crate::budget::{Budget, Permit};
 use crate::items::skip_string;
 use crate::request::{is_upgrade, values};
+use crate::share::Share;
 
 /// The longest told length that is read at all, in bytes. When a body ends early, tiny_http
 /// allocates the length that is missing, zeroed and untouched; above what the machine can map that
@@ -34,6 +35,23 @@ pub struct Body {
     pub permit: Permit,
 }
 
+/// Where the bytes of a body have room.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    pub budget: &'a Budget,
+    /// What of it they may take.
+    pub share: Option<&'a Share>,
+}
+
+impl Room<'_> {
+    /// What one report may take, in bytes.
+    fn most(self) -> usize {
+        let (part, whole) = SHARE;
+        let of_buffer = self.budget.size() / whole * part;
+        self.share.map_or(of_buffer, |share| of_buffer.min(share.bytes()))
+    }
+}
+
 /// Why there is no body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unread {
@@ -45,15 +63,14 @@ pub enum Unread {
 }
 
 /// A body, and the permit for it and for `overhead` bytes that the caller keeps with it.
-pub fn read(request: &mut Request, budget: &Budget, overhead: usize) -> Result<Body, Unread> {
+pub fn read(request: &mut Request, room: Room, overhead: usize) -> Result<Body, Unread> {
     let framing = Framing::of(request);
     let mut reader = framing.reader(request);
-    let (share, whole) = SHARE;
-    let most = budget.size() / whole * share;
+    let most = room.most();
     let body = match framing {
         Framing::Told(length) if length.saturating_add(overhead) > most => Err(Unread::TooLarge),
         Framing::Malformed(why) => Err(Unread::Malformed(why)),
-        Framing::Told(_) | Framing::Chunked => read_paid(&mut reader, budget, overhead, most),
+        Framing::Told(_) | Framing::Chunked => read_paid(&mut reader, room, overhead, most),
     };
     read_past(&mut reader);
     match (framing, body) {
@@ -125,14 +142,14 @@ impl Framing {
 /// `most` is what the body and its overhead may take, in bytes.
 fn read_paid(
     reader: &mut io::Take<&mut dyn Read>,
-    budget: &Budget,
+    room: Room,
     overhead: usize,
     most: usize,
 ) -> Result<Body, Unread> {
     if overhead > most {
         return Err(Unread::TooLarge);
     }
-    let mut permit = budget.take(overhead).ok_or(Unread::Full)?;
+    let mut permit = room.budget.take_of(room.share, overhead).ok_or(Unread::Full)?;
     let mut bytes = Vec::new();
     while reader.limit() > 0 {
         let left = usize::try_from(reader.limit()).unwrap_or(usize::MAX);
@@ -232,7 +249,8 @@ mod tests {
     #[test]
     fn a_permit_covers_the_body_and_its_overhead_and_nothing_more() {
         let budget = Budget::of(100);
-        let body = read(&mut request(&[], "0123456789"), &budget, 7).unwrap();
+        let body = read(&mut request(&[], "0123456789"), Room { budget: &budget, share: None }, 7)
+            .unwrap();
         assert_eq!((body.bytes.as_slice(), budget.held()), (&b"0123456789"[..], 17));
         drop(body);
         assert_eq!(budget.held(), 0);
@@ -241,7 +259,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_now_is_told_from_what_never_fits() {
         let budget = Budget::of(20);
-        let unread = |overhead| read(&mut request(&[], "0123456789"), &budget, overhead).err();
+        let room = Room { budget: &budget, share: None };
+        let unread = |overhead| read(&mut request(&[], "0123456789"), room, overhead).err();
         assert_eq!(unread(5), None);
         assert_eq!(unread(6), Some(Unread::TooLarge));
         let held = budget.take(6);

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::share::Share;
+
 /// A count of bytes that may be held. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
@@ -31,7 +33,12 @@ impl Budget {
 
     /// A permit for `bytes`, or `None` if so much is not free now.
     pub fn take(&self, bytes: usize) -> Option<Permit> {
-        let mut permit = Permit { budget: self.clone(), bytes: 0 };
+        self.take_of(None, bytes)
+    }
+
+    /// As [`Self::take`], of a share of it.
+    pub fn take_of(&self, share: Option<&Share>, bytes: usize) -> Option<Permit> {
+        let mut permit = Permit { budget: self.clone(), share: share.cloned(), bytes: 0 };
         permit.grow(bytes).then_some(permit)
     }
 }
@@ -41,6 +48,7 @@ impl Budget {
 #[must_use = "dropping the permit gives its bytes back"]
 pub struct Permit {
     budget: Budget,
+    share: Option<Share>,
     bytes: usize,
 }
 
@@ -52,13 +60,20 @@ impl Permit {
     /// Takes `bytes` more; false, and nothing taken, if so much is not free now.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
+        if self.share.as_ref().is_some_and(|share| !share.take(bytes)) {
+            return false;
+        }
         // Relaxed: the number alone is the limit, no other memory is published by it.
         let taken = self
             .budget
             .0
             .free
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes));
-        self.bytes += if taken.is_ok() { bytes } else { 0 };
+        if taken.is_ok() {
+            self.bytes += bytes;
+        } else if let Some(share) = &self.share {
+            share.give_back(bytes);
+        }
         taken.is_ok()
     }
 
@@ -67,6 +82,9 @@ impl Permit {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;
         self.budget.0.free.fetch_add(surplus, Ordering::Relaxed);
+        if let Some(share) = &self.share {
+            share.give_back(surplus);
+        }
     }
 }
 
@@ -90,6 +108,20 @@ mod tests {
         drop(permit);
         assert_eq!(budget.held(), 0);
         assert!(budget.take(10).is_some());
+    }
+
+    #[test]
+    fn what_is_taken_of_a_share_is_taken_of_both_or_of_none() {
+        let (budget, share) = (Budget::of(10), Share::of(8));
+        let mut permit = budget.take_of(Some(&share), 5).unwrap();
+        assert!(!permit.grow(4));
+        let others = budget.take(4);
+        assert!(!permit.grow(2) && permit.grow(1));
+        assert_eq!((share.held(), budget.held()), (6, 10));
+        permit.shrink_to(1);
+        assert_eq!((share.held(), budget.held()), (1, 5));
+        drop((permit, others));
+        assert_eq!((share.held(), budget.held()), (0, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tiny_http::{Method, Request};
 use ureq::http::HeaderValue;
 
 use crate::answer::{Answer, Manner};
-use crate::body::{self, Body, Unread};
+use crate::body::{self, Body, Room, Unread};
 use crate::budget::Budget;
 use crate::dialect::Dialect;
 use crate::encoding::Encoding;
@@ -83,35 +83,50 @@ impl Collector {
     }
 
     fn take_report(&self, request: &mut Request, route: Route) -> Result<(), Refused> {
-        let headers = headers_of(request);
+        let Some(line) = self.lines.iter().find(|line| line.takes(route)) else {
+            body::skip(request);
+            return Err(Refused(Refusal::UnknownPath, "no remote is configured for this"));
+        };
+        let headers = headers_of(request, line.dialect);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
-        let body = body::read(request, &self.budget, overhead);
+        let room = Room { budget: &self.budget, share: Some(&line.share) };
+        let body = body::read(request, room, overhead);
         fault::point("collector.body");
+        if matches!(body, Err(Unread::Full)) {
+            self.make_room_for(line);
+        }
         let (mut headers, body) = (headers?, body?);
-        let line = self.lines.iter().find(|line| line.takes(route));
-        let line = line.ok_or(Refused(Refusal::UnknownPath, "no remote is configured for this"))?;
         // Only a chunked body may lack its end without a sign of it.
         let may_be_cut = request.body_length().is_none();
         let is_nothing = check(route, &headers, &body.bytes, may_be_cut)?;
         let Body { bytes, permit } = body;
-        let place = line.share.take(permit.bytes()).ok_or(Unread::Full)?;
         let entry = self.ledger.of(line.dialect).accept();
         fault::point("collector.accepted");
         if is_nothing {
             entry.settle(Outcome::Dropped(Loss::Empty));
             return Ok(());
         }
+        self.make_room_for(line);
         if headers.authorization.is_none() && line.dialect == Dialect::Thundra {
             headers.authorization.clone_from(&self.authorization);
         }
         let came = Instant::now();
-        let payload = Payload { route, headers, body: bytes, came, permit, _place: place, entry };
+        let payload = Payload { route, headers, body: bytes, came, permit, entry };
         logging::trace!("took {} bytes for {}", payload.body.len(), route.path());
         // The sender is gone only in the last moment of the process. The payload is dropped then,
         // and counts as failed.
-        drop(line.outbox.send_report(Message::Payload(payload), || self.budget.held()));
+        drop(line.outbox.send_report(Message::Payload(payload), || line.share.held()));
         fault::point("collector.handed-on");
         Ok(())
+    }
+
+    /// Has the senders keep to less, if this is the first report that comes for a remote.
+    fn make_room_for(&self, line: &Line) {
+        if line.share.is_news() {
+            for line in &self.lines {
+                drop(line.outbox.send(Message::LessRoom)); // it is gone only at the end
+            }
+        }
     }
 
     fn health(&self) -> Answer {
@@ -197,7 +212,7 @@ fn manner_of(request: &Request, dialect: Dialect) -> Manner {
     }
 }
 
-fn headers_of(request: &Request) -> Result<Headers, Refused> {
+fn headers_of(request: &Request, dialect: Dialect) -> Result<Headers, Refused> {
     if request::values(request, "User-Agent").any(|it| it == USER_AGENT) {
         return Err(Unread::Malformed("this extension is its own remote").into());
     }
@@ -216,7 +231,13 @@ fn headers_of(request: &Request) -> Result<Headers, Refused> {
     }
     let content_type = value("Content-Type")?;
     let authorization = authorization.filter(|it| !it.is_empty());
-    Ok(Headers { authorization, content_type, content_encoding: value("Content-Encoding")? })
+    let mut content_encoding = value("Content-Encoding")?;
+    if dialect == Dialect::Otlp {
+        // To say that there is none is to say nothing (RFC 9110, 8.4.1), and keeps none from merging.
+        content_encoding = content_encoding
+            .filter(|it| !it.is_empty() && !it.as_bytes().eq_ignore_ascii_case(b"identity"));
+    }
+    Ok(Headers { authorization, content_type, content_encoding })
 }
 
 /// Whether a report is one that its remote understands, as far as that shows at its ends, and whether

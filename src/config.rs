@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use ureq::Proxy;
-use ureq::http::HeaderValue;
+use ureq::http::{HeaderName, HeaderValue};
 
 use crate::destination::{Destination, Endpoints};
 use crate::dialect::Dialect;
@@ -210,16 +210,21 @@ impl Reading<'_> {
 
     fn destination(&mut self, port: u16) -> Destination {
         let base_url = self.base_url(port);
-        self.destination_of(base_url)
+        self.destination_of(Dialect::Thundra, Endpoints::Below(base_url), Vec::new())
     }
 
-    /// One of Thundra's, by its base URL.
-    fn destination_of(&mut self, url: Url) -> Destination {
+    /// Endpoints of one origin, with what concerns all remotes.
+    fn destination_of(
+        &mut self,
+        dialect: Dialect,
+        endpoints: Endpoints,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Destination {
         Destination {
-            dialect: Dialect::Thundra,
-            headers: Vec::new(),
-            proxy: self.proxy(&url),
-            endpoints: Endpoints::Below(url),
+            dialect,
+            headers,
+            proxy: self.proxy(endpoints.any()),
+            endpoints,
             extra_roots: self.environment.get(SSL_CERT_FILE).map(PathBuf::from),
             trust_all_certificates: self.boolean(TRUST_ALL_CERTIFICATES, false),
         }

@@ -104,8 +104,8 @@ impl Courier {
         backlog: &mut Backlog,
         limit: Limit,
     ) -> Result<(), Kept> {
-        let key = batch.headers().authorization.as_ref();
-        if self.circuit.is_open(key, Instant::now()) {
+        let (signal, key) = (batch.route().signal(), batch.headers().authorization.as_ref());
+        if self.circuit.is_open(signal, key, Instant::now()) {
             backlog.settle(batch, Some(Loss::Unauthorized));
             return Ok(());
         }
@@ -144,13 +144,16 @@ impl Courier {
                 );
                 backlog.put_back(batch);
             }
-            Loss::TooLarge | Loss::Rejected if batch.reports() > 1 => {
+            Loss::TooLarge | Loss::Rejected
+                if batch.reports() > 1 && self.remote.dialect().may_blame_one(status) =>
+            {
                 logging::debug!("{} reports were refused together: {status}", batch.reports());
                 self.narrow(&batch);
                 backlog.put_back(batch);
             }
             Loss::Unauthorized => {
-                self.circuit.open(batch.headers().authorization.as_ref(), Instant::now());
+                let (signal, key) = (batch.route().signal(), &batch.headers().authorization);
+                self.circuit.open(signal, key.as_ref(), Instant::now());
                 logging::warn!(
                     "{} refused the key of {} reports: {status}; reports with this key are dropped \
                      for five minutes",
@@ -162,11 +165,19 @@ impl Courier {
             loss => {
                 let bytes = batch.body().length();
                 let level = self.drops.level(Instant::now());
-                logging::at!(
-                    level,
-                    "dropped a report of {bytes} bytes: {} answered {status}",
-                    self.name()
-                );
+                let (reports, name) = (batch.reports(), self.name());
+                if reports == 1 {
+                    logging::at!(
+                        level,
+                        "dropped a report of {bytes} bytes: {name} answered {status}"
+                    );
+                } else {
+                    logging::at!(
+                        level,
+                        "dropped {reports} reports of {bytes} bytes together: {name} answered \
+                         {status}"
+                    );
+                }
                 backlog.settle(batch, Some(loss));
             }
         }

@@ -29,6 +29,16 @@ pub enum Endpoints {
     Each(Vec<(Route, Url)>),
 }
 
+impl Endpoints {
+    /// One of them; there is at least one.
+    pub fn any(&self) -> &Url {
+        match self {
+            Self::Below(url) => url,
+            Self::Each(urls) => &urls[0].1,
+        }
+    }
+}
+
 impl Destination {
     /// What it takes.
     pub fn routes(&self) -> Vec<Route> {

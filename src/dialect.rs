@@ -55,4 +55,13 @@ impl Dialect {
             Self::Otlp => matches!(status.as_u16(), 429 | 502 | 503 | 504),
         }
     }
+
+    /// Whether a refusal of several reports may be over one of them, so that the others are sent again
+    /// without it. The remote has taken none of them.
+    pub fn may_blame_one(self, status: StatusCode) -> bool {
+        match self {
+            Self::Thundra => true,
+            Self::Otlp => matches!(status.as_u16(), 400 | 413),
+        }
+    }
 }

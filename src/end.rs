@@ -23,6 +23,8 @@ pub struct End {
     last_done: Option<RequestId>,
     /// Whether an agent ever reported here, and so may have more to say of this one.
     has_agent: bool,
+    /// Whether it also reports what names no invocation, and may do so after all else.
+    has_more_to_say: bool,
 }
 
 impl End {
@@ -35,10 +37,15 @@ impl End {
     }
 
     /// An agent reported this. Its report of an invocation names it, and is the last that it has to
-    /// say of it, unless it is one of several, as a longer one than `last_word_max` bytes may be.
+    /// say of it, unless it is one of several, as a longer one than `last_word_max` bytes may be, or
+    /// the agent has ever sent what may be no bytes long: then Lambda alone tells.
     /// Others may be waiting for this: they are told.
     pub fn reported(&mut self, body: &[u8], last_word_max: usize, now: Instant) {
         self.has_agent = true;
+        self.has_more_to_say |= last_word_max == 0;
+        if self.has_more_to_say {
+            return;
+        }
         let Some(held) = self.held.as_ref().filter(|_| self.over_at.is_none()) else { return };
         if body.len() <= last_word_max && contains(body, held.request_id.0.as_bytes()) {
             self.over_at = Some(now);
@@ -222,6 +229,17 @@ mod tests {
             there.reported_elsewhere(request_id, now);
             assert_eq!(there.has_come(), !has_agent);
         }
+    }
+
+    #[test]
+    fn who_also_reports_metrics_may_do_so_after_the_spans_and_lambda_tells() {
+        let (mut end, (held, _is_done), now) = (End::default(), held("a-1"), Instant::now());
+        end.reported(b"metrics", 0, now);
+        end.hold(held, now);
+        end.reported(br#"["a-1"]"#, MAX, now);
+        assert!(!end.has_come());
+        end.runtime_done(id("a-1"), now);
+        assert!(end.has_come());
     }
 
     #[test]

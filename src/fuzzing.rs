@@ -213,9 +213,8 @@ fn report(kind: u8, body: &[u8], account: &Account, budget: &Budget) -> Payload 
     let headers =
         Headers { authorization: Some(key), content_type: None, content_encoding: encoding };
     let permit = budget.take(body.len()).expect("the budget is as large as all of them");
-    let place = Share::of(usize::MAX).take(body.len()).expect("and so is the share");
     let (body, entry) = (body.to_vec(), account.accept());
-    Payload { route, headers, body, came: Instant::now(), permit, _place: place, entry }
+    Payload { route, headers, body, came: Instant::now(), permit, entry }
 }
 
 /// The remote takes it, or never will.

@@ -96,7 +96,8 @@ impl Hold {
                 done: done.clone(),
                 others: others.map(|other| other.outbox.clone()).collect(),
             };
-            line.outbox.send(Message::Held(held)).ok()?;
+            // Without its sender there is nothing to wait for.
+            drop(line.outbox.send(Message::Held(held)));
         }
         drop(done);
         self.wait(&is_done, until.instant())

@@ -1,4 +1,4 @@
-//! The counts of all reports: an account for each remote.
+//! The counts of all reports: an account for each protocol.
 //!
 //! Invariant: in each, `accepted = delivered + dropped + pending` at every moment.
 

@@ -19,7 +19,7 @@
 //! 2. `/event/next` has no time limit; every other wait for an answer has one
 //!    ([`extensions_api`]), but a reader's for its client, to send or to read, which tiny_http
 //!    leaves no way to limit ([`readers`]). Who waits for work waits until its channel ends.
-//! 3. `accepted = delivered + dropped + pending` for each remote, and losses are reported ([`ledger`]).
+//! 3. `accepted = delivered + dropped + pending` for each protocol, and losses are reported ([`ledger`]).
 //! 4. Bytes of bodies are held only by owning a permit, taken before they are read ([`budget`],
 //!    [`body`]); not so what tiny_http reads by itself: heads, and bodies of up to 1 KiB. A remote that
 //!    fails leaves the others their share of the budget ([`share`]).

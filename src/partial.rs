@@ -61,7 +61,8 @@ fn number(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii_start();
     let digits = value.strip_prefix(b"\"").unwrap_or(value);
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-    str::from_utf8(&digits[..end]).ok()?.parse().ok()
+    let count: i64 = str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
+    u64::try_from(count).ok()
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::budget::Permit;
 use crate::encoding::Encoding;
 use crate::form::Form;
 use crate::ledger::{Entry, Outcome};
-use crate::share::Place;
 use crate::signal::Signal;
 
 /// An accepted report. Its bytes stay in memory exactly as long as it does.
@@ -22,8 +21,6 @@ pub struct Payload {
     /// When it was accepted.
     pub came: Instant,
     pub permit: Permit,
-    /// Given back with the permit.
-    pub _place: Place,
     pub entry: Entry,
 }
 
@@ -43,7 +40,7 @@ impl Payload {
     }
 }
 
-/// What agents report to. Each remote has the same.
+/// What agents report to; the remote of the protocol has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A JSON array of items.
@@ -68,15 +65,24 @@ impl Route {
         }
     }
 
+    /// Of OTLP's.
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::MonitoringData | Self::CompositeMonitoringData => None,
+            Self::Otlp(signal) => Some(signal),
+        }
+    }
+
     /// The longest report that may tell by its invocation's id that this is over, in bytes.
     pub fn last_word_max(self) -> usize {
         match self {
             // Agents send more than 100 items as several reports at the same time, of which each names
             // the invocation; 100 items are longer than this.
             Self::MonitoringData | Self::CompositeMonitoringData => 24 * 1024,
-            // A span is sent when it has ended, and the one that names the invocation ends last.
+            // A span is sent when it has ended, and the one that names the invocation is its root, as
+            // OpenTelemetry's instrumentations for Lambda have it.
             Self::Otlp(Signal::Traces) => usize::MAX,
-            // A line of the log may name it at any time.
+            // A line of the log may name it at any time, and metrics do not.
             Self::Otlp(Signal::Metrics | Signal::Logs) => 0,
         }
     }

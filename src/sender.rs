@@ -58,6 +58,8 @@ pub enum Message {
         request_id: RequestId,
         _permit: Permit,
     },
+    /// Reports for another remote have come, and this one's have less room.
+    LessRoom,
     /// An agent that reports to another remote is done with this one.
     ReportedElsewhere {
         request_id: RequestId,
@@ -137,6 +139,7 @@ impl Sender {
                 Step::Take(Message::RuntimeDone { request_id, .. }) => {
                     self.end.runtime_done(request_id, Instant::now());
                 }
+                Step::Take(Message::LessRoom) => self.make_room(),
                 Step::Take(Message::ReportedElsewhere { request_id }) => {
                     self.end.reported_elsewhere(request_id, Instant::now());
                 }

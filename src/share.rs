@@ -1,16 +1,27 @@
-//! What of the buffer one remote's reports may take: all of it, until another's come too.
+//! What of the buffer one remote's reports may take: an equal part, and as long as nothing comes for
+//! the others, most of theirs too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What of the buffer is kept for each remote that nothing has come for: its first reports must not
+/// find it full of what another does not take.
+const RESERVE: usize = 8;
 
 /// Clones are the same share.
 #[derive(Clone, Debug)]
 pub struct Share {
     /// Bytes.
     buffer: usize,
-    /// How many of the shares are used.
-    used: Arc<AtomicUsize>,
+    all: Arc<All>,
     own: Arc<Own>,
+}
+
+/// The shares of one buffer.
+#[derive(Debug, Default)]
+struct All {
+    shares: AtomicUsize,
+    used: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -20,49 +31,51 @@ struct Own {
     held: AtomicUsize,
 }
 
-/// What a report takes of a share, until it is dropped with it.
-#[derive(Debug)]
-#[must_use = "dropping it gives back what it takes"]
-pub struct Place {
-    own: Arc<Own>,
-    bytes: usize,
-}
-
 impl Share {
+    /// The only one, so far.
     pub fn of(buffer: usize) -> Self {
-        Self { buffer, used: Arc::default(), own: Arc::default() }
+        let all = All { shares: AtomicUsize::new(1), ..All::default() };
+        Self { buffer, all: Arc::new(all), own: Arc::default() }
     }
 
     /// Another one of the same buffer.
     pub fn another(&self) -> Self {
+        self.all.shares.fetch_add(1, Ordering::Relaxed);
         Self { own: Arc::default(), ..self.clone() }
     }
 
-    /// Equal parts, for those that are used: one that is full of what its remote does not take leaves
-    /// the others theirs.
+    /// To be told of each report. True if it is the first, and there is less for others from now on.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        let is_first = !self.own.is_used.load(Ordering::Relaxed)
+            && !self.own.is_used.swap(true, Ordering::Relaxed);
+        is_first && self.all.used.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
+    /// What it may hold.
     pub fn bytes(&self) -> usize {
-        self.buffer / self.used.load(Ordering::Relaxed).max(1)
+        let is_used = self.own.is_used.load(Ordering::Relaxed);
+        let used = self.all.used.load(Ordering::Relaxed) + usize::from(!is_used);
+        let unused = self.all.shares.load(Ordering::Relaxed).saturating_sub(used);
+        (self.buffer - self.buffer / RESERVE * unused.min(RESERVE - 1)) / used
     }
 
-    /// A place for a report of so many bytes; `None` if they are not free now. One that is larger than
-    /// the share has to be alone.
-    pub fn take(&self, bytes: usize) -> Option<Place> {
-        if !self.own.is_used.load(Ordering::Relaxed)
-            && !self.own.is_used.swap(true, Ordering::Relaxed)
-        {
-            self.used.fetch_add(1, Ordering::Relaxed);
-        }
+    /// What it holds, in bytes.
+    pub fn held(&self) -> usize {
+        self.own.held.load(Ordering::Relaxed)
+    }
+
+    /// False, and nothing taken, if so many bytes are not free now.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> bool {
         let most = self.bytes();
-        let with_it = |held| (held == 0 || held + bytes <= most).then_some(held + bytes);
+        let with_it = |held: usize| Some(held + bytes).filter(|all| *all <= most);
         // Relaxed: the number alone is the limit, as in the budget.
-        self.own.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).ok()?;
-        Some(Place { own: Arc::clone(&self.own), bytes })
+        self.own.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).is_ok()
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.own.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    pub fn give_back(&self, bytes: usize) {
+        self.own.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -71,26 +84,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_alone_has_all_and_two_have_a_half_each() {
-        let one = Share::of(100);
-        let other = one.another();
-        let all = one.take(100);
-        assert_eq!((all.is_some(), one.bytes(), other.bytes()), (true, 100, 100));
-        let half = other.take(50);
-        assert_eq!((half.is_some(), one.bytes(), other.bytes()), (true, 50, 50));
-        assert!(one.take(1).is_none() && other.take(1).is_none());
-        drop(all);
-        let (ten, forty) = (one.take(10), one.clone().take(40));
-        assert!(ten.is_some() && forty.is_some() && one.take(1).is_none());
+    fn who_is_alone_has_all() {
+        let only = Share::of(80);
+        assert!(!only.is_news() && only.take(80) && !only.take(1));
+        assert_eq!((only.bytes(), only.held()), (80, 80));
+        only.give_back(1);
+        assert!(only.take(1));
     }
 
     #[test]
-    fn what_is_larger_than_a_share_has_to_be_alone() {
-        let one = Share::of(100);
-        let _other = one.another().take(1);
-        let small = one.take(1);
-        assert!(one.take(60).is_none());
-        drop(small);
-        assert!(one.take(60).is_some());
+    fn two_have_a_half_each_once_both_are_used_and_before_that_an_eighth_is_kept() {
+        let one = Share::of(80);
+        let other = one.another();
+        assert!(!one.is_news() && one.take(70) && !one.take(1));
+        assert!(other.take(10), "it is kept for the first report");
+        assert!(other.is_news() && !other.is_news());
+        assert_eq!((one.bytes(), other.bytes()), (40, 40));
+        assert!(other.take(30) && !other.take(1) && !one.take(1));
+        one.give_back(31);
+        assert!(one.clone().take(1) && !one.take(1));
     }
 }

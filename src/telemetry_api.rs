@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tiny_http::Request;
 
 use crate::answer::Answer;
-use crate::body;
+use crate::body::{self, Room};
 use crate::budget::Budget;
 use crate::doors::Suspicion;
 use crate::extensions_api::{Extension, RequestId};
@@ -114,7 +114,7 @@ impl Heard {
             Answer::ACCEPTED.send_and_abandon(request);
             return;
         }
-        match body::read(&mut request, budget, 0) {
+        match body::read(&mut request, Room { budget, share: None }, 0) {
             Ok(batch) => {
                 self.batches.fetch_add(1, Ordering::Relaxed);
                 for end in ended(&batch.bytes) {

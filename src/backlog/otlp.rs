@@ -156,6 +156,13 @@ fn check<R: Request>(posted: &[Vec<R::Part>], most: Most, encoding: Encoding) {
         assert!(request.len() <= most.bytes || parts.len() <= 1);
     }
     assert_eq!(sent.concat(), posted.concat());
+    let whole: usize = posted.iter().filter(|it| !it.is_empty()).count();
+    let (reports, bytes) = (most.reports, requests.iter().map(Vec::len).sum::<usize>());
+    // What would fit into one request goes in one; nothing but what is empty goes beside it.
+    if bytes <= most.bytes && whole > 0 && whole <= reports {
+        let full = sent.iter().filter(|parts| !parts.is_empty()).count();
+        assert_eq!(full, 1, "{whole} reports of {bytes} bytes");
+    }
 }
 
 fn most() -> impl Strategy<Value = Most> {

@@ -34,6 +34,10 @@ impl Queue {
         self.reports.get_mut(index)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter()
+    }
+
     pub fn push_back(&mut self, report: Report) {
         self.held += report.cost();
         self.reports.push_back(report);

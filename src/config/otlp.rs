@@ -57,12 +57,12 @@ impl Reading<'_> {
         thundras_port: u16,
         destinations: &mut Vec<Destination>,
     ) -> Option<u16> {
-        let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
+        let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT, HEADERS];
         let is_set = names.iter().any(|name| self.environment.get(name).is_some());
         if is_set { self.otlp_of_any(thundras_port, destinations) } else { None }
     }
 
-    /// As [`Self::otlp`], where any endpoint is set. Apart from it, so that who has none does not read
+    /// As [`Self::otlp`], where any of its variables is set. Apart from it, so that who has none does not read
     /// it from the file at start.
     #[cold]
     fn otlp_of_any(
@@ -74,7 +74,21 @@ impl Reading<'_> {
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
         let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
         let urls = self.urls(port);
-        let headers = if urls.is_empty() { return None } else { self.headers() };
+        if urls.is_empty() {
+            if self.environment.get(HEADERS).is_some() {
+                self.complain(Problem(format!(
+                    "{HEADERS} is set, and no endpoint that can be used; no port for OTLP is opened"
+                )));
+            }
+            return None;
+        }
+        if port == thundras_port {
+            self.complain(Problem(format!(
+                "{PORT} is needed, as THUNDRA_EXTENSION_PORT holds {port}; no port for OTLP is opened"
+            )));
+            return None;
+        }
+        let headers = self.headers();
         for (route, url) in urls {
             let of_its_origin = destinations.iter_mut().find_map(|it| match &mut it.endpoints {
                 Endpoints::Each(urls) if urls[0].1.has_origin_of(&url) => Some(urls),
@@ -84,11 +98,8 @@ impl Reading<'_> {
                 urls.push((route, url));
                 continue;
             }
-            let mut destination = self.destination_of(url.clone());
-            destination.dialect = Dialect::Otlp;
-            destination.endpoints = Endpoints::Each(vec![(route, url)]);
-            destination.headers.clone_from(&headers);
-            destinations.push(destination);
+            let endpoints = Endpoints::Each(vec![(route, url)]);
+            destinations.push(self.destination_of(Dialect::Otlp, endpoints, headers.clone()));
         }
         Some(port)
     }
@@ -98,7 +109,7 @@ impl Reading<'_> {
         let is_elsewhere = |url: &Url| !url.is_local(port);
         let expected = "an http or https URL of a receiver other than this one";
         let parse_base = |held: &str| Url::base(held).filter(is_elsewhere);
-        let base = self.secret(ENDPOINT, &parse_base, expected, "no remote for OTLP");
+        let base = self.secret(ENDPOINT, &parse_base, expected, "one for a signal, if set,");
         let parse = |held: &str| Url::whole(held).filter(is_elsewhere);
         let signals = [
             (TRACES_ENDPOINT, Signal::Traces),
@@ -107,7 +118,7 @@ impl Reading<'_> {
         ];
         let mut urls = Vec::new();
         for (name, signal) in signals {
-            let own = self.secret(name, &parse, expected, ENDPOINT);
+            let own = self.secret(name, &parse, expected, "the one for all signals, if set,");
             let below = || Url::whole(&base.as_ref()?.join(signal.path()));
             urls.extend(own.or_else(below).map(|url| (Route::Otlp(signal), url)));
         }
@@ -256,6 +267,8 @@ mod tests {
         let (port, destinations, problems) = read(&[(ENDPOINT, "http://a?s3cret")]);
         assert!(port.is_none() && destinations.is_empty());
         assert!(problems[0].contains(ENDPOINT) && !problems[0].contains("s3cret"), "{problems:?}");
+        let (port, _, problems) = read(&[(HEADERS, "key=s3cret")]);
+        assert_eq!((port, problems.len()), (None, 1), "who has forgotten the endpoint is told");
     }
 
     #[test]
@@ -268,5 +281,10 @@ mod tests {
         assert_eq!(port(&[(PORT, "5000")]), (5000, 0));
         assert_eq!(port(&[(PORT, "3333")]), (4318, 1), "that is the other one's");
         assert_eq!(port(&[(PORT, "0")]), (4318, 1));
+        for taken in [[].as_slice(), &[(PORT, "4318")]] {
+            let (port, destinations, problems) =
+                read(&[&[BASE, ("THUNDRA_EXTENSION_PORT", "4318")], taken].concat());
+            assert!(port.is_none() && destinations.is_empty() && !problems.is_empty());
+        }
     }
 }

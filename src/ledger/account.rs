@@ -1,4 +1,4 @@
-//! The counts behind the promise that nothing is lost silently, for one remote.
+//! The counts behind the promise that nothing is lost silently, for one protocol.
 //!
 //! Invariant: `accepted = delivered + dropped + pending` at every moment. A report is accepted by
 //! making its [`Entry`], and each entry is settled exactly once: by what became of the report, or
@@ -123,7 +123,8 @@ impl Account {
 
     /// Counts items that the remote rejected of reports which it took otherwise: these are delivered.
     pub fn reject_items(&self, items: u64) {
-        self.0.rejected_items.fetch_add(items, Ordering::SeqCst);
+        let more = |count: u64| Some(count.saturating_add(items));
+        let _ = self.0.rejected_items.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
     }
 
     /// All counts as they stood at one moment.

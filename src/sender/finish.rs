@@ -120,6 +120,7 @@ impl Sender {
             | Message::Held(_)
             | Message::RuntimeDone { .. }
             | Message::ReportedElsewhere { .. }
+            | Message::LessRoom
             | Message::Shutdown { .. } => {}
         }
     }

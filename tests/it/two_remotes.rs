@@ -65,6 +65,43 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
 }
 
 #[rstest]
+fn the_first_report_for_one_remote_finds_room_however_full_the_buffer_is_of_the_others(
+    #[values(Thundra, Otlp)] failing: Dialect,
+    #[values(true, false)] hangs: bool,
+) {
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let answer = if hangs { Answer::Hang } else { Answer::status(503).header("Retry-After", "60") };
+    both.remote(failing).answer_with(move |_| answer.clone());
+    for _ in 0..150 {
+        both.post(failing, &array_of(10_000));
+    }
+    both.remote(failing).wait_for(1, PATIENCE);
+    both.report(other(failing), &array_of(100_000));
+    both.remote(other(failing)).wait_for(1, PATIENCE);
+    if !hangs {
+        // What fails has let go of what is no longer its own.
+        both.trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() < 400 * 1024);
+        both.report(other(failing), &array_of(300_000));
+    }
+    both.trial.shut_down();
+}
+
+#[test]
+fn what_is_collected_is_sent_at_half_of_what_is_left_to_a_remote_by_the_other() {
+    let both = Both::with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    both.report(Thundra, &array_of(20_000));
+    both.report(Otlp, "[1]");
+    for n in 1..=20 {
+        both.report(Thundra, &array_of(20_000));
+        // A quarter of the buffer is the half of a half.
+        let share = |it: &serde_json::Value| it["buffer"]["held"].as_u64().unwrap() < 96 * 1024;
+        both.trial.wait_for_health(|it| share(it) && it["reports"]["accepted"] == n + 1);
+    }
+    let log = both.trial.shut_down();
+    assert!(!log.contains("lost"), "{log}");
+}
+
+#[rstest]
 fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
     #[values(Thundra, Otlp)] hanging: Dialect,
 ) {

@@ -77,6 +77,36 @@ fn a_configured_key_that_is_refused_costs_one_request_and_one_line() {
 }
 
 #[test]
+fn a_key_that_is_refused_for_one_signal_costs_the_others_nothing() {
+    let trial = Otlp.start();
+    trial.remote.answer_with(|it| match &*it.path {
+        "/v1/logs" => Answer::status(403),
+        _ => Answer::accepting(it),
+    });
+    for (nth, signal) in
+        [Signal::Logs, Signal::Traces, Signal::Logs, Signal::Metrics].into_iter().enumerate()
+    {
+        post(&trial, signal);
+        trial.wait_for_account(|it| it["accepted"] == nth + 1 && it["pending"] == 0);
+    }
+    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    assert!(log.contains("delivered 2 of 4 accepted reports, lost: 2 unauthorized"), "{log}");
+    assert_eq!(received, 3, "nothing is sent with that key for logs any more");
+}
+
+#[rstest]
+fn of_reports_that_went_together_only_a_400_has_each_tried_alone(#[values(400, 500)] status: u16) {
+    let trial = Otlp.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    trial.remote.answer_with(move |_| Answer::status(status));
+    for n in 0..4 {
+        trial.report(ARRAY, &format!("[{n}]"));
+    }
+    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    assert!(log.contains("delivered 0 of 4 accepted reports, lost: 4 rejected"), "{log}");
+    assert_eq!(received > 1, status == 400, "{received} requests");
+}
+
+#[test]
 fn each_signal_goes_to_its_own_endpoint_as_it_is_written_and_a_dead_one_costs_the_others_nothing() {
     let logs = Remote::start();
     let url = format!("{}/in/logs?key=a%20b&c", logs.origin());
