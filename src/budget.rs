@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_of_a_share_is_taken_of_both_or_of_none() {
-        let (budget, share) = (Budget::of(10), Share::of(8));
+        let (budget, share) = (Budget::of(10), Share::of(8, 1).next().unwrap());
         let mut permit = budget.take_of(Some(&share), 5).unwrap();
         assert!(!permit.grow(4));
         let others = budget.take(4);

@@ -366,8 +366,8 @@ impl Desk {
         let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
         let (mut config, _) = Config::from(&Environment::of(&[]));
         let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
-        let (mut line, _) =
-            Line::to(config.destinations.remove(0), policy, Share::of(config.buffer));
+        let share = Share::of(config.buffer, 1).next().expect("one was asked for");
+        let (mut line, _) = Line::to(config.destinations.remove(0), policy, share);
         line.outbox = outbox;
         let collector = Collector { budget, ledger, lines: vec![line], authorization: None };
         Self { collector: Arc::new(collector), inbox }

@@ -188,11 +188,11 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     let tells_of_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let traffic = if tells_of_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic };
-    let share = Share::of(config.buffer);
+    let shares = Share::of(config.buffer, config.destinations.len());
     let has_otlp = config.otlp_port.is_some();
     let (mut lines, mut senders) = (Vec::new(), Vec::new());
-    for destination in config.destinations {
-        let (line, sender) = Line::to(destination, policy, share.another());
+    for (destination, share) in config.destinations.into_iter().zip(shares) {
+        let (line, sender) = Line::to(destination, policy, share);
         lines.push(line);
         senders.push(sender);
     }

@@ -1,5 +1,5 @@
 //! What of the buffer one remote's reports may take: an equal part, and as long as nothing comes for
-//! the others, most of theirs too.
+//! the others, theirs too, but for a reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ pub struct Share {
 }
 
 /// The shares of one buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct All {
-    shares: AtomicUsize,
+    shares: usize,
     used: AtomicUsize,
 }
 
@@ -32,16 +32,10 @@ struct Own {
 }
 
 impl Share {
-    /// The only one, so far.
-    pub fn of(buffer: usize) -> Self {
-        let all = All { shares: AtomicUsize::new(1), ..All::default() };
-        Self { buffer, all: Arc::new(all), own: Arc::default() }
-    }
-
-    /// Another one of the same buffer.
-    pub fn another(&self) -> Self {
-        self.all.shares.fetch_add(1, Ordering::Relaxed);
-        Self { own: Arc::default(), ..self.clone() }
+    /// So many of one buffer.
+    pub fn of(buffer: usize, shares: usize) -> impl Iterator<Item = Self> {
+        let all = Arc::new(All { shares, used: AtomicUsize::default() });
+        (0..shares).map(move |_| Self { buffer, all: Arc::clone(&all), own: Arc::default() })
     }
 
     /// To be told of each report. True if it is the first, and there is less for others from now on.
@@ -52,12 +46,21 @@ impl Share {
         is_first && self.all.used.fetch_add(1, Ordering::Relaxed) > 0
     }
 
-    /// What it may hold.
+    /// An equal part, for each that is used.
     pub fn bytes(&self) -> usize {
+        self.buffer / self.used()
+    }
+
+    /// How many are used, this one among them.
+    fn used(&self) -> usize {
         let is_used = self.own.is_used.load(Ordering::Relaxed);
-        let used = self.all.used.load(Ordering::Relaxed) + usize::from(!is_used);
-        let unused = self.all.shares.load(Ordering::Relaxed).saturating_sub(used);
-        (self.buffer - self.buffer / RESERVE * unused.min(RESERVE - 1)) / used
+        self.all.used.load(Ordering::Relaxed) + usize::from(!is_used)
+    }
+
+    /// What it may hold: what is kept for others is taken from what arrives, and not from what waits.
+    fn most(&self) -> usize {
+        let unused = self.all.shares.saturating_sub(self.used()).min(RESERVE - 1);
+        (self.buffer - self.buffer / RESERVE * unused) / self.used()
     }
 
     /// What it holds, in bytes.
@@ -68,7 +71,7 @@ impl Share {
     /// False, and nothing taken, if so many bytes are not free now.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
-        let most = self.bytes();
+        let most = self.most();
         let with_it = |held: usize| Some(held + bytes).filter(|all| *all <= most);
         // Relaxed: the number alone is the limit, as in the budget.
         self.own.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).is_ok()
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn who_is_alone_has_all() {
-        let only = Share::of(80);
+        let only = Share::of(80, 1).next().unwrap();
         assert!(!only.is_news() && only.take(80) && !only.take(1));
         assert_eq!((only.bytes(), only.held()), (80, 80));
         only.give_back(1);
@@ -94,8 +97,7 @@ mod tests {
 
     #[test]
     fn two_have_a_half_each_once_both_are_used_and_before_that_an_eighth_is_kept() {
-        let one = Share::of(80);
-        let other = one.another();
+        let [one, other] = Share::of(80, 2).collect::<Vec<_>>().try_into().unwrap();
         assert!(!one.is_news() && one.take(70) && !one.take(1));
         assert!(other.take(10), "it is kept for the first report");
         assert!(other.is_news() && !other.is_news());
