@@ -156,7 +156,7 @@ fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read(
     connection.send(chunked_head(dialect).as_bytes());
     connection.send(chunk(20 * 1024).as_bytes());
     trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 20 * 1024);
-    trial.report(ARRAY, &array_of(10_000));
+    trial.report(ARRAY, &array_of(5_000));
     connection.send(chunk(40_000).as_bytes());
     connection.send(b"0\r\n\r\n");
     refused(dialect, &connection.response(), 413);
