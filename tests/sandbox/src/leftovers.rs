@@ -12,11 +12,16 @@ use std::path::Path;
 use std::process;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cage;
 use crate::claim::{self, Claim, PREFIX, Proof};
+
+/// How long an interrupt tries to remove a directory, which any thread fills within a moment.
+const FILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// From now on SIGINT, SIGTERM and SIGHUP kill every process of every sandbox, remove every cgroup
 /// and temporary directory, and exit with 128 and the signal's number, as a shell would tell it.
@@ -99,8 +104,7 @@ impl TempDir {
             let new = || tempfile::Builder::new().prefix(PREFIX).tempdir();
             let (directory, claim) = Claim::make(Proof::Marker, new)?;
             let path = directory.path().to_owned();
-            // Of what can't be removed the exit status has no room to tell.
-            let remove: Remove = Box::new(move || drop(fs::remove_dir_all(path)));
+            let remove: Remove = Box::new(move || remove_filling(&path));
             Ok::<_, io::Error>(((directory, claim), remove))
         };
         let ((directory, claim), entry) = enter(Kind::Directory, make)?;
@@ -111,6 +115,12 @@ impl TempDir {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// A thread may be putting a file into it, at which one removal fails; when one was whole, the
+/// thread's next file does. Of what can't be removed the exit status has no room to tell.
+fn remove_filling(directory: &Path) {
+    cage::until(FILLED_WITHIN, || fs::remove_dir_all(directory).is_ok() || !directory.exists());
 }
 
 fn remove_inherited() {

@@ -157,6 +157,36 @@ fn sighup_removes_what_signals_stopped() {
 }
 
 #[test]
+fn a_directory_that_is_filled_while_the_signal_comes_is_removed_too() {
+    if is_the_program() {
+        sandbox::on_interrupt();
+        let fill = || {
+            loop {
+                let directory = sandbox::TempDir::new().unwrap();
+                let file = |n: u32| fs::write(directory.path().join(n.to_string()), "");
+                // Up to the one that meets no directory any more.
+                let _removed = (0..1_000).map(file).find(Result::is_err);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(fill);
+            scope.spawn(fill);
+            wait_for_the_signal();
+        });
+        return;
+    }
+    let name = "leftovers::a_directory_that_is_filled_while_the_signal_comes_is_removed_too";
+    for _ in 0..10 {
+        let home = TempDir::new().unwrap();
+        let mut program = program(name, home.path());
+        wait_until_ready(&mut program);
+        send(&program, Signal::INT);
+        assert_eq!(exit_code(&mut program), Some(130));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn what_is_made_while_the_signal_comes_is_removed_too() {
     if is_the_program() {
         sandbox::on_interrupt();
