@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::moment::End;
-use crate::otlp::Response;
+use crate::otlp::{Encoding, Partial, Request};
 use crate::pace::Pace;
 use crate::remote::Received;
 
@@ -78,9 +78,27 @@ impl Answer {
         Self::status(200).header("Content-Type", "application/json").body("{}")
     }
 
-    /// That this request is taken: to OTLP in the encoding that it has, else [`Self::ok`].
+    /// That this request is taken, as [`Self::accepting_unread`]; but OTLP that does not decode is
+    /// answered 400.
     pub fn accepting(received: &Received) -> Self {
-        if received.otlp().is_some() { Self::otlp(received, None) } else { Self::ok() }
+        match received.otlp() {
+            Some((_, encoding)) if Request::of(received).is_none() => {
+                let status = encoding.status("the request does not decode");
+                Self::status(400).header("Content-Type", encoding.content_type()).body(status)
+            }
+            _ => Self::accepting_unread(received),
+        }
+    }
+
+    /// That this request is taken, in the encoding that it has, whatever is in it: where reading would
+    /// be measured.
+    pub fn accepting_unread(received: &Received) -> Self {
+        match received.encoding() {
+            Some(Encoding::Protobuf) => {
+                Self::status(200).header("Content-Type", Encoding::Protobuf.content_type())
+            }
+            Some(Encoding::Json) | None => Self::ok(),
+        }
     }
 
     /// That this request is taken, but for so many of its spans, data points or log records. With
@@ -90,12 +108,8 @@ impl Answer {
     ///
     /// When the request is no OTLP.
     pub fn partial(received: &Received, rejected: i64, message: &str) -> Self {
-        Self::otlp(received, Some((rejected, message.to_owned())))
-    }
-
-    fn otlp(received: &Received, rejected: Option<(i64, String)>) -> Self {
         let Some((signal, encoding)) = received.otlp() else { panic!("no OTLP: {received}") };
-        let body = Response { rejected }.write(signal, encoding);
+        let body = Partial { rejected, message }.write(signal, encoding);
         Self::status(200).header("Content-Type", encoding.content_type()).body(body)
     }
 

@@ -120,7 +120,8 @@ impl TempDir {
 /// A thread may be putting a file into it, at which one removal fails; when one was whole, the
 /// thread's next file does. Of what can't be removed the exit status has no room to tell.
 fn remove_filling(directory: &Path) {
-    cage::until(FILLED_WITHIN, || fs::remove_dir_all(directory).is_ok() || !directory.exists());
+    let is_filled = |error: io::Error| error.kind() == io::ErrorKind::DirectoryNotEmpty;
+    cage::until(FILLED_WITHIN, || !fs::remove_dir_all(directory).is_err_and(is_filled));
 }
 
 fn remove_inherited() {

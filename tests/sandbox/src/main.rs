@@ -15,6 +15,7 @@ mod command {
     pub mod function;
     pub mod output;
     pub mod pause;
+    pub mod protocol;
     pub mod quartiles;
     pub mod remote;
     pub mod reports;

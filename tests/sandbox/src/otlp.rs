@@ -2,15 +2,15 @@
 
 mod encoding;
 mod message;
+mod partial;
 mod request;
-mod response;
 mod signal;
 
 pub use encoding::Encoding;
 pub use signal::Signal;
 
+pub(crate) use partial::Partial;
 pub(crate) use request::Request;
-pub(crate) use response::Response;
 
 use crate::remote::Received;
 
@@ -30,6 +30,18 @@ pub fn metrics(names: &[&str], encoding: Encoding) -> Vec<u8> {
 #[must_use]
 pub fn logs(bodies: &[&str], encoding: Encoding) -> Vec<u8> {
     Request::logs(bodies).write(encoding)
+}
+
+/// What this request says of each resource as JSON, with all that is below it, in order: requests that
+/// were merged have all of it.
+///
+/// # Panics
+///
+/// When it is no OTLP that can be read.
+#[must_use]
+pub fn resources(received: &Received) -> Vec<String> {
+    let Some(request) = Request::of(received) else { panic!("no OTLP: {received}") };
+    request.resources()
 }
 
 /// The names of the spans in this request, in order.

@@ -133,16 +133,18 @@ const GO: Habits = Habits {
 /// `exporter/otlp/proto/http/trace_exporter` and `sdk/trace/export` of the packages
 /// `opentelemetry-exporter-otlp-proto-http` and `opentelemetry-sdk` 1.45.2, in a batch that is flushed
 /// at the end of each invocation. The resource and the attributes are those that its detector and its
-/// instrumentation of Lambda add, and a response, as a hook of the customer does. The real one tries again with a back-off what is answered 429, 502,
-/// 503 or 504, and what is not answered; here that is a failure, so that one attempt is one request.
+/// instrumentation of Lambda add, and a response, as a hook of the customer does. The success of a 3xx
+/// and the second attempt at once are in `exporter/otlp/common/http.py`. The real one tries again with
+/// a back-off, too, what is answered 429, 502, 503 or 504, and what is not answered; here that is a
+/// failure.
 const OTEL_PYTHON: Habits = Habits {
     wire: include_str!("wire/otel-python.txt"),
     local_port: 4318,
     items_max: 512,
     parallel_max: 1,
     patience: Some(Duration::from_secs(10)),
-    retries_reset: false,
-    successes: 200..=299,
+    retries_reset: true,
+    successes: 200..=399,
     sends_nothing: false,
     invocation_last: true,
     timeout_margin: Duration::from_millis(200),
@@ -153,8 +155,15 @@ const OTEL_PYTHON: Habits = Habits {
 };
 
 /// `src/transport` and `src/export/BatchSpanProcessorBase.ts` of npm
-/// `@opentelemetry/otlp-exporter-base` 0.223.1 and `@opentelemetry/sdk-trace` 2.12.1. It tries again as
-/// Python's does, and here does not either. Its spans name every field, as the library of OTLP in Rust
-/// writes them: the real one leaves out `traceState` and `parentSpanId` where they are empty.
-const OTEL_NODE: Habits =
-    Habits { wire: include_str!("wire/otel-node.txt"), parallel_max: 30, ..OTEL_PYTHON };
+/// `@opentelemetry/otlp-exporter-base` 0.223.1 and `@opentelemetry/sdk-trace` 2.12.1. It tries again with
+/// a back-off as Python's does, and here does not either. Its spans are as the library of OTLP in Rust
+/// writes them, so that they are the items that the remote reads: the real one has another order, has
+/// numbers as numbers, and leaves out `traceState`, `parentSpanId` and a status's message where they
+/// are empty.
+const OTEL_NODE: Habits = Habits {
+    wire: include_str!("wire/otel-node.txt"),
+    parallel_max: 30,
+    retries_reset: false,
+    successes: 200..=299,
+    ..OTEL_PYTHON
+};

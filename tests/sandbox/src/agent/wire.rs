@@ -70,9 +70,12 @@ impl Wire {
         });
         let head = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
         let body = if self.head.ends_with("\nTransfer-Encoding: chunked") {
-            // Node sends what it is given at once as one chunk.
-            let size = format!("{:x}\r\n", body.len());
-            [size.as_bytes(), &body, b"\r\n0\r\n\r\n"].concat()
+            // Node sends what it is given at once as one chunk; zlib gives it gzip's header apart.
+            let (first, rest) = body.split_at(if gzip { GZIP_HEADER_BYTES } else { 0 });
+            let chunks = [first, rest].into_iter().filter(|it| !it.is_empty());
+            let chunk =
+                |it: &[u8]| [format!("{:x}\r\n", it.len()).as_bytes(), it, b"\r\n"].concat();
+            [chunks.flat_map(chunk).collect(), b"0\r\n\r\n".to_vec()].concat()
         } else {
             body
         };
@@ -88,6 +91,9 @@ impl Wire {
         request.unwrap_or_else(|| panic!("no spans of OTLP: {body}")).write(Encoding::Protobuf)
     }
 }
+
+/// Of a header without a name or a comment (RFC 1952).
+const GZIP_HEADER_BYTES: usize = 10;
 
 /// The one line of a head that is not in every request.
 const CONTENT_ENCODING: &str = "\nContent-Encoding: gzip";
@@ -132,6 +138,20 @@ mod tests {
         let (first, second) = filled.split_once(' ').expect("two of them");
         assert_ne!(first, second);
         assert!(Uuid::parse_str(first).is_ok() && Uuid::parse_str(second).is_ok(), "{filled}");
+    }
+
+    #[test]
+    fn node_s_packed_body_is_two_chunks_and_its_plain_one_is_one() {
+        let wire = Wire::of(include_str!("wire/otel-node.txt"));
+        let to = Destination { base: "", authority: "", resource: "" };
+        assert_eq!(wire.frame(&to, "", "plain", false).body, b"5\r\nplain\r\n0\r\n\r\n");
+        let body = wire.frame(&to, "", "plain", true).body;
+        let (first, rest) = body.split_at(5 + GZIP_HEADER_BYTES);
+        assert!(first.starts_with(b"a\r\n\x1f\x8b") && first.ends_with(b"\r\n"), "{first:?}");
+        let packed = gzip::pack(b"plain");
+        let size = format!("{:x}\r\n", packed.len() - GZIP_HEADER_BYTES);
+        let rest = rest.strip_prefix(size.as_bytes()).expect("the rest is one chunk");
+        assert_eq!(rest, [&packed[GZIP_HEADER_BYTES..], b"\r\n0\r\n\r\n"].concat());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgGroup;
 use fastrand::Rng;
 use sandbox::TempDir;
 
@@ -39,7 +40,6 @@ mod measure;
 mod page;
 mod plot;
 mod posts;
-mod protocol;
 mod report;
 mod results;
 mod samples;
@@ -60,14 +60,17 @@ mod wrapped;
 /// takes reports at its port is measured at that too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[group(skip)]
+#[command(group = ArgGroup::new(MEASURED).required(true).multiple(true))]
 pub struct Arguments {
     /// An extension and what to call it; give it once for each
-    #[arg(long = "extension", value_name = "NAME=PATH", required_unless_present = "otlp", value_parser = Contender::parse)]
+    #[arg(long = "extension", value_name = "NAME=PATH", group = MEASURED, value_parser = Contender::parse)]
     extensions: Vec<Contender>,
 
     /// An extension that is reported to over OTLP, and what to call it; give it once for each. What is
-    /// posted has the same size, and is a span in Protobuf
-    #[arg(long, value_name = "NAME=PATH", value_parser = Contender::parse)]
+    /// posted is a span of the same size, in Protobuf; in `added` and `freezes`, where an agent reports,
+    /// it is the agent's two spans, which are smaller
+    #[arg(long, value_name = "NAME=PATH", group = MEASURED, value_parser = Contender::parse)]
     otlp: Vec<Contender>,
 
     /// A program that starts a runtime, as `AWS_LAMBDA_EXEC_WRAPPER` names one, and what to call it; give
@@ -123,6 +126,8 @@ pub struct Arguments {
 
 /// Each start takes a port that no other has had, and of those there are 12,000.
 const RUNS_MAX: i64 = 200;
+/// What there must be one of at least.
+const MEASURED: &str = "measured";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -17,7 +17,8 @@ pub struct Code {
     agent: Family,
 
     /// Where the agent in the built-in function reports to: `local`, which is port 3333 of
-    /// localhost, or 4318 for OpenTelemetry's, or `http://HOST[:PORT][/PATH]`
+    /// localhost, or 4318 for OpenTelemetry's, or `http://HOST[:PORT][/PATH]`, to which they append
+    /// `/monitoring-data` or the like, or `/traces`, but no `/v1`
     #[arg(long, value_name = "local|URL", default_value = "local", value_parser = collector)]
     report_to: Collector,
 

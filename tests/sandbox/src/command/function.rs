@@ -35,7 +35,8 @@ pub struct Arguments {
     #[arg(long, value_name = "ORDER", default_value = "v4-first", conflicts_with = "report_to")]
     localhost: Localhost,
 
-    /// Report to this collector instead, as without an extension: `http[s]://HOST[:PORT][/PATH]`
+    /// Report to this collector instead, as without an extension: `http[s]://HOST[:PORT][/PATH]`, to
+    /// which the agent appends `/monitoring-data` or the like, or `/traces`, but no `/v1`
     #[arg(long, value_name = "URL", value_parser = Endpoint::remote)]
     report_to: Option<Endpoint>,
 
@@ -43,9 +44,9 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "report_to")]
     ca: Option<PathBuf>,
 
-    /// The key in the agent's reports; OpenTelemetry's have none
-    #[arg(long, default_value = "some-key", value_parser = NonEmptyStringValueParser::new())]
-    key: String,
+    /// The key in the agent's reports, instead of `some-key`; OpenTelemetry's have none
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    key: Option<String>,
 
     /// How long the agent waits for an answer, in milliseconds, instead of its family's 5000
     /// (Python), 3000 (Node.js), for ever (Go) or 10000 (OpenTelemetry)
@@ -136,7 +137,20 @@ fn function(arguments: Arguments) -> Result<Function, String> {
         (Some(remote), None) => remote,
         (None, _) => local,
     };
-    let mut agent = Agent::to(arguments.agent, endpoint).key(&arguments.key);
+    if arguments.agent.speaks_otlp() {
+        for (is_given, option) in [
+            (arguments.key.is_some(), "--key"),
+            (arguments.timeout_margin_ms.is_some(), "--timeout-margin-ms"),
+        ] {
+            if is_given {
+                return Err(format!("OpenTelemetry's agents have no {option}"));
+            }
+        }
+    }
+    let mut agent = Agent::to(arguments.agent, endpoint);
+    if let Some(key) = &arguments.key {
+        agent = agent.key(key);
+    }
     if let Some(patience) = arguments.patience_ms {
         agent = agent.patience(milliseconds(patience));
     }

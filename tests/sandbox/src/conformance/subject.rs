@@ -29,6 +29,8 @@ pub struct Subject {
     pub variables: Vec<(String, String)>,
     /// Where agents report to it, when that can't be chosen by a variable.
     pub fixed_port: Option<u16>,
+    /// Of the scenarios of the kind relay only those named `malformed-…` speak anything but arrays;
+    /// attacks speak both.
     pub speech: Speech,
     /// How long the scenarios about it keep a next waiting.
     pub next_held: Duration,

@@ -1,8 +1,8 @@
 //! How a message of OTLP is written down.
 
 use prost::Message;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -33,14 +33,35 @@ impl Encoding {
         }
     }
 
+    /// A `google.rpc.Status` with this message of less than 128 bytes, as a receiver answers to what
+    /// it does not take.
+    pub(crate) fn status(self, message: &str) -> Vec<u8> {
+        const MESSAGE: u8 = 2 << 3 | 2;
+        match self {
+            Self::Protobuf => {
+                let length = u8::try_from(message.len()).expect("less than 128 bytes");
+                [&[MESSAGE, length], message.as_bytes()].concat()
+            }
+            Self::Json => serde_json::json!({ "message": message }).to_string().into_bytes(),
+        }
+    }
+
     /// `None` where it is no such message.
     pub(super) fn read<M: Message + Default + DeserializeOwned>(self, bytes: &[u8]) -> Option<M> {
         match self {
             Self::Protobuf => M::decode(bytes).ok(),
-            Self::Json => serde_json::from_slice(bytes).ok(),
+            Self::Json => match serde_json::from_slice(bytes) {
+                Ok(message) => Some(message),
+                // The library wants the list, which may be left out where it is empty.
+                Err(_) => serde_json::from_slice(bytes).ok().map(|Empty {}| M::default()),
+            },
         }
     }
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
 
 #[cfg(test)]
 mod tests {

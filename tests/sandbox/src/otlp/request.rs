@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
-use super::message::{data_points, json, log_records, spans};
+use super::message::{all_json, data_points, is_whole, json, log_records, spans};
 use super::{Encoding, Signal};
 use crate::gzip;
 use crate::remote::Received;
@@ -36,10 +36,12 @@ impl Request {
         }
     }
 
+    /// `None` where it can't be read, or not all of it.
     pub fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Option<Self> {
+        let is_all = |it: &_| encoding == Encoding::Protobuf || is_whole(it);
         match signal {
             Signal::Traces => encoding.read(body).map(Self::Traces),
-            Signal::Metrics => encoding.read(body).map(Self::Metrics),
+            Signal::Metrics => encoding.read(body).filter(is_all).map(Self::Metrics),
             Signal::Logs => encoding.read(body).map(Self::Logs),
         }
     }
@@ -58,6 +60,15 @@ impl Request {
             Self::Traces(traces) => spans(traces).map(json).collect(),
             Self::Metrics(metrics) => data_points(metrics),
             Self::Logs(logs) => log_records(logs).map(json).collect(),
+        }
+    }
+
+    /// What is said of each resource as JSON, with all that is below it, in order.
+    pub fn resources(&self) -> Vec<String> {
+        match self {
+            Self::Traces(traces) => all_json(&traces.resource_spans),
+            Self::Metrics(metrics) => all_json(&metrics.resource_metrics),
+            Self::Logs(logs) => all_json(&logs.resource_logs),
         }
     }
 
@@ -121,9 +132,42 @@ mod tests {
         let spans = Request::traces(&["1"]).items();
         assert_eq!(spans, [json(&Span { name: "1".to_owned(), ..Span::default() })]);
         let points = Request::metrics(&["1"]).items();
-        assert!(points[0].ends_with(r#""asInt":0}"#), "{points:?}");
+        assert!(points[0].starts_with(r#"{"metric":"1","point":{"#), "{points:?}");
+        assert!(points[0].ends_with(r#""asInt":0}}"#), "{points:?}");
         let records = Request::logs(&["1"]).items();
         assert!(records[0].contains(r#""body":{"stringValue":"1"}"#), "{records:?}");
+    }
+
+    #[test]
+    fn equal_points_of_two_metrics_are_two_items() {
+        assert_ne!(Request::metrics(&["1"]).items(), Request::metrics(&["2"]).items());
+    }
+
+    #[test]
+    fn the_list_of_resources_may_be_left_out() {
+        for encoding in BOTH {
+            let nothing = if encoding == Encoding::Json { "{ }" } else { "" };
+            for signal in Signal::ALL {
+                let request = Request::read(signal, encoding, nothing.as_bytes());
+                assert_eq!(request.expect("an empty request").resources(), [""; 0]);
+            }
+        }
+    }
+
+    /// Its JSON is not all that Protobuf's mapping allows.
+    #[test]
+    fn metrics_of_which_the_library_would_read_but_a_part_are_no_request() {
+        for data in [
+            r#""histogram":{"dataPoints":[{"count":"1","bucketCounts":["1"]}]}"#,
+            r#""gauge":{"dataPoints":[{"asInt":"1"}]}"#,
+            r#""sum":{"dataPoints":[{"asInt":"1"}]}"#,
+        ] {
+            let body = format!(
+                r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"a",{data}}}]}}]}}]}}"#
+            );
+            let read = Request::read(Signal::Metrics, Encoding::Json, body.as_bytes());
+            assert_eq!(read, None, "{data}");
+        }
     }
 
     #[test]

@@ -88,17 +88,29 @@ impl Received {
     /// also of a body in gzip; OTLP that does not decode is one item, the body itself.
     #[must_use]
     pub fn items(&self) -> Vec<Item> {
-        match (self.otlp(), Request::of(self)) {
-            (None, _) => Item::of(&self.body),
-            (Some(_), Some(request)) => request.items().iter().map(Item::from).collect(),
-            (Some(_), None) => Item::whole(&self.body),
+        if !self.is_otlp() {
+            return Item::of(&self.body);
         }
+        match Request::of(self) {
+            Some(request) => request.items().iter().map(Item::from).collect(),
+            None => Item::whole(&self.body),
+        }
+    }
+
+    /// Whether it is OTLP, by its path and Content-Type.
+    #[must_use]
+    pub fn is_otlp(&self) -> bool {
+        self.otlp().is_some()
     }
 
     /// How it is OTLP, if it is, by its path and Content-Type.
     pub(crate) fn otlp(&self) -> Option<(Signal, Encoding)> {
-        let encoding = Encoding::of(self.header("Content-Type")?)?;
-        Some((Signal::of(&self.path)?, encoding))
+        Some((Signal::of(&self.path)?, self.encoding()?))
+    }
+
+    /// That of OTLP which its Content-Type says; what is no OTLP may be JSON as well.
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        Encoding::of(self.header("Content-Type")?)
     }
 
     /// Whether the remote takes it: its answer, delivered or not, has a 2xx.

@@ -20,6 +20,17 @@ fn report(options: &[&str]) -> Value {
 }
 
 #[test]
+fn without_an_extension_the_options_that_name_one_are_told() {
+    let output = bench(&[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text.contains("--extension <NAME=PATH>") && text.contains("--otlp <NAME=PATH>"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
     let floor = format!("floor={FLOOR}");
     let report = report(&["--extension", &floor, "--no-comparators", "--runs", "1"]);

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Connection};
+use sandbox::otlp::{self, Encoding};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -156,6 +157,29 @@ fn limits_paces_and_latency_are_those_of_the_command_line() {
     // The latency, at least four pauses within the request and eight within the answer.
     assert!(started.elapsed() >= Duration::from_millis(112));
     assert!(connection.is_closed(SOON));
+    end(child);
+}
+
+#[test]
+fn otlp_is_answered_in_its_encoding_and_its_spans_are_the_items_of_the_report() {
+    let home = TempDir::new().unwrap();
+    let (mut child, mut output, announced) = start_reading(&home, &["--report"]);
+    for (encoding, empty) in [(Encoding::Protobuf, ""), (Encoding::Json, "{}")] {
+        let (content_type, body) = (encoding.content_type(), otlp::traces(&["a", "b"], encoding));
+        let head = "POST /v1/traces HTTP/1.1\r\nHost: a\r\nConnection: close";
+        let length = format!("Content-Length: {}", body.len());
+        let head = format!("{head}\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n");
+        let answer = agent::request(port(&announced), &[head.as_bytes(), &body].concat());
+        assert_eq!((answer.status, answer.body.as_slice()), (200, empty.as_bytes()));
+        assert_eq!(answer.header("Content-Type"), Some(content_type));
+    }
+    drop(child.stdin.take());
+    let mut report = String::new();
+    output.read_line(&mut report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["requests"], &report["items"]), (&json!(2), &json!(2)));
+    let repeated = report["repeated"].as_array().unwrap();
+    assert!(repeated[0].as_str().unwrap().contains(r#""name":"a""#), "{repeated:?}");
     end(child);
 }
 

@@ -20,15 +20,18 @@ class Relay(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        url = os.environ["THUNDRA_EXTENSION_COLLECTOR_URL"] + self.path.removeprefix("/v1")
-        urllib.request.urlopen(urllib.request.Request(url, body)).close()
+        url = otlp + self.path if otlp else thundra + self.path.removeprefix("/v1")
+        content_type = {"Content-Type": self.headers["Content-Type"]}
+        urllib.request.urlopen(urllib.request.Request(url, body, content_type)).close()
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
     def log_message(self, *_):
         pass
 
-port = int(os.environ["THUNDRA_EXTENSION_PORT"])
+thundra = os.environ["THUNDRA_EXTENSION_COLLECTOR_URL"]
+otlp = os.environ.get("THUNDRA_EXTENSION_OTLP_ENDPOINT")
+port = int(os.environ["THUNDRA_EXTENSION_OTLP_PORT" if otlp else "THUNDRA_EXTENSION_PORT"])
 server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Relay)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2020-01-01/extension"
@@ -88,6 +91,14 @@ fn people_get_a_table_and_a_sentence() {
     for part in expected.iter().chain(&["cold start", "every report arrived once."]) {
         assert!(text.contains(part), "no {part} in {text}");
     }
+}
+
+#[test]
+fn an_agent_of_opentelemetry_reports_over_otlp_both_ways() {
+    let home = TempDir::new().unwrap();
+    let (code, text) = demo(&["--extension", &relay(home.path()), "--agent", "otel-python"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("5 of 5, once each").count(), 2, "{text}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn remote(away: Away) -> Remote {
     match away {
         Away::Milliseconds(time) => {
             let time = Duration::from_millis(time);
-            remote.answer_with(move |it| Answer::accepting(it).after(time));
+            remote.answer_with(move |it| Answer::accepting_unread(it).after(time));
         }
         Away::Dead => remote.go_down(),
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sandbox::agent::{Connection, Response};
 
-use super::protocol::Protocol;
 use super::report;
+use crate::command::protocol::Protocol;
 
 pub struct Agent {
     connection: Connection,

@@ -10,7 +10,7 @@ use object::Endianness;
 use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, ProgramHeader};
 
-use super::protocol::Protocol;
+use crate::command::protocol::Protocol;
 
 /// The name of no extension at all.
 pub const NONE: &str = "none";

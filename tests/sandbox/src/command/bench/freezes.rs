@@ -22,7 +22,7 @@ const CLOSES_EACH: usize = 3;
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let remote = Remote::start();
-    remote.answer_with(|it| Answer::accepting(it).after(AWAY));
+    remote.answer_with(|it| Answer::accepting_unread(it).after(AWAY));
     let scene = Scene::start(contender, size, remote)?;
     scene.notes(&mut samples);
     if !scene.takes_reports() {

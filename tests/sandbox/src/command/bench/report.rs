@@ -3,7 +3,7 @@
 use sandbox::agent::{Agent, Ending, Family, Invocation};
 use sandbox::otlp::{Encoding, Signal};
 
-use super::protocol::Protocol;
+use crate::command::protocol::Protocol;
 
 /// Of the body, whatever the protocol.
 const BYTES: usize = 3_000;

@@ -5,15 +5,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use sandbox::conformance::filled_in;
-use sandbox::{Authority, Cage, Footprint, Launch, Platform, Process, Remote, free_port};
+use sandbox::{Answer, Authority, Cage, Footprint, Launch, Platform, Process, Remote, free_port};
 
 use super::agent::Agent;
 use super::contender::Contender;
 use super::cpu::Cpu;
-use super::protocol::Protocol;
 use super::samples::Samples;
 use super::size::Size;
 use crate::command::pause::pause;
+use crate::command::protocol::Protocol;
 
 /// How long any step may take, in a 128 MB function too.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
@@ -69,6 +69,7 @@ impl Started {
         let (platform, port) = (Platform::start(), free_port());
         let authority = (over == Over::Tls).then(Authority::create).transpose()?;
         let remote = authority.as_ref().map_or_else(Remote::start, Remote::start_tls);
+        remote.answer_with(Answer::accepting_unread);
         let launch = Launch::of(path).on(&platform).stopped();
         let variables = filled_in(&contender.variables, port, &remote.origin(), authority.as_ref());
         let launch = variables.fold(launch, |launch, (name, value)| launch.env(name, value));

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use sandbox::agent::Family;
+use sandbox::conformance::filled_in;
 use sandbox::{Answer, Event, Invocation, Lambda, Remote, Setup, Status, free_port};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::command::code::built_in;
+use crate::command::protocol::Protocol;
 use crate::command::quartiles::Quartiles;
 use crate::command::reports::Reports;
 use crate::command::span::ms;
@@ -57,19 +59,12 @@ impl Way {
         agent: Family,
         latency: Duration,
     ) -> io::Result<Self> {
-        let (remote, thundras, otlps) = (collector(latency), free_port(), free_port());
-        let speaks_otlp = agent.speaks_otlp();
-        let port = if speaks_otlp { otlps } else { thundras };
-        let mut setup = setup
-            .extension(extension)
-            .env("THUNDRA_EXTENSION_PORT", &thundras.to_string())
-            .env("THUNDRA_EXTENSION_COLLECTOR_URL", &remote.base_url())
-            .runtime(built_in(agent, vec!["--port".to_owned(), port.to_string()])?);
-        if speaks_otlp {
-            setup = setup
-                .env("THUNDRA_EXTENSION_OTLP_PORT", &port.to_string())
-                .env("THUNDRA_EXTENSION_OTLP_ENDPOINT", &remote.origin());
-        }
+        let (remote, port) = (collector(latency), free_port());
+        let runtime = built_in(agent, vec!["--port".to_owned(), port.to_string()])?;
+        let setup = setup.extension(extension).runtime(runtime);
+        let variables = Protocol::of(agent).variables();
+        let variables = filled_in(&variables, port, &remote.origin(), None);
+        let setup = variables.fold(setup, |setup, (name, value)| setup.env(name, &value));
         Self::start(setup, remote)
     }
 

@@ -83,16 +83,16 @@ pub fn check_attempts(family: Family, answers: &[Answer], expected: &[Result<u16
 }
 
 #[test]
-fn only_node_tries_again_after_a_reset_and_only_once() {
+fn only_node_and_opentelemetry_s_python_try_again_after_a_reset_and_only_once() {
     let reset = [Answer::Reset];
-    for family in [Family::Node, Family::NodeComposite] {
+    for family in [Family::Node, Family::NodeComposite, Family::OtelPython] {
         check_attempts(family, &reset, &[Err(Failure::Reset), Ok(200)]);
         let closed = [Answer::HalfAnswer(Vec::new())];
         check_attempts(family, &closed, &[Err(Failure::Closed), Ok(200)]);
         let twice = [Answer::Reset, Answer::Reset];
         check_attempts(family, &twice, &[Err(Failure::Reset), Err(Failure::Reset)]);
     }
-    for family in [Family::ThundraPython, Family::CatchpointPython, Family::Go] {
+    for family in [Family::ThundraPython, Family::CatchpointPython, Family::Go, Family::OtelNode] {
         check_attempts(family, &reset, &[Err(Failure::Reset)]);
     }
 }

@@ -113,16 +113,15 @@ fn an_error_and_a_timeout_are_in_the_status_of_the_root() {
 }
 
 #[test]
-fn a_2xx_is_a_success_and_nothing_else_and_nothing_is_tried_again() {
-    for family in OTLP {
-        for status in [200, 202] {
-            check_attempts(family, &[Answer::status(status)], &[Ok(status)]);
+fn a_2xx_is_a_success_and_for_python_a_3xx_too_and_no_status_is_tried_again() {
+    for (family, of_302) in
+        [(Family::OtelPython, Ok(302)), (Family::OtelNode, Err(Failure::Status(302)))]
+    {
+        let failed = |status| Err(Failure::Status(status));
+        for outcome in [Ok(200), Ok(202), of_302, failed(401), failed(429), failed(503)] {
+            let (Ok(status) | Err(Failure::Status(status))) = outcome else { unreachable!() };
+            check_attempts(family, &[Answer::status(status)], &[outcome]);
         }
-        for status in [401, 429, 503] {
-            let failure = Err(Failure::Status(status));
-            check_attempts(family, &[Answer::status(status)], &[failure]);
-        }
-        check_attempts(family, &[Answer::Reset], &[Err(Failure::Reset)]);
     }
 }
 
@@ -153,6 +152,30 @@ fn the_remote_answers_in_the_encoding_of_the_request() {
         let expected = Answer::status(200).header("Content-Type", content_type).body(body);
         assert_eq!(answer, expected);
     }
+}
+
+#[test]
+fn what_does_not_decode_is_answered_400_in_its_encoding() {
+    let remote = Remote::start();
+    for (content_type, body) in [
+        ("application/x-protobuf", "\x12\x1bthe request does not decode"),
+        ("application/json", r#"{"message":"the request does not decode"}"#),
+    ] {
+        let head = "POST /v1/logs HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1";
+        let post = format!("{head}\r\nContent-Type: {content_type}\r\n\r\n{{");
+        let answer = request(port(&remote), post.as_bytes());
+        assert_eq!((answer.status, answer.body.as_slice()), (400, body.as_bytes()));
+        assert_eq!(answer.header("Content-Type"), Some(content_type));
+    }
+}
+
+#[test]
+fn at_an_endpoint_of_any_path_protobuf_is_answered_in_protobuf() {
+    let remote = Remote::start();
+    let head = "POST /in/logs?key=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1";
+    let post = format!("{head}\r\nContent-Type: application/x-protobuf\r\n\r\n{{");
+    let answer = request(port(&remote), post.as_bytes());
+    assert_eq!((answer.status, answer.body.as_slice()), (200, [].as_slice()));
 }
 
 #[test]

@@ -133,6 +133,18 @@ fn what_can_not_work_is_one_line_and_a_failure() {
 }
 
 #[test]
+fn an_option_that_an_agent_of_opentelemetry_has_not_is_refused() {
+    for (option, value) in [("--key", "k"), ("--timeout-margin-ms", "1")] {
+        let mut command = Command::new(SANDBOX);
+        command.args(["function", "--agent", "otel-node", option, value]);
+        let output = command.env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").output().unwrap();
+        let expected = format!("sandbox: OpenTelemetry's agents have no {option}\n");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
 fn the_help_teaches_what_an_event_can_say() {
     let (code, _, text) = function(&["--help"], &[]).end();
     assert_eq!(code, Some(0));

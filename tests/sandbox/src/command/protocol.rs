@@ -1,4 +1,4 @@
-//! What agents speak to a contender.
+//! What agents speak to an extension, and how it is told.
 
 use sandbox::agent::Family;
 use sandbox::free_port;
@@ -11,7 +11,7 @@ pub enum Protocol {
     Otlp,
 }
 
-/// How any of them learns its port and where to deliver. An extension that has other variables gets
+/// How any extension learns its port and where to deliver. An extension that has other variables gets
 /// those by `--env`.
 const VARIABLES: [(&str, &str); 3] = [
     ("THUNDRA_EXTENSION_PORT", "{port}"),
@@ -32,7 +32,12 @@ impl Protocol {
         }
     }
 
-    /// What a contender is told, with `{port}`, `{remote}` and `{ca}` in the values.
+    /// That of an agent of this family.
+    pub fn of(family: Family) -> Self {
+        if family.speaks_otlp() { Self::Otlp } else { Self::Thundra }
+    }
+
+    /// What an extension is told, with `{port}`, `{remote}` and `{ca}` in the values.
     pub fn variables(self) -> Vec<(String, String)> {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let of_thundra = VARIABLES.map(owned);
@@ -47,7 +52,7 @@ impl Protocol {
         }
     }
 
-    /// Whether this is a variable of all contenders.
+    /// Whether this is a variable of all extensions.
     pub fn is_told_to_all(name: &str) -> bool {
         VARIABLES.iter().any(|(it, _)| *it == name)
     }
