@@ -22,22 +22,22 @@ class Bench:
     def __init__(self, workshop: Workshop, extension: Path | None, sandbox: Path | None) -> None:
         """Builds and fetches everything but the runtime clients."""
         namespaces.check()
-        self._workshop = workshop
+        self.workshop = workshop
         self.extension = binaries.extension(workshop, extension)
         self.wrapper = binaries.wrapper(self.extension)
         self._sandbox = binaries.sandbox(workshop, sandbox)
         self._rie = emulator.install(workshop)
 
     def install(self, function: Function, with_rotel: bool = False) -> None:
-        function.client.install(self._workshop)
+        function.client.install(self.workshop)
         if function.otlp:
-            self.otlp_library = OtlpLibrary(self._workshop)
+            self.otlp_library = OtlpLibrary(self.workshop)
         if with_rotel:
-            self.rotel = rotel.install(self._workshop)
+            self.rotel = rotel.install(self.workshop)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Folder]:
-        folder = Folder(self._workshop.root, name)
+        folder = Folder(self.workshop.root, name)
         try:
             yield folder
         except Broken as broken:

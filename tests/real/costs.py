@@ -17,19 +17,19 @@ from trial import Record, Trial
 SPANS = 5
 # How far away the remote is; all requests of an invocation take at least that long if they wait for it.
 FAR = ("--latency", "50ms")
-# Invocations that count, after those in which all is new.
-COUNTED, WARM_UP = 40, 5
-EVENTS = ({"spans": SPANS},) * (WARM_UP + COUNTED)
+# Invocations before those that count, in which all is new.
+WARM_UP = 5
 
 
 class Costs:
-    def __init__(self, bench: Bench, terminal: Terminal) -> None:
+    def __init__(self, bench: Bench, terminal: Terminal, counted: int) -> None:
         self._bench = bench
         self._terminal = terminal
+        self._counted = counted
 
     def run(self) -> bool:
         """A table in Markdown."""
-        self._terminal.title(f"Milliseconds of an invocation with {SPANS} spans, of {COUNTED}: median (quartiles)")
+        self._terminal.title(f"Milliseconds of an invocation with {SPANS} spans, of {self._counted}: median (quartiles)")
         print("| SDK | processor | protocol | to the extension | CPU | to a remote 50 ms away | CPU |")
         print("| --- | --- | --- | ---: | ---: | ---: | ---: |", flush=True)
         with self._bench.folder("costs") as folder:
@@ -41,7 +41,8 @@ class Costs:
     def _both(self, function: Function, logs: Path) -> Iterator[Record]:
         logs.mkdir()
         for name, extension in (("extension", self._bench.extension), ("remote", None)):
-            trial = Trial(function, EVENTS, extension, on_sandbox=True, script=FAR)
+            events = ({"spans": SPANS},) * (WARM_UP + self._counted)
+            trial = Trial(function, events, extension, on_sandbox=True, script=FAR)
             yield self._bench.conduct(trial, logs / name)
 
 

@@ -6,8 +6,10 @@ A line of standard input is a request, one of standard output a span, data point
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
@@ -37,18 +39,26 @@ def _items(request: dict) -> Iterator[dict]:
     message, resources, scopes, items = SIGNALS[request["path"]]
     try:
         read = MessageToDict(_message(message(), request))
-    except (DecodeError, ParseError, ValueError) as error:
-        yield {"path": request["path"], "item": {"unreadable": str(error), "content": request["content_base64"]}}
+    except (DecodeError, ParseError, ValueError, OSError, EOFError, zlib.error) as error:
+        yield {"path": request["path"], "item": {"unreadable": str(error), "body": request["body_base64"]}}
         return
     for resource in read.get(resources, []):
-        for scope in resource.get(scopes, []):
-            above = {"path": request["path"], "resource": resource.get("resource"), "scope": scope.get("scope")}
-            for item in scope.get(items, []):
+        all_in_it = resource.pop(scopes, [])
+        if not all_in_it:
+            yield {"path": request["path"], "resource": resource, "item": "no scope"}
+        for scope in all_in_it:
+            all_below = scope.pop(items, [])
+            above = {"path": request["path"], "resource": resource, "scope": scope}
+            if not all_below:
+                yield {**above, "item": "none"}
+            for item in all_below:
                 yield from ({**above, **point} for point in _points(item))
 
 
 def _message(message: object, request: dict) -> object:
-    content = base64.b64decode(request["content_base64"])
+    content = base64.b64decode(request["body_base64"])
+    if request["content_encoding"] == "gzip":
+        content = gzip.decompress(content)
     if request["content_type"] == "application/json":
         return ParseDict(_in_base64(json.loads(content)), message)
     message.ParseFromString(content)
@@ -60,7 +70,7 @@ def _points(item: dict) -> Iterator[dict]:
     if kind is None:
         yield {"item": item}
         return
-    for point in item[kind].pop("dataPoints"):
+    for point in item[kind].pop("dataPoints", []):
         yield {"metric": item, "item": point}
 
 

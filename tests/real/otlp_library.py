@@ -26,7 +26,7 @@ class OtlpLibrary:
             python_client.create(workshop, directory)
             python_client.install(workshop, directory, packages, constraints)
 
-        recipe = {"python": sys.version, "packages": packages, "constraints": constraints}
+        recipe = {"python": sys.version, "prefix": sys.base_prefix, "packages": packages, "constraints": constraints}
         name = f"python{sys.version_info[0]}.{sys.version_info[1]}-otlp"
         self._python = workshop.part(name, recipe, f"Python, with {packages[0]}", make) / "bin" / "python3"
 
@@ -39,5 +39,9 @@ class OtlpLibrary:
 
 
 def _request(report: Report) -> dict:
-    content = base64.b64encode(report.content()).decode()
-    return {"path": report.path, "content_type": report.content_type, "content_base64": content}
+    return {
+        "path": report.path,
+        "content_type": report.content_type,
+        "content_encoding": report.content_encoding,
+        "body_base64": base64.b64encode(report.body).decode(),
+    }

@@ -35,6 +35,8 @@ def install(workshop: Workshop) -> Path:
             (directory / PROGRAM).write_bytes(archive.read(f"rotel/{PROGRAM}"))
         (directory / PROGRAM).chmod(0o755)
         wheel.unlink()
+        # Where the C library is older than what it was built for, this says so.
+        workshop.run([directory / PROGRAM, "--version"])
 
     recipe = {"rotel": pins.ROTEL, "architecture": architecture}
     return workshop.part("rotel", recipe, f"rotel {pins.ROTEL}", make) / PROGRAM

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from bench import Bench, tails
@@ -37,8 +38,12 @@ def main() -> int:
     try:
         terminal.title("Set-up, kept in target/")
         bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.sandbox)
-        instead = {"demo": _demo, "costs": _costs}.get(options.instead)
-        good = instead(bench, terminal) if instead else _all_pass(bench, terminal, options)
+        if options.instead == "demo":
+            good = _demo(bench, terminal)
+        elif options.instead == "costs":
+            good = _costs(bench, terminal, options.invocations)
+        else:
+            good = _all_pass(bench, terminal, options)
         return 0 if good else 1
     except (Missing, Broken) as problem:
         print(f"\ncan't go on: {problem}", file=sys.stderr)
@@ -52,10 +57,10 @@ def _demo(bench: Bench, terminal: Terminal) -> bool:
     return Demo(bench, terminal).run()
 
 
-def _costs(bench: Bench, terminal: Terminal) -> bool:
+def _costs(bench: Bench, terminal: Terminal, invocations: int) -> bool:
     for protocols in COSTS.values():
-        bench.install(next(iter(protocols.values())))
-    return Costs(bench, terminal).run()
+        next(iter(protocols.values())).client.install(bench.workshop)
+    return Costs(bench, terminal, invocations).run()
 
 
 def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> bool:
@@ -92,6 +97,9 @@ def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) ->
             findings = scenario.run(bench, scenario.function, folder.path)
         except Broken as broken:
             findings = [str(broken)]
+        except Exception:
+            # What a scenario can't cope with is a finding as well: the others go on, and its logs are kept.
+            findings = traceback.format_exc().splitlines()
         mark = terminal.mark(not findings)
         terminal.row(f"{mark} {scenario.name:27} {scenario.function.agent}: {scenario.sentence}")
         for finding in findings:
@@ -112,7 +120,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--extension", type=_file, help="the binary under test, instead of building it")
     parser.add_argument("--sandbox", type=_file, help="the program that plays the remote, instead of building it")
     parser.add_argument("--keep", action="store_true", help="keep the logs of what passed, too: target/real/logs")
-    return parser.parse_args()
+    parser.add_argument("--invocations", type=int, default=40, metavar="N", help="that count for each of `costs`, 2 or more")
+    options = parser.parse_args()
+    if options.instead and (options.only or options.keep):
+        parser.error(f"{options.instead} has no scenarios for --only and --keep")
+    if options.invocations < 2:
+        parser.error("quartiles take --invocations of 2 or more")
+    return options
 
 
 def _file(name: str) -> Path:

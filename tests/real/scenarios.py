@@ -53,6 +53,7 @@ from functions import (
 )
 from java import WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler
 from otlp import (
+    an_exporter_for_which_there_is_no_room_gives_up_at_once,
     an_outage_only_delays_what_was_exported,
     another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage,
     freezes_in_the_middle_of_sends_lose_and_repeat_nothing,
@@ -176,5 +177,9 @@ SCENARIOS = (
             ("-rotel", another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage),
         )
         for name, function in OTEL.items()
+    ),
+    *(
+        Scenario(f"otel-full-{name}", OTEL[name], an_exporter_for_which_there_is_no_room_gives_up_at_once)
+        for name in ("python", "node", "node-json-gzip")
     ),
 )

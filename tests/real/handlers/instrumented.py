@@ -22,8 +22,9 @@ metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter(), mat
 logs = LoggerProvider(shutdown_on_exit=False)
 logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
 
-tracer = traces.get_tracer("orders")
-logger = logs.get_logger("orders")
+SCHEMA = "https://opentelemetry.io/schemas/1.27.0"
+tracer = traces.get_tracer("orders", schema_url=SCHEMA)
+logger = logs.get_logger("orders", schema_url=SCHEMA)
 taken = metrics.get_meter("orders").create_counter("orders.taken", "{order}")
 sizes = metrics.get_meter("orders").create_histogram("orders.size", "By")
 
