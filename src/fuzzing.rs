@@ -20,6 +20,7 @@ use crate::budget::Budget;
 use crate::collector::Collector;
 use crate::config::Config;
 use crate::deadline::{Deadline, Now};
+use crate::destination::Destination;
 use crate::dialect::Dialect;
 use crate::encoding::Encoding;
 use crate::environment::Environment;
@@ -146,7 +147,14 @@ pub fn otlp(bytes: &[u8]) {
         Encoding::Protobuf => Form::Message,
         Encoding::Json => Form::Member(Signal::Traces),
     };
-    let Some(mut rest) = Run::of(form, body) else { return };
+    let Some(mut rest) = Run::of(form, body) else {
+        assert!(encoding == Encoding::Protobuf || !is_a_list_in_json(body));
+        // Whatever it is, as the first field of a message it is an item.
+        let Ok(length @ 1..=0x7f) = u8::try_from(body.len()) else { return };
+        let whole = [&[0x0a, length], body].concat();
+        assert_eq!(Run::of(Form::Message, &whole).map(|run| run.items), Some(1));
+        return;
+    };
     assert!(encoding == Encoding::Json || is_message(body));
     let (items, mut sent) = (rest.items, Vec::new());
     while rest.items > 0 {
@@ -161,8 +169,17 @@ pub fn otlp(bytes: &[u8]) {
     assert!(sent.windows(2).all(|two| two[0].range.end <= two[1].range.start));
 }
 
+/// Whether it is a request with traces and nothing else.
+fn is_a_list_in_json(body: &[u8]) -> bool {
+    let Ok(members) = serde_json::from_slice::<HashMap<String, Vec<&RawValue>>>(body) else {
+        return false;
+    };
+    let is_once = occurrences(body, b"resourceSpans") == 1 && members.len() == 1;
+    is_once && members.get("resourceSpans").is_some_and(|it| !it.is_empty())
+}
+
 /// A line of bytes that say what becomes of each request, and then a report in each line, whose
-/// first byte says which key and route it has.
+/// first byte says which key, route and encoding it has.
 pub fn backlog(bytes: &[u8]) {
     const MOST: Most = Most { reports: 5, items: 7, bytes: 200 };
     let mut lines = bytes.split(|&it| it == b'\n');
@@ -173,7 +190,7 @@ pub fn backlog(bytes: &[u8]) {
     for line in lines {
         let Some((kind, body)) = line.split_first() else { continue };
         let payload = report(*kind, body, &account, &budget);
-        count(&mut items, payload.route, body, 1);
+        count(&mut items, payload.form(), body, 1);
         backlog.push(payload);
     }
     let mut were_evicted = false;
@@ -207,11 +224,18 @@ pub fn backlog(bytes: &[u8]) {
 }
 
 fn report(kind: u8, body: &[u8], account: &Account, budget: &Budget) -> Payload {
-    let route = if kind & 1 == 0 { Route::MonitoringData } else { Route::CompositeMonitoringData };
+    let (route, content_type) = match (kind & 8 == 0, kind & 1 == 0) {
+        (true, true) => (Route::MonitoringData, None),
+        (true, false) => (Route::CompositeMonitoringData, None),
+        (false, true) => (Route::Otlp(Signal::Traces), Some(Encoding::Protobuf)),
+        (false, false) => (Route::Otlp(Signal::Traces), Some(Encoding::Json)),
+    };
     let key = HeaderValue::from_static(if kind & 2 == 0 { "one" } else { "other" });
-    let encoding = (kind & 4 != 0).then(|| HeaderValue::from_static("gzip"));
-    let headers =
-        Headers { authorization: Some(key), content_type: None, content_encoding: encoding };
+    let headers = Headers {
+        authorization: Some(key),
+        content_type: content_type.map(|it| HeaderValue::from_static(it.media_type())),
+        content_encoding: (kind & 4 != 0).then(|| HeaderValue::from_static("gzip")),
+    };
     let permit = budget.take(body.len()).expect("the budget is as large as all of them");
     let (body, entry) = (body.to_vec(), account.accept());
     Payload { route, headers, body, came: Instant::now(), permit, entry }
@@ -228,18 +252,21 @@ fn settle(
     let mut body = batch.body();
     body.read_to_end(&mut sent).expect("memory can be read");
     assert_eq!(body.length(), sent.len());
-    count(items, batch.route(), &sent, -1);
+    count(items, Form::of(batch.route(), batch.headers()), &sent, -1);
     backlog.settle(batch, loss);
 }
 
-/// Each item of an array, or the whole of what is none.
-fn count(items: &mut HashMap<String, isize>, route: Route, body: &[u8], by: isize) {
-    if route == Route::MonitoringData && Run::of(Form::Array, body).is_some() {
-        for item in items_of(body) {
-            *items.entry(item).or_default() += by;
-        }
-    } else {
+/// Each item of a body of this form, or the whole of what is of none.
+fn count(items: &mut HashMap<String, isize>, form: Option<Form>, body: &[u8], by: isize) {
+    const EACH: Most = Most { reports: 1, items: 1, bytes: usize::MAX };
+    let run = form.and_then(|form| Run::of(form, body).map(|run| (form, run)));
+    let Some((form, mut rest)) = run else {
         *items.entry(format!("{body:?}")).or_default() += by;
+        return;
+    };
+    while rest.items > 0 {
+        let item = &body[rest.split_to(form, body, EACH).range];
+        *items.entry(format!("an item: {item:?}")).or_default() += by;
     }
 }
 
@@ -256,7 +283,11 @@ pub fn retry_after(bytes: &[u8]) {
 
 /// A request's method and target in its first line, and a header in each other.
 pub fn request(bytes: &[u8]) {
-    const BODY: &str = r#"[{"a":1}]"#;
+    request_in(Dialect::Thundra, "/v1/monitoring-data", r#"[{"a":1}]"#, bytes);
+    request_in(Dialect::Otlp, "/v1/traces", r#"{"resourceSpans":[{}]}"#, bytes);
+}
+
+fn request_in(dialect: Dialect, report_path: &str, report: &'static str, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines();
     let (method, path) = lines.next().and_then(|it| it.split_once(' ')).unwrap_or_default();
@@ -273,16 +304,19 @@ pub fn request(bytes: &[u8]) {
             && !it.field.equiv("Transfer-Encoding")
             && !it.field.equiv("Connection")
     };
-    let is_report = method == Method::Post && path == "/v1/monitoring-data";
-    let is_due = is_report && headers.iter().all(is_plain);
-    let request = TestRequest::new().with_method(method).with_path(path).with_body(BODY);
-    let request = headers.iter().cloned().fold(request, TestRequest::with_header);
-    let desk = Desk::new();
-    desk.collector.take(request.into(), Dialect::Thundra);
     let first = |name: &'static str| {
         let first = headers.iter().find(|it| it.field.equiv(name));
         first.map(|it| it.value.as_str().as_bytes()).filter(|it| !it.is_empty())
     };
+    let is_json = first("Content-Type") == Some(b"application/json")
+        && headers.iter().all(|it| !it.field.equiv("Content-Encoding"));
+    let is_report = method == Method::Post && path == report_path;
+    let is_report = is_report && (dialect == Dialect::Thundra || is_json);
+    let is_due = is_report && headers.iter().all(is_plain);
+    let request = TestRequest::new().with_method(method).with_path(path).with_body(report);
+    let request = headers.iter().cloned().fold(request, TestRequest::with_header);
+    let desk = Desk::of(dialect);
+    desk.collector.take(request.into(), dialect);
     let mut taken = 0;
     for Payload { headers, body, .. } in desk.payloads() {
         taken += 1;
@@ -292,32 +326,43 @@ pub fn request(bytes: &[u8]) {
             (&headers.content_type, "Content-Type"),
             (&headers.content_encoding, "Content-Encoding"),
         ] {
-            assert_eq!(sent(value).as_ref().map(HeaderValue::as_bytes), first(name), "{name}");
+            // Which of OTLP's says that it is plain, and so is none.
+            let told = first(name)
+                .filter(|it| dialect == Dialect::Thundra || !it.eq_ignore_ascii_case(b"identity"));
+            assert_eq!(sent(value).as_ref().map(HeaderValue::as_bytes), told, "{name}");
         }
-        assert!(BODY.as_bytes().starts_with(&body));
+        assert!(report.as_bytes().starts_with(&body));
     }
     assert!(taken == 1 || !is_due);
     assert!(desk.is_idle());
 }
 
-/// What a client throws at the local port before it sends no more.
+/// What a client throws at the local ports before it sends no more.
 pub fn socket(bytes: &[u8]) {
-    static PORT: LazyLock<(Desk, SocketAddr)> = LazyLock::new(|| {
-        let desk = Desk::new();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let address = listener.local_addr().expect("a listener has an address");
-        let collector = Arc::clone(&desk.collector);
-        let take = Box::new(move |request| collector.take(request, Dialect::Thundra));
-        readers::serve(listener, take, Arc::new(|error| panic!("the port closed: {error}")))
-            .expect("there are threads");
-        (desk, address)
-    });
+    static PORTS: LazyLock<[(Desk, SocketAddr); 2]> =
+        LazyLock::new(|| [Dialect::Thundra, Dialect::Otlp].map(serve));
     if is_known(bytes) {
         return;
     }
-    let (desk, address) = &*PORT;
-    drop(exchange(*address, bytes));
-    let healthy = exchange(*address, b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
+    for (desk, address) in &*PORTS {
+        leaves_nothing(desk, *address, bytes);
+    }
+}
+
+fn serve(dialect: Dialect) -> (Desk, SocketAddr) {
+    let desk = Desk::of(dialect);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    let collector = Arc::clone(&desk.collector);
+    let take = Box::new(move |request| collector.take(request, dialect));
+    readers::serve(listener, take, Arc::new(|error| panic!("the port closed: {error}")))
+        .expect("there are threads");
+    (desk, address)
+}
+
+fn leaves_nothing(desk: &Desk, address: SocketAddr, bytes: &[u8]) {
+    drop(exchange(address, bytes));
+    let healthy = exchange(address, b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(healthy.starts_with(b"HTTP/1.1 200 OK\r\n"));
     // A connection may end before the last of its requests is taken.
     let began = Instant::now();
@@ -361,13 +406,17 @@ struct Desk {
 }
 
 impl Desk {
-    fn new() -> Self {
+    fn of(dialect: Dialect) -> Self {
         let (outbox, inbox) = outbox::queue();
-        let (budget, ledger) = (Budget::of(64 << 10), Ledger::default());
-        let (mut config, _) = Config::from(&Environment::of(&[]));
+        let (budget, ledger) = (Budget::of(64 << 10), Ledger::with_otlp());
+        let remote = ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://remote.example");
+        let (mut config, _) = Config::from(&Environment::of(&[remote]));
+        let is_its = |it: &Destination| it.dialect == dialect;
+        let place = config.destinations.iter().position(is_its).expect("both are configured");
+        let destination = config.destinations.remove(place);
         let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
         let share = Share::of(config.buffer, 1).next().expect("one was asked for");
-        let (mut line, _) = Line::to(config.destinations.remove(0), policy, share);
+        let (mut line, _) = Line::to(destination, policy, share);
         line.outbox = outbox;
         let collector = Collector { budget, ledger, lines: vec![line], authorization: None };
         Self { collector: Arc::new(collector), inbox }
@@ -383,7 +432,9 @@ impl Desk {
     /// Whether nothing is held, nor accepted and not settled.
     fn is_idle(&self) -> bool {
         self.collector.budget.held() == 0
-            && self.collector.ledger.of(Dialect::Thundra).balance().pending() == 0
+            && [Dialect::Thundra, Dialect::Otlp]
+                .iter()
+                .all(|it| self.collector.ledger.of(*it).balance().pending() == 0)
     }
 }
 

@@ -96,6 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn of_four_each_that_is_used_takes_from_the_others_and_an_eighth_stays_for_each_that_is_not() {
+        let [one, two, three, four] = Share::of(80, 4).collect::<Vec<_>>().try_into().unwrap();
+        assert!(!one.is_news() && one.take(50) && !one.take(1), "three eighths are kept");
+        one.give_back(50);
+        assert!(two.is_news());
+        for share in [&one, &two] {
+            assert!(share.take(30) && !share.take(1), "half of what is not kept");
+            share.give_back(30);
+        }
+        assert!(three.is_news() && four.is_news());
+        for share in [one, two, three, four] {
+            assert_eq!(share.bytes(), 20);
+            assert!(share.take(20) && !share.take(1));
+        }
+    }
+
+    #[test]
     fn two_have_a_half_each_once_both_are_used_and_before_that_an_eighth_is_kept() {
         let [one, other] = Share::of(80, 2).collect::<Vec<_>>().try_into().unwrap();
         assert!(!one.is_news() && one.take(70) && !one.take(1));

@@ -41,17 +41,17 @@ TAIL = """\
 """
 
 
-def executed(binary: Path, directory: Path, agent: list, told: tuple = ("thundra",)) -> set:
-    """The functions that run in the extension's life beside an agent, and a remote over TLS for the
-    protocols that it is told of."""
+def executed(binary: Path, directory: Path, agent: list, of_remotes: bool = True, of_otlp: bool = False) -> set:
+    """The functions that run in the extension's life beside an agent, and a remote over TLS that it is
+    told of, for OTLP too or not."""
     (there := directory / f"{len(list(directory.iterdir()))}").mkdir()
     remote = subprocess.Popen([*SANDBOX, "remote", "--tls", "--dir", there / "remote"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     listening = json.loads(remote.stdout.readline())
     variables = {"THUNDRA_APIKEY": "a-key"}
-    if "otlp" in told:
+    if of_otlp:
         variables["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = listening["url"].removesuffix("/v1")
-    if told:
+    if of_remotes:
         variables |= {"SSL_CERT_FILE": listening["ca"], "THUNDRA_EXTENSION_COLLECTOR_URL": listening["url"],
                       "THUNDRA_EXTENSION_PORT": "3333", "THUNDRA_EXTENSION_LOG_LEVEL": "warn"}
     options = [word for it in variables.items() for word in ("--env", "=".join(it))]
@@ -69,7 +69,7 @@ def executed(binary: Path, directory: Path, agent: list, told: tuple = ("thundra
 
 # What runs at each start and callgrind does not tell of: a thread's life that is not over at the end,
 # and what of the C library has a section of its own.
-UNTOLD = re.compile(r"17serve_when_called0.*call_once|^strcmp$")
+UNTOLD = (r"17serve_when_called0.*call_once", r"^strcmp$")
 
 
 def other_names(binary: Path) -> dict:
@@ -100,12 +100,16 @@ def main() -> None:
     names = other_names(binary)
     with tempfile.TemporaryDirectory() as directory:
         silent = ["--event", '{"reports": 0}', "--invocations", "20"]
-        start = executed(binary, Path(directory), silent) | executed(binary, Path(directory), silent, ())
+        start = executed(binary, Path(directory), silent)
+        start |= executed(binary, Path(directory), silent, of_remotes=False)
         report = executed(binary, Path(directory), ["--invocations", "20"])
         otel = ["--invocations", "20", "--", SANDBOX_ITSELF, "function", "--agent", "otel-python"]
-        report |= executed(binary, Path(directory), otel, ("thundra", "otlp"))
-        otlp = executed(binary, Path(directory), silent, ("thundra", "otlp"))
-    start |= {name for name in names if UNTOLD.search(name)}
+        report |= executed(binary, Path(directory), otel, of_otlp=True)
+        otlp = executed(binary, Path(directory), silent, of_otlp=True)
+    for function in UNTOLD:
+        if not (found := {name for name in names if re.search(function, name)}):
+            sys.exit(f"layout.py: no function has the name {function}, which runs at each start")
+        start |= found
     listed = set()
     print(HEAD, end="")
     for group in (start, otlp, report):

@@ -48,29 +48,24 @@ def check_versions():
 
 def write_seeds():
     """Makes the inputs of those targets whose seeds are the recorded requests of agents."""
-    for number, capture in enumerate(sorted((ROOT / "tests" / "captures").glob("*.http"))):
+    for number, capture in enumerate(sorted((ROOT / "tests" / "captures").rglob("*.http"))):
         whole = capture.read_bytes()
         head, body = whole.split(b"\r\n\r\n", 1)
         if b"Transfer-Encoding: chunked" in head:
             body = body.split(b"\r\n")[1]  # the first chunk; most have just that
         line, *headers = head.split(b"\r\n")
+        is_otlp, is_json = capture.parent.name == "otlp", b"application/json" in head.lower()
+        kinds = (b"0", b"0", b"1") if not is_otlp else (b"9", b"9", b";") if is_json else (b"8", b"8", b":")
         seeds = {
             "socket": whole,
             "request": b"\n".join([b" ".join(line.split(b" ")[:2]), *headers]),
-            "array": bytes([3, 200]) + body,
-            "backlog": b"\x05\x00\x01\x0d\x05\n" + b"\n".join(kind + body for kind in (b"0", b"0", b"1")),
+            **({"otlp": bytes([200, is_json]) + body} if is_otlp else {"array": bytes([3, 200]) + body}),
+            "backlog": b"\x05\x00\x01\x0d\x05\n" + b"\n".join(kind + body for kind in kinds),
         }
         for target, seed in seeds.items():
             folder = OUT / "seeds" / target
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number:02}").write_bytes(seed)
-
-
-    for number, capture in enumerate(sorted((ROOT / "tests" / "captures" / "otlp").glob("*.http"))):
-        head, body = capture.read_bytes().split(b"\r\n\r\n", 1)
-        folder = OUT / "seeds" / "otlp"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:02}").write_bytes(bytes([200, b"application/json" in head.lower()]) + body)
 
 
 def build():

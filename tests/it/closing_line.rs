@@ -28,6 +28,9 @@ impl ClosingLine {
             Dialect::Otlp => otlps,
         };
         let (counts, losses) = told.split_once(", lost: ").unwrap_or((told, ""));
+        if losses.contains("rejected items") {
+            return Err(format!("items are no reports: {line}"));
+        }
         let numbers = |text: &str| -> Vec<usize> {
             text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
         };

@@ -13,11 +13,9 @@ fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector(
     let trial = dialect.start();
     for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
         let mut connection = Connection::open(trial.port);
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n[1]",
-            dialect.path(ARRAY)
-        );
+        let head = dialect.report(ARRAY, "[1]").framed(&format!("Content-Length: {length}\r\n"));
         connection.send(head.as_bytes());
+        connection.send(b"[1]");
         connection.half_close();
         let statuses = [(); 2].map(|()| connection.response().status);
         assert_eq!(statuses, [100, 413], "{length}");
@@ -112,9 +110,8 @@ fn a_client_whose_chunks_make_no_sense_is_answered_at_once(
 ) {
     let trial = dialect.start();
     let mut connection = Connection::open(trial.port);
-    let line = format!("POST {} HTTP/1.1\r\n", dialect.path(ARRAY));
-    let head = format!("{line}Host: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
-    connection.send(head.as_bytes());
+    let head = dialect.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n");
+    connection.send(format!("{head}zz\r\n").as_bytes());
     assert_eq!(connection.response().status, 400);
     trial.shut_down();
 }

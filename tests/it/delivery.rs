@@ -10,7 +10,7 @@ use sandbox::{Answer, Authority, End, Moment, Platform, Received, Remote, agent}
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::report::{items_of, told};
 use crate::trial::{
-    ARRAY, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of,
+    ARRAY, COLLECTS, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of,
 };
 
 #[test]
@@ -139,7 +139,10 @@ fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
 ) {
     let trial = dialect.start();
     trial.remote.answer_with(|_| {
-        Answer::HalfAnswer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec())
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n";
+        // Half of a partial success, if it is read.
+        let answer = format!("{head}Content-Length: 9\r\n\r\n\x0a\x07\x08\x01");
+        Answer::HalfAnswer(answer.into_bytes())
     });
     for n in 1..=3 {
         trial.report(ARRAY, &format!("[{n}]"));
@@ -195,10 +198,11 @@ fn a_failure_at_shutdown_costs_nothing_while_there_is_time(
         remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
     };
     let fail = |remote: &Remote| {
-        remote.answer_with(|it| Answer::status(if it.number < 2 { 503 } else { 200 }));
+        let failure = dialect.failure();
+        remote.answer_with(move |it| Answer::status(if it.number < 2 { failure } else { 200 }));
     };
-    for trouble in [reset as fn(&Remote), fail] {
-        let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,900000")]);
+    for trouble in [&reset as &dyn Fn(&Remote), &fail] {
+        let trial = dialect.start_with(&[COLLECTS]);
         trouble(&trial.remote);
         trial.report(ARRAY, "[1]");
         trial.report(COMPOSITE, "{}");

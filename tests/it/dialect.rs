@@ -18,6 +18,13 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Thundra => Self::Otlp,
+            Self::Otlp => Self::Thundra,
+        }
+    }
+
     /// A trial with a remote that takes everything.
     pub fn start(self) -> Trial {
         self.start_with(&[])

@@ -3,13 +3,15 @@
 //!
 //! They need a binary with these points in it: `cargo test --features faults --test it inside_`.
 
-use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use sandbox::{Answer, agent};
+use rstest::rstest;
+use sandbox::Answer;
+use sandbox::agent::Connection;
 use serde_json::Value;
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, exchange, report_of};
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::trial::{ARRAY, COLLECTS, PATIENCE, SHUTDOWN, Trial};
 
 /// While a request is taken.
 const OF_THE_COLLECTOR: [&str; 4] =
@@ -33,8 +35,8 @@ const AT_THE_END: [(&str, &str); 2] = [
 ];
 
 /// With a panic at this point, and at the info level: then the log tells of all.
-fn start(point: &str) -> Trial {
-    let trial = Trial::with(&[
+fn start(dialect: Dialect, point: &str) -> Trial {
+    let trial = dialect.start_with(&[
         ("THUNDRA_EXTENSION_PANIC_AT", point),
         ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
     ]);
@@ -44,22 +46,20 @@ fn start(point: &str) -> Trial {
 
 /// Posts, whatever comes of it: the status, or the end of the connection.
 fn try_to_report(trial: &Trial, n: u64) -> Option<u16> {
-    let body = format!("[{n},\"{}\"]", "x".repeat(2_000));
-    let request = report_of(body.len(), "Connection: close\r\n", &body);
-    let answer = exchange((Ipv4Addr::LOCALHOST, trial.port).into(), &request).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    let report = trial.dialect.report(ARRAY, &format!("[{n},\"{}\"]", "x".repeat(2_000)));
+    let mut connection = Connection::try_open(trial.port).ok()?;
+    connection.exchange(&report.request("Connection: close\r\n")).ok().map(|it| it.status)
 }
 
-fn count(health: &Value, what: &str) -> u64 {
-    health["reports"][what].as_u64().unwrap()
-}
-
-/// Whether each report is accounted for once nothing is pending, and how many were lost.
+/// Whether each report is accounted for once nothing is pending, and has left the buffer, and how many
+/// were lost.
 fn failed(trial: &Trial) -> u64 {
-    trial.wait_for_health(|it| count(it, "pending") == 0);
-    let health = trial.health();
-    let failed = health["reports"]["dropped"]["failed"].as_u64().unwrap();
-    assert_eq!(count(&health, "accepted"), count(&health, "delivered") + failed, "{health}");
+    trial.wait_for_account(|it| it["pending"] == 0);
+    trial.wait_for_an_empty_buffer();
+    let account = &trial.health()[trial.dialect.account()];
+    let count = |of: &Value| of.as_u64().unwrap();
+    let failed = count(&account["dropped"]["failed"]);
+    assert_eq!(count(&account["accepted"]), count(&account["delivered"]) + failed, "{account}");
     failed
 }
 
@@ -71,11 +71,11 @@ fn end(trial: Trial, panics: usize) -> String {
     log
 }
 
-#[test]
-fn a_panic_of_the_collector_costs_one_request_at_most() {
+#[rstest]
+fn a_panic_of_the_collector_costs_one_request_at_most(#[values(Thundra, Otlp)] dialect: Dialect) {
     for point in OF_THE_COLLECTOR {
         for nth in 1..=3 {
-            let trial = start(&format!("{point}:{nth}"));
+            let trial = start(dialect, &format!("{point}:{nth}"));
             let statuses: Vec<_> = (1..=5).map(|n| try_to_report(&trial, n)).collect();
             for (n, status) in (1..).zip(statuses) {
                 let is_hit = n == nth;
@@ -88,15 +88,17 @@ fn a_panic_of_the_collector_costs_one_request_at_most() {
     }
 }
 
-#[test]
-fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on() {
+#[rstest]
+fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for point in OF_THE_SENDER {
         for nth in 1..=2 {
-            let trial = start(&format!("{point}:{nth}"));
+            let trial = start(dialect, &format!("{point}:{nth}"));
             for n in 1..=5 {
                 assert_eq!(try_to_report(&trial, n), Some(200), "{point}:{nth}");
                 // So that each is a request of its own; but the one that is lost.
-                trial.wait_for_health(|it| count(it, "pending") == 0);
+                trial.wait_for_account(|it| it["pending"] == 0);
                 trial.platform.invoke(PATIENCE);
                 trial.platform.wait_for_next(PATIENCE);
             }
@@ -110,16 +112,18 @@ fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on() {
     }
 }
 
-#[test]
-fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted() {
+#[rstest]
+fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     for (point, told) in AT_THE_END {
-        let trial = Trial::with(&[
+        let trial = dialect.start_with(&[
             ("THUNDRA_EXTENSION_PANIC_AT", point),
             ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
-            ("THUNDRA_EXTENSION_FLUSH", "periodically,900000"),
+            COLLECTS,
         ]);
         for n in 1..=3 {
-            assert_eq!(agent::post(trial.port, ARRAY, format!("[{n}]").as_bytes()).status, 200);
+            trial.report(ARRAY, &format!("[{n}]"));
         }
         let began = Instant::now();
         let log = end(trial, 1);

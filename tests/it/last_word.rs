@@ -84,6 +84,28 @@ fn of_spans_in_gzip_lambda_tells_which_are_the_last(
     trial.shut_down();
 }
 
+/// A record of a log may name it at any time, and metrics are exported after spans.
+#[rstest]
+fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_it(
+    #[values(Signal::Metrics, Signal::Logs)] signal: Signal,
+    #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
+) {
+    let (trial, telemetry) = start(Otlp, Remote::start());
+    let request_id = trial.platform.invoke(PATIENCE);
+    let report = if signal == Signal::Logs { otlp::logs } else { otlp::metrics };
+    let body = report(&[&request_id], encoding);
+    for (nth, report) in
+        [Report::of(signal, encoding, body), spans_of(&request_id, encoding)].iter().enumerate()
+    {
+        assert_eq!(report.post(trial.port).status, 200);
+        trial.received(nth + 1);
+        assert!(!trial.platform.has_next_within(A_MOMENT));
+    }
+    tell(telemetry, &runtime_done(&request_id));
+    is_let_go_at_once(&trial.platform);
+    trial.shut_down();
+}
+
 /// With a remote of each protocol, and the port where it is told of ends.
 fn start_both() -> (Both, u16) {
     let mut telemetry = 0;

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use rstest::rstest;
 use sandbox::agent::{self, Connection, Response};
+use sandbox::otlp::Encoding;
 use serde_json::json;
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, array_of, nowhere, report_of, text};
+use crate::otlp::answers;
+use crate::trial::{
+    ARRAY, COLLECTS, COMPOSITE, PATIENCE, Trial, array_of, nowhere, report_of, text,
+};
 
 fn raw(trial: &Trial, request: &str) -> Response {
     agent::request(trial.port, request.as_bytes())
@@ -17,18 +21,15 @@ fn raw(trial: &Trial, request: &str) -> Response {
 
 /// Of a report whose length is not told.
 fn chunked_head(dialect: Dialect) -> String {
-    format!(
-        "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-        dialect.path(ARRAY)
-    )
+    dialect.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n")
 }
 
 #[track_caller]
 fn refused(dialect: Dialect, response: &Response, status: u16) {
-    assert_eq!(response.status, status);
     if dialect == Otlp {
-        return; // what it says is a test of its own
+        return answers::refused(response, status, Encoding::Protobuf);
     }
+    assert_eq!(response.status, status);
     assert_eq!(response.header("Content-Type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     assert!(body["error"].is_string(), "{body}");
@@ -71,19 +72,17 @@ fn a_report_without_anything_in_it_is_answered_counted_and_dropped() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn a_full_buffer_answers_429_and_keeps_what_it_has() {
-    let trial = Trial::with(&[
-        ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
-        ("THUNDRA_EXTENSION_COLLECTOR_URL", &nowhere()),
-    ]);
+#[rstest]
+fn a_full_buffer_answers_429_and_keeps_what_it_has(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect
+        .start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), (dialect.url_variable(), &nowhere())]);
     // Three quarters of the buffer may wait for a remote that is down: no report has to go yet.
     trial.report(ARRAY, &array_of(30_000));
-    refused(Thundra, &agent::post(trial.port, ARRAY, array_of(40_000).as_bytes()), 429);
+    refused(dialect, &trial.post(ARRAY, &array_of(40_000)), 429);
     trial.report(ARRAY, &array_of(10_000));
     let health = trial.health();
-    assert_eq!(health["reports"]["refused"]["full"], 1);
-    assert_eq!(health["reports"]["pending"], 2);
+    assert_eq!(health[dialect.account()]["refused"]["full"], 1);
+    assert_eq!(health[dialect.account()]["pending"], 2);
     assert_eq!(health["buffer"]["size"], 65_536);
     let held = health["buffer"]["held"].as_u64().unwrap();
     let beside = held - 40_000; // for each report its header values and what holds it
@@ -147,10 +146,7 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413(
 fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
-    let trial = dialect.start_with(&[
-        ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
-        ("THUNDRA_EXTENSION_FLUSH", "periodically,900000"),
-    ]);
+    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
     let mut connection = Connection::open(trial.port);
     connection.send(chunked_head(dialect).as_bytes());
@@ -184,8 +180,7 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted(
         "Content-Length: 3\r\nContent-Length: 4\r\n",
     ];
     for head in heads {
-        let line = format!("POST {} HTTP/1.1", dialect.path(ARRAY));
-        let request = format!("{line}\r\nHost: a\r\n{head}\r\n[1]\n");
+        let request = format!("{}[1]\n", dialect.report(ARRAY, "[1]").framed(head));
         let response = raw(&trial, &request);
         refused(dialect, &response, 400);
         // Where the next request would start is unknown.
@@ -200,24 +195,25 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted(
     trial.shut_down();
 }
 
-#[test]
-fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
-    let trial = Trial::start();
+#[rstest]
+fn a_body_cut_short_is_answered_400_counted_and_not_forwarded(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
     let framings = [
-        ("Content-Length: 5000", "[\"half"),
-        ("Transfer-Encoding: chunked", "1000\r\n[{\"a\":[1]}"),
-        ("Transfer-Encoding: chunked", "3\r\n[1,\r\n"),
-        ("Transfer-Encoding: chunked", "3\r\n[1]"),
+        ("Content-Length: 5000\r\n", "[\"half"),
+        ("Transfer-Encoding: chunked\r\n", "1000\r\n[{\"a\":[1]}"),
+        ("Transfer-Encoding: chunked\r\n", "3\r\n[1,\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "3\r\n[1]"),
     ];
     for (framing, part) in framings {
         let mut connection = Connection::open(trial.port);
-        let head =
-            format!("POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}");
-        connection.send(head.as_bytes());
+        let head = dialect.report(ARRAY, "[1]").framed(framing);
+        connection.send(format!("{head}{part}").as_bytes());
         connection.half_close();
-        refused(Thundra, &connection.response(), 400);
+        refused(dialect, &connection.response(), 400);
     }
-    assert_eq!(trial.health()["reports"]["refused"]["malformed"], 4);
+    assert_eq!(trial.health()[dialect.account()]["refused"]["malformed"], 4);
     trial.report(ARRAY, "[2]");
     assert_eq!(trial.bodies_received(1), ["[2]"]);
     trial.shut_down();
@@ -338,20 +334,28 @@ fn a_client_that_would_upgrade_is_answered_as_any_other(#[values(Thundra, Otlp)]
     trial.shut_down();
 }
 
-#[test]
-fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote() {
-    let trial = Trial::start();
-    for name in ["Authorization", "Content-Type", "Content-Encoding"] {
+#[rstest]
+fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    let names: &[&str] = match dialect {
+        Thundra => &["Authorization", "Content-Type", "Content-Encoding"],
+        // Any other type or coding is none of its.
+        Otlp => &["Authorization"],
+    };
+    for name in names {
         for (length, status) in [(8 * 1024, 200), (8 * 1024 + 1, 400), (20_000, 400)] {
             let header = format!("{name}: {}\r\n", "x".repeat(length));
-            let request = report_of(3, &header, "[1]");
-            let response = agent::request(trial.port, request.as_bytes());
+            let response = match dialect {
+                Thundra => raw(&trial, &report_of(3, &header, "[1]")),
+                Otlp => trial.post_with(&header, ARRAY, "[1]"),
+            };
             assert_eq!(response.status, status, "{name} of {length} bytes");
         }
     }
     trial.report(ARRAY, "[2]");
-    let received = trial.received(4);
-    assert_eq!(text(&received[3].body), "[2]");
+    assert_eq!(trial.bodies_received(names.len() + 1)[names.len()], "[2]");
     trial.shut_down();
 }
 

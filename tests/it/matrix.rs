@@ -140,6 +140,7 @@ fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] dial
     play(&cells.collect::<Vec<_>>());
 }
 
+/// Of OTLP, one of its reporters for each fault and freeze.
 #[rstest]
 #[ignore = "takes minutes"]
 fn the_whole_matrix(#[values(Thundra, Otlp)] dialect: Dialect) {
@@ -306,7 +307,8 @@ impl Freeze {
     fn at_the_first_request(self, remote: &Remote, freezer: Freezer) {
         let moment = match self {
             Self::BetweenInvocations => return,
-            Self::WithinARequest => Moment::BodyRead(1_000),
+            // Shorter than any report, also in gzip.
+            Self::WithinARequest => Moment::BodyRead(100),
             Self::BeforeAnAnswer => Moment::BeforeAnswer,
         };
         remote.at(moment, 0, move |_| {

@@ -1,6 +1,6 @@
 //! What is OTLP's own: its answers, its signals and encodings, and its remotes.
 
-mod answers;
+pub mod answers;
 mod arrival;
 mod door;
 mod remotes;

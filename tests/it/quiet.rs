@@ -18,8 +18,8 @@ fn a_healthy_sandbox_logs_nothing_at_the_default_level(#[values(Thundra, Otlp)] 
     assert_eq!(trial.shut_down(), "");
 }
 
-#[test]
-fn no_line_at_any_level_holds_a_key_a_header_or_a_body() {
+#[rstest]
+fn no_line_at_any_level_holds_a_key_a_header_or_a_body(#[values(Thundra, Otlp)] dialect: Dialect) {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let proxy = Proxy::start().requiring("proxy-user", "proxy-password");
@@ -29,21 +29,22 @@ fn no_line_at_any_level_holds_a_key_a_header_or_a_body() {
         ("THUNDRA_APIKEY", "environments-key"),
         ("SSL_CERT_FILE", &ca),
         ("THUNDRA_EXTENSION_PROXY", &proxy_url),
+        ("THUNDRA_EXTENSION_OTLP_HEADERS", "x-more=configureds-secret"),
     ];
-    for status in [200, 401, 500] {
-        let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &environment);
+    for status in [200, 401, dialect.failure()] {
+        let remote = Remote::start_tls(&authority);
+        let trial = dialect.start_on(Platform::start(), remote, &environment);
         trial.remote.answer_with(move |_| Answer::status(status));
         trial.platform.invoke(PATIENCE);
         trial.report(ARRAY, r#"["bodys-secret"]"#);
         trial.received(1);
-        let without_key = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\
-                           X-Secret: headers-secret\r\nConnection: close\r\n\r\n[1]";
-        let response = sandbox::agent::request(trial.port, without_key.as_bytes());
-        assert_eq!(response.status, 200);
+        let headers = "X-Secret: headers-secret\r\nConnection: close\r\n";
+        assert_eq!(trial.post_with(headers, ARRAY, "[1]").status, 200);
         trial.received(2);
         let health = trial.health().to_string();
         let log = trial.shut_down();
-        assert!(log.contains("TRACE") && log.contains("took 3 bytes"), "{log}");
+        let took = format!("took {} bytes", dialect.report(ARRAY, "[1]").body.len());
+        assert!(log.contains("TRACE") && log.contains(&took), "{log}");
         for secret in ["test-key", "environments-key", "proxy-user", "proxy-password", "s-secret"] {
             assert!(
                 !log.contains(secret) && !health.contains(secret),

@@ -58,17 +58,18 @@ impl Report {
     /// The whole of it, in one chunk.
     pub fn chunked(&self) -> Vec<u8> {
         let chunk = [format!("{:x}\r\n", self.body.len()).as_bytes(), &self.body].concat();
-        let head = self.framed("Transfer-Encoding: chunked");
+        let head = self.framed("Transfer-Encoding: chunked\r\n");
         [head.as_bytes(), &chunk, b"\r\n0\r\n\r\n"].concat()
     }
 
     pub fn head(&self, headers: &str) -> String {
-        self.framed(&format!("{headers}Content-Length: {}", self.body.len()))
+        self.framed(&format!("{headers}Content-Length: {}\r\n", self.body.len()))
     }
 
-    fn framed(&self, framing: &str) -> String {
+    /// A head that tells of the body in this way.
+    pub fn framed(&self, framing: &str) -> String {
         let Self { path, headers, .. } = self;
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}{framing}\r\n\r\n")
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}{framing}\r\n")
     }
 }
 
@@ -80,7 +81,7 @@ fn span(name: &str) -> Vec<u8> {
 /// The report as a test writes it.
 #[track_caller]
 pub fn told(received: &Received) -> String {
-    if !is_otlp(received) {
+    if !received.is_otlp() {
         return text(&received.body).to_owned();
     }
     let items = otlp::span_names(received).join(",");
@@ -89,13 +90,8 @@ pub fn told(received: &Received) -> String {
 
 /// Its items as a test writes them.
 pub fn items_of(received: &Received) -> Vec<String> {
-    if is_otlp(received) {
+    if received.is_otlp() {
         return otlp::span_names(received);
     }
     received.items().iter().map(ToString::to_string).collect()
-}
-
-/// The remote may have it below a path of its own.
-fn is_otlp(received: &Received) -> bool {
-    received.path.ends_with(Signal::Traces.path())
 }

@@ -127,11 +127,13 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
     assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
 }
 
-#[test]
-fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
+#[rstest]
+fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     // One limit lets a connection be accepted and not served, the other not even be accepted.
     for limit in [48, 49] {
-        serves_again(Trial::start(), Process::limit_descriptors, limit);
+        serves_again(dialect.start(), Process::limit_descriptors, limit);
     }
 }
 

@@ -25,6 +25,9 @@ pub const SHUTDOWN: Duration = Duration::from_secs(2);
 pub const ARRAY: &str = "/v1/monitoring-data";
 pub const COMPOSITE: &str = "/v1/composite-monitoring-data";
 
+/// Nothing is sent before SHUTDOWN, or half of what there is room for.
+pub const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
+
 /// The extension under test.
 pub fn binary() -> PathBuf {
     let built = env!("CARGO_BIN_EXE_thundra-lambda-extension");

@@ -16,14 +16,12 @@ use crate::trial::{Trial, nowhere, text};
 #[derive(Message)]
 #[prost(prost_path = "::sandbox::prost")]
 struct Status {
-    #[prost(int32, tag = "1")]
-    code: i32,
     #[prost(string, tag = "2")]
     message: String,
 }
 
 #[track_caller]
-fn refused(response: &Response, status: u16, encoding: Encoding) {
+pub fn refused(response: &Response, status: u16, encoding: Encoding) {
     assert_eq!(response.status, status, "{}", String::from_utf8_lossy(&response.body));
     assert_eq!(response.header("Content-Type"), Some(encoding.content_type()));
     let message = match encoding {

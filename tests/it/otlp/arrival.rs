@@ -3,16 +3,13 @@
 use std::sync::mpsc;
 
 use rstest::rstest;
-use sandbox::otlp::{Encoding, Signal, span_names};
+use sandbox::otlp::{Encoding, Signal, resources, span_names};
 use sandbox::{Answer, Item, Moment, Received, gzip};
 
 use super::{ENCODINGS, report};
 use crate::dialect::Dialect::Otlp;
 use crate::report::Report;
-use crate::trial::{ARRAY, PATIENCE, Trial, array_of};
-
-/// Nothing is sent before SHUTDOWN.
-const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
+use crate::trial::{ARRAY, COLLECTS, PATIENCE, Trial, array_of};
 
 fn items(received: &[Received]) -> Vec<Item> {
     received.iter().flat_map(Received::items).collect()
@@ -40,7 +37,8 @@ fn a_report_that_goes_alone_arrives_byte_for_byte_at_the_path_of_its_signal(
 }
 
 #[test]
-fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exactly_its_items() {
+fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exactly_their_content()
+{
     let trial = Otlp.start_with(&[COLLECTS]);
     let mut expected = Vec::new();
     for n in 0..10 {
@@ -60,17 +58,14 @@ fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exac
                 it.path == signal.path()
                     && it.header("Content-Type") == Some(encoding.content_type())
             };
+            let found = received.iter().find(is_it).unwrap();
             let bodies = expected.iter().filter(|it| (it.0, it.1) == (signal, encoding));
-            let bodies: Vec<Received> = bodies
-                .map(|(_, _, body)| Received { body: body.clone(), ..found(&received, is_it) })
-                .collect();
-            assert_eq!(items(&[found(&received, is_it)]), items(&bodies));
+            let told = bodies.flat_map(|(_, _, body)| {
+                resources(&Received { body: body.clone(), ..found.clone() })
+            });
+            assert_eq!(resources(found), told.collect::<Vec<_>>());
         }
     }
-}
-
-fn found(received: &[Received], is_it: impl Fn(&&Received) -> bool) -> Received {
-    received.iter().find(is_it).unwrap().clone()
 }
 
 #[test]
