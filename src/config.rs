@@ -125,9 +125,11 @@ impl Config {
 
     /// Where agents are listened to, and what they speak there.
     pub fn ports(&self) -> Vec<(u16, Dialect)> {
-        let thundra = (self.port, Dialect::Thundra);
         // Who configures a remote for OTLP has an SDK of it rather than an agent of Thundra's.
-        self.otlp_port.map_or_else(|| vec![thundra], |port| vec![(port, Dialect::Otlp), thundra])
+        let otlps = self.otlp_port.map(|port| (port, Dialect::Otlp));
+        // Thundra's agents take a closed port for an answer, and exporters of OTLP don't.
+        let thundras = self.is_enabled.then_some((self.port, Dialect::Thundra));
+        otlps.into_iter().chain(thundras).collect()
     }
 }
 

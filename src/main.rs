@@ -135,14 +135,15 @@ fn run() -> Option<Deadline> {
     let (config, problems) = Config::from(&Environment::read());
     logging::start(config.log_level, config.log_format, doors::server_panicked);
     // Bound before registration: with the last registration the runtime starts, and with it agents.
-    let doors = config.is_enabled.then(|| Doors::bind(&config.ports()));
+    let doors = Doors::bind(&config.ports());
     let extension = register(&config)?;
     for problem in problems {
         logging::warn!("{problem}");
     }
-    let end = match doors {
-        Some(doors) => relay(config, &extension, doors),
-        None => lifecycle::idle(&extension),
+    let end = if config.is_enabled {
+        relay(config, &extension, doors)
+    } else {
+        refuse(&extension, doors)
     };
     let ends = |error: &ApiError| {
         logging::error!("cannot get the next event: {error}; the extension ends");
@@ -206,6 +207,15 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     let holds = config.flush == Strategy::End && tells_of_invocations;
     let hold = if holds { hold(extension, &collector.lines) } else { None };
     lifecycle::relay(extension, &opened, &collector, hold)
+}
+
+/// Polls until the end, and tells exporters of OTLP, if there is a door for them, that there is no
+/// remote.
+fn refuse(extension: &Extension, mut doors: Doors) -> Result<Deadline, ApiError> {
+    let (budget, ledger) = (Budget::of(0), Ledger::with_otlp());
+    let collector = Collector { budget, ledger, lines: Vec::new(), authorization: None };
+    doors.open(&Arc::new(collector));
+    lifecycle::idle(extension)
 }
 
 /// Starts a sender, which opens the doors with their threads and starts the other senders: the first

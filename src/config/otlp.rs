@@ -13,7 +13,7 @@ use crate::payload::Route;
 use crate::signal::Signal;
 use crate::url::Url;
 
-/// Base URL of the remote for OTLP; without one for any signal, the port stays closed.
+/// Base URL of the remote for OTLP.
 const ENDPOINT: &str = "THUNDRA_EXTENSION_OTLP_ENDPOINT";
 /// The whole URL for traces.
 const TRACES_ENDPOINT: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
@@ -51,7 +51,9 @@ const NOT_CONFIGURABLE: [HeaderName; 11] = [
 
 impl Reading<'_> {
     /// Adds the destinations for OTLP, one for each origin, as one that fails must not hold up another,
-    /// and gives the local port, which is not that of Thundra's agents. `None` if there are none.
+    /// and gives the local port, which is not that of Thundra's agents. `None` if nothing asks for it.
+    /// An exporter of OTLP that meets a closed port tries again for up to 10 s, in the flush of each
+    /// invocation; so where a remote is asked for and none is good, the port is there to refuse.
     pub(super) fn otlp(
         &mut self,
         thundras_port: u16,
@@ -74,13 +76,11 @@ impl Reading<'_> {
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
         let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
         let urls = self.urls(port);
-        if urls.is_empty() {
-            if self.environment.get(HEADERS).is_some() {
-                self.complain(Problem(format!(
-                    "{HEADERS} is set, and no endpoint that can be used; no port for OTLP is opened"
-                )));
-            }
-            return None;
+        if urls.is_empty() && self.environment.get(HEADERS).is_some() {
+            self.complain(Problem(format!(
+                "{HEADERS} is set, and no endpoint that can be used; what is exported to port \
+                     {port} is refused"
+            )));
         }
         if port == thundras_port {
             self.complain(Problem(format!(
@@ -192,7 +192,7 @@ mod tests {
     fn urls(variables: &[(&str, &str)]) -> Vec<[Option<String>; 3]> {
         let (port, destinations, problems) = read(variables);
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(port.is_some(), !destinations.is_empty());
+        assert!(port.is_some() || destinations.is_empty());
         destinations.iter().map(|it| Route::OTLP.map(|route| it.url(route))).collect()
     }
 
@@ -265,10 +265,14 @@ mod tests {
             assert_eq!(problems.len(), usize::from(!bad.is_empty()), "{bad} {problems:?}");
         }
         let (port, destinations, problems) = read(&[(ENDPOINT, "http://a?s3cret")]);
-        assert!(port.is_none() && destinations.is_empty());
+        assert_eq!((port, destinations.len()), (Some(4318), 0), "it is there to refuse");
         assert!(problems[0].contains(ENDPOINT) && !problems[0].contains("s3cret"), "{problems:?}");
         let (port, _, problems) = read(&[(HEADERS, "key=s3cret")]);
-        assert_eq!((port, problems.len()), (None, 1), "who has forgotten the endpoint is told");
+        assert_eq!(
+            (port, problems.len()),
+            (Some(4318), 1),
+            "who has forgotten the endpoint is told"
+        );
     }
 
     #[test]

@@ -150,13 +150,35 @@ def an_exporter_for_which_there_is_no_room_gives_up_at_once(bench: Bench, functi
     alone = bench.conduct(Trial(function, MANY, None, on_sandbox=True), logs / "alone")
     record = bench.conduct(trial, logs / "extended")
     full = sum(FULL in (post["answer"] or []) for post in record.posts)
-    again = [f"posted {count} times: {report}" for report, count in Counter(record.posted).items() if count > 1]
     return [
         *results_unchanged(alone, record),
         *unless(full > 0, "there was room for all, so this shows nothing"),
-        *again,
+        *_posted_again(record),
         *ended_well(record),
     ]
+
+
+def turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again(
+    bench: Bench, function: Function, logs: Path
+) -> Findings:
+    """A port that is closed would cost the invocation seconds, and it its deadline."""
+    off = {"THUNDRA_EXTENSION_ENABLED": "false"}
+    alone = bench.conduct(Trial(function, EVENTS, None, on_sandbox=True), logs / "alone")
+    trial = Trial(function, EVENTS, bench.extension, environment=off, on_sandbox=True)
+    record = bench.conduct(trial, logs / "extended")
+    statuses = {(post["answer"] or ["none"])[0] for post in record.posts}
+    return [
+        *registered_for(["SHUTDOWN"], record),
+        *results_unchanged(alone, record),
+        *unless(statuses == {"HTTP/1.1 404 Not Found"}, f"the extension answered {statuses}"),
+        *_posted_again(record),
+        *unless(not record.arrived, f"arrived all the same: {record.arrived}"),
+        *ended_well(record),
+    ]
+
+
+def _posted_again(record: Record) -> Findings:
+    return [f"posted {count} times: {report}" for report, count in Counter(record.posted).items() if count > 1]
 
 
 def _before_and_after_shutdown(record: Record) -> tuple[str, str]:

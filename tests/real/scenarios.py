@@ -57,6 +57,7 @@ from otlp import (
     an_outage_only_delays_what_was_exported,
     another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage,
     freezes_in_the_middle_of_sends_lose_and_repeat_nothing,
+    turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again,
     what_is_exported_arrives_once_as_if_sent_directly,
     with_the_strategy_end_nothing_waits_through_a_freeze,
 )
@@ -179,7 +180,11 @@ SCENARIOS = (
         for name, function in OTEL.items()
     ),
     *(
-        Scenario(f"otel-full-{name}", OTEL[name], an_exporter_for_which_there_is_no_room_gives_up_at_once)
-        for name in ("python", "node", "node-json-gzip")
+        Scenario(f"otel-{trial}-{name}", OTEL[name], run)
+        for trial, run in (
+            ("full", an_exporter_for_which_there_is_no_room_gives_up_at_once),
+            ("off", turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again),
+        )
+        for name in ("python", "node-json-gzip")
     ),
 )

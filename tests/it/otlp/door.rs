@@ -1,11 +1,13 @@
-//! The port, which is there only where there is a remote for it.
+//! The port, which is there only where a remote is asked for.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::Instant;
 
+use sandbox::otlp::{Encoding, Signal};
 use sandbox::{Footprint, Launch, Platform, Remote, free_port};
 
+use super::answers::refused;
 use crate::dialect::Dialect::Otlp;
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
 
@@ -38,10 +40,12 @@ fn without_a_remote_for_it_the_port_is_closed_and_no_thread_is_there_for_it() {
 }
 
 #[test]
-fn an_endpoint_that_is_none_is_one_line_and_the_port_stays_closed() {
-    let port = free_port().to_string();
-    let trial = Trial::with(&[(Otlp.port_variable(), &*port), (Otlp.url_variable(), "nowhere")]);
-    assert!(is_closed(port.parse().unwrap()));
+fn an_endpoint_that_is_none_is_one_line_and_what_is_exported_is_refused() {
+    let port = free_port();
+    let variables = [(Otlp.port_variable(), &*port.to_string()), (Otlp.url_variable(), "nowhere")];
+    let trial = Trial::with(&variables);
+    is_refused_for_good(port);
+    assert_eq!(trial.health()["otlp"]["refused"]["unknown_path"], 1);
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let log = trial.shut_down();
@@ -49,15 +53,24 @@ fn an_endpoint_that_is_none_is_one_line_and_the_port_stays_closed() {
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
 }
 
+/// A closed port would be tried again, as would some other statuses, within the invocation.
+#[track_caller]
+fn is_refused_for_good(port: u16) {
+    let report = super::report(Signal::Traces, Encoding::Protobuf, &["1"]);
+    refused(&report.post(port), 404, Encoding::Protobuf);
+}
+
 #[test]
-fn an_extension_that_is_turned_off_opens_none_of_its_ports() {
+fn an_extension_that_is_turned_off_opens_no_port_but_to_refuse_what_is_exported() {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let variables = Otlp.environment(port, &remote.origin());
     let launch = Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_ENABLED", "false");
     let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
     let process = launch.start();
     platform.wait_for_next(PATIENCE);
-    assert!(variables.iter().filter_map(|(_, it)| it.parse().ok()).all(is_closed));
+    is_refused_for_good(port);
+    let others = variables.iter().filter_map(|(_, it)| it.parse().ok()).filter(|it| *it != port);
+    assert!(others.map(is_closed).eq([true]));
     platform.shutdown("spindown", SHUTDOWN);
     assert!(process.exit(PATIENCE).success());
 }
