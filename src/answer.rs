@@ -16,17 +16,11 @@ use crate::request::is_last;
 pub struct Answer {
     status: &'static str,
     allow: Option<&'static str>,
-    retry_after_s: Option<u8>,
     /// Whether the client is to close the connection: where its next request starts is unknown.
     is_last: bool,
     encoding: Encoding,
     body: Cow<'static, [u8]>,
 }
-
-/// What an exporter of OTLP is told where there is no room: longer than its attempts may take, which
-/// are 10 s (a minute in Go), so that it gives up at once. Else it would wait and try again, in the
-/// flush at the end of the invocation, until that time is over.
-const RETRY_AFTER_S: u8 = 120;
 
 /// How an agent is to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +35,6 @@ impl Answer {
     pub const ACCEPTED: Self = Self {
         status: "200 OK",
         allow: None,
-        retry_after_s: None,
         is_last: false,
         encoding: Encoding::Json,
         body: Cow::Borrowed(b"{}"),
@@ -63,8 +56,10 @@ impl Answer {
 
     pub fn refused(refusal: Refusal, why: &str, manner: Manner) -> Self {
         let status = match refusal {
-            Refusal::Full => "429 Too Many Requests",
-            Refusal::TooLarge => "413 Content Too Large",
+            Refusal::Full if manner == Manner::Thundra => "429 Too Many Requests",
+            // Not 429: exporters try that again, in the flush at the end of the invocation, for up to
+            // 10 s; with a Retry-After some give up at once, and others sleep as long as it says.
+            Refusal::Full | Refusal::TooLarge => "413 Content Too Large",
             Refusal::Malformed => "400 Bad Request",
             Refusal::UnknownPath => "404 Not Found",
             Refusal::WrongMethod => "405 Method Not Allowed",
@@ -76,9 +71,7 @@ impl Answer {
             Manner::Otlp(Encoding::Json) => (Encoding::Json, json(&Status { message: why })),
             Manner::Otlp(Encoding::Protobuf) => (Encoding::Protobuf, status_message(why)),
         };
-        let is_to_give_up = refusal == Refusal::Full && manner != Manner::Thundra;
-        let retry_after_s = is_to_give_up.then_some(RETRY_AFTER_S);
-        Self { status, allow: None, retry_after_s, is_last, encoding, body: body.into() }
+        Self { status, allow: None, is_last, encoding, body: body.into() }
     }
 
     /// With the method that would have been right.
@@ -117,15 +110,14 @@ impl Answer {
     }
 
     fn to_bytes(&self, request: &Request) -> Vec<u8> {
-        let Self { status, allow, retry_after_s, is_last: is_own_last, encoding, body } = self;
+        let Self { status, allow, is_last: is_own_last, encoding, body } = self;
         let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
-        let retry = retry_after_s.map(|it| format!("Retry-After: {it}\r\n")).unwrap_or_default();
         let is_last = *is_own_last || is_last(request);
         let close = if is_last { "Connection: close\r\n" } else { "" };
         let (media_type, length) = (encoding.media_type(), body.len());
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
-             {allow}{retry}{close}\r\n"
+             {allow}{close}\r\n"
         );
         let mut bytes = head.into_bytes();
         if *request.method() != Method::Head {
@@ -207,17 +199,15 @@ mod tests {
         }
     }
 
+    /// "OTLP Specification", OTLP/HTTP Response, Retryable Response Codes.
     #[test]
-    fn an_exporter_of_otlp_for_which_there_is_no_room_is_told_to_give_up() {
-        check(
-            &Answer::refused(Refusal::Full, "no", Manner::Otlp(Encoding::Json)),
-            TestRequest::new(),
-            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\
-             Retry-After: 120\r\n\r\n{\"message\":\"no\"}",
-        );
-        for other in Refusal::ALL.into_iter().filter(|it| *it != Refusal::Full) {
-            let answer = Answer::refused(other, "no", Manner::Otlp(Encoding::Json));
-            assert_eq!(answer.retry_after_s, None);
+    fn no_refusal_has_an_exporter_of_otlp_try_again_within_the_invocation() {
+        for refusal in Refusal::ALL {
+            let status = |manner| Answer::refused(refusal, "no", manner).status;
+            let is_retried =
+                |status: &str| ["429", "502", "503", "504"].iter().any(|it| status.starts_with(it));
+            assert!(!is_retried(status(Manner::Otlp(Encoding::Json))), "{refusal:?}");
+            assert_eq!(is_retried(status(Manner::Thundra)), refusal == Refusal::Full);
         }
     }
 

@@ -85,7 +85,7 @@ impl Collector {
     fn take_report(&self, request: &mut Request, route: Route) -> Result<(), Refused> {
         let Some(line) = self.lines.iter().find(|line| line.takes(route)) else {
             body::skip(request);
-            return Err(Refused(Refusal::UnknownPath, "no remote is configured for this"));
+            return Err(Refused(Refusal::UnknownPath, "nothing is relayed from this path"));
         };
         let headers = headers_of(request, line.dialect);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);

@@ -22,7 +22,7 @@ use crate::logging::Format;
 use crate::parsing::{self, PORT_DEFAULT};
 use crate::url::{Url, bypasses_proxy};
 
-/// `false`: register and poll, and nothing else.
+/// `false`: register and poll, and relay nothing.
 const ENABLED: &str = "THUNDRA_EXTENSION_ENABLED";
 /// Base URL of the remote collector, including `/v1`.
 const COLLECTOR_URL: &str = "THUNDRA_EXTENSION_COLLECTOR_URL";
@@ -79,7 +79,7 @@ pub struct Config {
     pub buffer: usize,
     /// The remotes: Thundra's first, and then those for OTLP.
     pub destinations: Vec<Destination>,
-    /// Port of the local receiver of OTLP, where there is a remote for it.
+    /// Port of the local receiver of OTLP, where a remote for it is asked for.
     pub otlp_port: Option<u16>,
     /// `Authorization` for reports that come without.
     pub authorization: Option<HeaderValue>,

@@ -122,8 +122,8 @@ impl Doors {
         let collector = Arc::clone(collector);
         let look = move || {
             loop {
-                thread::park_timeout(LOOKS_EVERY);
                 self.open(&collector);
+                thread::park_timeout(LOOKS_EVERY);
             }
         };
         if let Err(error) = threads::start("doors", threads::SHALLOW, Box::new(look)) {

@@ -178,17 +178,17 @@ fn is_a_list_in_json(body: &[u8]) -> bool {
     is_once && members.get("resourceSpans").is_some_and(|it| !it.is_empty())
 }
 
-/// A line of bytes that say what becomes of each request, and then a report in each line, whose
-/// first byte says which key, route and encoding it has.
+/// Bytes that say what becomes of each request, and then reports, whose first byte says which key, route
+/// and encoding it has. They end with 0xff, which JSON has nowhere, nor most of Protobuf.
 pub fn backlog(bytes: &[u8]) {
     const MOST: Most = Most { reports: 5, items: 7, bytes: 200 };
-    let mut lines = bytes.split(|&it| it == b'\n');
-    let fates = lines.next().unwrap_or_default();
+    let mut parts = bytes.split(|&it| it == 0xff);
+    let fates = parts.next().unwrap_or_default();
     let (account, budget) = (Account::default(), Budget::of(bytes.len()));
     let mut backlog = Backlog::default();
     let mut items: HashMap<String, isize> = HashMap::new();
-    for line in lines {
-        let Some((kind, body)) = line.split_first() else { continue };
+    for part in parts {
+        let Some((kind, body)) = part.split_first() else { continue };
         let payload = report(*kind, body, &account, &budget);
         count(&mut items, payload.form(), body, 1);
         backlog.push(payload);

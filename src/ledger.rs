@@ -36,7 +36,7 @@ impl Ledger {
         (format!("{line}; otlp: {otlp_line}"), lost || otlp_lost)
     }
 
-    /// That of the remote for OTLP, where there is one.
+    /// That of the remote for OTLP, where one is asked for.
     pub fn otlp(&self) -> Option<&Account> {
         self.otlp.as_ref()
     }

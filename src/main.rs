@@ -143,7 +143,7 @@ fn run() -> Option<Deadline> {
     let end = if config.is_enabled {
         relay(config, &extension, doors)
     } else {
-        refuse(&extension, doors)
+        refuse(&config, &extension, doors)
     };
     let ends = |error: &ApiError| {
         logging::error!("cannot get the next event: {error}; the extension ends");
@@ -209,12 +209,13 @@ fn relay(config: Config, extension: &Extension, doors: Doors) -> Result<Deadline
     lifecycle::relay(extension, &opened, &collector, hold)
 }
 
-/// Polls until the end, and tells exporters of OTLP, if there is a door for them, that there is no
-/// remote.
-fn refuse(extension: &Extension, mut doors: Doors) -> Result<Deadline, ApiError> {
-    let (budget, ledger) = (Budget::of(0), Ledger::with_otlp());
-    let collector = Collector { budget, ledger, lines: Vec::new(), authorization: None };
-    doors.open(&Arc::new(collector));
+/// Polls until the end, and has exporters of OTLP refused, if there is a door for them.
+fn refuse(config: &Config, extension: &Extension, doors: Doors) -> Result<Deadline, ApiError> {
+    if config.otlp_port.is_some() {
+        let (budget, ledger) = (Budget::of(0), Ledger::with_otlp());
+        let collector = Collector { budget, ledger, lines: Vec::new(), authorization: None };
+        doors.keep_open(&Arc::new(collector));
+    }
     lifecycle::idle(extension)
 }
 

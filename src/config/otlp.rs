@@ -76,11 +76,14 @@ impl Reading<'_> {
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
         let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
         let urls = self.urls(port);
-        if urls.is_empty() && self.environment.get(HEADERS).is_some() {
-            self.complain(Problem(format!(
-                "{HEADERS} is set, and no endpoint that can be used; what is exported to port \
-                     {port} is refused"
-            )));
+        if urls.is_empty() {
+            // Another receiver is to have it, by who has mistaken this variable for that of the SDK.
+            let is_anothers = self.names_port(port);
+            let then = if is_anothers { "no port for OTLP is opened" } else { "OTLP is refused" };
+            self.complain(Problem(format!("there is no remote for OTLP that can be used; {then}")));
+            if is_anothers {
+                return None;
+            }
         }
         if port == thundras_port {
             self.complain(Problem(format!(
@@ -102,6 +105,13 @@ impl Reading<'_> {
             destinations.push(self.destination_of(Dialect::Otlp, endpoints, headers.clone()));
         }
         Some(port)
+    }
+
+    /// Whether an endpoint is this port of this machine.
+    fn names_port(&self, port: u16) -> bool {
+        let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
+        let held = names.iter().filter_map(|name| self.environment.get(name));
+        held.filter_map(Url::base).any(|url| url.is_local(port))
     }
 
     /// That of each signal which has one.
@@ -192,7 +202,7 @@ mod tests {
     fn urls(variables: &[(&str, &str)]) -> Vec<[Option<String>; 3]> {
         let (port, destinations, problems) = read(variables);
         assert_eq!(problems, Vec::<String>::new());
-        assert!(port.is_some() || destinations.is_empty());
+        assert_eq!(port.is_some(), !variables.is_empty());
         destinations.iter().map(|it| Route::OTLP.map(|route| it.url(route))).collect()
     }
 
@@ -273,6 +283,8 @@ mod tests {
             (Some(4318), 1),
             "who has forgotten the endpoint is told"
         );
+        let another = read(&[(ENDPOINT, "http://localhost:4318"), (HEADERS, "a=b")]);
+        assert_eq!((another.0, another.2.len()), (None, 2), "who listens there is left alone");
     }
 
     #[test]

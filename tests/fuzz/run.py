@@ -60,7 +60,7 @@ def write_seeds():
             "socket": whole,
             "request": b"\n".join([b" ".join(line.split(b" ")[:2]), *headers]),
             **({"otlp": bytes([200, is_json]) + body} if is_otlp else {"array": bytes([3, 200]) + body}),
-            "backlog": b"\x05\x00\x01\x0d\x05\n" + b"\n".join(kind + body for kind in kinds),
+            "backlog": b"\x05\x00\x01\x0d\x05\xff" + b"\xff".join(kind + body for kind in kinds),
         }
         for target, seed in seeds.items():
             folder = OUT / "seeds" / target

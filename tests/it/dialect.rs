@@ -25,7 +25,7 @@ impl Dialect {
         }
     }
 
-    /// A trial with a remote that takes everything.
+    /// A trial with a remote that takes everything but OTLP that does not decode.
     pub fn start(self) -> Trial {
         self.start_with(&[])
     }
@@ -168,6 +168,14 @@ impl Dialect {
         match self {
             Self::Thundra => "reports",
             Self::Otlp => "otlp",
+        }
+    }
+
+    /// How a report is answered for which there is no room.
+    pub fn full(self) -> u16 {
+        match self {
+            Self::Thundra => 429,
+            Self::Otlp => 413,
         }
     }
 

@@ -86,7 +86,7 @@ fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent(
         trial.process.resume();
         let thawed = Instant::now();
         let status = trial.post(ARRAY, &array_of(10_000)).status;
-        assert!([200, 429].contains(&status), "{status}");
+        assert!([200, dialect.full()].contains(&status), "{status}");
         trial.platform.wait_for_next(PATIENCE);
         assert!(thawed.elapsed() < SHUTDOWN, "an attempt takes 3 s: {:?}", thawed.elapsed());
     }

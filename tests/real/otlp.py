@@ -33,7 +33,8 @@ FREEZE = "150ms"
 
 HANGING = ("--answer", "hang")
 SMALL = {"THUNDRA_EXTENSION_BUFFER": "64KiB"}
-FULL = "HTTP/1.1 429 Too Many Requests"
+# So that no SDK tries again; one of them is too large for that buffer in any case.
+FULL = "HTTP/1.1 413 Content Too Large"
 
 
 def what_is_exported_arrives_once_as_if_sent_directly(bench: Bench, function: Function, logs: Path) -> Findings:
@@ -149,10 +150,10 @@ def an_exporter_for_which_there_is_no_room_gives_up_at_once(bench: Bench, functi
     trial = Trial(function, MANY, bench.extension, environment=SMALL, script=HANGING, on_sandbox=True)
     alone = bench.conduct(Trial(function, MANY, None, on_sandbox=True), logs / "alone")
     record = bench.conduct(trial, logs / "extended")
-    full = sum(FULL in (post["answer"] or []) for post in record.posts)
+    refused = sum(FULL in (post["answer"] or []) for post in record.posts)
     return [
         *results_unchanged(alone, record),
-        *unless(full > 0, "there was room for all, so this shows nothing"),
+        *unless(refused > 1, "there was room for all that could have it, so this shows nothing"),
         *_posted_again(record),
         *ended_well(record),
     ]

@@ -41,7 +41,7 @@ def main() -> int:
         if options.instead == "demo":
             good = _demo(bench, terminal)
         elif options.instead == "costs":
-            good = _costs(bench, terminal, options.invocations)
+            good = _costs(bench, terminal, options.invocations or 40)
         else:
             good = _all_pass(bench, terminal, options)
         return 0 if good else 1
@@ -120,12 +120,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--extension", type=_file, help="the binary under test, instead of building it")
     parser.add_argument("--sandbox", type=_file, help="the program that plays the remote, instead of building it")
     parser.add_argument("--keep", action="store_true", help="keep the logs of what passed, too: target/real/logs")
-    parser.add_argument("--invocations", type=int, default=40, metavar="N", help="that count for each of `costs`, 2 or more")
+    parser.add_argument("--invocations", type=int, metavar="N", help="that count for each of `costs`, 2 or more (40)")
     options = parser.parse_args()
     if options.instead and (options.only or options.keep):
         parser.error(f"{options.instead} has no scenarios for --only and --keep")
-    if options.invocations < 2:
-        parser.error("quartiles take --invocations of 2 or more")
+    if options.invocations is not None and (options.instead != "costs" or options.invocations < 2):
+        parser.error("--invocations is for costs, whose quartiles take 2 or more")
     return options
 
 

@@ -40,7 +40,7 @@ fn without_a_remote_for_it_the_port_is_closed_and_no_thread_is_there_for_it() {
 }
 
 #[test]
-fn an_endpoint_that_is_none_is_one_line_and_what_is_exported_is_refused() {
+fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
     let port = free_port();
     let variables = [(Otlp.port_variable(), &*port.to_string()), (Otlp.url_variable(), "nowhere")];
     let trial = Trial::with(&variables);
@@ -49,8 +49,9 @@ fn an_endpoint_that_is_none_is_one_line_and_what_is_exported_is_refused() {
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let log = trial.shut_down();
-    assert_eq!(log.lines().count(), 1, "{log}");
+    assert_eq!(log.lines().count(), 2, "{log}");
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
+    assert!(log.contains("there is no remote for OTLP that can be used; OTLP is refused"), "{log}");
 }
 
 /// A closed port would be tried again, as would some other statuses, within the invocation.
@@ -68,6 +69,10 @@ fn an_extension_that_is_turned_off_opens_no_port_but_to_refuse_what_is_exported(
     let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
     let process = launch.start();
     platform.wait_for_next(PATIENCE);
+    let waited = Instant::now();
+    while is_closed(port) {
+        assert!(waited.elapsed() < PATIENCE, "it is not opened");
+    }
     is_refused_for_good(port);
     let others = variables.iter().filter_map(|(_, it)| it.parse().ok()).filter(|it| *it != port);
     assert!(others.map(is_closed).eq([true]));

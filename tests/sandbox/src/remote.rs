@@ -49,7 +49,8 @@ impl Remote {
     /// By which clients reach it over TLS.
     pub(crate) const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-    /// Plain HTTP on 127.0.0.1; takes all ([`Answer::accepting`]) until told otherwise.
+    /// Plain HTTP on 127.0.0.1; takes all but OTLP that does not decode
+    /// ([`Answer::accepting`]) until told otherwise.
     #[must_use]
     pub fn start() -> Self {
         Self::listen(None)

@@ -117,7 +117,7 @@ pub fn notes(ways: [&Way; 2]) -> Vec<String> {
 
 fn collector(latency: Duration) -> Remote {
     let remote = Remote::start();
-    remote.answer_with(move |received| Answer::accepting(received).after(latency));
+    remote.answer_with(move |received| Answer::accepting_unread(received).after(latency));
     remote
 }
 
