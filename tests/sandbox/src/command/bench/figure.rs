@@ -127,7 +127,8 @@ pub static START: Group = Group {
 
 pub static IDLE: Group = Group {
     title: "Idle",
-    how: "Half a second after the first next; wake-ups are those of the half second after that.",
+    how: "Half a second after the first next; wake-ups are those of the half second after that, and \
+          system calls those of the thread that asks for it.",
     figures: &[
         Figure::plain("idle_peak", "peak resident", Unit::Kilobytes),
         Figure::plain("idle_anonymous", "anonymous", Unit::Kilobytes),
