@@ -1,11 +1,11 @@
 //! Requests whose framing says one thing and whose bytes say another.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::attack;
 use super::healthy;
 use super::siege::besiege;
-
 use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::stage::pass;
 use crate::conformance::thrown::{Then, chunked, head, report, throw};
@@ -110,20 +110,20 @@ fn sizes(speech: Speech, largest: usize) -> Vec<Vec<u8>> {
 
 /// The largest body that is not called too large, up to twice the buffer of the smallest function.
 fn largest(speech: Speech, port: u16) -> usize {
+    // One that speaks OTLP may answer 413 for want of room, too, but not for long.
+    const LOOKS_EACH: Duration = Duration::from_millis(50);
+    let tries = if speech == Speech::Otlp { 10 } else { 1 };
     let (mut taken, mut refused) = (1, 2 * BUFFER);
     while refused - taken > 1 {
         let bytes = usize::midpoint(taken, refused);
-        let status = || healthy::status(port, &sized(speech, bytes));
-        match status() {
-            Ok(413) => {
-                // One that speaks OTLP may say so, too, while there is no room.
-                pass(PATIENCE);
-                if matches!(status(), Ok(413)) {
-                    refused = bytes;
-                }
-            }
-            Ok(429) | Err(_) => pass(PATIENCE), // while there is no room
-            Ok(_) => taken = bytes,
+        let mut answers = (0..tries).map(|nth| {
+            pass(if nth == 0 { Duration::ZERO } else { LOOKS_EACH });
+            healthy::status(port, &sized(speech, bytes))
+        });
+        match answers.find(|answer| !matches!(answer, Ok(413))) {
+            None => refused = bytes,
+            Some(Ok(429) | Err(_)) => pass(PATIENCE), // while there is no room
+            Some(Ok(_)) => taken = bytes,
         }
     }
     taken
