@@ -19,13 +19,9 @@ const VARIABLES: [(&str, &str); 3] = [
     ("SSL_CERT_FILE", "{ca}"),
 ];
 
-/// The same for OTLP, beside those. Of the buffer a part is kept for the other protocol, and what is
-/// posted at once fits into the rest, as it does into all of it where there is but one.
-const OF_OTLP: [(&str, &str); 3] = [
-    ("THUNDRA_EXTENSION_OTLP_PORT", "{port}"),
-    ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "{remote}"),
-    ("THUNDRA_EXTENSION_BUFFER", "5MiB"),
-];
+/// The same for OTLP, beside those.
+const OF_OTLP: [(&str, &str); 2] =
+    [("THUNDRA_EXTENSION_OTLP_PORT", "{port}"), ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "{remote}")];
 
 impl Protocol {
     /// The agent in the function.

@@ -216,15 +216,11 @@ mod tests {
     #[test]
     fn over_otlp_it_has_a_port_more_and_is_told_so() {
         let contender = Contender::of("a", "x".into()).over_otlp();
-        let names = [
-            "THUNDRA_EXTENSION_OTLP_PORT",
-            "THUNDRA_EXTENSION_OTLP_ENDPOINT",
-            "THUNDRA_EXTENSION_BUFFER",
-        ];
+        let names = ["THUNDRA_EXTENSION_OTLP_PORT", "THUNDRA_EXTENSION_OTLP_ENDPOINT"];
         assert_eq!(contender.own_variables(), names);
         let at_port = contender.variables.iter().filter(|(_, value)| value == "{port}");
         assert_eq!(at_port.map(|(name, _)| &**name).collect::<Vec<_>>(), names[..1]);
-        assert_eq!(contender.variables.len(), 6);
+        assert_eq!(contender.variables.len(), 5);
     }
 
     #[test]

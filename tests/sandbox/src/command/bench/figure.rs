@@ -156,7 +156,7 @@ pub static INVOCATIONS: Group = Group {
 
 pub static POSTS: Group = Group {
     title: "What the agent waits for a post of 3 kB",
-    how: "1,000 posts on one kept connection, and then 1,000 on 20 at once, after a dozen invocations; \
+    how: "800 posts on one kept connection, and then 800 on 20 at once, after a dozen invocations; \
           the remote is on the same machine and answers at once.",
     figures: &[
         Figure::plain("post_p50", "p50", Unit::Microseconds),
