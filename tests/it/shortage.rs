@@ -99,6 +99,9 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach(
 
 /// Has the address close, by connections that it can't serve, and then asks it to serve again.
 fn serves_again(trial: Trial, limit: Limit, left: u64) {
+    // The senders, which are started beside the first poll, and last, are there then.
+    trial.report(ARRAY, "[0]");
+    trial.received(1);
     limit(&trial.process, left);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
     let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
@@ -122,7 +125,7 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
         }
         assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
     }
-    trial.received(1);
+    trial.received(2);
     let log = trial.shut_down();
     assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
 }
