@@ -1,6 +1,7 @@
 //! A program that is ended by a signal leaves no process, cgroup or file behind.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -156,46 +157,15 @@ fn sighup_removes_what_signals_stopped() {
     leaves_nothing(name, Signal::HUP, FreezeBy::Signals);
 }
 
-#[test]
-fn a_directory_that_is_filled_while_the_signal_comes_is_removed_too() {
-    if is_the_program() {
-        sandbox::on_interrupt();
-        let fill = || {
-            loop {
-                let directory = sandbox::TempDir::new().unwrap();
-                let file = |n: u32| fs::write(directory.path().join(n.to_string()), "");
-                // Up to the one that meets no directory any more.
-                let _removed = (0..1_000).map(file).find(Result::is_err);
-            }
-        };
-        thread::scope(|scope| {
-            scope.spawn(fill);
-            scope.spawn(fill);
-            wait_for_the_signal();
-        });
-        return;
-    }
-    let name = "leftovers::a_directory_that_is_filled_while_the_signal_comes_is_removed_too";
-    for _ in 0..10 {
-        let home = TempDir::new().unwrap();
-        let mut program = program(name, home.path());
-        wait_until_ready(&mut program);
-        send(&program, Signal::INT);
-        assert_eq!(exit_code(&mut program), Some(130));
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
-    }
-}
-
-#[test]
-fn what_is_made_while_the_signal_comes_is_removed_too() {
+/// Twice at a time, without end, until the signal comes in the middle of it.
+#[track_caller]
+fn what_is_made_meanwhile_is_removed(test: &str, make: fn(&OsStr)) {
     if is_the_program() {
         sandbox::on_interrupt();
         let mark = env::var_os(MARK).unwrap();
         let make = || {
             loop {
-                let cage = Cage::new(Limits::of_memory_mb(512));
-                let sleep = Launch::of("/usr/bin/env").env(MARK, &mark).name("env").start();
-                cage.admit(&sleep);
+                make(&mark);
             }
         };
         thread::scope(|scope| {
@@ -205,10 +175,9 @@ fn what_is_made_while_the_signal_comes_is_removed_too() {
         });
         return;
     }
-    let name = "leftovers::what_is_made_while_the_signal_comes_is_removed_too";
     for _ in 0..10 {
         let home = TempDir::new().unwrap();
-        let mut program = program(name, home.path());
+        let mut program = program(test, home.path());
         wait_until_ready(&mut program);
         send(&program, Signal::INT);
         assert_eq!(exit_code(&mut program), Some(130));
@@ -216,6 +185,27 @@ fn what_is_made_while_the_signal_comes_is_removed_too() {
         assert_eq!(cgroups(program.id()), "");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_directory_that_is_filled_while_the_signal_comes_is_removed_too() {
+    let name = "leftovers::a_directory_that_is_filled_while_the_signal_comes_is_removed_too";
+    what_is_made_meanwhile_is_removed(name, |_| {
+        let directory = sandbox::TempDir::new().unwrap();
+        let file = |n: u32| fs::write(directory.path().join(n.to_string()), "");
+        // Up to the one that meets no directory any more.
+        let _removed = (0..1_000).map(file).find(Result::is_err);
+    });
+}
+
+#[test]
+fn what_is_made_while_the_signal_comes_is_removed_too() {
+    let name = "leftovers::what_is_made_while_the_signal_comes_is_removed_too";
+    what_is_made_meanwhile_is_removed(name, |mark| {
+        let cage = Cage::new(Limits::of_memory_mb(512));
+        let sleep = Launch::of("/usr/bin/env").env(MARK, mark).name("env").start();
+        cage.admit(&sleep);
+    });
 }
 
 /// What SIGKILL leaves, the next sandbox removes; what another one that lives has, it does not.
