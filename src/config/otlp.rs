@@ -21,6 +21,7 @@ const TRACES_ENDPOINT: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
 const METRICS_ENDPOINT: &str = "THUNDRA_EXTENSION_OTLP_METRICS_ENDPOINT";
 /// The whole URL for logs.
 const LOGS_ENDPOINT: &str = "THUNDRA_EXTENSION_OTLP_LOGS_ENDPOINT";
+const ENDPOINTS: [&str; 4] = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
 /// Headers of each request to it, such as the key.
 const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 /// Port of the local receiver.
@@ -59,9 +60,12 @@ impl Reading<'_> {
         thundras_port: u16,
         destinations: &mut Vec<Destination>,
     ) -> Option<u16> {
-        let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT, HEADERS];
-        let is_set = names.iter().any(|name| self.environment.get(name).is_some());
-        if is_set { self.otlp_of_any(thundras_port, destinations) } else { None }
+        let mut names = ENDPOINTS.into_iter().chain([HEADERS]);
+        if names.any(|name| self.environment.get(name).is_some()) {
+            self.otlp_of_any(thundras_port, destinations)
+        } else {
+            None
+        }
     }
 
     /// As [`Self::otlp`], where any of its variables is set. Apart from it, so that who has none does not read
@@ -109,8 +113,7 @@ impl Reading<'_> {
 
     /// Whether an endpoint is this port of this machine.
     fn names_port(&self, port: u16) -> bool {
-        let names = [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT];
-        let held = names.iter().filter_map(|name| self.environment.get(name));
+        let held = ENDPOINTS.iter().filter_map(|name| self.environment.get(name));
         held.filter_map(Url::base).any(|url| url.is_local(port))
     }
 

@@ -1,11 +1,10 @@
 //! What reaches the remote, in which order, and what becomes of what does not.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rstest::rstest;
-use sandbox::{Answer, Authority, End, Moment, Platform, Received, Remote, agent};
+use sandbox::{Answer, Authority, End, Platform, Received, Remote, agent};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::report::{items_of, told};
@@ -274,26 +273,12 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are(
     }
 }
 
-/// Holds the sender up at its first request until the action is over, so that what is reported
-/// meanwhile waits together; the remote takes that first request.
-fn while_the_remote_is_busy(trial: &Trial, action: impl FnOnce()) {
-    let (go_on, going_on) = mpsc::channel();
-    trial.remote.at(Moment::BeforeAnswer, 0, move |_| {
-        // Hung up when the action has panicked.
-        let _ = going_on.recv_timeout(PATIENCE);
-    });
-    trial.report(COMPOSITE, "{}");
-    trial.received(1);
-    action();
-    go_on.send(()).unwrap();
-}
-
 #[rstest]
 fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
     let trial = dialect.start();
-    while_the_remote_is_busy(&trial, || {
+    trial.while_the_remote_is_busy(|| {
         for n in 0..250 {
             trial.report(ARRAY, &format!("[ {n} ]"));
         }
@@ -346,7 +331,7 @@ fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
     let trial = dialect.start();
     let is_bad = |it: &Received| told(it).contains("bad");
     trial.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));
-    while_the_remote_is_busy(&trial, || {
+    trial.while_the_remote_is_busy(|| {
         for body in ["[1]", "[\"bad\"]", "[2]"] {
             trial.report(ARRAY, body);
         }
@@ -360,7 +345,7 @@ fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
 #[test]
 fn encoded_reports_and_what_is_no_array_go_as_they_came() {
     let trial = Trial::start();
-    while_the_remote_is_busy(&trial, || {
+    trial.while_the_remote_is_busy(|| {
         let encoded = report_of(3, "Content-Encoding: gzip\r\n", "[1]");
         for _ in 0..2 {
             assert_eq!(agent::request(trial.port, encoded.as_bytes()).status, 200);

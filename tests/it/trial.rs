@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::agent::{self, Response};
 use sandbox::{
-    Delivery, Entry, Event, Launch, Platform, Process, Received, Remote, Role, free_port,
+    Delivery, Entry, Event, Launch, Moment, Platform, Process, Received, Remote, Role, free_port,
 };
 
 use crate::dialect::Dialect::{self, Thundra};
@@ -136,6 +136,20 @@ impl Trial {
         while self.post(path, body).status == self.dialect.full() {
             assert!(waited.elapsed() < PATIENCE, "{}", self.health());
         }
+    }
+
+    /// Holds the sender up at a first request, of one item, until the action is over, so that what is
+    /// reported meanwhile waits together; the remote takes that first request.
+    pub fn while_the_remote_is_busy(&self, action: impl FnOnce()) {
+        let (go_on, going_on) = mpsc::channel();
+        self.remote.at(Moment::BeforeAnswer, 0, move |_| {
+            // Hung up when the action has panicked.
+            let _ = going_on.recv_timeout(PATIENCE);
+        });
+        self.report(ARRAY, "[0]");
+        self.received(1);
+        action();
+        go_on.send(()).unwrap();
     }
 
     /// What the remote has received once it has received `count` requests.

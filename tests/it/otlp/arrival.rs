@@ -1,15 +1,13 @@
 //! How reports of OTLP reach the remote: alone as they came, and together with exactly their items.
 
-use std::sync::mpsc;
-
 use rstest::rstest;
 use sandbox::otlp::{Encoding, Signal, resources, span_names};
-use sandbox::{Answer, Item, Moment, Received, gzip};
+use sandbox::{Answer, Item, Received, gzip};
 
 use super::{ENCODINGS, report};
 use crate::dialect::Dialect::Otlp;
 use crate::report::Report;
-use crate::trial::{ARRAY, COLLECTS, PATIENCE, Trial, array_of};
+use crate::trial::{ARRAY, COLLECTS, array_of};
 
 fn items(received: &[Received]) -> Vec<Item> {
     received.iter().flat_map(Received::items).collect()
@@ -119,19 +117,6 @@ fn many_reports_fill_requests_of_a_mebibyte_at_most() {
 /// Fields of a message, so that it is taken, and none of OTLP, so that no receiver can read it.
 const GARBAGE: &[u8] = b"\x0a\x02\xff\xff";
 
-/// Holds the sender up at a first request until the action is over.
-fn while_the_remote_is_busy(trial: &Trial, action: impl FnOnce()) {
-    let (go_on, going_on) = mpsc::channel();
-    trial.remote.at(Moment::BeforeAnswer, 0, move |_| {
-        // Hung up when the action has panicked.
-        let _ = going_on.recv_timeout(PATIENCE);
-    });
-    trial.report(ARRAY, "[0]");
-    trial.received(1);
-    action();
-    go_on.send(()).unwrap();
-}
-
 #[test]
 fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
     let trial = Otlp.start();
@@ -139,7 +124,7 @@ fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
     trial.remote.answer_with(move |it| {
         if is_garbage(it) { Answer::status(400) } else { Answer::accepting(it) }
     });
-    while_the_remote_is_busy(&trial, || {
+    trial.while_the_remote_is_busy(|| {
         trial.report(ARRAY, "[1]");
         let garbage = Report::of(Signal::Traces, Encoding::Protobuf, GARBAGE.to_vec());
         assert_eq!(garbage.post(trial.port).status, 200, "nobody looks inside");
