@@ -16,7 +16,6 @@ use sandbox::TempDir;
 
 use super::output;
 use super::pause::pause;
-use budget::Budget;
 use contender::{Contender, Variable};
 use figure::number;
 use machine::Machine;
@@ -48,6 +47,7 @@ mod size;
 mod start;
 mod started;
 mod table;
+mod verdict;
 mod wrapped;
 
 /// Compares what extensions cost
@@ -119,7 +119,7 @@ pub struct Arguments {
 
     /// Hold the figures to what is in this file, in lines such as
     /// `first_next(mine) <= 1.25 * first_next(floor)`, and exit with 1 if one is broken, and broken
-    /// again when all is measured once more
+    /// again when what it is about is measured twice more
     #[arg(long, value_name = "FILE")]
     budgets: Option<PathBuf>,
 }
@@ -157,10 +157,13 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     for contender in &mut contenders {
         contender.move_to(home.path())?;
     }
-    let (results, failures) = measure(arguments, &contenders)?;
+    let chosen = |it: &Measure| arguments.only.is_empty() || arguments.only.contains(it);
+    let all: Vec<Measure> = Measure::ALL.into_iter().filter(chosen).collect();
+    let (results, failures) = measure(arguments, &contenders, &all)?;
     let json = || format!("{}\n", results.json());
     output::print(&if arguments.json { json() } else { table::text(&results) })?;
-    let is_kept = hold(&budgets, &results, || measure(arguments, &contenders), arguments.json)?;
+    let again = |measures: &[Measure]| Ok(measure(arguments, &contenders, measures)?.0);
+    let is_kept = verdict::verdict(&budgets, &results, again, arguments.json)?;
     let subjects = arguments.extensions.iter().chain(&arguments.otlp);
     let subjects: Vec<String> = subjects.map(|it| it.name.clone()).collect();
     if let Some(path) = &arguments.html {
@@ -176,50 +179,15 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether all budgets are kept, by these results or by those of a second run: what is broken only
-/// once was the machine's.
-fn hold(
-    budgets: &[Budget],
-    results: &Results,
-    again: impl FnOnce() -> io::Result<(Results, Vec<String>)>,
-    is_json: bool,
-) -> io::Result<bool> {
-    let say = |line: String| {
-        if is_json {
-            eprintln!("{line}");
-            Ok(())
-        } else {
-            output::print(&(line + "\n"))
-        }
-    };
-    let mut broken = Vec::new();
-    for budget in budgets {
-        let finding = budget.check(results);
-        say(finding.line)?;
-        if !finding.is_kept {
-            broken.push(budget);
-        }
-    }
-    if broken.is_empty() {
-        return Ok(true);
-    }
-    let (results, _) = again()?;
-    say("once more:".to_owned())?;
-    let mut is_kept = true;
-    for budget in broken {
-        let finding = budget.check(&results);
-        say(finding.line)?;
-        is_kept &= finding.is_kept;
-    }
-    Ok(is_kept)
-}
-
 /// For what is left of the one before to be gone.
 const BETWEEN_TWO: Duration = Duration::from_millis(30);
 
 /// The results, and what failed: a contender is not measured again at what it fails in.
-fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<(Results, Vec<String>)> {
-    let chosen = |it: &Measure| arguments.only.is_empty() || arguments.only.contains(it);
+fn measure(
+    arguments: &Arguments,
+    contenders: &[Contender],
+    chosen: &[Measure],
+) -> io::Result<(Results, Vec<String>)> {
     let sizes = Size::ALL.into_iter().filter(|it| arguments.size.is_none_or(|only| only == *it));
     let mut results = Results {
         machine: Machine::this(),
@@ -233,7 +201,7 @@ fn measure(arguments: &Arguments, contenders: &[Contender]) -> io::Result<(Resul
     let of_files: Vec<Samples> = of_files(contenders, &mut results.doubts)?;
     for size in sizes {
         let mut samples = of_files.clone();
-        for measure in Measure::ALL.into_iter().filter(chosen) {
+        for measure in chosen {
             let rounds = measure.rounds(results.runs);
             let is_for = |&index: &usize| measure.applies_to(&contenders[index]);
             let mut order: Vec<usize> = (0..contenders.len()).filter(is_for).collect();

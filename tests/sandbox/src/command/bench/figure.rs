@@ -20,6 +20,8 @@ pub enum Unit {
     Microseconds,
     PerSecond,
     Count,
+    /// A count, on average.
+    Average,
 }
 
 /// How a figure is read.
@@ -48,14 +50,14 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
             Self::PerSecond => "1/s",
-            Self::Count => "",
+            Self::Count | Self::Average => "",
         }
     }
 
     /// As many decimals as mean something.
     pub fn decimals(self) -> usize {
         match self {
-            Self::Milliseconds => 2,
+            Self::Milliseconds | Self::Average => 2,
             Self::Microseconds => 1,
             Self::Bytes | Self::Kilobytes | Self::PerSecond | Self::Count => 0,
         }
@@ -81,6 +83,12 @@ impl Figure {
             "" => self.title.to_owned(),
             unit => format!("{}, {unit}", self.title),
         }
+    }
+}
+
+impl Group {
+    pub fn has(&self, figure: &Figure) -> bool {
+        self.figures.iter().any(|it| it.name == figure.name)
     }
 }
 
@@ -141,13 +149,16 @@ pub static IDLE: Group = Group {
 
 pub static INVOCATIONS: Group = Group {
     title: "Invocation",
-    how: "The scheduler's time for all threads, over 1,000 invocations that follow each other at \
-          once: the event, the next, and then, where it takes reports, one post of 3 kB on a kept \
-          connection. Reports are delivered over TLS, but for those at the end that wait for more.",
+    how: "The scheduler's time for all threads, and how often they woke up, over 1,000 invocations of \
+          which 200 follow each other at once: the event, the next, and then, where it takes reports, \
+          one post of 3 kB on a kept connection. Reports are delivered over TLS, but for those at the \
+          end that wait for more.",
     figures: &[
         Figure::plain("silent_cpu", "CPU, no report", Unit::Microseconds),
+        Figure::plain("silent_wakes", "wake-ups, no report", Unit::Average),
         Figure::plain("silent_kernel", "of it kernel", Unit::Microseconds),
         Figure::plain("report_cpu", "CPU, with a report", Unit::Microseconds),
+        Figure::plain("report_wakes", "wake-ups, with a report", Unit::Average),
         Figure::plain("report_kernel", "of that kernel", Unit::Microseconds),
         Figure::plain("after_peak", "peak after 1,000", Unit::Kilobytes),
         Figure::plain("after_anonymous", "anonymous then", Unit::Kilobytes),

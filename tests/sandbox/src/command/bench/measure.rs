@@ -3,6 +3,7 @@
 use std::io;
 
 use super::contender::Contender;
+use super::figure::{self, Group};
 use super::samples::Samples;
 use super::size::Size;
 use super::{added, freezes, idle, invocations, posts, start, wrapped};
@@ -36,6 +37,19 @@ impl Measure {
         Self::Wrapped,
     ];
 
+    /// The figures that come of it.
+    pub fn group(self) -> &'static Group {
+        match self {
+            Self::Start => &figure::START,
+            Self::Idle => &figure::IDLE,
+            Self::Invocations => &figure::INVOCATIONS,
+            Self::Posts => &figure::POSTS,
+            Self::Added => &figure::ADDED,
+            Self::Freezes => &figure::FREEZES,
+            Self::Wrapped => &figure::WRAPPED,
+        }
+    }
+
     /// Wrappers are no extensions.
     pub fn applies_to(self, contender: &Contender) -> bool {
         match self {
@@ -47,8 +61,8 @@ impl Measure {
     /// Beside the one that is not counted.
     pub fn rounds(self, runs: usize) -> usize {
         match self {
-            Self::Start | Self::Wrapped => runs,
-            Self::Invocations | Self::Posts => runs.div_ceil(3),
+            Self::Start | Self::Invocations | Self::Wrapped => runs,
+            Self::Posts => runs.div_ceil(3),
             Self::Idle | Self::Added | Self::Freezes => runs.div_ceil(5),
         }
     }

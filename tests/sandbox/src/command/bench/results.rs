@@ -139,6 +139,8 @@ pub mod tests {
             (1, "first_next", [0.9, 1.0, 1.4]),
             (2, "first_next", [1.1, 1.2, 1.3]),
             (2, "post_p50", [40.0, 50.0, 60.0]),
+            (2, "posts", [1_000.0, 2_000.0, 3_000.0]),
+            (2, "threads", [8.0, 9.0, 12.0]),
         ] {
             for value in values {
                 samples[contender].add(figure, value);
@@ -177,6 +179,6 @@ pub mod tests {
         assert_eq!(json["notes"], json!(["relay is static, floor is not"]));
         assert_eq!(json["sizes"]["full"]["post_p50"]["unit"], "µs");
         assert_eq!(json["sizes"]["full"]["post_p50"]["floor"], Value::Null);
-        assert_eq!(json["sizes"]["full"]["posts"], Value::Null);
+        assert_eq!(json["sizes"]["full"]["once"], Value::Null);
     }
 }

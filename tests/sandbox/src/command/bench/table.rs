@@ -92,9 +92,13 @@ Cold start
 floor  1.00 [0.95–1.20]
 relay  1.20 [1.15–1.25]
 
+Idle
+             threads
+relay  9 [8–10]
+
 What the agent waits for a post of 3 kB
-               p50, µs
-relay  50.0 [45.0–55.0]
+               p50, µs   20 at once, 1/s
+relay  50.0 [45.0–55.0]  2000 [1500–2500]
 
 Added to an invocation
       wait, no report, ms
