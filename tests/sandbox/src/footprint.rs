@@ -18,7 +18,8 @@ pub struct Footprint {
     pub anonymous_kb: u64,
     /// The largest that was resident so far, of each process at a time of its own.
     pub peak_kb: u64,
-    /// How often threads went to sleep to wait for something, and so how often they woke up.
+    /// How often threads went to sleep to wait for something, and so how often they woke up; one that has
+    /// ended takes its number along.
     pub wakes: u64,
 }
 

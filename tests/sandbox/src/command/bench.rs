@@ -8,20 +8,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::ArgGroup;
-use fastrand::Rng;
 use sandbox::TempDir;
 
 use super::output;
-use super::pause::pause;
 use contender::{Contender, Variable};
-use figure::number;
-use machine::Machine;
 use measure::Measure;
 use results::Results;
-use samples::Samples;
+use rounds::Rounds;
 use size::Size;
 
 mod added;
@@ -41,6 +36,7 @@ mod plot;
 mod posts;
 mod report;
 mod results;
+mod rounds;
 mod samples;
 mod scene;
 mod size;
@@ -100,8 +96,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
 
-    /// How often each is started for `start`, up to 200 times; what takes longer is repeated a third,
-    /// or a fifth as often
+    /// How many rounds there are, up to 80, in each of which all take their turns; `posts` has a third of
+    /// them, `idle`, `added` and `freezes` a fifth
     #[arg(long, default_value = "30", value_parser = clap::value_parser!(u8).range(1..=RUNS_MAX))]
     runs: u8,
 
@@ -118,14 +114,17 @@ pub struct Arguments {
     svg: Option<PathBuf>,
 
     /// Hold the figures to what is in this file, in lines such as
-    /// `first_next(mine) <= 1.25 * first_next(floor)`, and exit with 1 if one is broken, and broken
-    /// again when what it is about is measured twice more
+    /// `first_next(mine) <= 1.25 * first_next(floor)`, below `[full]` or `[128]`, and exit with 1 if one
+    /// is broken: both sides are of the same round, counts hold in each round and all else in the middle
+    /// one, and what is broken is measured again, up to twice
     #[arg(long, value_name = "FILE")]
     budgets: Option<PathBuf>,
 }
 
-/// Each start takes a port that no other has had, and of those there are 12,000.
-const RUNS_MAX: i64 = 200;
+/// Each start takes a port that no other has had, and of those there are 12,000. With all that can be
+/// measured of six contenders at two sizes a round takes 47 of them, and three times that if all is
+/// measured twice more.
+const RUNS_MAX: i64 = 80;
 /// What there must be one of at least.
 const MEASURED: &str = "measured";
 
@@ -157,100 +156,53 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     for contender in &mut contenders {
         contender.move_to(home.path())?;
     }
-    let chosen = |it: &Measure| arguments.only.is_empty() || arguments.only.contains(it);
-    let all: Vec<Measure> = Measure::ALL.into_iter().filter(chosen).collect();
-    let (results, failures) = measure(arguments, &contenders, &all)?;
+    let mut rounds = Rounds::of(&contenders, arguments.runs)?;
+    let (results, failures) = rounds.measure(&plan(arguments))?;
     let json = || format!("{}\n", results.json());
     output::print(&if arguments.json { json() } else { table::text(&results) })?;
-    let again = |measures: &[Measure]| Ok(measure(arguments, &contenders, measures)?.0);
-    let is_kept = verdict::verdict(&budgets, &results, again, arguments.json)?;
-    let subjects = arguments.extensions.iter().chain(&arguments.otlp);
-    let subjects: Vec<String> = subjects.map(|it| it.name.clone()).collect();
-    if let Some(path) = &arguments.html {
-        write(path, &page::page(&results, &subjects))?;
-    }
-    if let Some(path) = &arguments.svg {
-        let picture = page::picture(&results, &subjects);
-        write(path, &picture.ok_or_else(|| io::Error::other("nothing to draw was measured"))?)?;
-    }
-    if !failures.is_empty() {
-        return Err(io::Error::other(failures.join("\nsandbox: ")));
-    }
+    draw(arguments, &results)?;
+    all_well(&failures)?;
+    let again = |plan: &[(Size, Measure)]| {
+        let (results, failures) = rounds.measure(plan)?;
+        all_well(&failures).map(|()| results)
+    };
+    // As JSON, the results have standard output for themselves.
+    let say = |line: &str| {
+        if arguments.json {
+            eprintln!("{line}");
+            return Ok(());
+        }
+        output::print(&format!("{line}\n"))
+    };
+    let is_kept = verdict::are_kept(&budgets, &results, again, say)?;
     Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// For what is left of the one before to be gone.
-const BETWEEN_TWO: Duration = Duration::from_millis(30);
-
-/// The results, and what failed: a contender is not measured again at what it fails in.
-fn measure(
-    arguments: &Arguments,
-    contenders: &[Contender],
-    chosen: &[Measure],
-) -> io::Result<(Results, Vec<String>)> {
-    let sizes = Size::ALL.into_iter().filter(|it| arguments.size.is_none_or(|only| only == *it));
-    let mut results = Results {
-        machine: Machine::this(),
-        runs: arguments.runs.into(),
-        contenders: contenders.iter().map(|it| it.name.clone()).collect(),
-        variables: contenders.iter().map(Contender::own_variables).collect(),
-        doubts: Vec::new(),
-        sizes: Vec::new(),
+/// All that is asked for.
+fn plan(arguments: &Arguments) -> Vec<(Size, Measure)> {
+    let is_asked_for = |(size, measure): &(Size, Measure)| {
+        arguments.size.is_none_or(|only| only == *size)
+            && (arguments.only.is_empty() || arguments.only.contains(measure))
     };
-    let (mut dice, mut failures) = (Rng::with_seed(0), Vec::new());
-    let of_files: Vec<Samples> = of_files(contenders, &mut results.doubts)?;
-    for size in sizes {
-        let mut samples = of_files.clone();
-        for measure in chosen {
-            let rounds = measure.rounds(results.runs);
-            let is_for = |&index: &usize| measure.applies_to(&contenders[index]);
-            let mut order: Vec<usize> = (0..contenders.len()).filter(is_for).collect();
-            for round in 0..=rounds {
-                output::progress(&format!("{size:?}: {measure:?}, round {round} of {rounds}"))?;
-                // Not in the same order: whoever follows a certain one would have its traces.
-                dice.shuffle(&mut order);
-                order.retain(|&index| {
-                    pause(BETWEEN_TWO);
-                    let measured = measure.once(&contenders[index], size);
-                    match measured {
-                        Ok(measured) if round > 0 => samples[index].extend(measured),
-                        Ok(_) => {}
-                        Err(error) => {
-                            failures.push(error.to_string());
-                            return false;
-                        }
-                    }
-                    true
-                });
-            }
-        }
-        results.sizes.push((size, samples));
-    }
-    output::progress("")?;
-    Ok((results, failures))
+    let all = Size::ALL.into_iter().flat_map(|size| Measure::ALL.map(|measure| (size, measure)));
+    all.filter(is_asked_for).collect()
 }
 
-fn of_files(contenders: &[Contender], doubts: &mut Vec<String>) -> io::Result<Vec<Samples>> {
-    let (mut all, mut linked) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for Contender { name, path, .. } in contenders {
-        let mut samples = Samples::default();
-        if let Some(path) = path {
-            let on_disk = contender::on_disk(path)?;
-            samples.add("binary", number(on_disk.bytes));
-            samples.add("deflated", number(on_disk.deflated));
-            if let Some(is_dynamic) = on_disk.is_dynamic {
-                linked[usize::from(is_dynamic)].push(name.as_str());
-            }
-        }
-        all.push(samples);
+fn all_well(failures: &[String]) -> io::Result<()> {
+    if failures.is_empty() { Ok(()) } else { Err(io::Error::other(failures.join("\nsandbox: "))) }
+}
+
+fn draw(arguments: &Arguments, results: &Results) -> io::Result<()> {
+    let subjects = arguments.extensions.iter().chain(&arguments.otlp);
+    let subjects: Vec<String> = subjects.map(|it| it.name.clone()).collect();
+    if let Some(path) = &arguments.html {
+        write(path, &page::page(results, &subjects))?;
     }
-    let [fixed, dynamic] = linked.map(|names| names.join(", "));
-    if !fixed.is_empty() && !dynamic.is_empty() {
-        doubts.push(format!(
-            "static: {fixed}; loaded with their libraries, which takes longer: {dynamic}"
-        ));
+    if let Some(path) = &arguments.svg {
+        let picture = page::picture(results, &subjects);
+        write(path, &picture.ok_or_else(|| io::Error::other("nothing to draw was measured"))?)?;
     }
-    Ok(all)
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

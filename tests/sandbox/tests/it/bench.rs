@@ -48,6 +48,7 @@ fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
             "threads",
             "descriptors",
             "silent_cpu",
+            "silent_wakes",
             "after_peak",
             "after_anonymous",
         ];
@@ -80,6 +81,7 @@ fn a_relay_is_measured_on_what_it_does_with_reports() {
     assert!(median("post_p50") > Some(0.0) && median("posts") > Some(0.0), "{report:#}");
     assert!(median("post_p50") <= median("post_p99"), "{report:#}");
     assert!(median("report_cpu") > median("silent_cpu"), "{report:#}");
+    assert!(median("report_wakes") > median("silent_wakes"), "{report:#}");
     assert_eq!(
         [median("once"), median("twice"), median("never")],
         [Some(30.0), Some(0.0), Some(0.0)]
@@ -146,9 +148,28 @@ fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_bud
         let written = fs::read_to_string(written).unwrap();
         assert!(written.contains(">one<") && written.contains("Cold start: first next, ms"));
     }
-    let (code, text) = run("binary(one) <= 0.99 * binary(two)");
+    let (code, text) = run("register(one) <= 0");
     assert!(code == Some(1) && text.matches("\nBROKEN ").count() == 3, "{text}");
     assert_eq!(text.matches("\nonce more:\nBROKEN ").count(), 2, "{text}");
+    let (code, text) = run("register(one) <= 0\npost_p50(one) <= 1");
+    assert!(code == Some(1) && text.contains("\nnot measured: [full] post_p50"), "{text}");
+    assert!(!text.contains("once more"), "nothing makes that good: {text}");
+}
+
+#[test]
+fn beside_json_the_budgets_are_told_on_standard_error() {
+    let home = TempDir::new().unwrap();
+    let budgets = home.path().join("budgets").display().to_string();
+    fs::write(&budgets, "register(one) <= 0\nthreads(one) <= 1\n").unwrap();
+    let one = format!("one={FLOOR}");
+    let options = ["--extension", &one, "--no-comparators", "--size", "full", "--runs", "1"];
+    let more = ["--only", "start", "--only", "idle", "--json", "--budgets", &budgets];
+    let output = bench(&[&options[..], &more].concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|it| it["runs"] == 1));
+    assert_eq!(told.matches("BROKEN ").count(), 3, "{told}");
+    assert_eq!(told.matches("kept ").count(), 1, "{told}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What invocations cost in CPU time and leave in memory.
+//! What invocations cost in CPU time and wake-ups, and leave in memory.
 
 use std::io;
 
@@ -12,10 +12,11 @@ use super::started::{Over, Started};
 
 /// More than the first ten, which this repository's extension takes for sparse.
 pub const WARM_UP: u32 = 12;
-const INVOCATIONS: u32 = 1_000;
-/// What is posted in them, 0.6 MB, fits into each buffer if the machine lets nobody send meanwhile; before
-/// more is posted, what is sent has been.
+/// What is reported in so many, 0.6 MB, fits into each contender's buffer, if nobody gets to send meanwhile;
+/// then it is waited until nothing is done any more.
 const AT_ONCE: u32 = 200;
+const BATCHES: u32 = 5;
+const INVOCATIONS: u32 = BATCHES * AT_ONCE;
 
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
@@ -24,18 +25,10 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut agent = started.agent();
     invoke(&started, WARM_UP, agent.as_mut())?;
     let silent = cost_of(&started, None)?;
-    samples.add("silent_cpu", microseconds(silent.cpu.all));
-    samples.add("silent_wakes", silent.wakes);
-    if let Some(kernel) = silent.cpu.kernel {
-        samples.add("silent_kernel", microseconds(kernel));
-    }
+    silent.add_to(&mut samples, ["silent_cpu", "silent_wakes", "silent_kernel"]);
     if let Some(agent) = &mut agent {
         let reporting = cost_of(&started, Some(agent))?;
-        samples.add("report_cpu", microseconds(reporting.cpu.all));
-        samples.add("report_wakes", reporting.wakes);
-        if let Some(kernel) = reporting.cpu.kernel {
-            samples.add("report_kernel", microseconds(kernel));
-        }
+        reporting.add_to(&mut samples, ["report_cpu", "report_wakes", "report_kernel"]);
     }
     let footprint = started.footprint();
     samples.add("after_peak", number(footprint.peak_kb));
@@ -47,20 +40,30 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
 /// Of one invocation, on average.
 struct Cost {
     cpu: Cpu,
-    /// What of it does not depend on what else the machine does, as the CPU time of a wake-up does:
-    /// by half, where a CPU that is woken has slept.
+    /// Of threads that are there from the beginning to the end.
     wakes: f64,
+}
+
+impl Cost {
+    fn add_to(&self, samples: &mut Samples, [cpu, wakes, kernel]: [&str; 3]) {
+        samples.add(cpu, microseconds(self.cpu.all));
+        samples.add(wakes, self.wakes);
+        if let Some(of_kernel) = self.cpu.kernel {
+            samples.add(kernel, microseconds(of_kernel));
+        }
+    }
 }
 
 fn cost_of(started: &Started, mut agent: Option<&mut Agent>) -> io::Result<Cost> {
     let settled = || (started.settled_cpu(), started.footprint().wakes);
     let (cpu_before, wakes_before) = settled();
-    for _ in 0..INVOCATIONS / AT_ONCE {
+    for _ in 1..BATCHES {
         invoke(started, AT_ONCE, agent.as_deref_mut())?;
         if agent.is_some() {
             started.settled_cpu();
         }
     }
+    invoke(started, AT_ONCE, agent)?;
     let (cpu, wakes) = settled();
     Ok(Cost {
         cpu: (cpu - cpu_before).of_each(INVOCATIONS),

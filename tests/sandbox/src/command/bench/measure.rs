@@ -14,7 +14,7 @@ pub enum Measure {
     Start,
     /// Memory, threads, descriptors and wake-ups while nothing happens; system calls of the start
     Idle,
-    /// CPU time of an invocation, memory after 1,000
+    /// CPU time and wake-ups of an invocation, memory after 1,000
     Invocations,
     /// What an agent waits for a post, and posts per second
     Posts,

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_picture_has_a_plot_for_each_figure_that_was_measured() {
         let picture = picture(&results(), &["relay".to_owned()]).unwrap();
-        // The picture, first_next and post_p50, and what no report adds to what is billed is not there.
-        assert_eq!(picture.matches("<svg").count(), 3, "{picture}");
+        // The picture, binary, first_next and post_p50; what is billed without a report is not there.
+        assert_eq!(picture.matches("<svg").count(), 4, "{picture}");
     }
 }

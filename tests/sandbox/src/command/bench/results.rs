@@ -79,10 +79,21 @@ impl Results {
 }
 
 impl<'a> AtSize<'a> {
+    fn of(self, contender: &str) -> Option<&'a Samples> {
+        let place = self.contenders.iter().position(|it| it == contender)?;
+        self.samples.get(place)
+    }
+
     /// As it was measured.
     pub fn measured(self, contender: &str, figure: &Figure) -> Option<Quartiles> {
-        let place = self.contenders.iter().position(|it| it == contender)?;
-        self.samples[place].quartiles(figure)
+        self.of(contender)?.quartiles(figure)
+    }
+
+    /// What came of a round, as it is to be read, above what came of the same round without an extension.
+    pub fn sample(self, contender: &str, figure: &Figure, round: usize) -> Option<f64> {
+        let sample = self.of(contender)?.of_round(figure, round)?;
+        let Reading::AboveNone(base) = figure.reading else { return Some(sample) };
+        Some(sample - self.of(NONE)?.of_round(super::figure::named(base)?, round)?)
     }
 
     /// As it is to be read.
@@ -132,12 +143,17 @@ pub mod tests {
 
     /// Of `none`, `floor` and `relay`.
     pub fn results() -> Results {
+        results_with("first_next", [1.1, 1.2, 1.3])
+    }
+
+    /// With these of `relay`.
+    pub fn results_with(relays: &'static str, values: [f64; 3]) -> Results {
         let mut samples = [Samples::default(), Samples::default(), Samples::default()];
         for (contender, figure, values) in [
             (0, "silent_wait", [1.0, 2.0, 3.0]),
             (1, "silent_wait", [1.0, 2.5, 3.0]),
             (1, "first_next", [0.9, 1.0, 1.4]),
-            (2, "first_next", [1.1, 1.2, 1.3]),
+            (2, relays, values),
             (2, "post_p50", [40.0, 50.0, 60.0]),
             (2, "posts", [1_000.0, 2_000.0, 3_000.0]),
             (2, "threads", [8.0, 9.0, 12.0]),
@@ -146,6 +162,7 @@ pub mod tests {
                 samples[contender].add(figure, value);
             }
         }
+        samples[2].add("binary", 1_000_000.0);
         Results {
             machine: Machine::unknown(),
             runs: 3,

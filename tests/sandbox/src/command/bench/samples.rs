@@ -41,6 +41,11 @@ impl Samples {
         self.figures.get(figure.name).map(|values| Quartiles::of_numbers(values.iter().copied()))
     }
 
+    /// That of a round, from 0; each adds one.
+    pub fn of_round(&self, figure: &Figure, round: usize) -> Option<f64> {
+        self.figures.get(figure.name)?.get(round).copied()
+    }
+
     /// How many there are.
     pub fn count(&self, figure: &Figure) -> usize {
         self.figures.get(figure.name).map_or(0, Vec::len)

@@ -87,6 +87,10 @@ mod tests {
         let expected = "
 === at full speed
 
+On disk
+       file, bytes
+relay      1000000
+
 Cold start
          first next, ms
 floor  1.00 [0.95–1.20]

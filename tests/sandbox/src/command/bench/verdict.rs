@@ -1,57 +1,137 @@
-//! Whether the budgets are kept.
+//! Whether all budgets are kept.
 
 use std::io;
 
-use super::budget::Budget;
+use super::budget::{Budget, Outcome};
 use super::measure::Measure;
 use super::results::Results;
-use crate::command::output;
+use super::size::Size;
 
-/// How often what is broken is measured again: what is not broken each time was the machine's doing.
-const AGAIN: usize = 2;
+/// How often what is broken is measured again: what is not broken each time is taken for the machine's
+/// doing.
+const RETRIES_MAX: usize = 2;
 
-/// Says of each budget whether it is kept, by these results or by those of another try.
+/// By these results or, for what they break, by those of what is measured `again`. Says what came of each.
 ///
 /// # Errors
 ///
-/// When that can't be said, or not be measured again.
-pub fn verdict(
+/// When that can't be said, or not be measured.
+pub fn are_kept(
     budgets: &[Budget],
     results: &Results,
-    again: impl Fn(&[Measure]) -> io::Result<Results>,
-    is_json: bool,
+    mut again: impl FnMut(&[(Size, Measure)]) -> io::Result<Results>,
+    say: impl Fn(&str) -> io::Result<()>,
 ) -> io::Result<bool> {
-    // As JSON, the results have standard output for themselves.
-    let say = |line: String| {
-        if is_json {
-            eprintln!("{line}");
-            return Ok(());
-        }
-        output::print(&(line + "\n"))
-    };
-    let mut broken = check(budgets.iter().collect(), results, say)?;
-    for _ in 0..AGAIN {
-        if broken.is_empty() {
+    let Some(mut broken) = check(budgets.iter(), results, &say)? else { return Ok(false) };
+    for _ in 0..RETRIES_MAX {
+        let plan = plan(&broken);
+        if plan.is_empty() {
             break;
         }
-        let concerned = |measure: &Measure| broken.iter().any(|budget| budget.is_about(*measure));
-        let measures: Vec<Measure> = Measure::ALL.into_iter().filter(concerned).collect();
-        let results = again(&measures)?;
-        say("once more:".to_owned())?;
-        broken = check(broken, &results, say)?;
+        say("once more:")?;
+        let results = again(&plan)?;
+        let still = check(broken.into_iter(), &results, &say)?;
+        let Some(still) = still else { return Ok(false) };
+        broken = still;
     }
     Ok(broken.is_empty())
 }
 
-/// Those that are broken.
+/// Those that are broken; `None` if one was not measured, which another try would not mend.
 fn check<'a>(
-    mut budgets: Vec<&'a Budget>,
+    budgets: impl Iterator<Item = &'a Budget>,
     results: &Results,
-    say: impl Fn(String) -> io::Result<()>,
-) -> io::Result<Vec<&'a Budget>> {
-    let findings: Vec<_> = budgets.iter().map(|budget| budget.check(results)).collect();
-    let mut kept = findings.iter().map(|finding| finding.is_kept);
-    budgets.retain(|_| !kept.next().expect("there is one of each"));
-    findings.into_iter().try_for_each(|finding| say(finding.line))?;
-    Ok(budgets)
+    say: impl Fn(&str) -> io::Result<()>,
+) -> io::Result<Option<Vec<&'a Budget>>> {
+    let (mut broken, mut are_measured) = (Vec::new(), true);
+    for budget in budgets {
+        let finding = budget.check(results);
+        say(&finding.line)?;
+        match finding.outcome {
+            Outcome::Kept => {}
+            Outcome::Broken => broken.push(budget),
+            Outcome::NotMeasured => are_measured = false,
+        }
+    }
+    Ok(are_measured.then_some(broken))
+}
+
+/// What there is to measure for them; nothing for what only reads files.
+fn plan(broken: &[&Budget]) -> Vec<(Size, Measure)> {
+    let all = Size::ALL.into_iter().flat_map(|size| Measure::ALL.map(|measure| (size, measure)));
+    all.filter(|(size, measure)| broken.iter().any(|it| it.is_about(*size, *measure))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::bench::budget;
+    use crate::command::bench::results::tests::{results, results_with};
+    use std::cell::RefCell;
+
+    const KEPT: &str = "threads(relay) <= 12";
+    const BROKEN: &str = "first_next(relay) <= 1.19 * first_next(floor)";
+
+    type Plan = Vec<(Size, Measure)>;
+
+    /// The verdict, what was measured again for it, with these results in turn, and what was said.
+    fn verdict(
+        budgets: &str,
+        again: Vec<io::Result<Results>>,
+    ) -> (Option<bool>, Vec<Plan>, Vec<String>) {
+        let (mut plans, mut again) = (Vec::new(), again.into_iter());
+        let said = RefCell::new(Vec::new());
+        let is_kept = are_kept(
+            &budget::parse(budgets).unwrap(),
+            &results(),
+            |plan| {
+                plans.push(plan.to_vec());
+                again.next().expect("it is not measured more often")
+            },
+            |line| {
+                said.borrow_mut().push(line.to_owned());
+                Ok(())
+            },
+        );
+        assert_eq!(again.count(), 0, "all that are there are asked for");
+        (is_kept.ok(), plans, said.into_inner())
+    }
+
+    #[test]
+    fn what_is_kept_or_was_not_measured_is_not_measured_again() {
+        let (is_kept, plans, said) = verdict(KEPT, vec![]);
+        assert_eq!((is_kept, plans.len(), said.len()), (Some(true), 0, 1));
+        for unmeasured in ["once(relay) >= 1", "[128]\nthreads(relay) <= 12", "posts(x) >= 1"] {
+            let (is_kept, plans, said) = verdict(&format!("{BROKEN}\n{unmeasured}"), vec![]);
+            assert_eq!((is_kept, plans.len(), said.len()), (Some(false), 0, 2));
+        }
+    }
+
+    #[test]
+    fn only_what_is_broken_is_measured_and_checked_again_and_one_try_that_keeps_it_will_do() {
+        let better = || Ok(results_with("first_next", [0.9, 1.0, 1.4]));
+        let (is_kept, plans, said) = verdict(&format!("{KEPT}\n{BROKEN}"), vec![better()]);
+        assert_eq!((is_kept, plans), (Some(true), vec![vec![(Size::Full, Measure::Start)]]));
+        assert_eq!((said.len(), said[2].as_str()), (4, "once more:"));
+        assert!(said[1].starts_with("BROKEN") && said[3].starts_with("kept"), "{said:?}");
+        let (is_kept, plans, _) = verdict(BROKEN, vec![Ok(results()), better()]);
+        assert_eq!((is_kept, plans.len()), (Some(true), 2));
+    }
+
+    #[test]
+    fn what_is_broken_three_times_is_and_a_try_that_fails_is_an_error() {
+        let (is_kept, plans, _) = verdict(BROKEN, vec![Ok(results()), Ok(results())]);
+        assert_eq!((is_kept, plans.len()), (Some(false), 2));
+        let (is_kept, ..) = verdict(BROKEN, vec![Err(io::Error::other("it ended"))]);
+        assert_eq!(is_kept, None);
+        let mut none = results();
+        none.sizes.clear();
+        assert_eq!(verdict(BROKEN, vec![Ok(none)]).0, Some(false), "not measured is not kept");
+    }
+
+    #[test]
+    fn nothing_is_measured_again_for_a_file() {
+        let (is_kept, plans, said) = verdict("binary(relay) <= 1", vec![]);
+        assert_eq!((is_kept, plans.len(), said.len()), (Some(false), 0, 1));
+    }
 }
