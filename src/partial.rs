@@ -7,7 +7,7 @@ use crate::encoding::Encoding;
 use crate::items::skip_string;
 use crate::protobuf::{Malformed, Value, next_field};
 
-/// How many items it rejected, by its answer in this encoding; of one that makes no sense, none.
+/// How many items it rejected, by its whole answer in this encoding; of one that makes no sense, none.
 pub fn rejected(encoding: Encoding, answer: &[u8]) -> u64 {
     match encoding {
         Encoding::Protobuf => rejected_in_message(answer).ok().flatten(),
@@ -17,40 +17,39 @@ pub fn rejected(encoding: Encoding, answer: &[u8]) -> u64 {
 }
 
 /// `ExportTraceServiceResponse` and its siblings: the first field is the partial success, and of that
-/// the first is the number.
-fn rejected_in_message(answer: &[u8]) -> Result<Option<u64>, Malformed> {
-    let Some(Value::Bytes(partial)) = first_of(answer)? else { return Ok(None) };
-    Ok(match first_of(partial)? {
-        // A negative number is written as one that is too large for the type.
-        Some(Value::Varint(count)) => Some(count).filter(|it| i64::try_from(*it).is_ok()),
-        _ => None,
-    })
-}
-
-/// The last field of number 1: that of several counts ("Encoding", protobuf.dev).
-fn first_of(mut message: &[u8]) -> Result<Option<Value<'_>>, Malformed> {
-    let mut found = None;
-    while let Some(field) = next_field(&mut message)? {
-        if field.number == 1 {
-            found = Some(field.value);
+/// the first is the number. A message that comes in pieces is all of them, and of a number that comes
+/// again the last counts ("Encoding", protobuf.dev).
+fn rejected_in_message(mut answer: &[u8]) -> Result<Option<u64>, Malformed> {
+    let mut count = None;
+    while let Some(field) = next_field(&mut answer)? {
+        let (1, Value::Bytes(mut partial)) = (field.number, field.value) else { continue };
+        while let Some(field) = next_field(&mut partial)? {
+            if let (1, Value::Varint(number)) = (field.number, field.value) {
+                count = Some(number);
+            }
         }
     }
-    Ok(found)
+    // A negative number is written as one that is too large for the type.
+    Ok(count.filter(|it| i64::try_from(*it).is_ok()))
 }
 
-/// The value of the member that tells it, by whichever of the three names, and wherever it stands: no
-/// other begins with that word.
+/// The value of the member that tells it, by whichever of the names, and wherever it stands. Both ways
+/// to write a name are right (protobuf.dev, "JSON format").
 fn rejected_in_object(answer: &[u8]) -> Option<u64> {
+    const SPANS: [&[u8]; 2] = [b"rejectedSpans\"", b"rejected_spans\""];
+    const POINTS: [&[u8]; 2] = [b"rejectedDataPoints\"", b"rejected_data_points\""];
+    const RECORDS: [&[u8]; 2] = [b"rejectedLogRecords\"", b"rejected_log_records\""];
     let mut rest = answer.iter();
     while let Some(byte) = rest.next() {
         if *byte != b'"' {
             continue;
         }
-        let is_it = rest.as_slice().starts_with(b"rejected");
+        let mut names = SPANS.iter().chain(&POINTS).chain(&RECORDS);
+        let is_it = names.any(|name| rest.as_slice().starts_with(name));
         skip_string(&mut rest);
         let value = rest.as_slice().trim_ascii_start().strip_prefix(b":").filter(|_| is_it);
-        if let Some(value) = value {
-            return number(value);
+        if let Some(count) = value.and_then(number) {
+            return Some(count);
         }
     }
     None
@@ -60,7 +59,10 @@ fn rejected_in_object(answer: &[u8]) -> Option<u64> {
 fn number(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii_start();
     let digits = value.strip_prefix(b"\"").unwrap_or(value);
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    if !matches!(digits[end], b'"' | b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
+        return None;
+    }
     let count: i64 = str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
     u64::try_from(count).ok()
 }
@@ -88,7 +90,9 @@ mod tests {
             let answer = response(count).encode_to_vec();
             assert_eq!(rejected(Encoding::Protobuf, &answer), rejected_items);
         }
-        for member in ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"] {
+        let members =
+            ["rejectedSpans", "rejected_spans", "rejectedDataPoints", "rejectedLogRecords"];
+        for member in members {
             for number in ["3", r#""3""#] {
                 let answer =
                     format!(r#"{{"partialSuccess":{{"errorMessage":"x","{member}":{number}}}}}"#);
@@ -103,6 +107,28 @@ mod tests {
         assert_eq!(rejected(Encoding::Json, quoting.as_bytes()), 0);
         let both = r#"{"partialSuccess" : {"errorMessage" : "rejected" , "rejectedSpans" : 2 } }"#;
         assert_eq!(rejected(Encoding::Json, both.as_bytes()), 2);
+    }
+
+    #[test]
+    fn what_is_no_number_and_what_is_called_otherwise_is_passed_over() {
+        for (answer, expected) in [
+            (r#"{"rejected_at":"2026-01-01","partialSuccess":{"rejectedSpans":"3"}}"#, 3),
+            (r#"{"partialSuccess":{"rejectedSpans":null,"rejectedSpans":"3"}}"#, 3),
+            (r#"{"partialSuccess":{"rejectedSpans":1e2}}"#, 0),
+            (r#"{"partialSuccess":{"rejectedSpans":-3}}"#, 0),
+            (r#"{"partialSuccess":{"rejectedSpans":"12"#, 0),
+        ] {
+            assert_eq!(rejected(Encoding::Json, answer.as_bytes()), expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_message_in_pieces_is_all_of_them_and_one_that_is_cut_is_none() {
+        let pieces = b"\x0a\x02\x08\x03\x0a\x03\x12\x01x";
+        assert_eq!(rejected(Encoding::Protobuf, pieces), 3);
+        let again = b"\x0a\x02\x08\x03\x0a\x02\x08\x05";
+        assert_eq!(rejected(Encoding::Protobuf, again), 5);
+        assert_eq!(rejected(Encoding::Protobuf, &pieces[..5]), 0);
     }
 
     #[test]

@@ -193,7 +193,8 @@ impl Remote {
             Err(ureq::Error::Io(io::Error::other("something inside failed")))
         });
         let response = sent.map_err(|error| NoAnswer { error, had_it: !body.is_untouched() })?;
-        Ok(Answer::of(response, self.dialect()))
+        let asked = batch.headers().encoding().filter(|_| self.dialect() == Dialect::Otlp);
+        Ok(Answer::of(response, asked))
     }
 
     /// What its reports bring along, and then what is configured of that which they do not.

@@ -30,21 +30,25 @@ pub struct Answer {
 impl Answer {
     /// The status is the answer. Of the body only OTLP wants to know something, and only of one that
     /// goes with a success; else it is read to free the connection.
-    pub fn of(response: Response<Body>, dialect: Dialect) -> Self {
+    /// An answer of OTLP is in the encoding of what was asked, unless it says otherwise.
+    pub fn of(response: Response<Body>, asked: Option<Encoding>) -> Self {
         let (head, mut body) = response.into_parts();
         let mut said = body.as_reader().take(BYTES_MAX);
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-        let is_of_interest = dialect == Dialect::Otlp && head.status.is_success();
-        let encoding = content_type.and_then(Encoding::of).filter(|_| is_of_interest);
+        let encoding = asked.filter(|_| head.status.is_success()).and_then(|asked| {
+            let Some(content_type) = head.headers.get(CONTENT_TYPE) else { return Some(asked) };
+            content_type.to_str().ok().and_then(Encoding::of)
+        });
         let mut kept = Vec::new();
         let read = match encoding {
             Some(_) => io::copy(&mut said, &mut kept),
             None => io::copy(&mut said, &mut io::sink()),
         };
+        let is_whole = read.as_ref().is_ok_and(|length| *length < BYTES_MAX);
         if let Err(error) = read {
             logging::debug!("cannot read the remote's answer to its end: {error}");
         }
-        let rejected_items = encoding.map_or(0, |it| partial::rejected(it, &kept));
+        let rejected_items =
+            encoding.filter(|_| is_whole).map_or(0, |it| partial::rejected(it, &kept));
         Self { status: head.status, headers: head.headers, rejected_items }
     }
 
