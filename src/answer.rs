@@ -61,7 +61,7 @@ impl Answer {
             // 10 s; with a Retry-After some give up at once, and others sleep as long as it says.
             Refusal::Full | Refusal::TooLarge => "413 Content Too Large",
             Refusal::Malformed => "400 Bad Request",
-            Refusal::UnknownPath => "404 Not Found",
+            Refusal::UnknownPath | Refusal::NoRemote => "404 Not Found",
             Refusal::WrongMethod => "405 Method Not Allowed",
             Refusal::UnknownMediaType => "415 Unsupported Media Type",
         };

@@ -85,7 +85,7 @@ impl Collector {
     fn take_report(&self, request: &mut Request, route: Route) -> Result<(), Refused> {
         let Some(line) = self.lines.iter().find(|line| line.takes(route)) else {
             body::skip(request);
-            return Err(Refused(Refusal::UnknownPath, "nothing is relayed from this path"));
+            return Err(Refused(Refusal::NoRemote, "nothing is relayed from this path"));
         };
         let headers = headers_of(request, line.dialect);
         let overhead = PAYLOAD_OVERHEAD + headers.as_ref().map_or(0, Headers::size);
@@ -162,9 +162,10 @@ impl From<Unread> for Refused {
     fn from(unread: Unread) -> Self {
         match unread {
             Unread::Full => Self(Refusal::Full, "the buffer is full"),
-            Unread::TooLarge => {
-                Self(Refusal::TooLarge, "the body is larger than three quarters of the buffer")
-            }
+            Unread::TooLarge => Self(
+                Refusal::TooLarge,
+                "the body is larger than a report may be: at most three quarters of the buffer",
+            ),
             Unread::Malformed(why) => Self(Refusal::Malformed, why),
         }
     }
@@ -196,7 +197,8 @@ impl Target {
 /// trailing slashes.
 fn path_of(url: &str) -> &str {
     let url = url.split(['?', '#']).next().unwrap_or_default();
-    let after_scheme = url.split_once("://").map(|(_, rest)| rest);
+    let whole = if url.starts_with('/') { None } else { url.split_once("://") };
+    let after_scheme = whole.map(|(_, rest)| rest);
     let path = after_scheme.map_or(url, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
     path.trim_end_matches('/')
 }
@@ -319,6 +321,7 @@ mod tests {
     fn nothing_else_is_found() {
         let paths = [
             "/",
+            "/a://b/v1/monitoring-data",
             "",
             "*",
             "/v1",

@@ -50,6 +50,8 @@ pub struct Courier {
     outage: Outage,
     /// What is said of reports that are dropped.
     drops: Seldom,
+    /// What is said of items that it rejected of those that it took.
+    rejections: Seldom,
 }
 
 /// A batch that the remote did not take now.
@@ -73,6 +75,7 @@ impl Courier {
             circuit: Circuit::default(),
             outage: Outage::default(),
             drops: Seldom::default(),
+            rejections: Seldom::default(),
         }
     }
 
@@ -163,24 +166,24 @@ impl Courier {
                 backlog.settle(batch, Some(loss));
             }
             loss => {
-                let bytes = batch.body().length();
-                let level = self.drops.level(Instant::now());
-                let (reports, name) = (batch.reports(), self.name());
-                if reports == 1 {
-                    logging::at!(
-                        level,
-                        "dropped a report of {bytes} bytes: {name} answered {status}"
-                    );
-                } else {
-                    logging::at!(
-                        level,
-                        "dropped {reports} reports of {bytes} bytes together: {name} answered \
-                         {status}"
-                    );
-                }
+                self.dropped(&batch, status);
                 backlog.settle(batch, Some(loss));
             }
         }
+    }
+
+    fn dropped(&mut self, batch: &Batch, status: StatusCode) {
+        let what = match batch.reports() {
+            1 => "a report".to_owned(),
+            several => format!("{several} reports together"),
+        };
+        let (bytes, path) = (batch.body().length(), batch.route().path());
+        let level = self.drops.level(Instant::now());
+        logging::at!(
+            level,
+            "dropped {what}, {bytes} bytes for {path}: {} answered {status}",
+            self.name()
+        );
     }
 
     fn delivered(&mut self, batch: Batch, backlog: &mut Backlog, rejected_items: u64) {
@@ -207,7 +210,7 @@ impl Courier {
     /// It took a batch but for some of its items. Sent again, they would be rejected again.
     fn rejected(&mut self, batch: &Batch, items: u64) {
         batch.account().reject_items(items);
-        let level = self.drops.level(Instant::now());
+        let level = self.rejections.level(Instant::now());
         logging::at!(level, "{} rejected {items} items of what it took", self.name());
     }
 

@@ -61,7 +61,7 @@ impl Dialect {
     pub fn may_blame_one(self, status: StatusCode) -> bool {
         match self {
             Self::Thundra => true,
-            Self::Otlp => matches!(status.as_u16(), 400 | 413),
+            Self::Otlp => matches!(status.as_u16(), 400 | 413 | 422),
         }
     }
 }

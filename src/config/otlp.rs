@@ -28,7 +28,6 @@ const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 const PORT: &str = "THUNDRA_EXTENSION_OTLP_PORT";
 
 /// In the order of the README's table.
-#[cfg(test)]
 pub(super) const VARIABLES: [&str; 6] =
     [ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT, LOGS_ENDPOINT, HEADERS, PORT];
 
@@ -60,8 +59,7 @@ impl Reading<'_> {
         thundras_port: u16,
         destinations: &mut Vec<Destination>,
     ) -> Option<u16> {
-        let mut names = ENDPOINTS.into_iter().chain([HEADERS]);
-        if names.any(|name| self.environment.get(name).is_some()) {
+        if VARIABLES.iter().any(|name| self.environment.get(name).is_some()) {
             self.otlp_of_any(thundras_port, destinations)
         } else {
             None
@@ -79,7 +77,7 @@ impl Reading<'_> {
         let parse = |held: &str| parsing::port(held).filter(|port| *port != thundras_port);
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
         let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
-        let urls = self.urls(port);
+        let urls = self.urls([port, thundras_port]);
         if urls.is_empty() {
             // Another receiver is to have it, by who has mistaken this variable for that of the SDK.
             let is_anothers = self.names_port(port);
@@ -118,8 +116,8 @@ impl Reading<'_> {
     }
 
     /// That of each signal which has one.
-    fn urls(&mut self, port: u16) -> Vec<(Route, Url)> {
-        let is_elsewhere = |url: &Url| !url.is_local(port);
+    fn urls(&mut self, own: [u16; 2]) -> Vec<(Route, Url)> {
+        let is_elsewhere = |url: &Url| !own.iter().any(|port| url.is_local(*port));
         let expected = "an http or https URL of a receiver other than this one";
         let parse_base = |held: &str| Url::base(held).filter(is_elsewhere);
         let base = self.secret(ENDPOINT, &parse_base, expected, "one for a signal, if set,");
@@ -150,8 +148,8 @@ impl Reading<'_> {
                     headers.push((name, value));
                 }
                 None => self.complain(Problem(format!(
-                    "{HEADERS} holds as number {} something that is not key=value for a header that \
-                     may be chosen; the others are used",
+                    "{HEADERS} holds as number {} something that is not key=value, percent-encoded, \
+                     for a header that may be chosen; the others are used",
                     nth + 1
                 ))),
             }
@@ -280,12 +278,14 @@ mod tests {
         let (port, destinations, problems) = read(&[(ENDPOINT, "http://a?s3cret")]);
         assert_eq!((port, destinations.len()), (Some(4318), 0), "it is there to refuse");
         assert!(problems[0].contains(ENDPOINT) && !problems[0].contains("s3cret"), "{problems:?}");
-        let (port, _, problems) = read(&[(HEADERS, "key=s3cret")]);
-        assert_eq!(
-            (port, problems.len()),
-            (Some(4318), 1),
-            "who has forgotten the endpoint is told"
-        );
+        for (forgetful, its_port) in [((HEADERS, "key=s3cret"), 4318), ((PORT, "5000"), 5000)] {
+            let (port, _, problems) = read(&[forgetful]);
+            let told = (port, problems.len());
+            assert_eq!(told, (Some(its_port), 1), "who has forgotten the endpoint is told");
+        }
+        let thundras = ("THUNDRA_EXTENSION_PORT", "5000");
+        let (_, destinations, problems) = read(&[thundras, (ENDPOINT, "http://localhost:5000")]);
+        assert_eq!((destinations.len(), problems.len()), (0, 2), "it would post to itself");
         let another = read(&[(ENDPOINT, "http://localhost:4318"), (HEADERS, "a=b")]);
         assert_eq!((another.0, another.2.len()), (None, 2), "who listens there is left alone");
     }

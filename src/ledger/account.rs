@@ -77,6 +77,8 @@ pub enum Refusal {
     Malformed,
     /// There is nothing at that path.
     UnknownPath,
+    /// It is a report for which there is no remote.
+    NoRemote,
     /// The path takes another method.
     WrongMethod,
     /// It is written or encoded in a way that OTLP does not have.
@@ -84,11 +86,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Full,
         Self::TooLarge,
         Self::Malformed,
         Self::UnknownPath,
+        Self::NoRemote,
         Self::WrongMethod,
         Self::UnknownMediaType,
     ];
@@ -104,6 +107,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::Malformed => "malformed",
             Self::UnknownPath => "unknown_path",
+            Self::NoRemote => "no_remote",
             Self::WrongMethod => "wrong_method",
             Self::UnknownMediaType => "unknown_media_type",
         }

@@ -97,7 +97,7 @@ fn what_makes_no_sense_is_refused_by_a_status_in_the_encoding_of_the_request() {
         }
     }
     let counts = json!({ "full": 0, "too_large": 0, "malformed": 4, "unknown_path": 6,
-        "wrong_method": 4, "unknown_media_type": 2 });
+        "no_remote": 0, "wrong_method": 4, "unknown_media_type": 2 });
     assert_eq!(trial.health()["otlp"]["refused"], counts);
     assert_eq!(trial.health()["reports"]["refused"]["malformed"], 0, "that is the other one's");
     trial.shut_down();

@@ -16,27 +16,38 @@ fn is_closed(port: u16) -> bool {
         .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
-fn threads(trial: &Trial) -> usize {
-    Footprint::of(trial.process.pid()).threads
+fn threads_and_descriptors(trial: &Trial) -> (usize, usize) {
+    let footprint = Footprint::of(trial.process.pid());
+    (footprint.threads, footprint.descriptors)
 }
 
 #[test]
-fn without_a_remote_for_it_the_port_is_closed_and_no_thread_is_there_for_it() {
-    let port = free_port();
-    let thundras = Trial::with(&[(Otlp.port_variable(), &port.to_string())]);
-    assert!(is_closed(port));
+fn without_a_variable_for_it_no_port_is_open_and_no_thread_is_there_for_it() {
+    let (thundras, both) = (Trial::start(), Otlp.start());
     assert!(thundras.health().get("otlp").is_none(), "{}", thundras.health());
-    let both = Otlp.start();
     assert!(both.health()["otlp"].is_object());
-    // A sender, and two addresses that wait to be called; beside them each may have a reader that
-    // leaves when nothing comes.
+    // Two addresses that wait to be called, and a sender; beside them each may have a reader, and what
+    // it reads, that leave when nothing comes.
     let waited = Instant::now();
-    while threads(&both) != threads(&thundras) + 3 {
-        assert!(waited.elapsed() < PATIENCE, "{} of {}", threads(&both), threads(&thundras));
+    loop {
+        let (threads, descriptors) = threads_and_descriptors(&thundras);
+        let with_it = threads_and_descriptors(&both);
+        if with_it == (threads + 3, descriptors + 2) {
+            break;
+        }
+        assert!(waited.elapsed() < PATIENCE, "{with_it:?}, without {threads}, {descriptors}");
     }
-    let log = thundras.shut_down();
-    assert_eq!(log, "");
+    assert_eq!(thundras.shut_down(), "");
     both.shut_down();
+}
+
+#[test]
+fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
+    let port = free_port();
+    let trial = Trial::with(&[(Otlp.port_variable(), &port.to_string())]);
+    is_refused_for_good(port);
+    let log = trial.shut_down();
+    assert!(log.contains("there is no remote for OTLP that can be used; OTLP is refused"), "{log}");
 }
 
 #[test]
@@ -45,11 +56,12 @@ fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
     let variables = [(Otlp.port_variable(), &*port.to_string()), (Otlp.url_variable(), "nowhere")];
     let trial = Trial::with(&variables);
     is_refused_for_good(port);
-    assert_eq!(trial.health()["otlp"]["refused"]["unknown_path"], 1);
+    assert_eq!(trial.health()["otlp"]["refused"]["no_remote"], 1);
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let log = trial.shut_down();
-    assert_eq!(log.lines().count(), 2, "{log}");
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.contains("lost: 1 refused as no_remote"), "it is lost: {log}");
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
     assert!(log.contains("there is no remote for OTLP that can be used; OTLP is refused"), "{log}");
 }

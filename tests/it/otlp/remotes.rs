@@ -94,7 +94,9 @@ fn a_key_that_is_refused_for_one_signal_costs_the_others_nothing() {
 }
 
 #[rstest]
-fn of_reports_that_went_together_only_a_400_has_each_tried_alone(#[values(400, 500)] status: u16) {
+fn of_reports_that_went_together_what_may_be_over_one_has_each_tried_alone(
+    #[values(400, 422, 404, 500)] status: u16,
+) {
     let trial = Otlp.start_with(&[COLLECTS]);
     trial.remote.answer_with(move |_| Answer::status(status));
     for n in 0..4 {
@@ -102,7 +104,7 @@ fn of_reports_that_went_together_only_a_400_has_each_tried_alone(#[values(400, 5
     }
     let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received().len());
     assert!(log.contains("delivered 0 of 4 accepted reports, lost: 4 rejected"), "{log}");
-    assert_eq!(received > 1, status == 400, "{received} requests");
+    assert_eq!(received > 1, [400, 422].contains(&status), "{received} requests");
 }
 
 #[test]
@@ -142,8 +144,11 @@ fn a_signal_without_an_endpoint_is_answered_404() {
     }
     post(&trial, Signal::Traces);
     remote.wait_for(1, PATIENCE);
-    assert_eq!(trial.health()["otlp"]["refused"]["unknown_path"], 4);
-    trial.shut_down();
+    let log = trial.shut_down();
+    assert!(
+        log.contains("delivered 1 of 1 accepted reports, lost: 4 refused as no_remote"),
+        "{log}"
+    );
 }
 
 #[rstest]
@@ -165,6 +170,37 @@ fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
     assert!(log.contains(closing), "{log}");
     assert_eq!(log.lines().count(), 2, "{log}");
     assert!(!log.contains("of another shape"), "what a remote says may hold anything: {log}");
+}
+
+#[rstest]
+fn a_partial_success_that_does_not_say_its_encoding_is_in_that_of_the_request(
+    #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
+) {
+    let trial = Otlp.start();
+    let body: &[u8] = match encoding {
+        Encoding::Protobuf => b"\x0a\x02\x08\x02",
+        Encoding::Json => br#"{"partialSuccess":{"rejectedSpans":"2"}}"#,
+    };
+    trial.remote.answer_with(move |_| Answer::status(200).body(body));
+    assert_eq!(report(Signal::Traces, encoding, &["1", "2", "3"]).post(trial.port).status, 200);
+    trial.wait_for_account(|it| it["rejected_items"] == 2);
+    trial.shut_down();
+}
+
+#[test]
+fn the_line_of_rejected_items_does_not_take_that_of_a_dropped_report_away() {
+    let trial = Otlp.start();
+    trial.remote.answer_with(|it| match it.number {
+        0 => Answer::partial(it, 2, ""),
+        _ => Answer::status(404),
+    });
+    for n in 1..=2 {
+        post(&trial, Signal::Logs);
+        trial.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
+    }
+    let log = trial.shut_down();
+    assert!(log.contains("the otlp remote rejected 2 items of what it took"), "{log}");
+    assert!(log.contains("bytes for /v1/logs: the otlp remote answered 404"), "{log}");
 }
 
 #[test]
