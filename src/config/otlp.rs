@@ -53,7 +53,7 @@ impl Reading<'_> {
     /// Adds the destinations for OTLP, one for each origin, as one that fails must not hold up another,
     /// and gives the local port, which is not that of Thundra's agents. `None` if nothing asks for it.
     /// An exporter of OTLP that meets a closed port tries again for up to 10 s, in the flush of each
-    /// invocation; so where a remote is asked for and none is good, the port is there to refuse.
+    /// invocation; so where OTLP is asked for and no remote is good, the port is there to refuse.
     pub(super) fn otlp(
         &mut self,
         thundras_port: u16,

@@ -1,15 +1,15 @@
-//! The port, which is there only where a remote is asked for.
+//! The port, which is there only where OTLP is asked for.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandbox::otlp::{Encoding, Signal};
 use sandbox::{Footprint, Launch, Platform, Remote, free_port};
 
 use super::answers::refused;
 use crate::dialect::Dialect::Otlp;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary};
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass};
 
 fn is_closed(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port))
@@ -22,7 +22,7 @@ fn threads_and_descriptors(trial: &Trial) -> (usize, usize) {
 }
 
 #[test]
-fn without_a_variable_for_it_no_port_is_open_and_no_thread_is_there_for_it() {
+fn without_a_variable_for_it_no_thread_and_no_descriptor_is_there_for_it() {
     let (thundras, both) = (Trial::start(), Otlp.start());
     assert!(thundras.health().get("otlp").is_none(), "{}", thundras.health());
     assert!(both.health()["otlp"].is_object());
@@ -36,6 +36,7 @@ fn without_a_variable_for_it_no_port_is_open_and_no_thread_is_there_for_it() {
             break;
         }
         assert!(waited.elapsed() < PATIENCE, "{with_it:?}, without {threads}, {descriptors}");
+        pass(Duration::from_millis(10));
     }
     assert_eq!(thundras.shut_down(), "");
     both.shut_down();

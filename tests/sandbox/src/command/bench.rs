@@ -96,7 +96,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
 
-    /// How many rounds there are, up to 80, in each of which all take their turns; `posts` has a third of
+    /// How many rounds there are, up to 35, in each of which all take their turns; `posts` has a third of
     /// them, `idle`, `added` and `freezes` a fifth
     #[arg(long, default_value = "30", value_parser = clap::value_parser!(u8).range(1..=RUNS_MAX))]
     runs: u8,
@@ -115,16 +115,16 @@ pub struct Arguments {
 
     /// Hold the figures to what is in this file, in lines such as
     /// `first_next(mine) <= 1.25 * first_next(floor)`, below `[full]` or `[128]`, and exit with 1 if one
-    /// is broken: both sides are of the same round, counts hold in each round and all else in the middle
-    /// one, and what is broken is measured again, up to twice
+    /// is broken or was not measured. Both sides are of the same round; counts hold in each round, and
+    /// all else in the middle one. What is broken is measured again, up to twice
     #[arg(long, value_name = "FILE")]
     budgets: Option<PathBuf>,
 }
 
-/// Each start takes a port that no other has had, and of those there are 12,000. With all that can be
-/// measured of six contenders at two sizes a round takes 47 of them, and three times that if all is
-/// measured twice more.
-const RUNS_MAX: i64 = 80;
+/// Each start takes two ports that no other has had, for the extension and for its remote, and of those
+/// there are 12,000. With all that can be measured of six contenders at two sizes a round takes about
+/// 100 of them, and three times that if all is measured twice more.
+const RUNS_MAX: i64 = 35;
 /// What there must be one of at least.
 const MEASURED: &str = "measured";
 

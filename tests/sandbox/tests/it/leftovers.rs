@@ -276,7 +276,7 @@ fn a_directory_that_only_has_the_name_is_left_alone() {
 fn an_interrupted_bench_leaves_nothing() {
     let floor = format!("floor={FLOOR}");
     for signal in [Signal::INT, Signal::TERM] {
-        let options = ["bench", "--no-comparators", "--runs", "80", "--extension", &floor];
+        let options = ["bench", "--no-comparators", "--runs", "35", "--extension", &floor];
         let bench = Interrupted::start(&options);
         bench.wait_for_processes(2);
         bench.leaves_nothing(signal);

@@ -3,9 +3,10 @@
 //! A file of lines such as `first_next(relay) <= 1.25 * first_next(floor) + 0.1`, below a line that
 //! says at which size: `[full]` or `[128]`. `#` begins a comment.
 //!
-//! Both sides are of one round, so that what the machine does to all in a round is on both. Counts hold in
-//! each round. All else holds in the middle one, of all rounds in the order of what is left of the budget:
-//! a round that a neighbour meets in the middle may be on either side of it.
+//! Both sides are of one round, so that what the machine does to all in a round is on both; those of two
+//! measures are of rounds with the same number, which is chance. Counts hold in each round. All else holds
+//! in the middle one, of all rounds in the order of what is left of the budget, or in the worse of two in
+//! the middle: a round that a neighbour meets half-way may be on either side of it.
 
 use std::fs;
 use std::io;

@@ -149,7 +149,7 @@ pub static IDLE: Group = Group {
 
 pub static INVOCATIONS: Group = Group {
     title: "Invocation",
-    how: "The scheduler's time for all threads, and how often those woke up that stay, over 1,000 \
+    how: "The scheduler's time for all threads, and how often those woke up that are there at the end, over 1,000 \
           invocations that follow each other at once: the event, the next, and then, where it takes \
           reports, one post of 3 kB on a kept connection, with a pause after each 200. Reports are \
           delivered over TLS, but for those at the end that wait for more.",

@@ -40,7 +40,7 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
 /// Of one invocation, on average.
 struct Cost {
     cpu: Cpu,
-    /// Of threads that are there from the beginning to the end.
+    /// Of threads that are there at the end; one that has ended takes its number along.
     wakes: f64,
 }
 
