@@ -184,8 +184,7 @@ fn plan(arguments: &Arguments) -> Vec<(Size, Measure)> {
         arguments.size.is_none_or(|only| only == *size)
             && (arguments.only.is_empty() || arguments.only.contains(measure))
     };
-    let all = Size::ALL.into_iter().flat_map(|size| Measure::ALL.map(|measure| (size, measure)));
-    all.filter(is_asked_for).collect()
+    Measure::at_each_size().filter(is_asked_for).collect()
 }
 
 fn all_well(failures: &[String]) -> io::Result<()> {

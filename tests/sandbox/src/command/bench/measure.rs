@@ -37,6 +37,11 @@ impl Measure {
         Self::Wrapped,
     ];
 
+    /// All that can be measured, in the order in which it is.
+    pub fn at_each_size() -> impl Iterator<Item = (Size, Self)> {
+        Size::ALL.into_iter().flat_map(|size| Self::ALL.map(|measure| (size, measure)))
+    }
+
     /// The figures that come of it.
     pub fn group(self) -> &'static Group {
         match self {

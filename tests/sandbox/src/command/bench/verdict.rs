@@ -61,8 +61,10 @@ fn check<'a>(
 
 /// What there is to measure for them; nothing for what only reads files.
 fn plan(broken: &[&Budget]) -> Vec<(Size, Measure)> {
-    let all = Size::ALL.into_iter().flat_map(|size| Measure::ALL.map(|measure| (size, measure)));
-    all.filter(|(size, measure)| broken.iter().any(|it| it.is_about(*size, *measure))).collect()
+    let is_needed = |(size, measure): &(Size, Measure)| {
+        broken.iter().any(|budget| budget.is_about(*size, *measure))
+    };
+    Measure::at_each_size().filter(is_needed).collect()
 }
 
 #[cfg(test)]
