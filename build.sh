@@ -1,45 +1,46 @@
 #!/usr/bin/env bash
-# Builds the extension and its wrapper as static binaries per architecture, and one Lambda layer of
-# each:
+# For each architecture, builds static binaries of the extension and its wrapper, and one Lambda layer:
 #
 #   target/layer/{x86_64,arm64}/{thundra-lambda-extension,thundra_wrapper}
-#   target/layer/thundra-lambda-extension-{x86_64,arm64}.zip    holding what layer.zip.spec lists
+#   target/layer/{x86_64,arm64}/thundra-lambda-extension.symbols    the same extension with its symbols
+#   target/layer/thundra-lambda-extension-{x86_64,arm64}.zip    with the files that layer.zip.spec lists
 #
 # Usage: ./build.sh [--with-qemu] [--comparators | --layout] [x86_64 | arm64]
-#   --comparators builds, in place of the layers and in the same way, what the extension is compared
-#                 with: target/comparators/{x86_64,arm64}/{floor,bare,async}, for
-#                 sandbox bench --comparators target/comparators/x86_64 …
-#   --layout      writes src/layout.ld anew, the order of functions in the binaries, by what runs on
-#                 this machine (see tests/layout.py); to be done now and then, as what has another
-#                 name by then loses its place. Takes valgrind.
-#   --with-qemu   installs qemu-user-static from Debian as well, to run the arm64 binary on x86_64:
+#   --comparators builds the programs of the benchmark instead of the layers, in the same way:
+#                 target/comparators/{x86_64,arm64}/{floor,bare,async}, for
+#                 local-lambda bench --comparators target/comparators/x86_64 …
+#   --layout      writes tests/layout/functions.ld, the order of functions in the binaries, from a run on this
+#                 machine (see tests/layout/layout.py). A renamed function loses its place, and
+#                 tests/package.py fails once 5 % of them have. It needs valgrind.
+#   --with-qemu   also installs qemu-user-static from Debian, to run the arm64 binary on x86_64:
 #                 qemu-aarch64-static target/layer/arm64/thundra-lambda-extension
 #
-# Two builds with the same toolchain give the same bytes, in whatever directory. What is missing
-# is installed where that is possible (rustup's rust-src; Debian packages, as root), and named
-# where it is not. All else stays in target/.
+# Two builds with the same toolchain give the same bytes, in any directory. The script installs missing
+# tools if it can (rustup's rust-src; Debian packages, as root), and names them if it cannot. It writes
+# all other files to target/.
 set -euo pipefail
-export LC_ALL=C # readelf's words and the order of names must not depend on the user's language
-umask 022       # Lambda does not run extensions as root: others must be able to read and execute
+export LC_ALL=C # readelf's output and the order of names must not depend on the user's language
+umask 022       # Lambda does not run extensions as root, so other users must be able to read and execute them
 
 readonly NAME=thundra-lambda-extension WRAPPER=thundra_wrapper
-readonly SIZE_BUDGET=1771400 # bytes of each extension; it is loaded at every cold start
-readonly WRAPPER_BUDGET=400000 # and of each wrapper
+readonly SIZE_BUDGET=1797500 # bytes of each extension. Lambda reads them at each cold start: docs/performance.md
+readonly WRAPPER_BUDGET=400000 # bytes of each wrapper
 readonly ZIGLANG=0.15.2
 readonly CARGO_ZIGBUILD=0.24.0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 cd "$root"
 readonly root layer=$root/target/layer venv=$root/target/zig cache=$root/target/static
+readonly functions=tests/layout/functions.ld
 
 say() { printf '%s\n' "build.sh: $*"; }
 die() { printf 'build.sh: %s\n' "$@" >&2; exit 1; }
 
-# --- What a machine must have ---------------------------------------------------------------
+# --- Tools of the machine ---------------------------------------------------------------
 
 can_apt() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
 
-# --no-remove: rustc-web would otherwise push out a rustc that somebody installed.
+# --no-remove: without it, rustc-web would replace an installed rustc.
 apt_install() {
   say "installing Debian packages: $*"
   apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-remove \
@@ -63,13 +64,13 @@ ensure_tools() {
 }
 
 # --- The Rust toolchain ---------------------------------------------------------------------
-# std is built together with the program, from the source that belongs to the compiler, for two
-# reasons: a musl target cannot be had everywhere, and the std that rustup ships brings its
-# backtrace printer along, 280 kB that would break the budget. Compiler and source must be of one
-# version: std uses what only its own compiler knows. So a source is taken only from below the
-# compiler's own root, and Debian's source is never mixed with rustup's compiler.
+# std is built together with the program, from the compiler's own source, for two reasons. Not every
+# toolchain has a musl target, and the std of rustup contains its backtrace printer, 280 kB that would
+# break the budget. Compiler and source must have one version, because std uses features that only its
+# own compiler has. So the script takes a source only from below the compiler's root. It never mixes
+# Debian's source with rustup's compiler.
 
-# usable_toolchain SYSROOT: is there a cargo, a rustc that is new enough, and std's source?
+# usable_toolchain SYSROOT: succeeds if it has a cargo, a rustc that is new enough, and std's source.
 usable_toolchain() {
   local wanted version source
   [[ $1 && -x $1/bin/cargo && -x $1/bin/rustc && -e $1/lib/rustlib/src/rust/library/std/Cargo.toml ]] || return 1
@@ -80,7 +81,7 @@ usable_toolchain() {
     [[ $source != /usr/src/* || $source == */rustc-"$version" ]]
 }
 
-# Sets `sysroot`. What is there already comes first, so that a later build takes the same one.
+# Sets `sysroot`. Existing toolchains come first, so that a later build takes the same one.
 find_toolchain() {
   local own=
   if command -v rustc >/dev/null; then own=$(rustc --print sysroot) || own=; fi
@@ -113,9 +114,27 @@ ensure_zig() {
   fi
 }
 
+# Writes $venv/bin/linking-twice, which runs zig. It links each program with a linker script a second time, into
+# PROGRAM.symbols, without stripping it: tests/layout needs the names of the functions. That takes less than a second.
+write_linker() {
+  cat >"$venv/bin/linking-twice" <<'SH'
+#!/usr/bin/env bash
+"${0%/*}/python" "$@" || exit
+[[ " $* " == *" -Wl,-T,"* ]] || exit 0
+arguments=() last=
+for argument in "$@"; do
+  [[ $last != -o ]] || argument=${argument%-*}.symbols # without cargo's hash
+  [[ $argument == *-strip-* || $argument == -s ]] || arguments+=("$argument")
+  last=$argument
+done
+exec "${0%/*}/python" "${arguments[@]}"
+SH
+  chmod +x "$venv/bin/linking-twice"
+}
+
 # --- Build, check, pack ---------------------------------------------------------------------
 
-# compile TARGET OPTION…: nothing that it leaves in the binaries may name a directory of this machine.
+# compile TARGET OPTION…: the binaries must not contain the name of a directory of this machine.
 # Functions that cannot panic get no unwinding table. `more_flags` are rustc's.
 compile() {
   local target=$1 crates flags=(-Clink-self-contained=no -Cforce-unwind-tables=no "${more_flags[@]}"
@@ -126,21 +145,21 @@ compile() {
     flags+=("--remap-path-prefix=$crates=/crates")
   done
   shift
-  # RUSTC_BOOTSTRAP lets a stable cargo build std; that is all it is used for. The default
-  # features of std, its backtrace printer among them, are replaced by optimize_for_size.
+  # RUSTC_BOOTSTRAP only lets a stable cargo build std. optimize_for_size replaces the default features
+  # of std, which include its backtrace printer.
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf %s "${flags[*]}") RUSTC_BOOTSTRAP=1 \
     "$venv/bin/cargo-zigbuild" zigbuild --locked --release --target "$target" "$@" \
     -Zbuild-std=std,panic_unwind,panic_abort -Zbuild-std-features=optimize_for_size
 }
 
-# check_static FILE: a sandbox may hold glibc of any age, or none.
+# check_static FILE: an execution environment may have any version of glibc, or none.
 check_static() {
   local dynamic segments
   dynamic=$(readelf -dW "$1") && segments=$(readelf -lW "$1") || return 1
   [[ $dynamic != *NEEDED* && $segments != *INTERP* ]]
 }
 
-# pack ARCH [ZIP]: reads the spec and refuses a bad one; given ZIP, writes it.
+# pack ARCH [ZIP]: reads the spec and refuses a bad one. Writes ZIP if it is given.
 pack() {
   python3 - "$@" <<'PY'
 import os, sys, zipfile
@@ -170,7 +189,7 @@ if target:
     with zipfile.ZipFile(target + ".new", "w") as layer:
         for path, (mode, source) in sorted(files.items()):
             entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0)) # the oldest a zip can hold
-            entry.create_system = 3 # Unix: without it the mode is lost, and the extension can't start
+            entry.create_system = 3 # Unix: without it the mode is lost, and the extension cannot start
             entry.external_attr = (0o100000 | mode) << 16
             with open(source, "rb") as data:
                 layer.writestr(entry, data.read(), zipfile.ZIP_DEFLATED, compresslevel=9)
@@ -178,17 +197,23 @@ if target:
 PY
 }
 
+# compile_layer ARCH TARGET
+compile_layer() {
+  local more_flags=(-Clink-arg=-Wl,-T,$functions)
+  say "compiling for $2"
+  # cargo does not know the file, so it would not link again after a change.
+  [[ $cache/$2/release/$NAME -nt $functions ]] || rm -f "$cache/$2/release/"{,deps/}{${NAME//-/[-_]},$WRAPPER}*
+  compile "$2" --bin "$NAME" --bin "$WRAPPER"
+  mkdir -p "$layer/$1"
+  install -m 755 "$cache/$2/release/$NAME" "$cache/$2/release/$WRAPPER" "$layer/$1"
+  install -m 755 "$cache/$2/release/deps/${NAME//-/_}.symbols" "$layer/$1/$NAME.symbols"
+}
+
 # build_layer ARCH TARGET: adds its row of the table to `report`.
 build_layer() {
   local arch=$1 binary=$layer/$1/$NAME wrapper=$layer/$1/$WRAPPER zip=$layer/$NAME-$1.zip
   local size wrapper_size verdict=ok
-  local more_flags=(-Clink-arg=-Wl,-T,src/layout.ld)
-  say "compiling for $2"
-  # cargo does not know of the file, and would not link again for it.
-  [[ $cache/$2/release/$NAME -nt src/layout.ld ]] || rm -f "$cache/$2/release/"{,deps/}{${NAME//-/[-_]},$WRAPPER}*
-  compile "$2" --bin "$NAME" --bin "$WRAPPER"
-  mkdir -p "$layer/$arch"
-  install -m 755 "$cache/$2/release/$NAME" "$cache/$2/release/$WRAPPER" "$layer/$arch"
+  compile_layer "$@"
   size=$(($(wc -c <"$binary"))) wrapper_size=$(($(wc -c <"$wrapper")))
   ((size <= SIZE_BUDGET)) || verdict="OVER THE BUDGET of $SIZE_BUDGET bytes"
   ((wrapper_size <= WRAPPER_BUDGET)) || verdict="WRAPPER OVER THE BUDGET of $WRAPPER_BUDGET bytes"
@@ -201,13 +226,9 @@ build_layer() {
 
 # build_layout ARCH TARGET
 build_layout() {
-  # Not by the profile, of which each function's name would have another hash, and of functions that
-  # are equal another one would be kept.
-  local more_flags=(-Cstrip=none)
-  say "compiling with symbols for $2"
-  CARGO_TARGET_DIR=$cache/with-symbols compile "$2" --bin "$NAME"
-  env -u CARGO_TARGET_DIR python3 tests/layout.py "$cache/with-symbols/$2/release/$NAME" >"$cache/layout.ld"
-  mv "$cache/layout.ld" src/layout.ld
+  compile_layer "$@"
+  env -u CARGO_TARGET_DIR python3 tests/layout/layout.py "$layer/$1/$NAME.symbols" >"$cache/functions.ld"
+  mv "$cache/functions.ld" "$functions"
 }
 
 # build_comparators ARCH TARGET
@@ -232,24 +253,25 @@ for argument in "$@"; do
     *) die "unknown argument '$argument'" "usage: ./build.sh [--with-qemu] [--comparators | --layout] [x86_64 | arm64]" ;;
   esac
 done
-[[ $build != layout ]] || archs=("$(uname -m | sed s/aarch64/arm64/)") # what can run here
+[[ $build != layout ]] || archs=("$(uname -m | sed s/aarch64/arm64/)") # the architecture that can run here
 ((${#archs[@]})) || archs=(x86_64 arm64)
 
 ensure_tools
 for arch in "${archs[@]}"; do
   [[ $build == layer ]] || break
-  rm -f "$layer/$NAME-$arch.zip" # after a failure there must be none left from an earlier build
-  pack "$arch"                   # a bad spec is told before the long work
+  rm -f "$layer/$NAME-$arch.zip" # after a failure, no zip of an earlier build may be left
+  pack "$arch"                   # reports a bad spec before the long work
 done
 find_toolchain
 ensure_zig
+write_linker
 say "compiler: $("$sysroot/bin/rustc" --version), with std built from $sysroot/lib/rustlib/src/rust"
 say "linker and C compiler: zig $ZIGLANG with cargo-zigbuild $CARGO_ZIGBUILD, in target/zig"
 
 export CARGO=$sysroot/bin/cargo RUSTC=$sysroot/bin/rustc PATH=$venv/bin:$PATH
-export CARGO_TARGET_DIR=$cache CARGO_ZIGBUILD_PYTHON_PATH=$venv/bin/python
+export CARGO_TARGET_DIR=$cache CARGO_ZIGBUILD_PYTHON_PATH=$venv/bin/linking-twice
 export CARGO_ZIGBUILD_CACHE_DIR=$cache/zigbuild ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
-"$CARGO" fetch --quiet --locked # so that the crates' directory exists when its name is remapped
+"$CARGO" fetch --quiet --locked # the crates' directory must exist when its name is remapped
 
 for arch in "${archs[@]}"; do
   case $arch in

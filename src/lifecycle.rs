@@ -1,77 +1,70 @@
-//! The event loop: what happens at INVOKE, at SHUTDOWN, and when there is nothing to do but poll.
+//! The event loop: polls, and handles INVOKE and SHUTDOWN.
 //!
-//! Invariants: after registration it ends only at SHUTDOWN or when `/event/next` fails, because the
-//! end of the process at any other time is a crash of the function; and between an event and the
-//! next poll it waits for nothing but the sender, at SHUTDOWN and where a [`Hold`] was asked for.
+//! Invariants:
+//! * After registration the loop ends only at SHUTDOWN or if `/event/next` fails. If the process ends at
+//!   another time, Lambda counts that as a crash of the function.
+//! * Between an event and the next poll, the loop waits only for senders: at SHUTDOWN, and with a
+//!   [`FlushWait`].
 
-use std::sync::Arc;
+pub mod flush_wait;
+
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-
-use crate::collector::Collector;
-use crate::deadline::{Deadline, Now};
-use crate::doors::Doors;
-use crate::extensions_api::{ApiError, Event, Extension, Invocation};
-use crate::flush::{Rate, Traffic};
-use crate::hold::Hold;
-use crate::line::Line;
+use crate::lambda::deadline::{Deadline, Now};
+use crate::lambda::extensions_api::{ApiError, Event, Extension, Invocation};
+use crate::lifecycle::flush_wait::FlushWait;
+use crate::local::opening::Opening;
 use crate::logging;
-use crate::sender::Message;
+use crate::payload::ledger::Closing;
+use crate::relay::flush::{Rate, Traffic};
+use crate::relay::intake::Intake;
+use crate::relay::pipeline::Pipeline;
+use crate::relay::queue::Message;
+use crate::relay::wakeup::{Wakeup, wakeup};
 
-/// What is left of the shutdown phase for the closing line and the way out, where there is so much.
+/// Time before the end of the shutdown phase that is left for the closing lines and the exit.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(100);
-/// What of a short one is left at most.
+/// Divisor: the margin is at most the remaining time divided by this.
 const SHUTDOWN_MARGIN_SHARE: u32 = 4;
 
-/// The whole shutdown phase: no deadline is further away ("Lambda execution environment
+/// The longest shutdown phase. A deadline further away is cut to this ("Lambda execution environment
 /// lifecycle").
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
-/// How long reports are still sent when nothing credible tells when the end comes, as when
-/// `/event/next` failed.
+/// How long reports are still sent if the time of the end is unknown, such as after a failure of `/event/next`.
 const FAILURE_FLUSH: Duration = Duration::from_millis(500);
 
-/// So many events in a row that make no sense are a platform that answers polls with nonsense;
-/// going on would be a busy loop.
+/// How many unknown events in a row are accepted. After more, the process ends, because the platform answers
+/// each poll at once with nonsense, and the loop would never rest.
 const UNKNOWN_EVENTS_MAX: u32 = 100;
 
-/// Relays until the end, and says by when to be gone. The error, if any, is the reason to exit with
-/// a failure. Once the doors are open they are looked after at each invocation.
+/// Relays until the end. Returns the time by which the process must have exited.
+///
+/// # Errors
+/// `/event/next` failed. The process then exits with a failure.
 pub fn relay(
     extension: &Extension,
-    opened: &Receiver<Doors>,
-    collector: &Arc<Collector>,
-    mut hold: Option<Hold>,
+    mut opening: Option<Opening>,
+    intake: &Intake,
+    mut hold: Option<FlushWait>,
 ) -> Result<Deadline, ApiError> {
-    let (mut rate, mut told, mut doors) = (Rate::default(), Traffic::Sparse, None);
+    let (mut rate, mut last_sent) = (Rate::default(), Traffic::Sparse);
     let end = poll(extension, |invocation| {
-        if doors.is_none() {
-            doors = opened.try_recv().ok();
-        }
-        if let Some(doors) = &mut doors {
-            doors.open(collector);
-        }
+        opening.iter_mut().for_each(Opening::go_on);
         let traffic = rate.invoked(Instant::now());
-        // Else the sender sleeps on: when it has to try again it knows by itself.
-        if traffic != told {
-            told = traffic;
-            for line in &collector.lines {
-                drop(line.outbox.send(Message::Traffic(traffic))); // it ends after this loop only
+        // Without a change the sender is not woken. It wakes up for a retry by itself.
+        if traffic != last_sent {
+            last_sent = traffic;
+            for pipeline in &intake.pipelines {
+                drop(pipeline.outbox.send(Message::Traffic(traffic))); // the sender ends only after this loop
             }
         }
-        hold = hold.take().and_then(|hold| hold.until_done(&invocation, &collector.lines));
+        hold = hold.take().and_then(|hold| hold.wait_for_flush(&invocation, &intake.pipelines));
     });
-    settle(&end, &collector.lines);
-    let (line, lost) = collector.ledger.closing_line();
-    let level = if lost { log::Level::Warn } else { log::Level::Info };
-    logging::at!(level, "{line}");
+    opening.iter().for_each(Opening::finish);
+    settle(&end, &intake.pipelines);
+    intake.ledger.closings().iter().for_each(Closing::log);
     end
-}
-
-/// As [`relay`], but polls and does nothing else.
-pub fn idle(extension: &Extension) -> Result<Deadline, ApiError> {
-    poll(extension, |_| {})
 }
 
 /// Polls until SHUTDOWN, whose deadline it returns.
@@ -89,10 +82,10 @@ fn poll(
             Event::Shutdown { reason, deadline_ms } => {
                 logging::debug!("shutting down: {reason}");
                 let now = Now::read();
-                let told = deadline_ms.map(|ms| Deadline::from_epoch_ms(ms, SHUTDOWN_MAX, now));
-                // A deadline that has passed was told by another clock: the platform would have
-                // ended the process instead.
-                let credible = told.filter(|it| !it.remaining(now.monotonic).is_zero());
+                let given = deadline_ms.map(|ms| Deadline::from_epoch_ms(ms, SHUTDOWN_MAX, now));
+                // A past deadline comes from a clock that differs. At a real deadline, the platform
+                // would have killed the process.
+                let credible = given.filter(|it| !it.remaining(now.monotonic).is_zero());
                 return Ok(
                     credible.unwrap_or_else(|| Deadline::after(FAILURE_FLUSH, now.monotonic))
                 );
@@ -106,8 +99,8 @@ fn poll(
     }
 }
 
-/// Has all senders send what is left, and waits until they are done or time is up.
-fn settle(end: &Result<Deadline, ApiError>, lines: &[Line]) {
+/// Makes all senders send their remaining reports. Waits until they have finished or the time is over.
+fn settle(end: &Result<Deadline, ApiError>, pipelines: &[Pipeline]) {
     let now = Instant::now();
     let deadline = match end {
         Ok(deadline) => {
@@ -118,33 +111,33 @@ fn settle(end: &Result<Deadline, ApiError>, lines: &[Line]) {
     };
     let halfway = Deadline::after(deadline.remaining(now) / 2, now);
     let asked: Vec<Asked> =
-        lines.iter().filter_map(|line| Asked::to_settle(line, deadline)).collect();
-    for Asked { line, is_noticed, .. } in &asked {
-        if is_noticed.recv_deadline(halfway.instant()) == Err(RecvTimeoutError::Timeout) {
-            // An attempt from before hangs: it, and what waits behind it, gets the other half on a
-            // new connection.
-            line.interrupt.end_attempt();
+        pipelines.iter().filter_map(|pipeline| Asked::to_settle(pipeline, deadline)).collect();
+    for Asked { pipeline, is_noticed, .. } in &asked {
+        if !is_noticed.wait(Some(halfway.instant())) {
+            // An attempt from before SHUTDOWN hangs. Its reports and the others get the second half of the
+            // time, on a new connection. They get less if the remote has the request and may still answer.
+            pipeline.interrupt.end_attempt();
         }
     }
     for Asked { is_settled, .. } in asked {
-        let _ = is_settled.recv_deadline(deadline.instant());
+        is_settled.wait(Some(deadline.instant()));
     }
 }
 
-/// A line whose sender is to send what is left. Nothing is ever sent on its channels: a wait ends
-/// when the sender drops its end, or at its deadline.
+/// A pipeline whose sender was asked to send its remaining reports. Each wait ends when the sender drops its
+/// waker, or at the wait's deadline.
 struct Asked<'a> {
-    line: &'a Line,
-    is_noticed: Receiver<()>,
-    is_settled: Receiver<()>,
+    pipeline: &'a Pipeline,
+    is_noticed: Wakeup,
+    is_settled: Wakeup,
 }
 
 impl<'a> Asked<'a> {
-    /// `None` where the sender is gone.
-    fn to_settle(line: &'a Line, deadline: Deadline) -> Option<Self> {
-        let (noticed, is_noticed) = bounded(0);
-        let (settled, is_settled) = bounded(0);
-        line.outbox.send(Message::Shutdown { deadline, noticed, settled }).ok()?;
-        Some(Self { line, is_noticed, is_settled })
+    /// Asks the pipeline's sender. `None` if the sender has ended.
+    fn to_settle(pipeline: &'a Pipeline, deadline: Deadline) -> Option<Self> {
+        let (noticed, is_noticed) = wakeup();
+        let (settled, is_settled) = wakeup();
+        pipeline.outbox.send(Message::Shutdown { deadline, noticed, settled }).ok()?;
+        Some(Self { pipeline, is_noticed, is_settled })
     }
 }

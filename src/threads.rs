@@ -1,19 +1,18 @@
-//! The threads that this program starts; those of tiny_http come on top.
+//! Starts this program's own threads. tiny_http starts further ones itself.
 
 use std::{io, thread};
 
-/// Of a thread whose calls are shallow, in bytes; the usual 2 MiB each would only fill the address
-/// space.
-pub const SHALLOW: usize = 256 * 1024;
+/// Stack size of a thread with shallow calls, in bytes. std's default of 2 MiB would only use up address space.
+pub const STACK_SMALL: usize = 256 * 1024;
 
-/// Of a thread that does TLS, in bytes: what a thread has by default.
-pub const DEEP: usize = 2 * 1024 * 1024;
+/// Stack size of a thread that uses TLS, in bytes: std's default.
+pub const STACK_DEFAULT: usize = 2 * 1024 * 1024;
 
-/// Starts one. Boxed, as each type of closure would make 2 kB of code of its own.
+/// Starts a thread. The closure is boxed, because each closure type would otherwise add 2 kB of code.
 ///
 /// # Errors
-/// There is no thread left, or no memory for its stack.
-pub fn start(name: &str, stack: usize, life: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+/// The system allows no further thread, or has no memory for its stack.
+pub fn spawn(name: &str, stack: usize, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(stack);
-    thread.spawn(life).map(drop)
+    thread.spawn(run).map(drop)
 }

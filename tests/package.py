@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what build.sh made: the layers' zips and the binaries in them.
+"""Checks the results of build.sh: the layers' zips and the binaries in them.
 
     ./build.sh && tests/package.py                  the zips against layer.zip.spec
     tests/package.py --run                          and start each binary (the foreign one under qemu)
@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import stat
 import struct
@@ -19,12 +20,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from bisect import bisect_left
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYER = ROOT / "target" / "layer"
 NAME, WRAPPER = "thundra-lambda-extension", "thundra_wrapper"
 MACHINES = {"x86_64": 62, "arm64": 183}  # e_machine
+FUNCTIONS = ROOT / "tests" / "layout" / "functions.ld"
+LAID_OUT_MIN = 0.95  # Of the functions in that file. A renamed function loses its place without a word from the linker.
 PT_DYNAMIC, PT_INTERP, DT_NULL, DT_NEEDED = 2, 3, 0, 1
 
 failures = 0
@@ -65,7 +70,7 @@ def check_zip(arch):
             check(f"{arch}: {entry.filename} is marked as made by Unix", entry.create_system == 3)
             check(f"{arch}: {entry.filename} is dated 1980", entry.date_time == (1980, 1, 1, 0, 0, 0))
             check(f"{arch}: {entry.filename} has the bytes of its source", layer.read(entry) == source.read_bytes())
-        # Lambda executes all that is directly in extensions/, and hidden files are no exception.
+        # Lambda executes each file directly in extensions/, even a hidden one.
         executed = [name for name in names if name.startswith("extensions/")]
         check(f"{arch}: extensions/ holds the extension alone", executed == [f"extensions/{NAME}"], f"{executed}")
         for name in (f"extensions/{NAME}", WRAPPER):
@@ -85,12 +90,34 @@ def check_elf(what, expected_machine, elf):
         if kind == PT_DYNAMIC:
             tags |= {tag for tag, _ in struct.iter_unpack("<QQ", elf[offset : offset + length])}
     check(f"{what}: needs no library", DT_NEEDED not in tags)
-    # Panics in threads of libraries are survived, which takes the tables to unwind by.
+    # The extension survives panics in threads of libraries. It needs unwinding tables for that.
     check(f"{what}: can unwind", any(kind == 0x6474E550 for kind, *_ in segments), "no GNU_EH_FRAME")
 
 
+def check_layout(arch):
+    """The functions whose order is fixed are in the binary."""
+    listing = subprocess.run(["readelf", "--symbols", "--wide", LAYER / arch / f"{NAME}.symbols"], check=True,
+                             capture_output=True, text=True).stdout
+    names = sorted(set(re.findall(r" FUNC .* (\S+)$", listing, re.MULTILINE)))
+    patterns = re.findall(r"^ +\*\(\.text\*\.(\S+)\)$", FUNCTIONS.read_text(), re.MULTILINE)
+    missing = [it for it in patterns if not matches_any(it, names)]
+    check(f"{arch}: it has {LAID_OUT_MIN:.0%} of the functions in tests/layout/functions.ld",
+          patterns and len(missing) <= (1 - LAID_OUT_MIN) * len(patterns),
+          f"{len(missing)} of {len(patterns)} are missing, such as {missing[:3]}; run ./build.sh --layout")
+
+
+def matches_any(pattern, names):
+    prefix = pattern.split("*")[0]
+    for name in names[bisect_left(names, prefix) :]:
+        if not name.startswith(prefix):
+            return False
+        if fnmatchcase(name, pattern):
+            return True
+    return False
+
+
 def check_refusals():
-    """A spec that Lambda would choke on is refused, at once."""
+    """build.sh refuses a spec that Lambda could not use, before the build."""
     good = "0755 extensions/a LICENSE\n"
     bad = {
         "a file in extensions/ that is not executable": good + "0644 extensions/LICENSE LICENSE\n",
@@ -110,7 +137,7 @@ def check_refusals():
 
 
 def check_run(arch):
-    """The binary starts, and without a Lambda around it ends by itself."""
+    """The binary starts, and ends by itself without Lambda."""
     native = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine()) == arch
     emulator = [] if native else [f"qemu-{'aarch64' if arch == 'arm64' else arch}-static"]
     directory = LAYER / arch
@@ -128,7 +155,7 @@ def check_run(arch):
     except (OSError, subprocess.TimeoutExpired) as error:
         check(f"{arch}: starts", False, f"{error}")
     else:
-        # A signal shows as a negative number, or as 128 and more from an emulator.
+        # A signal is a negative number here, or 128 and more from an emulator.
         check(f"{arch}: starts", 0 <= done.returncode < 126, f"ended with {done.returncode}: {done.stderr}")
 
 
@@ -138,7 +165,7 @@ def check_rebuild(archs):
         copy = Path(directory, "a", "copy")
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git"))
         (copy / "target").mkdir()
-        # zig is fixed by its version, and is large; all that is compiled is compiled again.
+        # The copy uses the same zig, which is large and has a fixed version. It compiles everything again.
         (copy / "target" / "zig").symlink_to(ROOT / "target" / "zig")
         for arch in archs:
             log = copy / f"build-{arch}.log"
@@ -163,6 +190,8 @@ def main():
         sys.exit(f"no layer for {', '.join(absent)}: run ./build.sh first")
     for arch in archs:
         check_zip(arch)
+        if arch == "x86_64":  # Lists of functions are made there; some are of one processor alone.
+            check_layout(arch)
         if options.run:
             check_run(arch)
     check_refusals()

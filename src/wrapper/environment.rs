@@ -1,9 +1,14 @@
-//! The runtime's environment: what it is, and what is added to it.
+//! The runtime's environment: the variables that were given, and those that the wrapper adds.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// Invariant: what is there stays, but for lists, which grow.
+/// Prefixes of an agent's settings.
+pub const THUNDRA: &str = "THUNDRA_AGENT_";
+pub const CATCHPOINT: &str = "CATCHPOINT_";
+
+/// Invariant: a given variable keeps its value. Exceptions: lists grow, and an agent's handler replaces the
+/// function's.
 #[derive(Debug, Default)]
 pub struct Environment {
     given: BTreeMap<OsString, OsString>,
@@ -20,31 +25,33 @@ impl Environment {
         self.added.get(name).or_else(|| self.given.get(name)).map(OsString::as_os_str)
     }
 
-    /// As text, where it is and is no empty one.
+    /// The value, if it is valid UTF-8 and not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.to_str().filter(|it| !it.is_empty())
     }
 
+    /// The words of the value, separated by spaces.
     pub fn words(&self, name: &str) -> Vec<OsString> {
         let words = self.text(name).unwrap_or_default().split_ascii_whitespace();
         words.map(OsString::from).collect()
     }
 
-    /// What a setting was given as, under any of the names that agents know it by: in any case, with and
-    /// without `LAMBDA_`. `prefix` is an agent's, such as `THUNDRA_AGENT_`.
+    /// The value of an agent's setting. Agents accept its name in any case, with and without `LAMBDA_`.
+    /// `prefix` is an agent's, such as `THUNDRA_AGENT_`.
     pub fn setting(&self, prefix: &str, name: &str) -> Option<&OsStr> {
         let names = [format!("{prefix}{name}"), format!("{prefix}LAMBDA_{name}")];
         names.iter().find_map(|it| self.spelled(it).next())
     }
 
-    /// A variable as the extension reads its own: its name in any case, the exact spelling first, and an
-    /// empty one is none.
+    /// The value of a variable by the extension's rules: its name may be in any case, the name in
+    /// upper case wins, and an empty value counts as unset.
     pub fn in_any_case(&self, name: &str) -> Option<&str> {
         let texts = self.spelled(name).filter_map(|it| it.to_str());
         texts.map(str::trim).find(|it| !it.is_empty())
     }
 
-    /// Upper case goes first, being first in the order of the map.
+    /// The values of this name in any case. The name in upper case is the first one,
+    /// because the map is sorted.
     fn spelled(&self, name: &str) -> impl Iterator<Item = &OsStr> {
         let is_it =
             move |it: &OsString| it.to_str().is_some_and(|it| it.eq_ignore_ascii_case(name));
@@ -52,18 +59,19 @@ impl Environment {
         found.map(|(_, value)| value.as_os_str())
     }
 
-    /// Replaces nothing that was given.
+    /// Sets an agent's setting, unless it was given.
     pub fn add_setting(&mut self, prefix: &str, name: &str, value: &str) {
         if self.setting(prefix, name).is_none() {
             self.set(&format!("{prefix}{name}"), value);
         }
     }
 
+    /// Adds a variable. It replaces a given variable of this name.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.added.insert(name.into(), value.into());
     }
 
-    /// Adds to what is there, with `between` the two.
+    /// Adds an element to a list whose elements are separated by `between`.
     pub fn append(&mut self, name: &str, between: &str, value: impl AsRef<OsStr>) {
         let mut list = self.get(name).unwrap_or_default().to_owned();
         if !list.is_empty() {
@@ -73,12 +81,12 @@ impl Environment {
         self.set(name, list);
     }
 
-    /// Adds nothing after all.
-    pub fn take_back(&mut self) {
+    /// Removes all added variables.
+    pub fn discard(&mut self) {
         self.added.clear();
     }
 
-    /// For `Command::envs`.
+    /// The added variables, for `Command::envs`.
     pub fn added(&self) -> &BTreeMap<OsString, OsString> {
         &self.added
     }
@@ -92,7 +100,7 @@ pub mod tests {
         Environment::of(variables.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
-    /// What was added, as text.
+    /// The added variables, as text.
     pub fn added(environment: &Environment) -> BTreeMap<&str, &str> {
         let pairs = environment.added().iter();
         pairs.map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap())).collect()
@@ -127,7 +135,7 @@ pub mod tests {
     }
 
     #[test]
-    fn words_are_what_stands_between_spaces() {
+    fn words_are_separated_by_spaces() {
         let environment = environment(&[("A", "  -X importtime\t-v "), ("B", " ")]);
         assert_eq!(environment.words("A"), ["-X", "importtime", "-v"]);
         assert!(environment.words("B").is_empty() && environment.words("C").is_empty());

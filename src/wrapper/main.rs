@@ -1,28 +1,40 @@
-//! `thundra_wrapper` starts a function's runtime with the agent switched on that is in the function's
-//! package or in another layer, and has it report to the extension.
+//! `thundra_wrapper` starts a function's runtime. Before that it looks for a telemetry agent in the function's
+//! package, in its layers and in the image, switches it on and points it at the extension.
 //!
-//! Lambda calls it in place of the runtime where `AWS_LAMBDA_EXEC_WRAPPER` names it, with the
-//! interpreter and its arguments ("Modifying the runtime environment"). What it does for which runtime
-//! stands in the README.
+//! Lambda runs the wrapper instead of the runtime if `AWS_LAMBDA_EXEC_WRAPPER` names it. The arguments are
+//! the interpreter and the interpreter's arguments ("Modifying the runtime environment"). `docs/wrapper.md`
+//! lists each runtime and its agents.
+//!
+//! The files, in reading order. Imports go down only:
+//!
+//! * [`agents`]: the settings that all runtimes get, and one file for the agents of each runtime. That file
+//!   looks for the agent, checks that the function starts with it, and switches it on.
+//! * [`runtime`]: which runtime an interpreter is, and its version.
+//! * [`handler`]: makes the runtime call an agent's handler, which calls the function's.
+//! * [`paths`]: where an agent may be.
+//! * [`environment`]: the runtime's variables, given and added.
+//! * [`files`], [`zip`]: read the function's files, whatever they contain.
+//! * [`next_wrapper`]: starts another wrapper, which starts the runtime.
+//! * [`values`]: how the text of a variable becomes a value. The extension uses the same file.
 //!
 //! Invariants:
 //!
-//! 1. The runtime starts, whatever is found: what fails costs the agent, and is one line on stderr.
-//! 2. What the user has set wins: a variable is only added, or extended where it is a list.
-//! 3. Arguments go on as they came, and it is the runtime itself that Lambda then sees: its process,
-//!    its signals, its exit code.
+//! 1. The runtime starts, whatever the wrapper finds. A failure costs only the agent, and logs one line.
+//! 2. The user's settings win. The wrapper adds variables and appends to lists. It replaces only the handler.
+//! 3. The runtime gets its arguments unchanged, except a handler that is wrapped.
+//! 4. The runtime replaces the wrapper's process (`exec`), so Lambda sees the runtime's process, signals and
+//!    exit code.
 
-mod environment;
-#[path = "../parsing.rs"]
-mod parsing;
 mod agents;
-mod files;
-mod handler;
 mod runtime;
-mod python;
-mod node;
-mod java;
-mod dotnet;
+mod handler;
+mod paths;
+mod environment;
+mod files;
+mod zip;
+mod next_wrapper;
+#[path = "../config/values.rs"]
+mod values;
 
 use std::env;
 use std::ffi::OsString;
@@ -33,65 +45,60 @@ use std::process::{Command, ExitCode};
 
 use crate::environment::Environment;
 
-/// Names a program that is to start the runtime, as this one was.
+/// Names another wrapper. It gets the same arguments, and starts the runtime.
 const NEXT_WRAPPER: &str = "THUNDRA_EXTENSION_NEXT_WRAPPER";
 
-/// Plain arguments for the interpreter itself, with spaces between them.
+/// Holds arguments for the interpreter, separated by spaces.
 const OPTIONS: &str = "THUNDRA_EXTENSION_WRAPPER_OPTIONS";
 
-/// Where layers are.
+/// Lambda unpacks all layers into this directory.
 const LAYERS: &str = "/opt";
 
-/// What a shell ends with where a program is not there, or may not be executed (POSIX, 2.8.2).
+/// Exit codes of a shell whose program does not exist, or cannot be executed (POSIX, 2.8.2).
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
-
-const ENOEXEC: i32 = 8;
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
     let Some(interpreter) = arguments.next() else {
-        say("cannot start a runtime: none was named");
+        log("cannot start the runtime: no argument names it; the exit code is 127");
         return ExitCode::from(NOT_FOUND);
     };
-    let arguments: Vec<OsString> = arguments.collect();
+    let mut arguments: Vec<OsString> = arguments.collect();
     let mut environment = Environment::of(env::vars_os());
     let (program, layers) = (Path::new(&interpreter), Path::new(LAYERS));
-    if let Err(why) = agents::switch_on(program, &arguments, layers, &mut environment) {
-        say(&format!("the agent is left out: {why}"));
+    if let Err(why) = agents::switch_on(program, &mut arguments, layers, &mut environment) {
+        log(&format!("cannot switch the agent on: {why}; the runtime starts without it"));
     }
     let arguments = [environment.words(OPTIONS), arguments].concat();
     start(&interpreter, &arguments, &environment)
 }
 
-/// Becomes the runtime, by the next wrapper if there is one. Comes back only where neither starts.
+/// Replaces this process by the next wrapper if there is one, else by the runtime. Returns only if neither
+/// starts.
 fn start(interpreter: &OsString, arguments: &[OsString], environment: &Environment) -> ExitCode {
     if let Some(wrapper) = environment.get(NEXT_WRAPPER).filter(|it| !it.is_empty()) {
-        let by = |mut command: Command| {
+        let why = next_wrapper::start(wrapper, |command| {
             command.arg(interpreter).args(arguments).envs(environment.added());
-            // Else one that names itself would go round.
-            command.env_remove(NEXT_WRAPPER).exec()
-        };
-        let mut error = by(Command::new(wrapper));
-        // A script without a first line that says whose it is: shells take it for theirs.
-        if error.raw_os_error() == Some(ENOEXEC) {
-            let mut shell = Command::new("/bin/sh");
-            shell.arg(wrapper);
-            error = by(shell);
-        }
+            // Without this, a wrapper that names itself would start itself forever.
+            command.env_remove(NEXT_WRAPPER);
+        });
         let name = Path::new(wrapper).display();
-        say(&format!(
-            "cannot start {name}, the next wrapper: {error}; the runtime starts without it"
+        log(&format!(
+            "cannot start {name}, the next wrapper: {why}; the runtime starts without it"
         ));
     }
     let error = Command::new(interpreter).args(arguments).envs(environment.added()).exec();
-    say(&format!("cannot start {}: {error}", Path::new(interpreter).display()));
-    let is_there = error.kind() != io::ErrorKind::NotFound;
-    ExitCode::from(if is_there { NOT_EXECUTABLE } else { NOT_FOUND })
+    let exists = error.kind() != io::ErrorKind::NotFound;
+    let code = if exists { NOT_EXECUTABLE } else { NOT_FOUND };
+    let name = Path::new(interpreter).display();
+    log(&format!("cannot start {name}: {error}; the exit code is {code}"));
+    ExitCode::from(code)
 }
 
-/// One line, whatever is in it. Where it can't be written there is nothing else to do.
-fn say(message: &str) {
+/// Writes one line to stderr, without the line breaks that a path may contain. A failure to write is
+/// ignored, because nothing else could report it.
+fn log(message: &str) {
     let line = message.replace(['\n', '\r'], " ");
     let _ = writeln!(io::stderr(), "[thundra_wrapper] {line}");
 }

@@ -1,4 +1,4 @@
-//! Which runtime is started: by the name of its interpreter.
+//! Which runtime an interpreter is, by the name of its file.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,17 @@ use crate::files;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Runtime {
     Node {
-        /// The version, where it could be told.
+        /// The version, if it is known.
         major: Option<u32>,
     },
     Python {
-        /// Of version 3, where it could be told.
+        /// The second number of version 3, if it is known.
         minor: Option<u32>,
     },
     Java,
     Dotnet,
     Ruby,
-    /// A program of its own, as one in Go.
+    /// A program without an interpreter, such as one in Go.
     Other,
 }
 
@@ -37,10 +37,11 @@ impl Runtime {
     }
 }
 
-/// As the platform calls the runtime, or by the headers that come with Node.js.
+/// From the name that Lambda gives the runtime, else from the header files of Node.js.
 fn node_major(interpreter: &Path, environment: &Environment) -> Option<u32> {
-    let told = environment.text("AWS_EXECUTION_ENV").and_then(|it| number_behind("nodejs", it));
-    told.or_else(|| {
+    let of_lambda =
+        environment.text("AWS_EXECUTION_ENV").and_then(|it| number_behind("nodejs", it));
+    of_lambda.or_else(|| {
         let interpreter = fs::canonicalize(interpreter).ok()?;
         let header = interpreter.parent()?.parent()?.join("include/node/node_version.h");
         let text = files::read(&header).ok()?;
@@ -48,7 +49,8 @@ fn node_major(interpreter: &Path, environment: &Environment) -> Option<u32> {
     })
 }
 
-/// By the file's name, or that of what it links to, or as the platform calls the runtime.
+/// From the file's name, else from the name of the file that it links to, else from the name that Lambda
+/// gives the runtime.
 fn python_minor(interpreter: &Path, environment: &Environment) -> Option<u32> {
     let of_name = |path: &Path| minor_in(&path.file_name()?.to_string_lossy());
     of_name(interpreter)
@@ -93,17 +95,17 @@ mod tests {
     }
 
     #[test]
-    fn the_platform_tells_the_version_that_the_name_does_not() {
-        let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")]);
-        let runtime = Runtime::of(Path::new("/no/such/python3"), &told);
+    fn the_name_of_lambda_has_the_version_that_the_file_lacks() {
+        let given = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")]);
+        let runtime = Runtime::of(Path::new("/no/such/python3"), &given);
         assert_eq!(runtime, Runtime::Python { minor: Some(13) });
-        let told = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs24.x")]);
-        let runtime = Runtime::of(Path::new("/var/lang/bin/node"), &told);
+        let given = environment(&[("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs24.x")]);
+        let runtime = Runtime::of(Path::new("/var/lang/bin/node"), &given);
         assert_eq!(runtime, Runtime::Node { major: Some(24) });
     }
 
     #[test]
-    fn the_headers_of_node_tell_its_version() {
+    fn the_headers_of_node_have_its_version() {
         let home = TempDir::new().unwrap();
         let header = b"#define X 1\n#define NODE_MAJOR_VERSION 22\n#define NODE_MINOR_VERSION 3\n";
         write(home.path(), &[("bin/node", b""), ("include/node/node_version.h", header)]);

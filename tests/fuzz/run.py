@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the fuzz targets for a while, from the seeds and from what earlier runs found.
+"""Runs the fuzz targets for some time, from the seeds and the inputs of earlier runs.
 
     tests/fuzz/run.py                          each target for 15 s, as many at a time as there are cores
     tests/fuzz/run.py --seconds 600            each for ten minutes, as before a release
     tests/fuzz/run.py --seconds 3600 socket    one for an hour
 
-It takes cargo-fuzz (`cargo install cargo-fuzz`) and a C++ compiler; no nightly Rust, as no sanitizer is used: this
-crate has no unsafe code. A finding is kept in target/fuzz/artifacts/TARGET; to see it again, give its file to
-target/fuzz/HOST/release/TARGET. What the targets assert is in src/fuzzing.rs.
+It needs cargo-fuzz (`cargo install cargo-fuzz`) and a C++ compiler. It needs no nightly Rust, because it uses no
+sanitizer: this crate has no unsafe code. It keeps a finding in target/fuzz/artifacts/TARGET. To repeat the finding,
+give its file to target/fuzz/HOST/release/TARGET. tests/fuzz/properties.rs has the checks of the targets.
 """
 
 import argparse
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OUT = ROOT / "target" / "fuzz"
 
-# Longer inputs find little more, and take longer. A recorded request has up to 20 kB.
+# Longer inputs take longer and find little more. A recorded request has up to 20 kB.
 MAX_LEN = {"socket": 32_768, "array": 16_384, "backlog": 16_384}
 MAX_LEN_DEFAULT = 4_096
 
@@ -34,7 +34,7 @@ def targets():
 
 
 def check_versions():
-    """The crates that are fuzzed are those that are shipped."""
+    """Fuzzing uses the same versions of crates as the shipped binary."""
     def packages(lock):
         entries = tomllib.loads(lock.read_text())["package"]
         return {(entry["name"], entry["version"]) for entry in entries}
@@ -47,12 +47,12 @@ def check_versions():
 
 
 def write_seeds():
-    """Makes the inputs of those targets whose seeds are the recorded requests of agents."""
+    """Makes the inputs of targets that start from recorded requests of agents."""
     for number, capture in enumerate(sorted((ROOT / "tests" / "captures").rglob("*.http"))):
         whole = capture.read_bytes()
         head, body = whole.split(b"\r\n\r\n", 1)
         if b"Transfer-Encoding: chunked" in head:
-            body = body.split(b"\r\n")[1]  # the first chunk; most have just that
+            body = body.split(b"\r\n")[1]  # the first chunk; most bodies have only one
         line, *headers = head.split(b"\r\n")
         is_otlp, is_json = capture.parent.name == "otlp", b"application/json" in head.lower()
         kinds = (b"0", b"0", b"1") if not is_otlp else (b"9", b"9", b";") if is_json else (b"8", b"8", b":")
@@ -77,7 +77,7 @@ def build():
 
 
 def run(binary, seconds):
-    """Fuzzes one target, and tells what came of it."""
+    """Fuzzes one target, and prints the result."""
     target = binary.name
     corpus, artifacts = OUT / "corpus" / target, OUT / "artifacts" / target
     for folder in (corpus, artifacts):
@@ -93,7 +93,7 @@ def run(binary, seconds):
     found = done.returncode != 0 or inputs == 0
     told = (f"{target:12} {inputs:12,} inputs {covered[-1] if covered else '?':>7} places covered   "
             f"{'FINDING' if found else 'no finding'}\n")
-    # In one piece: others tell of theirs at the same time.
+    # One print, because other targets print at the same time.
     sys.stdout.write(told + ("\n".join(done.stderr.splitlines()[-40:]) + "\n" if found else ""))
     sys.stdout.flush()
     return found
@@ -101,8 +101,8 @@ def run(binary, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=15, metavar="S", help="of each target (default: %(default)s)")
-    parser.add_argument("--at-once", type=int, default=os.cpu_count(), metavar="N", help="so many (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=15, metavar="S", help="seconds of each target (default: %(default)s)")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), metavar="N", help="targets at the same time (default: %(default)s)")
     parser.add_argument("target", nargs="*", choices=[[], *targets()], help=", ".join(targets()))
     arguments = parser.parse_args()
     check_versions()

@@ -1,13 +1,14 @@
-//! The sandbox's attacks on the local port, played with this extension; and what is told of them in
-//! SECURITY.md.
+//! The attacks of `local-lambda conformance` on this extension's local port, and what SECURITY.md
+//! says of them.
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
-use rstest::rstest;
-use sandbox::conformance::{ONLY_LATE, Verdict, attacks, play};
+use local_lambda::conformance::{ONLY_LATE, Verdict, attacks, play};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::closing_line::is_closing;
+use crate::dialect::Dialect::Otlp;
 
 /// What this release does not bear, and why; SECURITY.md tells what it would take.
 const NOT_BORNE: [(&str, &str); 9] = [
@@ -22,32 +23,35 @@ const NOT_BORNE: [(&str, &str); 9] = [
     ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),
 ];
 
+/// Two attacks at the same time would be one that nobody means.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// But for the times of answers, which are those of a machine that does nothing else: see SECURITY.md
 /// for the command that judges them too.
-#[rstest]
+#[test]
 #[ignore = "takes minutes"]
-fn it_bears_every_attack_but_those_that_are_listed(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn it_bears_every_attack_but_those_that_are_listed() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut borne = attacks();
     borne.retain(|attack| !is_listed(attack.name));
-    let subject = dialect.subject(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let subject = Otlp.subject(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     let findings = play(&subject, &borne, NonZeroUsize::MIN, |_| {});
     let is_borne = |verdict: &Verdict| match verdict {
-        Verdict::Held(seen) => is_balanced(seen, dialect),
-        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen, dialect),
+        Verdict::Held(seen) => is_balanced(seen),
+        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen),
         _ => false,
     };
     let broken: Vec<_> = findings.iter().filter(|it| !is_borne(&it.verdict)).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Whether the closing line tells of no loss but of reports that were refused.
-fn is_balanced(seen: &str, dialect: Dialect) -> bool {
-    let Some((_, told)) = seen.split_once(" delivered ") else { return false };
-    let (thundras, otlps) = told.split_once("; otlp: delivered ").unwrap_or((told, ""));
-    let told = if dialect == Otlp { otlps } else { thundras };
+/// Whether the closing line, its last words, tells of no loss but of reports that were refused.
+fn is_balanced(seen: &str) -> bool {
+    let begins = format!(" {} to http", Otlp.name());
+    let Some((_, told)) = seen.rsplit_once(&begins) else { return false };
     let lost = told.split_once(", lost: ").map_or("", |(_, lost)| lost);
     let is_refusal = |cause: &str| cause.is_empty() || cause.contains(" refused as ");
-    told.contains(" accepted reports") && lost.split(", ").all(is_refusal)
+    is_closing(told) && lost.split(", ").all(is_refusal)
 }
 
 fn is_listed(attack: &str) -> bool {
@@ -57,7 +61,7 @@ fn is_listed(attack: &str) -> bool {
 #[test]
 fn each_attack_is_told_of_and_so_is_what_is_not_borne() {
     let told = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/SECURITY.md")).unwrap();
-    let (_, why) = told.split_once("\n## What is not borne").unwrap();
+    let (_, why) = told.split_once("\n## Attacks that do harm").unwrap();
     let row = |name: &str| told.lines().find(|line| line.contains(&format!("`{name}`")));
     for attack in attacks() {
         let row = row(attack.name).unwrap_or_else(|| panic!("no row for {}", attack.name));

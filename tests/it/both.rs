@@ -1,7 +1,7 @@
 //! An extension with a remote of each protocol.
 
-use sandbox::agent::Response;
-use sandbox::{Remote, free_port};
+use local_lambda::agent::Response;
+use local_lambda::{Remote, free_port};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, Trial};

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use local_lambda::agent;
 use rstest::rstest;
-use sandbox::agent;
 
 use crate::dialect::Dialect;
 use crate::trial::text;

@@ -1,6 +1,6 @@
-//! What the extension says at the end of the sandbox, at level `info`.
+//! The closing line of each remote, which the extension logs at shutdown at level `info`.
 
-use sandbox::{Entry, Event};
+use local_lambda::{Entry, Event};
 
 use crate::dialect::Dialect;
 
@@ -13,28 +13,31 @@ pub struct ClosingLine {
 }
 
 impl ClosingLine {
-    /// What it tells of these reports, in a timeline with one such line in it.
+    /// What it says of these reports, in a timeline with one such line in it.
     pub fn of(timeline: &[Entry], dialect: Dialect) -> Result<Self, String> {
+        let begins = format!(" {} to http", dialect.name());
         let lines = timeline.iter().filter_map(|entry| match &entry.event {
-            Event::Log { line, .. } => line.split_once(" delivered ").map(|(_, line)| line),
+            Event::Log { line, .. } if is_closing(line) => {
+                line.split_once(&begins).map(|(_, line)| line)
+            }
             _ => None,
         });
         let [line] = lines.collect::<Vec<_>>()[..] else {
             return Err("not one closing line".to_owned());
         };
-        let (thundras, otlps) = line.split_once("; otlp: delivered ").unwrap_or((line, ""));
-        let told = match dialect {
-            Dialect::Thundra => thundras,
-            Dialect::Otlp => otlps,
-        };
-        let (counts, losses) = told.split_once(", lost: ").unwrap_or((told, ""));
+        let (counts, losses) = line.split_once(", lost: ").unwrap_or((line, ""));
         if losses.contains("rejected items") {
             return Err(format!("items are no reports: {line}"));
         }
         let numbers = |text: &str| -> Vec<usize> {
             text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
         };
-        let [delivered, accepted] = numbers(counts)[..] else { return Err(line.to_owned()) };
+        let [accepted, delivered] = numbers(counts)[..] else { return Err(line.to_owned()) };
         Ok(Self { accepted, delivered, lost: numbers(losses).iter().sum() })
     }
+}
+
+/// The first line at level `info` names remotes too.
+pub fn is_closing(line: &str) -> bool {
+    line.contains(" accepted, ")
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 
-use sandbox::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
+use local_lambda::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
+use rstest::rstest;
 
+use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, items_at, report_of};
 
 #[test]
@@ -60,34 +62,87 @@ fn the_agents_base_url_is_the_remote_in_any_spelling_unless_it_is_this_collector
     }
 }
 
-/// Where reports go is seen at a proxy: the real hosts are out of reach. What an agent that knows no
-/// local collector is told of this one, in the variable `told`, is not where they go.
+#[test]
+fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
+    // Where reports go is seen at a proxy: there is no such host.
+    for (region, variable, host) in [
+        ("eu-west-2", "HTTPS_PROXY", "127.0.0.1"),
+        ("localhost", "THUNDRA_EXTENSION_PROXY", "{region}"),
+    ] {
+        let proxy = Proxy::start();
+        let url = proxy.url().replace("127.0.0.1", host);
+        let trial = Trial::with(&[
+            ("AWS_REGION", region),
+            ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://{region}.collector.example.com/v1"),
+            (variable, &url),
+        ]);
+        trial.report(ARRAY, "[1]");
+        trial.wait_for_log("cannot deliver to");
+        // A machine that is busy has the extension ask more than once.
+        let asked = format!("{region}.collector.example.com:443");
+        let tunnels = proxy.tunnels();
+        assert!(!tunnels.is_empty() && tunnels.iter().all(|it| *it == asked), "{tunnels:?}");
+        trial.shut_down();
+    }
+}
+
+/// A report is refused at once and counted, and one line, which has this in it, says why. An agent's own
+/// base URL is not used instead.
 #[track_caller]
-fn goes_to(told: &str, host_and_port: &str) {
-    let (platform, proxy, port) = (Platform::start(), Proxy::start(), free_port());
-    let process = Launch::of(binary())
-        .on(&platform)
-        .env("AWS_REGION", "eu-west-2")
-        .env("THUNDRA_EXTENSION_PORT", port.to_string())
-        .env(told, format!("http://localhost:{port}/v1"))
-        .env("HTTPS_PROXY", proxy.url())
-        .start();
-    platform.wait_for_next(PATIENCE);
-    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
-    process.wait_for_log("cannot deliver to the remote", PATIENCE);
-    assert_eq!(proxy.tunnels(), [host_and_port]);
-    platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(PATIENCE).success());
+fn refuses_with(variables: &[(&str, &str)], part: &str) {
+    let other = Remote::start();
+    let agents = ("THUNDRA_AGENT_REPORT_REST_BASEURL", other.base_url());
+    let with_agents = [variables, &[(agents.0, agents.1.as_str())]].concat();
+    let trial = Trial::with(&with_agents);
+    for _ in 0..3 {
+        assert_eq!(trial.post(ARRAY, "[1]").status, 404);
+    }
+    assert_eq!(trial.health()["reports"]["refused"]["no_remote"], 3);
+    let log = trial.shut_down();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(part)).collect();
+    assert!(lines.len() == 1 && log.contains("lost: 3 refused as no_remote"), "{log}");
+    assert!(
+        lines[0].contains("THUNDRA_EXTENSION_COLLECTOR_URL") && !log.contains("s3cret"),
+        "{log}"
+    );
+    assert_eq!((log.lines().count(), other.connections()), (2, 0), "{log}");
 }
 
 #[test]
-fn the_remote_is_the_vendors_regional_one_by_default() {
-    goes_to("thundra_agent_lambda_report_rest_baseUrl", "eu-west-2.collector.thundra.io:443");
+fn a_collector_url_that_is_none_is_replaced_by_no_other() {
+    for (url, why) in [
+        ("s3cret", "it does not start with http:// or https://"),
+        ("https://user:s3cret@example.com/v1", "a user name or a password"),
+        ("https://example.com/v1?key=s3cret", "a query"),
+        ("https://{region}.example.com/v1", "AWS_REGION"),
+    ] {
+        refuses_with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", url), ("AWS_REGION", "a.b")], why);
+    }
 }
 
 #[test]
-fn the_remote_is_catchpoints_where_only_its_variables_are_set() {
-    goes_to("CATCHPOINT_REPORT_REST_BASEURL", "eu-west-2.collector.catchpoint.com:443");
+fn an_own_port_is_no_remote() {
+    let port = free_port().to_string();
+    let own = format!("http://localhost:{port}/v1");
+    for name in ["THUNDRA_EXTENSION_PORT", "THUNDRA_EXTENSION_OTLP_PORT"] {
+        let variables = [
+            (name, port.as_str()),
+            ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://127.0.0.1:9"),
+            ("THUNDRA_EXTENSION_COLLECTOR_URL", &own),
+        ];
+        let platform = Platform::start();
+        let launch = Launch::of(binary())
+            .on(&platform)
+            .env("THUNDRA_EXTENSION_PORT", free_port().to_string());
+        let process =
+            variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).start();
+        platform.wait_for_next(PATIENCE);
+        platform.shutdown("spindown", SHUTDOWN);
+        assert!(process.exit(PATIENCE).success());
+        let line =
+            "cannot use THUNDRA_EXTENSION_COLLECTOR_URL: it is the port of this extension itself";
+        assert!(process.log().contains(line), "{name}: {}", process.log());
+    }
 }
 
 #[test]
@@ -188,19 +243,58 @@ fn proxy_is_used_for_the_remote_and_never_for_the_runtime_api() {
     assert_eq!(trial.shut_down(), "");
 }
 
+/// Squid's defaults allow a tunnel to port 443 only.
+#[rstest]
+fn a_remote_with_plain_http_is_asked_for_by_its_url_and_each_proxy_gets_its_own_credentials(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let proxy = Proxy::start().refusing_tunnels().requiring("user", "pass word");
+    let url = proxy.url().replace("http://", "http://user:pass%20word@");
+    // As the SDK needs it, to which the extension is at localhost. The remote's host is 127.0.0.1.
+    let trial = dialect.start_with(&[("HTTP_PROXY", &url), ("NO_PROXY", "localhost")]);
+    for nth in 1..=3 {
+        trial.report(ARRAY, "[1]");
+        trial.received(nth);
+        trial.wait_for_an_empty_buffer();
+    }
+    let target = trial.remote.origin().replace("http://", "");
+    let path = dialect.path(ARRAY);
+    assert_eq!(proxy.forwarded(), vec![format!("http://{target}{path}"); 3]);
+    assert_eq!((proxy.tunnels(), proxy.connections()), (Vec::<String>::new(), vec![0; 3]));
+    for received in trial.remote.received() {
+        assert_eq!((&*received.path, received.header("Host")), (path, Some(&*target)));
+        assert_eq!(received.header("Proxy-Authorization"), None);
+        assert_eq!(received.header("Authorization"), Some("ApiKey test-key"));
+    }
+    assert_eq!(trial.shut_down(), "");
+}
+
+/// A proxy that wants other credentials has shown the report to nobody: it waits.
+#[rstest]
+fn a_proxy_that_refuses_the_credentials_costs_no_report(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let proxy = Proxy::start().requiring("user", "password");
+    let url = proxy.url().replace("http://", "http://user:s3cret@");
+    let trial = dialect.start_with(&[("HTTP_PROXY", &url)]);
+    trial.report(ARRAY, "[1]");
+    let line = trial.process.wait_for_log("407 Proxy Authentication Required", PATIENCE);
+    assert!(!line.contains("s3cret"), "{line}");
+    assert_eq!(trial.health()[dialect.account()]["pending"], 1);
+    trial.shut_down();
+}
+
 #[test]
 fn the_usual_proxy_variables_count_and_no_proxy_exempts() {
     let proxy = Proxy::start();
     let trial = Trial::with(&[("http_proxy", &proxy.url()), ("HTTPS_PROXY", "http://127.0.0.1:9")]);
     trial.report(ARRAY, "[1]");
     trial.received(1);
-    assert_eq!(proxy.tunnels().len(), 1);
+    assert_eq!(proxy.forwarded().len(), 1);
     trial.shut_down();
     let exempt =
         Trial::with(&[("HTTP_PROXY", &proxy.url()), ("no_proxy", "example.com,127.0.0.1")]);
     exempt.report(ARRAY, "[1]");
     exempt.received(1);
-    assert_eq!(proxy.tunnels().len(), 1, "not asked again");
+    assert_eq!(proxy.forwarded().len(), 1, "not asked again");
     exempt.shut_down();
 }
 
@@ -209,7 +303,7 @@ fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() 
     let authority = Authority::new();
     let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &[]);
     trial.report(ARRAY, "[1]");
-    let line = trial.process.wait_for_log("cannot deliver to the remote", PATIENCE);
+    let line = trial.process.wait_for_log("cannot deliver to http", PATIENCE);
     assert!(line.contains("UnknownIssuer"), "{line}");
     let log = trial.shut_down();
     assert!(log.contains("1 unsent"), "{log}");
@@ -270,23 +364,27 @@ fn the_key_is_the_requests_own_and_failing_that_the_environments() {
 }
 
 #[test]
-fn a_remote_that_is_this_collector_itself_is_not_used() {
-    let (platform, port) = (Platform::start(), free_port());
-    let own = format!("http://localhost:{port}/v1");
-    let process = Launch::of(binary())
-        .on(&platform)
-        .env("THUNDRA_EXTENSION_PORT", port.to_string())
-        .env("THUNDRA_EXTENSION_COLLECTOR_URL", own)
-        .env("HTTPS_PROXY", "http://127.0.0.1:9")
-        .start();
-    platform.wait_for_next(PATIENCE);
-    let line = process.wait_for_log("THUNDRA_EXTENSION_COLLECTOR_URL", PATIENCE);
-    assert!(line.contains("a collector other than this one"), "{line}");
-    assert_eq!(agent::post(port, ARRAY, b"[1]").status, 200);
-    platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(PATIENCE).success());
-    let log = process.log();
-    assert!(log.contains("delivered 0 of 1 accepted reports, lost: 1 unsent"), "{log}");
+fn names_and_values_that_are_plainly_mistaken_are_a_line_each() {
+    let remote = Remote::start();
+    let quoted = format!("\"{}/monitoring-data\"", remote.base_url());
+    let trial = Trial::with(&[
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", &quoted),
+        ("THUNDRA_EXTENSION_FLUSH", "'continuously'"),
+        ("THUNDRA_EXTENSION_LOG_LEVLE", "trace"),
+        ("THUNDRA_EXTENSION_WRAPPER_OPTIONS", "-v"),
+    ]);
+    trial.report(ARRAY, "[1]");
+    assert_eq!(remote.wait_for(1, PATIENCE)[0].path, ARRAY);
+    let log = trial.shut_down();
+    for part in [
+        "THUNDRA_EXTENSION_LOG_LEVLE is not a variable of this extension, and is ignored; did you mean THUNDRA_EXTENSION_LOG_LEVEL?",
+        "THUNDRA_EXTENSION_FLUSH holds quotation marks",
+        "THUNDRA_EXTENSION_COLLECTOR_URL holds quotation marks",
+        "THUNDRA_EXTENSION_COLLECTOR_URL ends in /monitoring-data",
+    ] {
+        assert!(log.contains(part), "{log}");
+    }
+    assert_eq!(log.lines().count(), 4, "{log}");
 }
 
 #[test]
@@ -294,7 +392,6 @@ fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
     let rubbish = "\u{1}s3cret rubbish \u{fffd}\"{}";
     let names = [
         "THUNDRA_EXTENSION_ENABLED",
-        "THUNDRA_EXTENSION_COLLECTOR_URL",
         "THUNDRA_EXTENSION_FLUSH",
         "THUNDRA_EXTENSION_BUFFER",
         "THUNDRA_EXTENSION_LOG_LEVEL",
@@ -333,7 +430,7 @@ fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
         let lines = log.lines().filter(|line| line.contains(name)).count();
         assert_eq!(lines, 1, "{name} in\n{log}");
     }
-    for name in ["THUNDRA_EXTENSION_COLLECTOR_URL", "THUNDRA_EXTENSION_PROXY", "APIKEY"] {
+    for name in ["THUNDRA_EXTENSION_PROXY", "APIKEY"] {
         let leaking = log.lines().any(|line| line.contains(name) && line.contains("s3cret"));
         assert!(!leaking, "{log}");
     }

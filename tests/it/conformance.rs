@@ -1,8 +1,9 @@
-//! The sandbox's conformance suite, played with this extension.
+//! The conformance suite of `local-lambda`, played with this extension.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use sandbox::conformance::{Finding, Scenario, Subject, Verdict, play, scenarios};
+use local_lambda::conformance::{Finding, Scenario, Subject, Verdict, play, scenarios};
 
 use crate::dialect::Dialect::{Otlp, Thundra};
 
@@ -30,12 +31,25 @@ enum Excuse {
 /// Most scenarios wait most of the time.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(6).expect("six is not zero");
 
+/// Longer than a request of this extension may take, but for the poll.
+const NEXT_HELD: Duration = Duration::from_secs(12);
+
 #[test]
 fn it_holds_every_scenario_but_those_that_are_listed() {
     let subject = Thundra.subject(&[("SSL_CERT_FILE", "{ca}")]);
+    let subject = Subject { next_held: NEXT_HELD, ..subject };
     let findings = holds(&subject, &scenarios());
     let unknown = EXCUSED.iter().find(|(name, ..)| !findings.iter().any(|it| it.scenario == *name));
     assert_eq!(unknown, None, "no such scenario");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn it_holds_the_scenarios_whose_wait_can_be_chosen_for_more_than_a_minute_too() {
+    let mut chosen = scenarios();
+    chosen.retain(|it| ["next-held-open", "frozen-for-long"].contains(&it.name));
+    assert_eq!(chosen.len(), 2);
+    holds(&Thundra.subject(&[]), &chosen);
 }
 
 /// Other relay scenarios speak as Thundra's agents do; what they are about is played over OTLP by the

@@ -2,25 +2,23 @@
 //! all leave behind.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 use std::{fs, iter};
 
+use local_lambda::{Answer, Authority, Platform, Remote, free_port};
 use rstest::rstest;
-use sandbox::{Answer, Authority, Platform, Remote};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, pass, spawn};
+use crate::dialect::Dialect::Otlp;
+use crate::trial::{ARRAY, PATIENCE, Trial, pass, spawn};
 
-#[rstest]
-fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
     for end in [Remote::close_idle, Remote::reset_idle, Remote::forget_idle] {
         let authority = Authority::new();
         let ca = authority.pem_file().to_str().unwrap().to_owned();
         let remote = Remote::start_tls(&authority);
-        let trial = dialect.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+        let trial = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
         trial.report(ARRAY, "[1]");
         trial.received(1);
         trial.wait_for_an_empty_buffer();
@@ -34,38 +32,31 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
     }
 }
 
-#[rstest]
-fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
     // The kernel takes connections for it, and nobody ever says a word of TLS.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://{}/v1", silent.local_addr().unwrap());
-    let trial = dialect.start_with(&[(dialect.url_variable(), &url)]);
+    let trial = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
     let reported = Instant::now();
     trial.report(ARRAY, "[1]");
-    let line = trial.wait_for_log("cannot deliver to the remote");
-    assert!(line.contains("timeout: connect"), "{line}");
+    let line = trial.wait_for_log("cannot deliver to http");
+    assert!(line.contains("no connection in time"), "{line}");
     let given_up = Duration::from_millis(900)..Duration::from_secs(3);
     assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
     trial.shut_down();
 }
 
-#[rstest]
-fn sends_that_fail_leave_neither_threads_nor_descriptors_behind(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
     let remote = Remote::start();
     // A name has to be looked up for each new connection.
     let url = remote.base_url().replace("127.0.0.1", "localhost");
-    let trial = dialect.start_on(
-        Platform::start(),
-        remote,
-        &[(dialect.url_variable(), &url), ("NO_PROXY", "*")],
-    );
+    let trial =
+        Otlp.start_on(Platform::start(), remote, &[(Otlp.url_variable(), &url), ("NO_PROXY", "*")]);
     trial.remote.answer_with(move |it| match it.number % 4 {
         0 => Answer::Reset,
-        1 => Answer::status(dialect.failure()),
+        1 => Answer::status(Otlp.failure()),
         2 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
         _ => Answer::ok(),
     });
@@ -119,50 +110,129 @@ fn wait_for_a_caller(port: u16) {
     }
 }
 
+/// What the remote's system does while the extension is frozen, and after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It takes the connection.
+    GoesOn,
+    /// It refuses this one, and takes the next.
+    Refuses,
+    /// It is silent until the extension gives it up, and takes the next.
+    Hangs,
+}
+
+/// Each freeze is longer than until the kernel asks for the second time, after 1 s. All of it comes before
+/// TLS; shorter and longer freezes are in `src/net/freeze/tests.rs`.
 #[rstest]
-fn a_freeze_while_it_connects_costs_no_line(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn a_freeze_while_it_connects_costs_no_line(#[values(1_200, 2_700)] freeze_ms: u64) {
     const ATTEMPTS: usize = 10;
-    let log = iter::repeat_with(|| log_of_a_freeze_while_it_connects(dialect))
+    let freeze = Duration::from_millis(freeze_ms);
+    let log = iter::repeat_with(|| log_of_a_freeze_while_it_connects(freeze))
         .take(ATTEMPTS)
         .flatten()
         .next()
         .expect("a machine that does not stand still for a second");
-    assert!(!log.contains("WARN"), "{log}");
+    assert!(!log.contains("cannot deliver"), "{log}");
     // Or the kernel came first, on a machine that is slow.
     let again = "trying again on a new connection";
-    assert!(log.contains(again) || log.contains("delivered 1 reports"), "{log}");
+    assert!(log.contains(again) || log.contains("delivered 1 report to "), "{log}");
 }
 
-/// Nothing where the machine stood still for as long as a connection may take to be made: then the
-/// freeze was too late, or what followed it was.
-fn log_of_a_freeze_while_it_connects(dialect: Dialect) -> Option<String> {
-    /// More than all that connecting may take, and less than until the kernel asks for the third
-    /// time, after 3 s.
-    const FREEZE: Duration = Duration::from_millis(2_700);
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let filled = fill(&listener);
-    let url = format!("http://{address}/v1");
-    let trial = dialect
-        .start_with(&[(dialect.url_variable(), &url), ("THUNDRA_EXTENSION_LOG_LEVEL", "debug")]);
-    let reported = Instant::now();
-    trial.report(ARRAY, "[1]");
-    wait_for_a_caller(address.port());
-    trial.process.stop();
-    let is_in_time = reported.elapsed() < CONNECT_TIMEOUT;
-    pass(FREEZE);
-    drop(filled);
-    listener.set_nonblocking(true).unwrap();
-    while listener.accept().is_ok() {}
-    listener.set_nonblocking(false).unwrap();
-    serve(listener);
+/// Nothing where the extension ran for as long as a connection may take to be made: then the freeze was
+/// too late, or what followed it was.
+fn log_of_a_freeze_while_it_connects(freeze: Duration) -> Option<String> {
+    /// A second; of the wait that a freeze falls into, all of a quarter counts.
+    const CONNECTS_WITHIN: Duration = Duration::from_millis(750);
+    let frozen = Frozen::while_it_connects(freeze, Then::GoesOn);
+    let resumed = Instant::now();
+    frozen.trial.process.resume();
+    frozen.trial.wait_for_an_empty_buffer();
+    let ran = frozen.ran + resumed.elapsed();
+    let log = frozen.trial.shut_down();
+    (ran < CONNECTS_WITHIN).then_some(log)
+}
+
+#[rstest]
+fn a_connect_that_is_refused_in_a_freeze_is_made_again_and_one_that_hangs_takes_no_more_than_its_time(
+    #[values(Then::Refuses, Then::Hangs)] then: Then,
+) {
+    // The kernel asks again after 1, 3 and 7 s, and is told then that nobody listens any more.
+    const FREEZE: Duration = Duration::from_secs(10);
+    let Frozen { trial, silent, .. } = Frozen::while_it_connects(FREEZE, then);
     let resumed = Instant::now();
     trial.process.resume();
-    trial.wait_for_an_empty_buffer();
-    let is_served = resumed.elapsed() < CONNECT_TIMEOUT;
+    if let Some(silent) = silent {
+        let line = trial.wait_for_log("cannot deliver to http");
+        assert!(line.contains("no connection in time"), "{line}");
+        assert!(resumed.elapsed() < FREEZE, "the freeze counts as time to connect");
+        silent.speak();
+    }
+    trial.wait_for_account(|it| it["delivered"] == 1 && it["pending"] == 0);
     let log = trial.shut_down();
-    (is_in_time && is_served).then_some(log)
+    assert!(!log.contains("lost"), "{log}");
+}
+
+/// An extension that was stopped in a connect.
+struct Frozen {
+    trial: Trial,
+    /// How long it ran with the report before.
+    ran: Duration,
+    /// The remote, if it still is.
+    silent: Option<Silent>,
+}
+
+/// A remote that takes no connection more.
+struct Silent {
+    listener: TcpListener,
+    filled: Vec<TcpStream>,
+}
+
+impl Silent {
+    /// From now on it takes every connection, and every request.
+    fn speak(self) {
+        let Self { listener, filled } = self;
+        drop(filled);
+        listener.set_nonblocking(true).unwrap();
+        while listener.accept().is_ok() {}
+        listener.set_nonblocking(false).unwrap();
+        serve(listener);
+    }
+}
+
+impl Frozen {
+    fn while_it_connects(freeze: Duration, then: Then) -> Self {
+        // A port that nobody takes while it is closed.
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listener = TcpListener::bind(address).unwrap();
+        let filled = fill(&listener);
+        let silent = Silent { listener, filled };
+        let url = Otlp.url_at(&format!("http://{address}"));
+        let debug = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
+        let trial = Otlp.start_with(&[(Otlp.url_variable(), &url), debug]);
+        let reported = Instant::now();
+        trial.report(ARRAY, "[1]");
+        wait_for_a_caller(address.port());
+        trial.process.stop();
+        let ran = reported.elapsed();
+        let silent = match then {
+            Then::GoesOn => {
+                silent.speak();
+                pass(freeze);
+                None
+            }
+            Then::Refuses => {
+                drop(silent);
+                pass(freeze);
+                serve(TcpListener::bind(address).unwrap());
+                None
+            }
+            Then::Hangs => {
+                pass(freeze);
+                Some(silent)
+            }
+        };
+        Self { trial, ran, silent }
+    }
 }
 
 /// How many entries a directory of the process has in procfs.

@@ -1,19 +1,17 @@
 //! Many clients at once, clients that stall, and clients that lie: none holds up another.
 
+use local_lambda::agent::Connection;
 use rstest::rstest;
-use sandbox::agent::Connection;
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, array_of};
+use crate::trial::{ARRAY, Trial, array_of};
 
-#[rstest]
-fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
+    let trial = Trial::start();
     for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
         let mut connection = Connection::open(trial.port);
-        let head = dialect.report(ARRAY, "[1]").framed(&format!("Content-Length: {length}\r\n"));
+        let head = Thundra.report(ARRAY, "[1]").framed(&format!("Content-Length: {length}\r\n"));
         connection.send(head.as_bytes());
         connection.send(b"[1]");
         connection.half_close();
@@ -22,17 +20,15 @@ fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector(
     }
     assert!(trial.process.is_running());
     trial.report(ARRAY, "[1]");
-    assert_eq!(trial.health()[dialect.account()]["refused"]["too_large"], 3);
+    assert_eq!(trial.health()[Thundra.account()]["refused"]["too_large"], 3);
     trial.shut_down();
 }
 
-#[rstest]
-fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
+    let trial = Trial::start();
     let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(trial.port)).collect();
-    let report = dialect.report(ARRAY, &array_of(4_000)).request("");
+    let report = Thundra.report(ARRAY, &array_of(4_000)).request("");
     let (begun, rest) = report.split_at(report.len() - 3_990);
     for connection in &mut stalled {
         connection.send(begun);
@@ -49,17 +45,15 @@ fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts(
     trial.shut_down();
 }
 
-#[rstest]
-fn connections_that_arrive_all_at_once_and_are_kept_are_all_served(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
+    let trial = Trial::start();
     for _ in 0..3 {
         // While the process is stopped they gather in the kernel's queue, as during a freeze.
         trial.process.stop();
         let mut connections: Vec<_> = (0..20).map(|_| Connection::open(trial.port)).collect();
         for connection in &mut connections {
-            connection.send(&dialect.report(ARRAY, "[1]").request(""));
+            connection.send(&Thundra.report(ARRAY, "[1]").request(""));
         }
         trial.process.resume();
         for connection in &mut connections {
@@ -70,17 +64,15 @@ fn connections_that_arrive_all_at_once_and_are_kept_are_all_served(
     assert_eq!(trial.shut_down(), "");
 }
 
-#[rstest]
-fn clients_that_stall_before_a_small_body_hold_up_nobody(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn clients_that_stall_before_a_small_body_hold_up_nobody() {
+    let trial = Trial::start();
     let mut stalled = Vec::new();
     for n in 0..20 {
         let header =
             if n % 2 == 0 { "Expect: 100-continue\r\n" } else { "Connection: upgrade\r\n" };
         let mut connection = Connection::open(trial.port);
-        connection.send(dialect.report(ARRAY, "[1]").head(header).as_bytes());
+        connection.send(Thundra.report(ARRAY, "[1]").head(header).as_bytes());
         stalled.push(connection);
         trial.report(ARRAY, &array_of(2_000));
     }
@@ -89,13 +81,11 @@ fn clients_that_stall_before_a_small_body_hold_up_nobody(
     trial.shut_down();
 }
 
-#[rstest]
-fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
+    let trial = Trial::start();
     let mut stalled = Connection::open(trial.port);
-    let report = dialect.report(ARRAY, &array_of(5_001));
+    let report = Thundra.report(ARRAY, &array_of(5_001));
     stalled.send(report.head("Content-Length: 5000\r\n").as_bytes());
     for n in 1..=5 {
         trial.report(ARRAY, &array_of(2_000));
@@ -104,23 +94,21 @@ fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody(
     trial.shut_down();
 }
 
-#[rstest]
-fn a_client_whose_chunks_make_no_sense_is_answered_at_once(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
-    let head = dialect.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n");
+    let head = Thundra.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n");
     connection.send(format!("{head}zz\r\n").as_bytes());
     assert_eq!(connection.response().status, 400);
     trial.shut_down();
 }
 
-#[rstest]
-fn a_stalled_client_holds_no_more_room_than_it_has_sent(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+#[test]
+fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(trial.port)).collect();
-    let report = dialect.report(ARRAY, &array_of(1_000_000)).request("");
+    let report = Thundra.report(ARRAY, &array_of(1_000_000)).request("");
     let begun = &report[..report.len() - 999_000];
     for connection in &mut stalled {
         connection.send(begun);
@@ -131,6 +119,7 @@ fn a_stalled_client_holds_no_more_room_than_it_has_sent(#[values(Thundra, Otlp)]
     trial.shut_down();
 }
 
+/// At either port: one server serves both.
 #[rstest]
 fn twenty_agents_at_once_are_all_answered_and_delivered(#[values(Thundra, Otlp)] dialect: Dialect) {
     let trial = dialect.start();
@@ -151,12 +140,12 @@ fn twenty_agents_at_once_are_all_answered_and_delivered(#[values(Thundra, Otlp)]
     assert_eq!(trial.shut_down(), "");
 }
 
-#[rstest]
-fn clients_that_reset_right_after_sending_do_no_harm(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn clients_that_reset_right_after_sending_do_no_harm() {
+    let trial = Trial::start();
     for _ in 0..300 {
         let mut connection = Connection::open(trial.port);
-        connection.send(&dialect.report(ARRAY, "[1]").request(""));
+        connection.send(&Thundra.report(ARRAY, "[1]").request(""));
         connection.reset();
     }
     assert!(trial.process.is_running());

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
+use local_lambda::{Answer, Authority, End, Platform, Received, Remote, agent};
 use rstest::rstest;
-use sandbox::{Answer, Authority, End, Platform, Received, Remote, agent};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::report::{items_of, told};
 use crate::trial::{
-    ARRAY, COLLECTS, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, nowhere, pass, report_of,
+    ARRAY, COLLECTS, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, in_the_time_there_is, nowhere,
+    pass, report_of,
 };
 
 #[test]
@@ -30,12 +31,12 @@ fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
     trial.shut_down();
 }
 
-#[rstest]
-fn over_tls_too_one_connection_serves_all_reports(#[values(Thundra, Otlp)] dialect: Dialect) {
+#[test]
+fn over_tls_too_one_connection_serves_all_reports() {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let remote = Remote::start_tls(&authority);
-    let trial = dialect.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+    let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
     for _ in 0..10 {
         trial.report(ARRAY, r#"["täxt"]"#);
     }
@@ -60,25 +61,21 @@ fn only_three_headers_travel_on() {
     trial.shut_down();
 }
 
-#[rstest]
-fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
+#[test]
+fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line() {
+    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
         trial.report(ARRAY, "[1]");
     }
     let log = trial.shut_down();
-    assert_eq!(log.matches(&dialect.line("cannot deliver to the remote")).count(), 1, "{log}");
-    assert!(log.contains("delivered 0 of 5 accepted reports, lost: 5 unsent"), "{log}");
+    assert_eq!(log.matches("cannot deliver to ").count(), 1, "{log}");
+    assert!(log.contains("5 accepted, 0 delivered, lost: 5 unsent"), "{log}");
 }
 
-#[rstest]
-fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end() {
+    let trial = Trial::start();
     trial.remote.answer_with(|_| Answer::Hang);
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
@@ -91,45 +88,40 @@ fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_e
     let asked = Instant::now();
     let log = trial.shut_down();
     assert!(asked.elapsed() < Duration::from_secs(3), "an attempt alone may take 3 s");
-    assert!(log.contains("delivered 0 of 5 accepted reports, lost: 5 unsent"), "{log}");
+    assert!(log.contains("5 accepted, 0 delivered, lost: 5 unsent"), "{log}");
 }
 
-#[rstest]
-fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-    trial.remote.answer_with(|it| if it.connection == 0 { Answer::Hang } else { Answer::ok() });
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    for n in 2..=4 {
-        trial.report(ARRAY, &format!("[{n}]"));
-    }
-    trial.platform.shutdown("spindown", SHUTDOWN);
-    assert!(trial.process.exit(PATIENCE).success());
-    assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3,4]"]);
-    let log = trial.process.log();
-    assert!(
-        log.contains("INFO delivered") && log.contains("delivered 4 of 4 accepted reports"),
-        "{log}"
-    );
-    assert!(log.contains("no answer when the sandbox ended"), "{log}");
+#[test]
+fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown() {
+    in_the_time_there_is(|| {
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+        trial.remote.answer_with(|it| if it.connection == 0 { Answer::Hang } else { Answer::ok() });
+        trial.report(ARRAY, "[1]");
+        trial.received(1);
+        for n in 2..=4 {
+            trial.report(ARRAY, &format!("[{n}]"));
+        }
+        trial.platform.shutdown("spindown", SHUTDOWN);
+        assert!(trial.process.exit(PATIENCE).success());
+        assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3,4]"]);
+        let log = trial.process.log();
+        assert!(log.contains("INFO") && log.contains(": 4 accepted, 4 delivered\n"), "{log}");
+        assert!(log.contains("no answer yet, and the execution environment ends"), "{log}");
+    });
 }
 
-#[rstest]
-fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() {
+    let trial = Trial::start();
     trial.remote.answer_with(move |it| {
-        Answer::status(if told(it) == "{1}" { dialect.failure() } else { 200 })
+        Answer::status(if told(it) == "{1}" { Thundra.failure() } else { 200 })
     });
     for n in 1..=3 {
         trial.report(COMPOSITE, &format!("{{{n}}}"));
     }
     trial.received(1);
     let log = trial.shut_down();
-    assert!(log.contains("delivered 2 of 3 accepted reports, lost: 1 unsent"), "{log}");
+    assert!(log.contains("3 accepted, 2 delivered, lost: 1 unsent"), "{log}");
 }
 
 #[rstest]
@@ -164,18 +156,17 @@ fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
     let bodies = trial.bodies_received(5);
     assert_eq!(bodies, ["{1}", "{1}", "{1}", "{1}", "[2]"]);
     let log = trial.shut_down();
-    let line = format!("cannot deliver to the remote: it answered {}", dialect.failure());
-    assert!(log.contains(&dialect.line(&line)), "{log}");
-    assert!(log.contains(&dialect.line("the remote is back")) && !log.contains("lost"), "{log}");
+    assert!(log.contains(&format!(": it answered {}", dialect.failure())), "{log}");
+    assert!(log.contains(" is back") && !log.contains("lost"), "{log}");
 }
 
-#[rstest]
-fn what_is_left_is_sent_at_shutdown(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+#[test]
+fn what_is_left_is_sent_at_shutdown() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     // Far beyond the end of the test: SHUTDOWN tries once, whatever the remote asked for.
     trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     trial.report(ARRAY, "[1]");
-    trial.wait_for_log("cannot deliver to the remote");
+    trial.wait_for_log("cannot deliver to http");
     trial.report(ARRAY, "[2]");
     trial.report(ARRAY, "[3]");
     trial.remote.answer_with(|_| Answer::ok());
@@ -183,25 +174,20 @@ fn what_is_left_is_sent_at_shutdown(#[values(Thundra, Otlp)] dialect: Dialect) {
     assert!(trial.process.exit(PATIENCE).success());
     assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3]"]);
     let log = trial.process.log();
-    assert!(
-        log.contains("INFO delivered") && log.contains("delivered 3 of 3 accepted reports"),
-        "{log}"
-    );
+    assert!(log.contains("INFO") && log.contains(": 3 accepted, 3 delivered\n"), "{log}");
 }
 
-#[rstest]
-fn a_failure_at_shutdown_costs_nothing_while_there_is_time(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
     let reset = |remote: &Remote| {
         remote.refuse_with(|connection| (connection == 0).then_some(End::Reset));
     };
     let fail = |remote: &Remote| {
-        let failure = dialect.failure();
+        let failure = Thundra.failure();
         remote.answer_with(move |it| Answer::status(if it.number < 2 { failure } else { 200 }));
     };
     for trouble in [&reset as &dyn Fn(&Remote), &fail] {
-        let trial = dialect.start_with(&[COLLECTS]);
+        let trial = Trial::with(&[COLLECTS]);
         trouble(&trial.remote);
         trial.report(ARRAY, "[1]");
         trial.report(COMPOSITE, "{}");
@@ -215,18 +201,16 @@ fn a_failure_at_shutdown_costs_nothing_while_there_is_time(
     }
 }
 
-#[rstest]
-fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time() {
+    let trial = Trial::start();
     trial.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(600)));
     for n in 0..5 {
         trial.report(COMPOSITE, &format!("{{{n}}}"));
     }
     let log = trial.shut_down();
-    assert!(log.contains(" of 5 accepted reports, lost: "), "{log}");
-    assert!(!log.contains("delivered 0 of 5"), "{log}");
+    assert!(log.contains(": 5 accepted, ") && log.contains(" delivered, lost: "), "{log}");
+    assert!(!log.contains("5 accepted, 0 delivered"), "{log}");
 }
 
 #[rstest]
@@ -243,8 +227,8 @@ fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
         trial.report(ARRAY, "[2]");
         assert_eq!(trial.bodies_received(2), ["[1]", "[2]"], "{status} is not tried again");
         let log = trial.shut_down();
-        assert!(log.contains(&dialect.line(&format!("the remote answered {status}"))), "{log}");
-        let line = format!("delivered 1 of 2 accepted reports, lost: 1 {reason}");
+        assert!(log.contains(&format!("it answered {status}")), "{log}");
+        let line = format!("2 accepted, 1 delivered, lost: 1 {reason}");
         assert!(log.contains(&line), "{log}");
     }
 }
@@ -253,23 +237,27 @@ fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
 fn a_key_that_was_refused_is_not_tried_again_and_others_are(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
-    for status in [401, 403] {
+    // A firewall answers 403 over a report, too, so a second one decides.
+    for (status, refused) in [(401, 1), (403, 2)] {
         let trial = dialect.start();
         let is_refused = |it: &Received| it.header("Authorization") == Some("ApiKey test-key");
         trial
             .remote
             .answer_with(move |it| Answer::status(if is_refused(it) { status } else { 200 }));
-        trial.report(ARRAY, "[1]");
-        trial.process.wait_for_log("refused the key", PATIENCE);
-        for n in 2..=5 {
+        for n in 1..=refused {
+            trial.report(ARRAY, &format!("[{n}]"));
+            trial.received(n);
+        }
+        trial.process.wait_for_log("reports with this key are dropped", PATIENCE);
+        for n in refused + 1..=5 {
             trial.report(ARRAY, &format!("[{n}]"));
         }
         let other = trial.post_with("Authorization: ApiKey other\r\n", ARRAY, "[6]");
         assert_eq!(other.status, 200);
-        assert_eq!(trial.bodies_received(2), ["[1]", "[6]"]);
+        assert_eq!(trial.bodies_received(refused + 1)[refused], "[6]");
         let log = trial.shut_down();
-        assert!(log.contains("delivered 1 of 6 accepted reports, lost: 5 unauthorized"), "{log}");
-        assert_eq!(log.lines().count(), 2, "{log}");
+        assert!(log.contains("6 accepted, 1 delivered, lost: 5 unauthorized"), "{log}");
+        assert_eq!(log.lines().count(), refused + 1, "{log}");
     }
 }
 
@@ -277,21 +265,20 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are(
 fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
-    let trial = dialect.start();
-    trial.while_the_remote_is_busy(|| {
-        for n in 0..250 {
-            trial.report(ARRAY, &format!("[ {n} ]"));
-        }
-        trial.report(ARRAY, &array_of(600_000));
-        trial.report(ARRAY, &array_of(600_000));
-    });
-    let received = trial.received(5);
-    let counts: Vec<usize> = received[1..].iter().map(|it| it.items().len()).collect();
-    assert_eq!(counts, [100, 100, 51, 1]);
-    let items = trial.items_received(253);
+    // Not while the remote holds an answer back: a busy machine may take longer for all these reports than
+    // an attempt may.
+    let trial = dialect.start_with(&[COLLECTS]);
+    for n in 0..250 {
+        trial.report(ARRAY, &format!("[ {n} ]"));
+    }
+    trial.report(ARRAY, &array_of(600_000));
+    trial.report(ARRAY, &array_of(600_000));
+    let (log, (received, items)) =
+        trial.shut_down_leaving(|trial| (trial.received(4), trial.items_received(252)));
+    let counts: Vec<usize> = received.iter().map(|it| it.items().len()).collect();
+    assert_eq!((log.as_str(), counts), ("", vec![100, 100, 51, 1]));
     let numbers: Vec<String> = (0..250).map(|n| n.to_string()).collect();
-    assert_eq!(items[1..251], numbers);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(items[..250], numbers);
 }
 
 #[rstest]
@@ -321,7 +308,7 @@ fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests(
     let delivery = trial.wait_for_items(&items);
     assert!(delivery.is_exact(), "{delivery}");
     let log = trial.shut_down();
-    assert!(log.contains("delivered 1 of 2 accepted reports, lost: 1 too_large"), "{log}");
+    assert!(log.contains("2 accepted, 1 delivered, lost: 1 too_large"), "{log}");
 }
 
 #[rstest]
@@ -339,7 +326,7 @@ fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
     let bodies = trial.bodies_received(6);
     assert_eq!(bodies[1..], ["[1,\"bad\",2]", "[1]", "[\"bad\",2]", "[\"bad\"]", "[2]"]);
     let log = trial.shut_down();
-    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 rejected"), "{log}");
+    assert!(log.contains("4 accepted, 3 delivered, lost: 1 rejected"), "{log}");
 }
 
 #[test]
@@ -357,12 +344,10 @@ fn encoded_reports_and_what_is_no_array_go_as_they_came() {
     assert_eq!(trial.shut_down(), "");
 }
 
-#[rstest]
-fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it() {
     let buffer = 256 * 1024;
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     trial.remote.answer_with(|_| Answer::status(503));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(2_000));
     let started = Instant::now();
@@ -394,9 +379,9 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it(
     assert!(log.0.contains(&format!("lost: {} evicted", log.1)), "{}", log.0);
 }
 
-#[rstest]
-fn what_the_remote_asks_for_is_waited_for(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn what_the_remote_asks_for_is_waited_for() {
+    let trial = Trial::start();
     let in_a_second = || "1".to_owned();
     for (number, value) in [(0, in_a_second as fn() -> String), (1, in_two_seconds)] {
         trial.remote.answer_with(move |it| match it.number {
@@ -418,11 +403,11 @@ fn in_two_seconds() -> String {
     httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2))
 }
 
-#[rstest]
-fn a_redirect_is_not_followed(#[values(Thundra, Otlp)] dialect: Dialect) {
+#[test]
+fn a_redirect_is_not_followed() {
     let elsewhere = Remote::start();
     let target = format!("{}/monitoring-data", elsewhere.base_url());
-    let trial = dialect.start();
+    let trial = Trial::start();
     trial.remote.answer_with(move |_| Answer::status(302).header("Location", target.clone()));
     trial.report(ARRAY, "[1]");
     trial.received(1);
@@ -431,11 +416,9 @@ fn a_redirect_is_not_followed(#[values(Thundra, Otlp)] dialect: Dialect) {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-#[rstest]
-fn a_connection_that_died_while_idle_costs_no_report_and_no_line(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
+    let trial = Trial::start();
     trial.remote.answer_with(|it| {
         // The first connection dies after its first answer.
         if it.connection == 0 && told(it) == "[2]" { Answer::Reset } else { Answer::ok() }
@@ -450,9 +433,9 @@ fn a_connection_that_died_while_idle_costs_no_report_and_no_line(
     assert_eq!(trial.shut_down(), "");
 }
 
-#[rstest]
-fn a_remote_that_comes_and_goes_is_not_a_line_each_time(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
+    let trial = Trial::start();
     for _ in 0..10 {
         trial.remote.answer_with(|_| Answer::status(503));
         let before = trial.remote.received().len();
@@ -462,13 +445,13 @@ fn a_remote_that_comes_and_goes_is_not_a_line_each_time(#[values(Thundra, Otlp)]
         trial.wait_for_an_empty_buffer();
     }
     let log = trial.shut_down();
-    assert_eq!(log.matches(&dialect.line("cannot deliver to the remote")).count(), 1, "{log}");
-    assert_eq!(log.matches(&dialect.line("the remote is back")).count(), 1, "{log}");
+    assert_eq!(log.matches("cannot deliver to ").count(), 1, "{log}");
+    assert_eq!(log.matches(" is back").count(), 1, "{log}");
 }
 
-#[rstest]
-fn half_an_answer_is_no_answer(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn half_an_answer_is_no_answer() {
+    let trial = Trial::start();
     trial.remote.answer_with(|it| match it.number {
         0 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
         _ => Answer::ok(),

@@ -1,7 +1,7 @@
 //! Where reports go, and with which headers, is not for those to say who send them.
 
+use local_lambda::agent;
 use rstest::rstest;
-use sandbox::agent;
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::ARRAY;

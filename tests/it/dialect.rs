@@ -1,13 +1,17 @@
 //! The protocols that are relayed, so that a test of what holds for both is written once.
+//!
+//! A test runs with both only where they differ: how reports are merged and cut, what a status means, how
+//! a refusal and the counts look. What they share runs with one: the local server, the connection to the
+//! remote, and when a report is sent.
 
-use sandbox::agent::{Agent, Family};
-use sandbox::conformance::{Speech, Subject};
-use sandbox::function::Function;
-use sandbox::opentelemetry_proto::tonic::trace::v1::Span;
-use sandbox::{Answer, Platform, Remote, Runtime, Setup, free_port};
+use local_lambda::agent::{Agent, Family};
+use local_lambda::conformance::{Speech, Subject};
+use local_lambda::function::Function;
+use local_lambda::opentelemetry_proto::tonic::trace::v1::Span;
+use local_lambda::{Answer, Platform, Remote, Runtime, Setup};
 
 use crate::report::Report;
-use crate::trial::{ARRAY, COMPOSITE, Trial, binary, nowhere};
+use crate::trial::{ARRAY, COMPOSITE, Trial, binary};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -69,33 +73,15 @@ impl Dialect {
         setup.env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
     }
 
-    /// That this is its port, and that its remote. Nobody reports in the other one.
-    pub fn environment(self, port: u16, url: &str) -> Vec<(&'static str, String)> {
-        let own = [(self.port_variable(), port.to_string()), (self.url_variable(), url.to_owned())];
-        let other = match self {
-            Self::Thundra => Vec::new(),
-            Self::Otlp => vec![
-                (Self::Thundra.port_variable(), free_port().to_string()),
-                (Self::Thundra.url_variable(), nowhere()),
-            ],
-        };
-        other.into_iter().chain(own).collect()
+    /// Its port, and its remote. The other protocol is not configured.
+    pub fn environment(self, port: u16, url: &str) -> [(&'static str, String); 2] {
+        [(self.port_variable(), port.to_string()), (self.url_variable(), url.to_owned())]
     }
 
     /// The extension as the conformance suite and its attacks play with it, with these variables too.
     pub fn subject(self, variables: &[(&str, &str)]) -> Subject {
-        let port = free_port().to_string();
-        let own = match self {
-            Self::Thundra => {
-                vec![(self.port_variable(), "{port}"), (self.url_variable(), "{remote}/v1")]
-            }
-            // There is no placeholder for Thundra's port, which must not be another extension's.
-            Self::Otlp => vec![
-                (self.port_variable(), "{port}"),
-                (self.url_variable(), "{remote}"),
-                (Self::Thundra.port_variable(), &port),
-            ],
-        };
+        let remote = if self == Self::Thundra { "{remote}/v1" } else { "{remote}" };
+        let own = [(self.port_variable(), "{port}"), (self.url_variable(), remote)];
         let speech = match self {
             Self::Thundra => Speech::Arrays,
             Self::Otlp => Speech::Otlp,
@@ -119,11 +105,16 @@ impl Dialect {
         }
     }
 
-    /// What it appends its paths to.
+    /// The base URL of a remote: the extension appends its paths to it.
     pub fn url(self, remote: &Remote) -> String {
+        self.url_at(&remote.origin())
+    }
+
+    /// As [`Self::url`], of a remote with this scheme, host and port.
+    pub fn url_at(self, origin: &str) -> String {
         match self {
-            Self::Thundra => remote.base_url(),
-            Self::Otlp => remote.origin(),
+            Self::Thundra => format!("{origin}/v1"),
+            Self::Otlp => origin.to_owned(),
         }
     }
 
@@ -144,7 +135,7 @@ impl Dialect {
         }
     }
 
-    /// What [`sandbox::Item`] makes of this item.
+    /// What [`local_lambda::Item`] makes of this item.
     pub fn item(self, text: &str) -> String {
         match self {
             Self::Thundra => text.to_owned(),
@@ -155,11 +146,19 @@ impl Dialect {
         }
     }
 
-    /// What the log has where it has this for Thundra's remote.
-    pub fn line(self, thundras: &str) -> String {
+    /// How the log names the URL that arrays are posted to.
+    pub fn place(self, remote: &Remote) -> String {
         match self {
-            Self::Thundra => thundras.to_owned(),
-            Self::Otlp => thundras.replace("the remote", "the otlp remote"),
+            Self::Thundra => format!("{}/monitoring-data", remote.base_url()),
+            Self::Otlp => format!("{}/v1/traces", remote.origin()),
+        }
+    }
+
+    /// How the log and `/health` call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Thundra => "Thundra",
+            Self::Otlp => "OTLP",
         }
     }
 

@@ -4,22 +4,21 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use rstest::rstest;
-use sandbox::agent::Connection;
-use sandbox::{Answer, Moment, Remote, Status, free_port};
+use local_lambda::agent::Connection;
+use local_lambda::{Answer, Moment, Remote, Status, free_port};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, array_of, binary, pass};
+use crate::dialect::Dialect::Thundra;
+use crate::trial::{
+    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, in_the_time_there_is, pass,
+};
 
 const FREEZE: Duration = Duration::from_secs(60);
 
-#[rstest]
+#[test]
 #[ignore = "takes a minute"]
-fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
     let (remote, port) = (Remote::start(), free_port());
-    let lambda = dialect.lambda(&dialect.url(&remote), port).start().unwrap();
+    let lambda = Thundra.lambda(&Thundra.url(&remote), port).start().unwrap();
     assert!(lambda.wait_for_init());
     let (freezer, (frozen, is_frozen)) = (lambda.freezer(), mpsc::channel());
     remote.at(Moment::BeforeAnswer, 0, move |_| {
@@ -27,14 +26,14 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it(
         frozen.send(()).unwrap();
     });
     let before = r#"{"id":"before"}"#;
-    assert_eq!(dialect.report(ARRAY, &format!("[{before}]")).post(port).status, 200);
+    assert_eq!(Thundra.report(ARRAY, &format!("[{before}]")).post(port).status, 200);
     is_frozen.recv_timeout(PATIENCE).unwrap();
     let pid = lambda.pid_of(binary().file_name().unwrap().to_str().unwrap());
     pass(FREEZE);
     lambda.freezer().thaw();
 
     assert_eq!(lambda.invoke(r#"{"items":1}"#).status, Status::Success);
-    let delivery = remote.wait_for_items(&[dialect.item(before)], PATIENCE);
+    let delivery = remote.wait_for_items(&[Thundra.item(before)], PATIENCE);
     assert!(delivery.missing.is_empty(), "{delivery}");
     assert_eq!(lambda.pid_of(binary().file_name().unwrap().to_str().unwrap()), pid);
     let (report, _) = lambda.shut_down("spindown");
@@ -43,41 +42,39 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it(
 
 /// As in the middle of a large report: what is left goes out after the freeze, so its answer can't
 /// be there yet.
-#[rstest]
-fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
-    const ANSWER_TAKES: Duration = Duration::from_millis(300);
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
-    trial.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
-    let process = Arc::new(trial.process);
-    let (stopping, (stopped, is_stopped)) = (Arc::clone(&process), mpsc::channel());
-    let (go_on, going_on) = mpsc::channel();
-    trial.remote.at(Moment::BodyRead(100_000), 0, move |_| {
-        stopping.stop();
-        stopped.send(()).unwrap();
-        // The socket stays full meanwhile.
-        going_on.recv_timeout(PATIENCE).unwrap();
+#[test]
+fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() {
+    in_the_time_there_is(|| {
+        const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
+        const ANSWER_TAKES: Duration = Duration::from_millis(300);
+        let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+        trial.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
+        let process = Arc::new(trial.process);
+        let (stopping, (stopped, is_stopped)) = (Arc::clone(&process), mpsc::channel());
+        let (go_on, going_on) = mpsc::channel();
+        trial.remote.at(Moment::BodyRead(100_000), 0, move |_| {
+            stopping.stop();
+            stopped.send(()).unwrap();
+            // The socket stays full meanwhile.
+            going_on.recv_timeout(PATIENCE).unwrap();
+        });
+        let report = array_of(12_000_000);
+        assert_eq!(Thundra.report(ARRAY, &report).post(trial.port).status, 200);
+        is_stopped.recv_timeout(PATIENCE).unwrap();
+        pass(BEYOND_AN_ATTEMPT);
+        process.resume();
+        go_on.send(()).unwrap();
+        trial.remote.wait_for(1, PATIENCE);
+        trial.platform.shutdown("spindown", SHUTDOWN);
+        assert!(process.exit(PATIENCE).success());
+        let requests = trial.remote.wait_for(1, PATIENCE).len();
+        assert_eq!((requests, process.log().as_str()), (1, ""));
     });
-    let report = array_of(12_000_000);
-    assert_eq!(dialect.report(ARRAY, &report).post(trial.port).status, 200);
-    is_stopped.recv_timeout(PATIENCE).unwrap();
-    pass(BEYOND_AN_ATTEMPT);
-    process.resume();
-    go_on.send(()).unwrap();
-    trial.remote.wait_for(1, PATIENCE);
-    trial.platform.shutdown("spindown", SHUTDOWN);
-    assert!(process.exit(PATIENCE).success());
-    let requests = trial.remote.wait_for(1, PATIENCE).len();
-    assert_eq!((requests, process.log().as_str()), (1, ""));
 }
 
-#[rstest]
-fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[test]
+fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     trial.remote.answer_with(|_| Answer::Hang);
     while trial.post(ARRAY, &array_of(10_000)).status == 200 {}
     for _ in 0..3 {
@@ -86,20 +83,18 @@ fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent(
         trial.process.resume();
         let thawed = Instant::now();
         let status = trial.post(ARRAY, &array_of(10_000)).status;
-        assert!([200, dialect.full()].contains(&status), "{status}");
+        assert!([200, Thundra.full()].contains(&status), "{status}");
         trial.platform.wait_for_next(PATIENCE);
         assert!(thawed.elapsed() < SHUTDOWN, "an attempt takes 3 s: {:?}", thawed.elapsed());
     }
     trial.shut_down();
 }
 
-#[rstest]
-fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
-    let report = dialect.report(ARRAY, &array_of(5_000)).request("");
+    let report = Thundra.report(ARRAY, &array_of(5_000)).request("");
     connection.send(&report[..report.len() - 4_000]);
     trial.wait_for_health(|health| health["buffer"]["held"] != 0);
     trial.process.stop();

@@ -1,13 +1,13 @@
-//! Failures inside, at each point that `src/fault.rs` is called at: a panic of the collector or of
+//! Failures inside, at each point that `src/failpoint.rs` is called at: a panic of the collector or of
 //! the sender costs what is in hand, which is counted, and nothing else.
 //!
 //! They need a binary with these points in it: `cargo test --features faults --test it inside_`.
 
 use std::time::Instant;
 
+use local_lambda::Answer;
+use local_lambda::agent::Connection;
 use rstest::rstest;
-use sandbox::Answer;
-use sandbox::agent::Connection;
 use serde_json::Value;
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
@@ -30,8 +30,8 @@ const OF_THE_SENDER: [&str; 7] = [
 
 /// And what becomes of three reports.
 const AT_THE_END: [(&str, &str); 2] = [
-    ("sender.end", "delivered 3 of 3 accepted reports"),
-    ("sender.last", "delivered 0 of 3 accepted reports, lost: 3 failed"),
+    ("sender.end", "3 accepted, 3 delivered"),
+    ("sender.last", "3 accepted, 0 delivered, lost: 3 failed"),
 ];
 
 /// With a panic at this point, and at the info level: then the log tells of all.
@@ -58,9 +58,11 @@ fn failed(trial: &Trial) -> u64 {
     trial.wait_for_an_empty_buffer();
     let account = &trial.health()[trial.dialect.account()];
     let count = |of: &Value| of.as_u64().unwrap();
-    let failed = count(&account["dropped"]["failed"]);
+    let (failed, refused) =
+        (count(&account["dropped"]["failed"]), count(&account["refused"]["failed"]));
     assert_eq!(count(&account["accepted"]), count(&account["delivered"]) + failed, "{account}");
-    failed
+    assert_eq!(count(&account["accepted"]) + refused, 5, "each is in one count: {account}");
+    failed + refused
 }
 
 /// Ends it, with this many panics in its log.

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use local_lambda::otlp::{self, Encoding, Signal};
+use local_lambda::{Answer, Platform, Remote};
 use rstest::rstest;
-use sandbox::otlp::{self, Encoding, Signal};
-use sandbox::{Answer, Platform, Remote};
 
 use crate::both::Both;
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::report::Report;
-use crate::subscriptions::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
+use crate::subscriptions::{self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, tell};
 use crate::trial::{ARRAY, PATIENCE, Trial};
 
 /// Long enough to see what must not happen, if it does.
@@ -20,7 +20,7 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 const FAR: Duration = Duration::from_millis(200);
 
 fn start(dialect: Dialect, remote: Remote) -> (Trial, u16) {
-    subscriptions::start(dialect, remote, SUBSCRIBED, &[])
+    subscriptions::start(dialect, remote, SUBSCRIBED, &[LOGS_HOLDS])
 }
 
 fn word(text: &str) -> String {
@@ -46,7 +46,7 @@ fn a_report_that_names_the_invocation_is_its_end_and_one_of_another_is_not(
 ) {
     let (trial, _) = start(dialect, Remote::start());
     for nth in [1, 3, 5] {
-        let request_id = trial.platform.invoke(PATIENCE);
+        let request_id = invoke(&trial);
         trial.report(ARRAY, &word("of another"));
         trial.received(nth);
         assert!(!trial.platform.has_next_within(A_MOMENT));
@@ -62,7 +62,7 @@ fn a_span_that_names_the_invocation_is_its_end_in_both_encodings(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let (trial, _) = start(Otlp, Remote::start());
-    let request_id = trial.platform.invoke(PATIENCE);
+    let request_id = invoke(&trial);
     assert!(!trial.platform.has_next_within(A_MOMENT));
     assert_eq!(spans_of(&request_id, encoding).post(trial.port).status, 200);
     is_let_go_at_once(&trial.platform);
@@ -75,7 +75,7 @@ fn of_spans_in_gzip_lambda_tells_which_are_the_last(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let (trial, telemetry) = start(Otlp, Remote::start());
-    let request_id = trial.platform.invoke(PATIENCE);
+    let request_id = invoke(&trial);
     assert_eq!(spans_of(&request_id, encoding).packed().post(trial.port).status, 200);
     trial.received(1);
     assert!(!trial.platform.has_next_within(A_MOMENT));
@@ -91,7 +91,7 @@ fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let (trial, telemetry) = start(Otlp, Remote::start());
-    let request_id = trial.platform.invoke(PATIENCE);
+    let request_id = invoke(&trial);
     let report = if signal == Signal::Logs { otlp::logs } else { otlp::metrics };
     let body = report(&[&request_id], encoding);
     for (nth, report) in
@@ -110,7 +110,8 @@ fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_
 fn start_both() -> (Both, u16) {
     let mut telemetry = 0;
     let both = Both::started_by(|own| {
-        let (trial, port) = subscriptions::start(Thundra, Remote::start(), SUBSCRIBED, own);
+        let own = [own, &[LOGS_HOLDS]].concat();
+        let (trial, port) = subscriptions::start(Thundra, Remote::start(), SUBSCRIBED, &own);
         telemetry = port;
         trial
     });
@@ -118,14 +119,15 @@ fn start_both() -> (Both, u16) {
 }
 
 #[rstest]
-fn the_last_word_to_one_remote_is_that_to_the_other_where_no_agent_reports_to_it(
+fn where_one_of_two_remotes_gets_no_report_lambda_reports_the_end_of_the_invocation(
     #[values(Thundra, Otlp)] dialect: Dialect,
 ) {
-    let (both, _) = start_both();
+    let (both, telemetry) = start_both();
     for _ in 0..3 {
-        let request_id = both.trial.platform.invoke(PATIENCE);
-        assert!(!both.trial.platform.has_next_within(A_MOMENT));
+        let request_id = invoke(&both.trial);
         both.report(dialect, &word(&request_id));
+        assert!(!both.trial.platform.has_next_within(A_MOMENT));
+        tell(telemetry, &runtime_done(&request_id));
         is_let_go_at_once(&both.trial.platform);
     }
     both.trial.shut_down();
@@ -141,7 +143,7 @@ fn with_agents_of_both_the_last_word_of_each_is_waited_for_and_all_is_there_befo
     }
     let second = if first == Thundra { Otlp } else { Thundra };
     for nth in 1..=2 {
-        let request_id = both.trial.platform.invoke(PATIENCE);
+        let request_id = invoke(&both.trial);
         for dialect in [first, second] {
             both.report(dialect, &word("its first"));
         }
@@ -160,7 +162,7 @@ fn with_agents_of_both_the_last_word_of_each_is_waited_for_and_all_is_there_befo
 #[test]
 fn with_agents_of_both_lambda_tells_of_the_end_to_both() {
     let (both, telemetry) = start_both();
-    let request_id = both.trial.platform.invoke(PATIENCE);
+    let request_id = invoke(&both.trial);
     for dialect in [Thundra, Otlp] {
         both.report(dialect, &word("no last one"));
     }

@@ -1,18 +1,20 @@
 //! What the local collector answers: a test for each row of what it promises to agents. What it says to
 //! those of OTLP is told in `otlp/answers.rs`.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::io::Write;
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use local_lambda::agent::{self, Connection, Response};
+use local_lambda::otlp::Encoding;
 use rstest::rstest;
-use sandbox::agent::{self, Connection, Response};
-use sandbox::otlp::Encoding;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::otlp::answers;
 use crate::trial::{
-    ARRAY, COLLECTS, COMPOSITE, PATIENCE, Trial, array_of, nowhere, report_of, text,
+    ARRAY, COLLECTS, COMPOSITE, PATIENCE, Trial, array_of, in_the_time_there_is, nowhere, pass,
+    report_of, text,
 };
 
 fn raw(trial: &Trial, request: &str) -> Response {
@@ -88,12 +90,12 @@ fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(#[values(Thundra, Otlp)]
     let beside = held - 40_000; // for each report its header values and what holds it
     assert!((2 * 500..2 * 1_500).contains(&beside), "{health}");
     let log = trial.shut_down();
-    assert!(log.contains("lost: 2 unsent, 1 refused as full"), "{log}");
+    assert!(log.contains("lost: 2 unsent (the end came first), 1 refused as full"), "{log}");
 }
 
-#[rstest]
-fn what_was_delivered_makes_room_again(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[test]
+fn what_was_delivered_makes_room_again() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     for n in 1..=20 {
         trial.report(ARRAY, &array_of(40_000));
         trial.received(n);
@@ -102,11 +104,9 @@ fn what_was_delivered_makes_room_again(#[values(Thundra, Otlp)] dialect: Dialect
     trial.shut_down();
 }
 
-#[rstest]
-fn a_body_over_the_limit_is_read_to_its_end_and_answered_413(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+#[test]
+fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     let limit = 64 * 1024 / 4 * 3;
     let largest = limit - 1000; // headers and the payload itself count too
     trial.report(ARRAY, &array_of(largest));
@@ -124,55 +124,53 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413(
         trial.wait_for_an_empty_buffer();
     }
     let too_large =
-        || trial.health()[dialect.account()]["refused"]["too_large"].as_u64().unwrap_or_default();
+        || trial.health()[Thundra.account()]["refused"]["too_large"].as_u64().unwrap_or_default();
     let before = too_large();
     for bytes in [exceeds, limit, 64 * 1024, 5_000_000] {
-        refused(dialect, &trial.post(ARRAY, &array_of(bytes)), 413);
+        refused(Thundra, &trial.post(ARRAY, &array_of(bytes)), 413);
     }
     let mut connection = Connection::open(trial.port);
-    connection.send(chunked_head(dialect).as_bytes());
+    connection.send(chunked_head(Thundra).as_bytes());
     for _ in 0..20 {
         connection.send(format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000)).as_bytes());
     }
     connection.send(b"0\r\n\r\n");
-    refused(dialect, &connection.response(), 413);
+    refused(Thundra, &connection.response(), 413);
     connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.response().status, 200, "the connection goes on");
     assert_eq!(too_large() - before, 5);
     trial.shut_down();
 }
 
-#[rstest]
-fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
+#[test]
+fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
     let mut connection = Connection::open(trial.port);
-    connection.send(chunked_head(dialect).as_bytes());
+    connection.send(chunked_head(Thundra).as_bytes());
     connection.send(chunk(20 * 1024).as_bytes());
     trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 20 * 1024);
     trial.report(ARRAY, &array_of(5_000));
     connection.send(chunk(40_000).as_bytes());
     connection.send(b"0\r\n\r\n");
-    refused(dialect, &connection.response(), 413);
+    refused(Thundra, &connection.response(), 413);
     trial.shut_down();
 }
 
-#[rstest]
-fn six_megabytes_are_taken_by_a_function_that_has_room(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start_with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
-    let body = array_of(6_000_000);
-    trial.report(ARRAY, &body);
-    assert!(trial.bodies_received(1) == [body]);
-    assert_eq!(trial.shut_down(), "");
+#[test]
+fn six_megabytes_are_taken_by_a_function_that_has_room() {
+    in_the_time_there_is(|| {
+        let trial = Trial::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
+        let body = array_of(6_000_000);
+        trial.report(ARRAY, &body);
+        assert!(trial.bodies_received(1) == [body]);
+        assert_eq!(trial.shut_down(), "");
+    });
 }
 
-#[rstest]
-fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
+    let trial = Trial::start();
     let heads = [
         "Content-Length: -1\r\n",
         "Content-Length: five\r\n",
@@ -180,26 +178,42 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted(
         "Content-Length: 3\r\nContent-Length: 4\r\n",
     ];
     for head in heads {
-        let request = format!("{}[1]\n", dialect.report(ARRAY, "[1]").framed(head));
+        let request = format!("{}[1]\n", Thundra.report(ARRAY, "[1]").framed(head));
         let response = raw(&trial, &request);
-        refused(dialect, &response, 400);
+        refused(Thundra, &response, 400);
         // Where the next request would start is unknown.
         assert_eq!(response.header("Connection"), Some("close"));
     }
     for chunks in ["zz\r\n[1]\r\n0\r\n\r\n", "3\r\n[1]XX0\r\n\r\n", "-3\r\n[1]\r\n0\r\n\r\n"] {
-        let request = format!("{}{chunks}", chunked_head(dialect));
-        refused(dialect, &raw(&trial, &request), 400);
+        let request = format!("{}{chunks}", chunked_head(Thundra));
+        refused(Thundra, &raw(&trial, &request), 400);
     }
-    assert_eq!(trial.health()[dialect.account()]["refused"]["malformed"], 7);
-    assert_eq!(trial.health()[dialect.account()]["accepted"], 0);
+    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 7);
+    assert_eq!(trial.health()[Thundra.account()]["accepted"], 0);
     trial.shut_down();
 }
 
-#[rstest]
-fn a_body_cut_short_is_answered_400_counted_and_not_forwarded(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_chunked_body_without_an_end_is_refused_and_its_connection_closes() {
+    const CHUNK_BYTES: usize = 64 * 1024;
+    /// Four times as many as are read, and what lies in buffers.
+    const CHUNKS_MAX: usize = 4 * 128_000_000 / CHUNK_BYTES;
+    let trial = Trial::start();
+    let chunk = format!("{CHUNK_BYTES:x}\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
+    for path in [ARRAY, "/nowhere"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", trial.port)).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let sent = (0..CHUNKS_MAX).take_while(|_| stream.write_all(chunk.as_bytes()).is_ok());
+        assert!(sent.count() < CHUNKS_MAX, "{path}");
+    }
+    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 2);
+    trial.shut_down();
+}
+
+#[test]
+fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
+    let trial = Trial::start();
     let framings = [
         ("Content-Length: 5000\r\n", "[\"half"),
         ("Transfer-Encoding: chunked\r\n", "1000\r\n[{\"a\":[1]}"),
@@ -208,12 +222,12 @@ fn a_body_cut_short_is_answered_400_counted_and_not_forwarded(
     ];
     for (framing, part) in framings {
         let mut connection = Connection::open(trial.port);
-        let head = dialect.report(ARRAY, "[1]").framed(framing);
+        let head = Thundra.report(ARRAY, "[1]").framed(framing);
         connection.send(format!("{head}{part}").as_bytes());
         connection.half_close();
-        refused(dialect, &connection.response(), 400);
+        refused(Thundra, &connection.response(), 400);
     }
-    assert_eq!(trial.health()[dialect.account()]["refused"]["malformed"], 4);
+    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 4);
     trial.report(ARRAY, "[2]");
     assert_eq!(trial.bodies_received(1), ["[2]"]);
     trial.shut_down();
@@ -227,10 +241,42 @@ fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] dialect: Dialect) {
     let expected = json!({
         "accepted": 1, "delivered": 1, "pending": 0,
         "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "evicted": 0, "unsent": 0, "failed": 0 },
-        "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "no_remote": 0, "wrong_method": 0, "unknown_media_type": 0 },
+        "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "no_remote": 0, "wrong_method": 0, "unknown_media_type": 0, "failed": 0 },
         "rejected_items": 0,
     });
     trial.wait_for_account(|it| *it == expected);
+    trial.shut_down();
+}
+
+/// A remote, its counts and when it last accepted a report.
+#[rstest]
+fn health_names_the_version_and_each_remote_with_its_last_delivery(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let trial = dialect.start();
+    let remote = |trial: &Trial| {
+        let health = trial.health();
+        assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+        let remotes = health["remotes"].as_array().unwrap();
+        let is_its = |it: &&Value| it["protocol"] == dialect.name();
+        remotes.iter().find(is_its).unwrap_or_else(|| panic!("{health}")).clone()
+    };
+    let before = remote(&trial);
+    assert_eq!(
+        (&before["remote"], &before["last_delivery"]),
+        (&json!(trial.remote.origin()), &json!(null))
+    );
+    let mut last = String::new();
+    for n in 1..=2 {
+        pass(Duration::from_millis(2)); // a delivery within the same millisecond would have the same time
+        trial.report(ARRAY, &format!("[{n}]"));
+        trial.wait_for_account(|it| it["delivered"] == n);
+        let after = remote(&trial);
+        let delivery = after["last_delivery"].as_str().unwrap().to_owned();
+        assert!(delivery > last && delivery.ends_with('Z') && delivery.len() == 24, "{after}");
+        assert_eq!(after["reports"], trial.health()[dialect.account()], "the only remote");
+        last = delivery;
+    }
     trial.shut_down();
 }
 
@@ -253,28 +299,39 @@ fn another_path_is_404_and_another_method_405_with_allow() {
         refused(Thundra, &response, 405);
         assert_eq!(response.header("Allow"), Some(allowed));
     }
+    // A probe brings no report, so it is no loss.
+    for (line, status) in [
+        ("GET /", 404),
+        ("OPTIONS *", 404),
+        ("GET /v1/monitoring-data", 405),
+        ("DELETE /health", 405),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+        refused(Thundra, &raw(&trial, &request), status);
+    }
     let refusals = &trial.health()["reports"]["refused"];
     assert_eq!((&refusals["unknown_path"], &refusals["wrong_method"]), (&json!(5), &json!(4)));
-    assert_eq!(trial.shut_down(), "", "a stray request is no loss");
+    let log = trial.shut_down();
+    let line = "0 accepted, 0 delivered, lost: 5 refused as unknown_path (nothing is at that path), \
+                4 refused as wrong_method (the path takes another method)\n";
+    assert!(log.ends_with(line), "{log}");
 }
 
-#[rstest]
-fn ipv6_localhost_is_served_too(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn ipv6_localhost_is_served_too() {
+    let trial = Trial::start();
     let mut connection = Connection::open_at(SocketAddr::from((Ipv6Addr::LOCALHOST, trial.port)));
-    connection.send(&dialect.report(ARRAY, "[6]").request(""));
+    connection.send(&Thundra.report(ARRAY, "[6]").request(""));
     assert_eq!(connection.response().status, 200);
     assert_eq!(trial.bodies_received(1), ["[6]"]);
     trial.shut_down();
 }
 
-#[rstest]
-fn a_connection_is_kept_for_many_reports_and_closed_when_asked(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
-    let report = dialect.report(ARRAY, "[1]");
+    let report = Thundra.report(ARRAY, "[1]");
     for request in [report.request(""), report.chunked()] {
         for _ in 0..10 {
             connection.send(&request);
@@ -289,13 +346,11 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked(
     trial.shut_down();
 }
 
-#[rstest]
-fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
-    let request = dialect.report(ARRAY, "[1]").request("");
+    let request = Thundra.report(ARRAY, "[1]").request("");
     let at = request.windows(3).position(|it| it == b"1.1").unwrap();
     connection.send(&[&request[..at], b"1.0", &request[at + 3..]].concat());
     let response = connection.response();
@@ -305,11 +360,11 @@ fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends(
     trial.shut_down();
 }
 
-#[rstest]
-fn a_client_that_asks_before_it_sends_is_told_to_go_on(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
-    let report = dialect.report(ARRAY, "[1]");
+    let report = Thundra.report(ARRAY, "[1]");
     connection.send(report.head("Expect: 100-continue\r\n").as_bytes());
     assert_eq!(connection.response().status, 100);
     connection.send(&report.body);
@@ -318,15 +373,15 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on(#[values(Thundra, Otlp)] 
     trial.shut_down();
 }
 
-#[rstest]
-fn a_client_that_would_upgrade_is_answered_as_any_other(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn a_client_that_would_upgrade_is_answered_as_any_other() {
+    let trial = Trial::start();
     // As Java's HTTP client sends it.
     let upgrade =
         "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n";
     for body in ["[1]", &array_of(3_000)] {
         let mut connection = Connection::open(trial.port);
-        connection.send(&dialect.report(ARRAY, body).request(upgrade));
+        connection.send(&Thundra.report(ARRAY, body).request(upgrade));
         let response = connection.response();
         assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     }
@@ -359,14 +414,14 @@ fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote
     trial.shut_down();
 }
 
-#[rstest]
-fn requests_sent_ahead_are_answered_in_order(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+#[test]
+fn requests_sent_ahead_are_answered_in_order() {
+    let trial = Trial::start();
     let mut connection = Connection::open(trial.port);
     let others: String = ["GET /health", "POST /nowhere"]
         .map(|line| format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]"))
         .concat();
-    let first = dialect.report(ARRAY, "[1]").request("");
+    let first = Thundra.report(ARRAY, "[1]").request("");
     connection.send(&[&first, others.as_bytes()].concat());
     let statuses: Vec<u16> = (0..3).map(|_| connection.response().status).collect();
     assert_eq!(statuses, [200, 200, 404]);

@@ -9,27 +9,36 @@
 )]
 
 mod both;
+mod cells;
 mod closing_line;
 mod dialect;
+mod name_server;
+mod namespaces;
+mod relay;
 mod report;
 mod subscriptions;
 mod trial;
 
+mod acknowledged;
 mod attacks;
 mod captures;
+mod certificates;
 mod configuration;
 mod conformance;
 mod connections;
 mod crowds;
 mod delivery;
 mod destination;
+mod early_answers;
 mod end;
 mod endurance;
 mod freezing;
+mod frozen_phases;
 mod hostile_remotes;
 #[cfg(feature = "faults")]
 mod inside_failures;
 mod last_word;
+mod layers;
 mod lifecycle;
 mod local_collector;
 mod matrix;
@@ -37,9 +46,16 @@ mod otlp;
 mod overhead;
 mod peers;
 mod quiet;
+mod readme;
+mod refusals;
+mod remote_lines;
+mod resolver;
 mod shortage;
+mod slow_connections;
 mod strategies;
 mod suspects;
 mod telemetry;
 mod two_remotes;
+mod unconfigured;
+mod unreadable;
 mod wrapper;

@@ -8,17 +8,15 @@
 use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use rstest::rstest;
-use sandbox::agent::{Agent, Family};
-use sandbox::{
+use local_lambda::agent::{Agent, Family};
+use local_lambda::{
     Answer, Freezer, Item, KeepAlive, Lambda, Moment, Received, Remote, Setup, Status, free_port,
 };
+use rstest::rstest;
 
+use crate::cells;
 use crate::closing_line::ClosingLine;
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ended_well, pass};
@@ -137,7 +135,7 @@ fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] dial
         };
         FAULTS.iter().enumerate().map(cell)
     });
-    play(&cells.collect::<Vec<_>>());
+    cells::play(&cells.collect::<Vec<_>>(), AT_ONCE, Cell::play);
 }
 
 /// Of OTLP, one of its reporters for each fault and freeze.
@@ -153,24 +151,7 @@ fn the_whole_matrix(#[values(Thundra, Otlp)] dialect: Dialect) {
             }
         }
     }
-    play(&cells);
-}
-
-fn play(cells: &[Cell]) {
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = cell.play() {
-                        failures.lock().unwrap().push(format!("{cell}: {why}"));
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "of {} cells:\n{}", cells.len(), failures.join("\n"));
+    cells::play(&cells, AT_ONCE, Cell::play);
 }
 
 impl Cell {

@@ -5,7 +5,7 @@ mod arrival;
 mod door;
 mod remotes;
 
-use sandbox::otlp::{self, Encoding, Signal};
+use local_lambda::otlp::{self, Encoding, Signal};
 
 use crate::report::Report;
 

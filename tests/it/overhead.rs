@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use rstest::rstest;
-use sandbox::{Answer, Remote, Status, free_port};
+use local_lambda::{Answer, Remote, Status, free_port};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::dialect::Dialect::Thundra;
 
 const INVOCATIONS: usize = 100;
 
@@ -20,15 +19,13 @@ const NOISE: Duration = Duration::from_millis(250);
 /// Between two looks at the clock.
 const UNHELD: Duration = Duration::from_millis(2);
 
-#[rstest]
-fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs() {
     for strategy in ["default", "continuously", "periodically,50"] {
         let (remote, port) = (Remote::start(), free_port());
         remote.answer_with(|_| Answer::Hang);
-        let lambda = dialect
-            .lambda(&dialect.url(&remote), port)
+        let lambda = Thundra
+            .lambda(&Thundra.url(&remote), port)
             .env("THUNDRA_EXTENSION_FLUSH", strategy)
             .start()
             .unwrap();

@@ -1,13 +1,16 @@
 //! What is logged, and what never is.
 
+use local_lambda::{Answer, Authority, Launch, Platform, Proxy, Remote, agent, free_port};
 use rstest::rstest;
-use sandbox::{Answer, Authority, Launch, Platform, Proxy, Remote};
+use serde_json::{Value, json};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, binary};
 
 #[rstest]
-fn a_healthy_sandbox_logs_nothing_at_the_default_level(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn a_healthy_environment_logs_nothing_at_the_default_level(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
     let trial = dialect.start();
     for _ in 0..5 {
         trial.platform.invoke(PATIENCE);
@@ -64,8 +67,7 @@ fn lines_are_json_where_the_functions_log_format_is() {
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let log = trial.shut_down();
-    let lines: Vec<serde_json::Value> =
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = json_lines(&log);
     let levels: Vec<&str> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert!(levels.contains(&"WARN") && levels.contains(&"DEBUG"), "{log}");
     for line in lines {
@@ -75,13 +77,106 @@ fn lines_are_json_where_the_functions_log_format_is() {
     }
 }
 
-#[test]
-fn lines_are_text_and_carry_the_extensions_name_otherwise() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let line = "[thundra-lambda-extension] INFO delivered 1 of 1 accepted reports\n";
-    assert_eq!(trial.shut_down(), line);
+#[track_caller]
+fn json_lines(log: &str) -> Vec<Value> {
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[rstest]
+fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] dialect: Dialect) {
+    let trial = dialect
+        .start_with(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let statuses = [200, dialect.failure(), 200, 404, 401];
+    trial.remote.answer_with(move |it| Answer::status(statuses[it.number.min(4)]));
+    for n in 1..=4 {
+        trial.report(ARRAY, "[1]");
+        trial.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
+    }
+    for (path, status) in [(dialect.path(ARRAY), 200), ("/nowhere", 404)] {
+        let head = "Host: a\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0";
+        let empty = format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n");
+        assert_eq!(agent::request(trial.port, empty.as_bytes()).status, status);
+    }
+    let remote = trial.remote.origin();
+    let log = trial.shut_down();
+    let lines = json_lines(&log);
+    let line = |part: &str| {
+        let is_it = |line: &&Value| line["message"].as_str().unwrap().contains(part);
+        lines.iter().find(is_it).unwrap_or_else(|| panic!("no {part} in {log}"))
+    };
+    assert_eq!(line("version ")["version"], env!("CARGO_PKG_VERSION"));
+    for part in ["first delivery to ", "reports are kept and tried again", " is back"] {
+        assert_eq!(line(part)["remote"], *remote, "{part}");
+    }
+    for (part, reason) in [("answered 404", "rejected"), ("answered 401", "unauthorized")] {
+        assert_eq!(
+            (&line(part)["remote"], &line(part)["reason"]),
+            (&json!(remote), &json!(reason))
+        );
+    }
+    let closing = line(&format!("{} to {remote}: 5 accepted", dialect.name()));
+    let mut members = closing.as_object().unwrap().clone();
+    members.retain(|name, _| !["timestamp", "logger", "message"].contains(&&**name));
+    let expected = json!({
+        "level": "WARN",
+        "remote": remote,
+        "protocol": dialect.name(),
+        "accepted": 5,
+        "refused": 1,
+        "delivered": 2,
+        "empty": 1,
+        "lost": 3,
+        "rejected_items": 0,
+        "reason": "1 unauthorized (the remote refused the key), 1 rejected (the remote refused the report), 1 refused as unknown_path (nothing is at that path)",
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    assert_eq!(Value::Object(members), expected);
+}
+
+/// Three lines: what it is about to do, that it works, and what became of all.
+#[rstest]
+fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
+    #[values(Thundra, Otlp)] dialect: Dialect,
+) {
+    let otlp_port = free_port().to_string();
+    let mut variables = vec![
+        ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
+        ("THUNDRA_EXTENSION_OTLP_HEADERS", "key=s3cret"),
+        ("THUNDRA_EXTENSION_BUFFER", "2MiB"),
+        ("THUNDRA_EXTENSION_FLUSH", "continuously"),
+    ];
+    if dialect == Thundra {
+        // The headers open this port too, and the default one is for all tests together.
+        variables.push((Otlp.port_variable(), &otlp_port));
+    }
+    let trial = dialect.start_with(&variables);
+    for n in 1..=5 {
+        trial.platform.invoke(PATIENCE);
+        trial.report(ARRAY, "[1]");
+        trial.wait_for_account(|it| it["delivered"] == n);
+    }
+    let (place, origin, port) = (trial.place(), trial.remote.origin(), trial.port);
+    let log = trial.shut_down();
+    let name = dialect.name();
+    let of_its = |line: &&str| !line.contains(&format!("{} to ", dialect.other().name()));
+    let lines: Vec<&str> = log.lines().filter(of_its).collect();
+    let begins = "[thundra-lambda-extension] INFO ";
+    let version = env!("CARGO_PKG_VERSION");
+    let start = log.lines().next().unwrap();
+    for part in [
+        &*format!("{begins}version {version}: listens on port "),
+        &format!("{port} for {name}"),
+        &format!("{name} to {origin} (/v1/"),
+        "; flush continuously; buffer 2048 KiB",
+    ] {
+        assert!(start.contains(part), "{part} is not in {log}");
+    }
+    let delivery = format!("{begins}first delivery to {place}: 1 report, ");
+    let is_first = |line: &&&str| line.starts_with(&delivery) && line.ends_with(" acceptance");
+    assert_eq!(lines.iter().filter(is_first).count(), 1, "{log}");
+    let closing = format!("{begins}{name} to {origin}: 5 accepted, 5 delivered");
+    assert_eq!(lines.last(), Some(&&*closing), "{log}");
+    assert!(log.lines().count() <= 4 && !log.contains("s3cret"), "{log}");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! the name, and apart from the others, as they are in an array; and so is a composite, packed, so that
 //! it is not merged either.
 
-use sandbox::agent::{self, Response};
-use sandbox::otlp::{self, Encoding, Signal};
-use sandbox::{Received, gzip};
+use local_lambda::agent::{self, Response};
+use local_lambda::otlp::{self, Encoding, Signal};
+use local_lambda::{Received, gzip};
 use serde_json::value::RawValue;
 
 use crate::trial::{ARRAY, text};
@@ -28,8 +28,8 @@ impl Report {
             return Self::of(Signal::Traces, Encoding::Protobuf, span(body)).packed();
         }
         let items: Vec<&RawValue> = serde_json::from_str(body).unwrap();
-        let spans = items.iter().flat_map(|item| span(item.get())).collect();
-        Self::of(Signal::Traces, Encoding::Protobuf, spans)
+        let spans: Vec<_> = items.iter().map(|item| span(item.get())).collect();
+        Self::of(Signal::Traces, Encoding::Protobuf, spans.concat())
     }
 
     /// This body of OTLP.

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rstest::rstest;
-use sandbox::agent::Connection;
-use sandbox::{
-    Answer, Cage, Footprint, Launch, Limits, Platform, Process, Remote, User, free_port,
+use local_lambda::agent::Connection;
+use local_lambda::{
+    Answer, Container, Footprint, Launch, Limits, Platform, Process, Remote, User, free_port,
 };
 use tempfile::TempDir;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::dialect::Dialect::Thundra;
 use crate::trial::{
     ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, is_shipped, memory_is_its_own,
     nowhere, pass, report_of, text,
@@ -54,22 +53,20 @@ fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
 }
 
 /// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
-fn start(dialect: Dialect, file: &Path, name: &str) -> Trial {
+fn start(file: &Path, name: &str) -> Trial {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let launch = Launch::of(file).on(&platform);
     let launch = launch.user(if is_root { User::Lambda } else { User::Own });
-    let variables = dialect.environment(port, &dialect.url(&remote).replace("127.0.0.1", name));
+    let variables = Thundra.environment(port, &Thundra.url(&remote).replace("127.0.0.1", name));
     let set = |launch: Launch, (name, value): (&str, String)| launch.env(name, value);
     let process = variables.into_iter().fold(launch, set).start();
     platform.wait_for_next(PATIENCE);
-    Trial { dialect, platform, remote, process, port }
+    Trial { dialect: Thundra, platform, remote, process, port }
 }
 
-#[rstest]
-fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
     // A name takes a thread to look it up.
     let shortages: [(Limit, _, _); 2] = [
         (Process::limit_threads, "localhost", "os error 11"),
@@ -77,11 +74,11 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach(
     ];
     for (limit, name, told) in shortages {
         let home = TempDir::new().unwrap();
-        let trial = start(dialect, copy_to(&home).as_ref(), name);
+        let trial = start(copy_to(&home).as_ref(), name);
         // Accepted before the shortage.
         let mut connection = Connection::open(trial.port);
         let mut report = |body: &str| {
-            connection.send(&dialect.report(ARRAY, body).request(""));
+            connection.send(&Thundra.report(ARRAY, body).request(""));
             assert_eq!(connection.response().status, 200, "{told}");
         };
         report("[]");
@@ -92,7 +89,7 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach(
         limit(&trial.process, OF_LAMBDA);
         assert_eq!(trial.items_received(2), ["1", "2"], "{told}");
         trial.wait_for_an_empty_buffer();
-        assert_eq!(trial.health()[dialect.account()]["delivered"], 2);
+        assert_eq!(trial.health()[Thundra.account()]["delivered"], 2);
         trial.shut_down();
     }
 }
@@ -102,6 +99,7 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
     // The senders, which are started beside the first poll, and last, are there then.
     trial.report(ARRAY, "[0]");
     trial.received(1);
+    let before = workers(&trial);
     limit(&trial.process, left);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
     let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
@@ -110,7 +108,7 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
         trial.platform.wait_for_next(PATIENCE);
     }
     // A connection that was queued when the address closed is reset.
-    let report = trial.dialect.report(ARRAY, "[1]").request("Connection: close\r\n");
+    let report = Thundra.report(ARRAY, "[1]").request("Connection: close\r\n");
     let report = text(&report);
     let is_served = || exchange(address, report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK"));
     assert!(!is_served(), "the address is open in spite of the shortage");
@@ -126,43 +124,67 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
         assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
     }
     trial.received(2);
+    // Those of the server that closed end.
+    while workers(&trial) > before {
+        assert!(waited.elapsed() < PATIENCE, "{:?}", trial.threads());
+        pass(Duration::from_millis(10));
+    }
     let log = trial.shut_down();
     assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
 }
 
-#[rstest]
-fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    // One limit lets a connection be accepted and not served, the other not even be accepted.
-    for limit in [48, 49] {
-        serves_again(dialect.start(), Process::limit_descriptors, limit);
-    }
-}
-
-#[rstest]
-fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let home = TempDir::new().unwrap();
-    serves_again(start(dialect, copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
+fn workers(trial: &Trial) -> usize {
+    trial.threads().iter().filter(|name| *name == "worker").count()
 }
 
 #[test]
-fn without_a_thread_at_its_start_it_relays_nothing_and_ends_as_it_should() {
-    if !memory_is_its_own() {
-        return; // what runs it needs threads of its own
+fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
+    // One limit lets a connection be accepted and not served, the other not even be accepted.
+    for limit in [48, 49] {
+        serves_again(Trial::start(), Process::limit_descriptors, limit);
     }
+}
+
+#[test]
+fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() {
     let home = TempDir::new().unwrap();
-    let limited = "ulimit -u 0 2>/dev/null || ulimit -p 0"; // of bash, and of dash
-    let script = wrapped(&home, &format!("{limited}\nexec {}", copy_to(&home)));
-    let trial = start(Thundra, &script, "127.0.0.1");
+    serves_again(start(copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
+}
+
+/// `None` where what runs it needs threads of its own.
+fn start_without_a_thread(home: &TempDir) -> Option<Trial> {
+    if !memory_is_its_own() {
+        return None;
+    }
+    let limited = "ulimit -Su 0 2>/dev/null || ulimit -Sp 0"; // of bash, and of dash
+    let script = wrapped(home, &format!("{limited}\nexec {}", copy_to(home)));
+    let trial = start(&script, "127.0.0.1");
     trial.process.wait_for_log("cannot start a sender", PATIENCE);
+    Some(trial)
+}
+
+#[test]
+fn without_a_thread_at_its_start_it_refuses_until_an_invoke_finds_one() {
+    let home = TempDir::new().unwrap();
+    let Some(trial) = start_without_a_thread(&home) else { return };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     trial.platform.invoke(PATIENCE);
     trial.platform.wait_for_next(PATIENCE);
+    trial.process.limit_threads(OF_LAMBDA);
+    trial.platform.invoke(PATIENCE);
+    trial.platform.wait_for_next(PATIENCE);
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let log = trial.shut_down();
+    assert_eq!(log.matches("cannot start a sender").count(), 1, "{log}");
+}
+
+#[test]
+fn without_any_thread_it_ends_at_shutdown_at_once() {
+    let home = TempDir::new().unwrap();
+    let Some(trial) = start_without_a_thread(&home) else { return };
     trial.shut_down();
 }
 
@@ -173,7 +195,7 @@ fn without_stdout_and_stderr_it_does_all_that_it_does() {
     }
     let home = TempDir::new().unwrap();
     let script = wrapped(&home, &format!("exec {} >&- 2>&-", copy_to(&home)));
-    let trial = start(Thundra, &script, "127.0.0.1");
+    let trial = start(&script, "127.0.0.1");
     trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 500 } else { 200 }));
     trial.report(ARRAY, "[1]");
     trial.received(2);
@@ -199,7 +221,7 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
         assert_eq!(trial.items_received(round * REPORTS).len(), round * REPORTS);
         if round == 1 {
             trial.process.read_log();
-            trial.process.wait_for_log(" lines were left out here", PATIENCE);
+            trial.process.wait_for_log("nobody read those before", PATIENCE);
         }
     }
     trial.platform.shutdown("spindown", SHUTDOWN);
@@ -228,23 +250,21 @@ fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
     trial.shut_down();
 }
 
-#[rstest]
-fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
     const LEFT_MB: u32 = 128 - 100;
     if !memory_is_its_own() {
         return;
     }
-    let cage = Cage::new(Limits { memory_mb: Some(LEFT_MB), cpu: None });
-    if cage.out_of_memory_kills().is_none() {
-        eprintln!("left out, as this machine gives no cgroup: {:?}", cage.notes());
+    let container = Container::new(Limits { memory_mb: Some(LEFT_MB), cpu: None });
+    if container.out_of_memory_kills().is_none() {
+        eprintln!("left out, as this machine gives no cgroup: {:?}", container.notes());
         return;
     }
-    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
-    cage.admit(&trial.process);
+    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
+    container.admit(&trial.process);
     flood(&trial);
-    assert_eq!(cage.out_of_memory_kills(), Some(0));
+    assert_eq!(container.out_of_memory_kills(), Some(0));
     assert!(trial.process.is_running());
     trial.shut_down();
 }
@@ -258,24 +278,22 @@ fn flood(trial: &Trial) {
             let report = || trial.post(ARRAY, &array_of(REPORT_BYTES));
             scope.spawn(move || {
                 for _ in 0..REPORTS / 4 {
-                    assert!([200, trial.dialect.full()].contains(&report().status));
+                    assert!([200, Thundra.full()].contains(&report().status));
                 }
             });
         }
     });
 }
 
-#[rstest]
-fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
+#[test]
+fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
     // The buffer's 4 MiB, and what the allocator keeps beside it: that of the shipped binary little.
     const ANONYMOUS_KB_MAX: u64 = 8 * 1024;
     const ANONYMOUS_KB_MAX_OF_OTHERS: u64 = 24 * 1024;
     if !memory_is_its_own() {
         return;
     }
-    let trial = dialect.start_with(&[(dialect.url_variable(), &nowhere())]);
+    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
     flood(&trial);
     let anonymous = Footprint::of(trial.process.pid()).anonymous_kb;
     let most = if is_shipped() { ANONYMOUS_KB_MAX } else { ANONYMOUS_KB_MAX_OF_OTHERS };

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use local_lambda::{Platform, PlatformScript, Remote};
 use rstest::rstest;
-use sandbox::{Platform, PlatformScript, Remote};
 
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::trial::{ARRAY, PATIENCE, Trial, array_of};
@@ -21,11 +21,9 @@ fn invoke(trial: &Trial, times: usize) {
     }
 }
 
-#[rstest]
-fn by_default_the_first_invocations_reports_are_sent_at_once(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn by_default_the_first_invocations_reports_are_sent_at_once() {
+    let trial = Trial::start();
     for n in 1..=5 {
         invoke(&trial, 1);
         trial.report(ARRAY, "[1]");
@@ -34,11 +32,9 @@ fn by_default_the_first_invocations_reports_are_sent_at_once(
     trial.shut_down();
 }
 
-#[rstest]
-fn by_default_each_report_of_a_sparse_invocation_is_sent_at_once_whenever_in_it_it_comes(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn by_default_each_report_of_a_sparse_invocation_is_sent_at_once_whenever_in_it_it_comes() {
+    let trial = Trial::start();
     for nth in 0..2 {
         trial.platform.invoke(PATIENCE);
         for n in 1..=3 {
@@ -69,11 +65,9 @@ fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shu
     assert_eq!((log.as_str(), bodies), ("", vec!["[0,1,2,3,4]".to_owned()]));
 }
 
-#[rstest]
-fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_them(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_them() {
+    let trial = Trial::start();
     invoke(&trial, BUSY);
     for _ in 0..5 {
         trial.report(ARRAY, &array_of(50_000));
@@ -85,11 +79,9 @@ fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_the
     trial.shut_down();
 }
 
-#[rstest]
-fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start();
+#[test]
+fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds() {
+    let trial = Trial::start();
     invoke(&trial, BUSY);
     let reported = Instant::now();
     trial.report(ARRAY, "[1]");
@@ -99,11 +91,9 @@ fn by_default_a_busy_functions_reports_wait_no_longer_than_ten_seconds(
     trial.shut_down();
 }
 
-#[rstest]
-fn continuously_a_busy_functions_reports_are_sent_at_once(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
+#[test]
+fn continuously_a_busy_functions_reports_are_sent_at_once() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
     invoke(&trial, BUSY);
     for n in 1..=5 {
         trial.report(ARRAY, "[1]");
@@ -112,11 +102,9 @@ fn continuously_a_busy_functions_reports_are_sent_at_once(
     trial.shut_down();
 }
 
-#[rstest]
-fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
-) {
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,700")]);
+#[test]
+fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it() {
+    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,700")]);
     for n in 1..=3 {
         let reported = Instant::now();
         trial.report(ARRAY, "[1]");
@@ -129,10 +117,10 @@ fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it(
     trial.shut_down();
 }
 
-#[rstest]
-fn managed_instances_collect_from_the_start(#[values(Thundra, Otlp)] dialect: Dialect) {
+#[test]
+fn managed_instances_collect_from_the_start() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
-    let trial = dialect.start_on(platform, Remote::start(), &[]);
+    let trial = Trial::on(platform, Remote::start(), &[]);
     trial.report(ARRAY, "[1]");
     assert!(trial.remote.is_silent_for(A_MOMENT), "{:?}", trial.remote.received());
     trial.report(ARRAY, "[2]");

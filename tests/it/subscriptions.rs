@@ -1,15 +1,15 @@
-//! A platform that plays the Telemetry API as no sandbox should: it takes the subscription, and tells
-//! what the test tells, if anything.
+//! A Telemetry API with faults that `local-lambda` does not have: it takes the subscription, and
+//! delivers only the records that the test gives it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sandbox::{Platform, Remote, agent};
+use local_lambda::{Platform, Remote, agent};
 
 use crate::dialect::Dialect;
-use crate::trial::{PATIENCE, Trial, spawn};
+use crate::trial::{PATIENCE, Trial, pass, spawn};
 
 const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
 
@@ -99,6 +99,24 @@ pub fn start(
     let trial = dialect.start_on(platform, remote, &[&own, environment].concat());
     let port = subscriptions.port();
     (trial, port)
+}
+
+/// With this every invocation that is held is logged, which [`invoke`] waits for.
+pub const LOGS_HOLDS: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
+
+/// Begins an invocation, and waits until it is held. What an agent reports before may be overlooked: Lambda
+/// reports the end.
+#[track_caller]
+pub fn invoke(trial: &Trial) -> String {
+    let holds = || trial.process.log().matches("waits until the reports of the invocation").count();
+    let before = holds();
+    let request_id = trial.platform.invoke(PATIENCE);
+    let waited = Instant::now();
+    while holds() == before {
+        assert!(waited.elapsed() < PATIENCE, "it is not held");
+        pass(Duration::from_millis(10));
+    }
+    request_id
 }
 
 /// Delivers a batch as the platform does.

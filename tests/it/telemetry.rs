@@ -1,5 +1,4 @@
-//! What the strategy `end` asks of the Telemetry API, where the platform plays it as no sandbox
-//! should.
+//! The strategy `end` with a Telemetry API that has faults.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +6,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{Answer, Remote};
+use local_lambda::{Answer, Remote};
 
 use crate::dialect::Dialect::Thundra;
 use crate::subscriptions::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
-use crate::trial::{ARRAY, PATIENCE, Trial};
+use crate::trial::{ARRAY, PATIENCE, Trial, pass};
 
 fn start(remote: Remote) -> (Trial, u16) {
     subscriptions::start(Thundra, remote, SUBSCRIBED, &[])
@@ -44,7 +43,7 @@ fn each_extension_is_told_at_a_port_of_its_own_that_takes_whatever_comes_at_once
 fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
     let (trial, _) = start(Remote::start());
     trial.platform.invoke(Duration::from_secs(1));
-    trial.process.wait_for_log("no telemetry tells", PATIENCE);
+    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
     for _ in 0..3 {
         let invoked = Instant::now();
         trial.platform.invoke(PATIENCE);
@@ -55,6 +54,26 @@ fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
 }
 
 #[test]
+fn once_telemetry_is_given_up_its_port_and_its_threads_are_gone() {
+    /// A worker, and five threads of tiny_http; the log has started one meanwhile.
+    const THREADS: usize = 1 + 5 - 1;
+    let (trial, port) = start(Remote::start());
+    trial.report(ARRAY, "[1]");
+    trial.received(1);
+    let before = trial.threads().len();
+    trial.platform.invoke(Duration::from_secs(1));
+    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
+    let waited = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_ok()
+        || trial.threads().len() + THREADS > before
+    {
+        assert!(waited.elapsed() < PATIENCE, "{:?}", trial.threads());
+        pass(Duration::from_millis(10));
+    }
+    trial.shut_down();
+}
+
+#[test]
 fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other() {
     let (trial, port) = start(Remote::start());
     for _ in 0..2 {
@@ -62,7 +81,7 @@ fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other
         tell(port, r#"[{"type":"platform.start","record":{}}]"#);
         trial.platform.wait_for_next(PATIENCE);
     }
-    trial.process.wait_for_log("no telemetry tells", PATIENCE);
+    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
     let invoked = Instant::now();
     trial.platform.invoke(PATIENCE);
     trial.platform.wait_for_next(PATIENCE);
@@ -95,7 +114,7 @@ fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
     trial.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
     let log = trial.shut_down();
-    assert!(log.contains("no telemetry tells"), "{log}");
+    assert!(log.contains("no telemetry reports their ends"), "{log}");
 }
 
 #[test]

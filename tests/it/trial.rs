@@ -1,23 +1,25 @@
 //! One extension on one local Lambda with one remote, and what every test asks of it at the end.
 
-use std::env;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
-use sandbox::agent::{self, Response};
-use sandbox::{
-    Delivery, Entry, Event, Launch, Moment, Platform, Process, Received, Remote, Role, free_port,
+use local_lambda::agent::{self, Response};
+use local_lambda::{
+    Delivery, Entry, Event, Launch, Moment, Platform, Process, Received, Remote, Role, Standstills,
+    free_port,
 };
 
 use crate::dialect::Dialect::{self, Thundra};
 use crate::report::{items_of, told};
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What Lambda gives all extensions together at the end.
 pub const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -41,7 +43,7 @@ pub fn is_shipped() -> bool {
 
 /// Whether its memory is its own: what runs it, such as an emulator, takes some too.
 pub fn memory_is_its_own() -> bool {
-    env::var_os("SANDBOX_RUNNER").is_none()
+    env::var_os("LOCAL_LAMBDA_RUNNER").is_none()
 }
 
 /// A base URL where nothing listens.
@@ -53,6 +55,28 @@ pub fn nowhere() -> String {
 pub fn pass(time: Duration) {
     let (_nobody_sends, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
+}
+
+/// For what has no more time than Lambda gives it. Only a trial in which the machine stood still may
+/// fail, and another follows.
+pub fn in_the_time_there_is(trial: impl Fn()) {
+    const TRIALS: usize = 5;
+    for nth in 1..=TRIALS {
+        let (began, standstills) = (Instant::now(), Standstills::watch());
+        let Err(panic) = catch_unwind(AssertUnwindSafe(&trial)) else { return };
+        if nth == TRIALS || !stood_still_since(began, &standstills) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Whether the machine stood still for so long since then that it may have taken the time that there was.
+pub fn stood_still_since(began: Instant, standstills: &Standstills) -> bool {
+    // Half of what the extension leaves of SHUTDOWN for its way out.
+    const AT_LEAST: Duration = Duration::from_millis(50);
+    const SHARE: u32 = 50;
+    let now = Instant::now();
+    standstills.within(began, now) >= AT_LEAST.max((now - began) / SHARE)
 }
 
 /// A thread of a double that is made here, which ends with what it serves.
@@ -110,6 +134,15 @@ impl Trial {
         let process = environment.iter().fold(launch, set).start();
         platform.wait_for_next(PATIENCE);
         Self { dialect, platform, remote, process, port }
+    }
+
+    /// The names of the extension's threads.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap();
+        // A thread may end meanwhile.
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        let names = tasks.filter_map(|task| name(task.ok()?));
+        names.map(|it| it.trim().to_owned()).collect()
     }
 
     /// Posts a report and expects it to be taken.
@@ -200,10 +233,15 @@ impl Trial {
         self.wait_for_health(|it| holds(&it[self.dialect.account()]));
     }
 
-    /// Waits for a line that has this in it, for Thundra's remote or that of OTLP.
+    /// Waits for a line that has this in it.
     #[track_caller]
     pub fn wait_for_log(&self, part: &str) -> String {
-        self.process.wait_for_log(&self.dialect.line(part), PATIENCE)
+        self.process.wait_for_log(part, PATIENCE)
+    }
+
+    /// How the log names the URL that arrays are posted to.
+    pub fn place(&self) -> String {
+        self.dialect.place(&self.remote)
     }
 
     pub fn bodies_received(&self, count: usize) -> Vec<String> {
@@ -217,8 +255,8 @@ impl Trial {
         serde_json::from_slice(&response.body).unwrap()
     }
 
-    /// Ends the sandbox and returns the extension's log. The extension has to have kept to the
-    /// contract all the time, and to exit with 0.
+    /// Ends the execution environment and returns the extension's log. The extension has to have
+    /// kept to the contract all the time, and to exit with 0.
     #[track_caller]
     pub fn shut_down(self) -> String {
         self.shut_down_leaving(|_| ()).0

@@ -2,23 +2,31 @@
 
 use std::time::{Duration, Instant};
 
+use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
-use sandbox::{Answer, Received, Remote};
 
 use crate::both::Both;
+use crate::closing_line::is_closing;
 use crate::dialect::Dialect::{self, Otlp, Thundra};
 use crate::report::items_of;
 use crate::trial::{COLLECTS, PATIENCE, SHUTDOWN, array_of};
 
-/// As the log tells of both.
-fn closing_line(account: Dialect, counts: &str, others: &str) -> String {
-    let (thundras, otlps) = if account == Thundra { (counts, others) } else { (others, counts) };
-    format!("delivered {thundras}; otlp: delivered {otlps}")
+const INFO: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "info");
+
+/// Each remote has a closing line of its own, with these counts.
+#[track_caller]
+fn check_closing_lines(log: &str, dialect: Dialect, counts: &str, others: &str) {
+    for (dialect, counts) in [(dialect, counts), (dialect.other(), others)] {
+        let begins = format!(" {} to http", dialect.name());
+        let is_its = |line: &&str| line.contains(&begins) && is_closing(line);
+        let lines: Vec<&str> = log.lines().filter(is_its).collect();
+        assert!(lines.len() == 1 && lines[0].ends_with(&format!(": {counts}")), "{log}");
+    }
 }
 
 #[test]
 fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_both() {
-    let both = Both::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let both = Both::with(&[INFO]);
     for n in 0..10 {
         both.report(Thundra, &format!("[{n}]"));
         both.report(Otlp, &format!("[{n},{n}]"));
@@ -26,19 +34,18 @@ fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_
     let of = |remote: &Remote| remote.received().iter().map(|it| items_of(it).len()).sum::<usize>();
     let (log, counts) = both.trial.shut_down_leaving(|it| (of(&it.remote), of(&both.otlps)));
     assert_eq!(counts, (10, 20));
-    let line = closing_line(Thundra, "10 of 10 accepted reports", "10 of 10 accepted reports");
-    assert!(log.contains(&line), "{log}");
+    check_closing_lines(&log, Thundra, "10 accepted, 10 delivered", "10 accepted, 10 delivered");
 }
 
 #[rstest]
 fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
     #[values(Thundra, Otlp)] dead: Dialect,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
     both.remote(dead).go_down();
     let alive = dead.other();
     both.report(dead, "[1]");
-    both.trial.process.wait_for_log(&dead.line("cannot deliver to the remote"), PATIENCE);
+    both.trial.process.wait_for_log("cannot deliver to ", PATIENCE);
     // Until the oldest had to go.
     let flooded = Instant::now();
     while both.trial.health()[dead.account()]["dropped"]["evicted"] == 0 {
@@ -51,11 +58,11 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
         both.trial.wait_for_health(|it| it[alive.account()]["delivered"] == n);
     }
     let log = both.trial.shut_down();
-    assert!(log.contains("50 of 50 accepted reports"), "{log}");
+    assert!(log.contains("50 accepted, 50 delivered"), "{log}");
 }
 
 #[rstest]
-fn the_first_report_for_one_remote_finds_room_however_full_the_buffer_is_of_the_others(
+fn a_remote_has_room_for_its_reports_however_many_another_one_leaves_in_the_buffer(
     #[values(Thundra, Otlp)] failing: Dialect,
     #[values(true, false)] hangs: bool,
 ) {
@@ -69,7 +76,6 @@ fn the_first_report_for_one_remote_finds_room_however_full_the_buffer_is_of_the_
     both.remote(failing.other()).wait_for(1, PATIENCE);
     if !hangs {
         both.trial.wait_for_health(|it| it[failing.account()]["dropped"]["evicted"] != 0);
-        // What fails has let go of what is no longer its own.
         both.trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() < 400 * 1024);
         both.report(failing.other(), &array_of(300_000));
     }
@@ -77,10 +83,19 @@ fn the_first_report_for_one_remote_finds_room_however_full_the_buffer_is_of_the_
 }
 
 #[test]
-fn what_is_collected_is_sent_at_half_of_what_is_left_to_a_remote_by_the_other() {
+fn one_remote_never_has_more_than_its_half_of_the_buffer() {
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let half = 512 * 1024;
+    assert_eq!(both.post(Thundra, &array_of(half)).status, 413);
+    assert_eq!(both.post(Thundra, &array_of(half - 10_000)).status, 200);
+    both.remote(Thundra).wait_for(1, PATIENCE);
+    both.trial.shut_down();
+}
+
+#[test]
+fn what_is_collected_is_sent_at_half_of_its_remotes_part_of_the_buffer() {
     let both = Both::with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     both.report(Thundra, &array_of(20_000));
-    both.report(Otlp, "[1]");
     for n in 1..=20 {
         both.report(Thundra, &array_of(20_000));
         // A quarter of the buffer is the half of a half.
@@ -95,7 +110,7 @@ fn what_is_collected_is_sent_at_half_of_what_is_left_to_a_remote_by_the_other() 
 fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
     #[values(Thundra, Otlp)] hanging: Dialect,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     let alive = hanging.other();
     both.report(hanging, &array_of(10_000));
@@ -111,14 +126,14 @@ fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
     }
     assert!(refused > 0, "its part was never full");
     let log = both.trial.shut_down();
-    assert!(log.contains("50 of 50 accepted reports"), "{log}");
+    assert!(log.contains("50 accepted, 50 delivered"), "{log}");
 }
 
 #[rstest]
 fn a_key_that_one_remote_refuses_is_still_good_at_the_other(
     #[values(Thundra, Otlp)] refusing: Dialect,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let both = Both::with(&[INFO]);
     both.remote(refusing).answer_with(|_| Answer::status(401));
     for n in 1..=3 {
         for dialect in [refusing, refusing.other()] {
@@ -132,12 +147,8 @@ fn a_key_that_one_remote_refuses_is_still_good_at_the_other(
     }
     assert_eq!(both.remote(refusing).received().len(), 1);
     let log = both.trial.shut_down();
-    let line = closing_line(
-        refusing,
-        "0 of 3 accepted reports, lost: 3 unauthorized",
-        "3 of 3 accepted reports",
-    );
-    assert!(log.contains(&line), "{log}");
+    let refused = "3 accepted, 0 delivered, lost: 3 unauthorized (the remote refused the key)";
+    check_closing_lines(&log, refusing, refused, "3 accepted, 3 delivered");
 }
 
 #[test]
@@ -172,7 +183,7 @@ fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
 fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
     #[values(Thundra, Otlp)] hanging: Dialect,
 ) {
-    let both = Both::with(&[]);
+    let both = Both::with(&[INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     both.report(hanging, "[1]");
     both.remote(hanging).wait_for(1, PATIENCE);
@@ -183,16 +194,15 @@ fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
     let asked = Instant::now();
     let log = both.trial.shut_down();
     assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
-    let line =
-        closing_line(hanging, "0 of 1 accepted reports, lost: 1 unsent", "1 of 1 accepted reports");
-    assert!(log.contains(&line), "{log}");
+    let unsent = "1 accepted, 0 delivered, lost: 1 unsent (the end came first)";
+    check_closing_lines(&log, hanging, unsent, "1 accepted, 1 delivered");
 }
 
 #[rstest]
 fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
     #[values(Thundra, Otlp)] hanging: Dialect,
 ) {
-    let both = Both::with(&[COLLECTS]);
+    let both = Both::with(&[COLLECTS, INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     for n in 0..20 {
         both.report(hanging, &format!("[{n}]"));
@@ -205,10 +215,7 @@ fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
         received.iter().flat_map(items_of).count()
     });
     assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
-    let line = closing_line(
-        hanging,
-        "0 of 20 accepted reports, lost: 20 unsent",
-        "20 of 20 accepted reports",
-    );
-    assert!(items == 20 && log.contains(&line), "{items}; {log}");
+    let unsent = "20 accepted, 0 delivered, lost: 20 unsent (the end came first)";
+    check_closing_lines(&log, hanging, unsent, "20 accepted, 20 delivered");
+    assert_eq!(items, 20);
 }

@@ -1,6 +1,9 @@
-//! The wrapper starts the runtime as it would be without it, but for what is added to its environment.
+//! The wrapper starts the runtime as Lambda would, with variables added to its environment.
 //!
-//! Real agents behind it are in `tests/real`.
+//! `tests/real` starts real agents by the wrapper.
+
+mod agents;
+mod next_wrapper;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,7 +11,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -21,24 +24,15 @@ const ALL_GET: [(&str, &str); 3] = [
     ("THUNDRA_AGENT_REPORT_SIZE_MAX", "1000000"),
 ];
 
-/// AWS's own example ("Modifying the runtime environment", wrapper scripts), word for word but for its
-/// comments.
-const AWS_EXAMPLE: &str = r#"#!/bin/bash
-args=("$@")
-extra_args=("-X" "importtime")
-args=("${args[0]}" "${extra_args[@]}" "${args[@]:1}")
-exec "${args[@]}"
-"#;
-
-/// The one that is built, or lies, beside the extension under test.
+/// The wrapper beside the extension under test.
 fn wrapper() -> PathBuf {
     let shipped = trial::is_shipped().then(|| trial::binary().with_file_name("thundra_wrapper"));
     shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_thundra_wrapper").into())
 }
 
-/// With these variables alone, and those that a shell needs.
+/// Runs the wrapper with these variables and `PATH`.
 fn wrapped(variables: &[(&str, &str)], command: &[impl AsRef<OsStr>]) -> Output {
-    let mut wrapper = match env::var("SANDBOX_RUNNER") {
+    let mut wrapper = match env::var("LOCAL_LAMBDA_RUNNER") {
         Ok(runner) => {
             let mut runner = Command::new(runner);
             runner.arg(wrapper());
@@ -53,18 +47,19 @@ fn wrapped(variables: &[(&str, &str)], command: &[impl AsRef<OsStr>]) -> Output 
 /// A program under another name.
 fn named(home: &TempDir, name: &str, program: &str) -> String {
     let path = home.path().join(name);
+    let _ = fs::remove_file(&path); // of an earlier run in the same directory
     symlink(program, &path).unwrap();
     path.display().to_string()
 }
 
-fn script(home: &TempDir, name: &str, text: &str) -> String {
+fn script(home: &TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     let path = home.path().join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
 }
 
-/// What env(1), under the name of an interpreter, says of its environment.
+/// The environment that env(1) prints. A link gives env(1) the name of an interpreter.
 fn arrived(output: &Output) -> BTreeMap<String, String> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let pairs = text.split_terminator('\0').map(|it| it.split_once('=').unwrap());
@@ -84,7 +79,7 @@ fn check(interpreter: &str, given: &[(&str, &str)], more: &[(&str, &str)]) {
 }
 
 #[test]
-fn arguments_go_on_as_they_came() {
+fn the_runtime_gets_its_arguments_unchanged() {
     let arguments = ["two words", "", "*", "$HOME", "-", "--", "new\nline", "\"'\\", "é"];
     let output = wrapped(&[], &[&["/usr/bin/printf", "%s|"][..], &arguments].concat());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), arguments.join("|") + "|");
@@ -100,9 +95,9 @@ fn exit_codes_and_signals_are_the_runtimes_own() {
 }
 
 #[test]
-fn the_runtime_ignores_and_blocks_no_signal_that_it_would_not_without() {
-    if env::var_os("SANDBOX_RUNNER").is_some() {
-        return; // what that ignores is handed on
+fn the_runtime_ignores_and_blocks_no_more_signals_than_without_the_wrapper() {
+    if env::var_os("LOCAL_LAMBDA_RUNNER").is_some() {
+        return; // The runner hands on the signals that it ignores.
     }
     let masks = ["-E", "^Sig(Blk|Ign):", "/proc/self/status"];
     let direct = Command::new("/bin/grep").args(masks).output().unwrap().stdout;
@@ -123,7 +118,7 @@ fn each_runtime_gets_what_it_needs_and_keeps_what_it_has() {
 }
 
 #[test]
-fn what_the_user_has_set_wins() {
+fn the_users_settings_win() {
     let own = [
         ("THUNDRA_AGENT_REPORT_REST_LOCAL", "false"),
         ("CATCHPOINT_REPORT_REST_LOCAL", ""),
@@ -150,22 +145,24 @@ fn an_agent_that_would_not_work_is_left_out_with_one_line() {
     let home = TempDir::new().unwrap();
     let package = home.path().join("thundra");
     fs::create_dir(&package).unwrap();
-    fs::write(package.join("thundra_agent.py"), "").unwrap();
+    for module in ["__init__.py", "thundra_agent.py"] {
+        fs::write(package.join(module), "").unwrap();
+    }
     fs::write(package.join("handler.py"), "import imp\ndef wrapper(e, c): pass\n").unwrap();
     let task = home.path().display().to_string();
     let given = [("LAMBDA_TASK_ROOT", task.as_str()), ("_HANDLER", "app.handler")];
     let output = wrapped(&given, &[named(&home, "python3.13", "/usr/bin/env").as_str(), "-0"]);
     assert_eq!(arrived(&output)["_HANDLER"], "app.handler");
-    let said = String::from_utf8(output.stderr).unwrap();
+    let logged = String::from_utf8(output.stderr).unwrap();
     let expected = format!(
-        "[thundra_wrapper] the agent is left out: {task}/thundra/handler.py imports imp, which Python \
-         3.13 has no more\n"
+        "[thundra_wrapper] cannot switch the agent on: {task}/thundra/handler.py imports imp, which \
+         Python 3.13 does not have; the runtime starts without it\n"
     );
-    assert_eq!(said, expected);
+    assert_eq!(logged, expected);
 }
 
 #[test]
-fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+fn the_wrapper_does_not_wait_for_a_pipe() {
     let home = TempDir::new().unwrap();
     fs::create_dir(home.path().join("lib")).unwrap();
     let jar = home.path().join("lib/thundra-agent-bootstrap.jar");
@@ -174,12 +171,14 @@ fn a_pipe_in_place_of_a_file_is_not_waited_for() {
     let java = named(&home, "java", "/bin/echo");
     let output = wrapped(&[("LAMBDA_TASK_ROOT", &task)], &[java.as_str(), "started"]);
     assert_eq!(output.stdout, b"started\n");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.ends_with("thundra-agent-bootstrap.jar: it is no file\n"), "{said}");
+    let logged = String::from_utf8(output.stderr).unwrap();
+    let why =
+        "thundra-agent-bootstrap.jar: it is not a regular file; the runtime starts without it\n";
+    assert!(logged.ends_with(why), "{logged}");
 }
 
 #[test]
-fn where_the_extension_is_switched_off_nothing_changes() {
+fn a_disabled_extension_changes_no_variable() {
     let given = [("THUNDRA_EXTENSION_ENABLED", "false"), ("PATH", "/usr/bin:/bin")];
     let output = wrapped(&given, &["/usr/bin/env", "-0"]);
     let expected = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -187,69 +186,25 @@ fn where_the_extension_is_switched_off_nothing_changes() {
 }
 
 #[test]
-fn options_go_before_the_script() {
+fn options_come_before_the_script() {
     let options = [("THUNDRA_EXTENSION_WRAPPER_OPTIONS", " -a  -b=c ")];
     let output = wrapped(&options, &["/bin/echo", "script", "handler"]);
     assert_eq!(output.stdout, b"-a -b=c script handler\n");
 }
 
 #[test]
-fn the_next_wrapper_starts_the_runtime() {
-    let home = TempDir::new().unwrap();
-    let next = script(&home, "importtime_wrapper", AWS_EXAMPLE);
-    let variables = [("THUNDRA_EXTENSION_NEXT_WRAPPER", next.as_str())];
-    let python = script(&home, "python3", "#!/bin/sh\nexec /usr/bin/env python3 \"$@\"\n");
-    let says = "import sys, os; print(sys.argv[1:], os.environ)";
-    let output = wrapped(&variables, &[python.as_str(), "-c", says, "two words", ""]);
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.starts_with("['two words', ''] ") && told.contains(ALL_GET[0].0), "{told}");
-    assert!(!told.contains("NEXT_WRAPPER"), "{told}");
-    let times = String::from_utf8(output.stderr).unwrap();
-    assert!(times.starts_with("import time: "), "{times}");
-}
-
-#[test]
-fn a_next_wrapper_may_be_a_script_that_does_not_say_so() {
-    let home = TempDir::new().unwrap();
-    let next = script(&home, "next", "exec \"$@\" wrapped\n");
-    let output =
-        wrapped(&[("THUNDRA_EXTENSION_NEXT_WRAPPER", &next)], &["/bin/echo", "two  words"]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "two  words wrapped\n");
-}
-
-#[test]
-fn a_next_wrapper_that_can_not_start_is_one_line() {
-    let home = TempDir::new().unwrap();
-    let not_executable = home.path().join("plain");
-    fs::write(&not_executable, "").unwrap();
-    for (next, why) in [
-        (Path::new("/no/such/wrapper"), "No such file or directory (os error 2)"),
-        (not_executable.as_path(), "Permission denied (os error 13)"),
-    ] {
-        let next = next.to_str().unwrap();
-        let variables = [("THUNDRA_EXTENSION_NEXT_WRAPPER", next)];
-        let output = wrapped(&variables, &["/bin/echo", "started"]);
-        assert_eq!(output.stdout, b"started\n");
-        let expected = format!(
-            "[thundra_wrapper] cannot start {next}, the next wrapper: {why}; the runtime starts \
-             without it\n"
-        );
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
-    }
-}
-
-#[test]
-fn what_can_not_be_started_ends_as_in_a_shell() {
+fn a_program_that_cannot_start_ends_as_in_a_shell() {
     let none: [&str; 0] = [];
-    for (command, code, said) in [
-        (&none[..], 127, "cannot start a runtime: none was named"),
+    for (command, code, message) in [
+        (&none[..], 127, "cannot start the runtime: no argument names it; the exit code is 127"),
         (&["/no/such/runtime"], 127, "cannot start /no/such/runtime: No such file or directory"),
         (&["/etc/passwd"], 126, "cannot start /etc/passwd: Permission denied"),
     ] {
         let output = wrapped(&[], command);
         assert_eq!(output.status.code(), Some(code));
         let line = String::from_utf8(output.stderr).unwrap();
-        assert!(line.starts_with(&format!("[thundra_wrapper] {said}")), "{line}");
+        assert!(line.starts_with(&format!("[thundra_wrapper] {message}")), "{line}");
+        assert!(line.ends_with(&format!("; the exit code is {code}\n")), "{line}");
         assert_eq!(line.lines().count(), 1, "{line}");
     }
 }

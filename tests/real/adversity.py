@@ -1,4 +1,4 @@
-"""Scenarios in which something is wrong: the function's callers never notice, and the log says what it is."""
+"""Scenarios with a fault: the function's callers never notice it, and the log names it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import Bench
 from events import EVENTS
 from findings import (
+    NO_REMOTE,
     Findings,
     all_delivered,
     all_reported,
@@ -26,14 +27,12 @@ from report import foreign
 from trial import Record, Trial
 
 COLLECTOR_URL = "THUNDRA_EXTENSION_COLLECTOR_URL"
-# In the run's own network nothing listens there.
+# In the network of a run, nothing listens at this port.
 NOBODY = "https://localhost:1/v1"
 
-# Of each the extension says that it can't be used.
+# The extension logs that it cannot use these values.
 COMPLAINED_OF = {
     "THUNDRA_EXTENSION_ENABLED": "perhaps",
-    # User information has no place in a collector's URL, and is nothing to be shown.
-    COLLECTOR_URL: f"https://user:{KEY}@localhost/v1",
     "THUNDRA_EXTENSION_FLUSH": "on a rainy day",
     "THUNDRA_EXTENSION_BUFFER": "-7 bananas",
     "THUNDRA_EXTENSION_PORT": "99999",
@@ -42,14 +41,15 @@ COMPLAINED_OF = {
     "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES": "2",
     "HTTPS_PROXY": "::",
     "SSL_CERT_FILE": "/no such/file",
-    "THUNDRA_AGENT_REPORT_REST_BASEURL": f"{KEY}://",
-    "CATCHPOINT_REPORT_REST_BASEURL": "\\",
     "AWS_LAMBDA_LOG_LEVEL": "AWFUL",
 }
-# These it does without, or they are not what is used. HTTP_PROXY and AWS_LAMBDA_FUNCTION_MEMORY_SIZE are left alone
-# because the agent itself goes by them, and would post nothing.
+# The extension ignores these bad values, or uses other variables. HTTP_PROXY and AWS_LAMBDA_FUNCTION_MEMORY_SIZE are
+# unchanged, because the agent itself uses them and would post nothing.
 PASSED_OVER = {
     "CATCHPOINT_APIKEY": "\t",
+    # The extension ignores these two if the remote is configured.
+    "THUNDRA_AGENT_REPORT_REST_BASEURL": f"{KEY}://",
+    "CATCHPOINT_REPORT_REST_BASEURL": "\\",
     "THUNDRA_AGENT_DEBUG_ENABLE": "a bit",
     "NO_PROXY": ",*.,",
     "AWS_REGION": "the moon",
@@ -59,17 +59,30 @@ PASSED_OVER = {
 
 def without_configuration_the_loss_is_counted(bench: Bench, function: Function, logs: Path) -> Findings:
     nothing = {COLLECTOR_URL: None, "SSL_CERT_FILE": None}
-    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, environment=nothing), logs)
+    return _refuses(bench, function, logs, nothing, rf"cannot forward .*: {COLLECTOR_URL} is not set; .*")
+
+
+def a_url_that_is_none_is_replaced_by_no_other(bench: Bench, function: Function, logs: Path) -> Findings:
+    # A collector's URL must not contain a user and a password, and the log must not show them.
+    bad = {COLLECTOR_URL: f"https://user:{KEY}@localhost/v1"}
+    return _refuses(bench, function, logs, bad, rf"cannot use {COLLECTOR_URL}: .*")
+
+
+def _refuses(bench: Bench, function: Function, logs: Path, environment: dict, line: str) -> Findings:
+    """The agent reports, the log has this line, and the function works."""
+    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, environment=environment), logs)
+    count = len(record.posted)
     return [
         *results_unchanged(alone, record),
-        *all_reported(record, function),
-        *logged(record, UNREACHABLE, _all_lost(record)),
+        *all_reported(record, function, NO_REMOTE),
+        *logged(record, line, f"Thundra without a remote: 0 accepted, 0 delivered, lost: {count} refused as no_remote .*"),
+        *secrets_kept(record),
         *ended_well(record),
     ]
 
 
 def rubbish_in_every_variable_is_a_line_each(bench: Bench, function: Function, logs: Path) -> Findings:
-    rubbish = {**COMPLAINED_OF, **PASSED_OVER}
+    rubbish = {COLLECTOR_URL: NOBODY, **COMPLAINED_OF, **PASSED_OVER}
     alone, record = _both(bench, Trial(function, EVENTS, bench.extension, environment=rubbish), logs)
     complaints = [rf"(.* )?{name} .* used( alone)?" for name in COMPLAINED_OF]
     return [
@@ -100,8 +113,8 @@ def a_remote_that_refuses_delays_nobody(bench: Bench, function: Function, logs: 
 
 def a_remote_that_never_answers_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
     record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, script=("--answer", "hang")), logs)
-    # The first attempt may last until SHUTDOWN takes it away: then none has failed by then.
-    return [*findings, *_was_asked(record), *logged(record, _all_lost(record), perhaps=_outage("(timeout.*|no answer when the sandbox ended)"))]
+    # The first attempt may last until SHUTDOWN ends it. Then no attempt has failed before SHUTDOWN.
+    return [*findings, *_was_asked(record), *logged(record, _all_lost(record), perhaps=_outage("(no answer in time|no answer yet, and the execution environment ends)"))]
 
 
 def a_remote_that_answers_500_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
@@ -122,7 +135,7 @@ def a_file_of_another_name_delivers_as_usual(bench: Bench, function: Function, l
 
 
 def _both(bench: Bench, trial: Trial, logs: Path) -> tuple[Record, Record]:
-    """The same without the extension and with it."""
+    """Runs the same without the extension and with it."""
     return bench.conduct(replace(trial, extension=None), logs / "alone"), bench.conduct(trial, logs / "extended")
 
 
@@ -145,7 +158,7 @@ def _was_asked(record: Record) -> Findings:
 
 
 def _outage(reason: str) -> str:
-    return f"cannot deliver to the remote: {reason}; reports are kept and tried again"
+    return f"cannot deliver to https?://.*: {reason}; reports are kept and tried again"
 
 
 UNREACHABLE = _outage(".*")
@@ -153,4 +166,4 @@ UNREACHABLE = _outage(".*")
 
 def _all_lost(record: Record) -> str:
     count = len(record.posted)
-    return f"delivered 0 of {count} accepted reports, lost: {count} unsent"
+    return f"Thundra to https?://.*: {count} accepted, 0 delivered, lost: {count} unsent .*"

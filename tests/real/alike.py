@@ -1,4 +1,4 @@
-"""Scenarios with AWS's emulator on one side and the sandbox on the other: who talks to them notices nothing."""
+"""Scenarios that compare AWS's emulator with local-lambda: a client sees no difference."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CONTRARY = EXTENSIONS / "contrary.py"
 
 CALLS = (
     {"order": 1},
-    # More than the 2 kB up to which the daemon tells a length.
+    # More than the 2 kB up to which the daemon declares a length.
     {"order": 2, "note": "n" * 5_000},
-    # More than a buffer of Go's holds.
+    # More than the buffer of Go's HTTP server.
     {"order": 3, "note": "n" * 50_000},
     {"order": 4, "note": "Zoë, 東京 🚀"},
     {"order": 5, "refuse": True},
     {"order": 6},
 )
-# A start after a reset counts, and takes its time on a busy machine.
+# This includes a start after a reset, which may be slow on a busy machine.
 RESET_SECONDS = 3
 RESETS = ({"order": 1}, {"order": 2, "dawdle": 30}, {"order": 3}, {"order": 4, "crash": True}, {"order": 5})
 MISTAKES = tuple({"mistake": mistake} for mistake in ("twice", "error twice", "odd mode", "in chunks", "too large"))
@@ -35,23 +35,23 @@ CONTEXT = Context("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8
 # The Python client reports the files of a traceback in the order of a set.
 SETTLED = {"PYTHONHASHSEED": "0"}
 
-# How the emulator differs from Lambda is listed in section 9 of the Lambda contract that the sandbox follows; nothing
-# but these may differ, and each of them has to where it is expected.
-SPINDOWN = Difference("section 9, shutdown reasons: end of the sandbox", '(?<=")SandboxTerminated(?=")', '(?<=")spindown(?=")')
+# Section 9 of the Lambda contract, which local-lambda follows, lists the emulator's differences from Lambda. Only these
+# may differ, and each must differ in the scenarios that expect it.
+SPINDOWN = Difference("section 9, shutdown reasons: end of the execution environment", '(?<=")SandboxTerminated(?=")', '(?<=")spindown(?=")')
 TIMEOUT = Difference("section 9, shutdown reasons: timeout", '(?<=")Timeout(?=")', '(?<=")timeout(?=")')
 FAILURE = Difference("section 9, shutdown reasons: exit of the runtime", '(?<=")ReleaseFail(?=")', '(?<=")failure(?=")')
 TIMED_OUT = Difference(
-    "section 9, function status: of a timeout the emulator tells its caller in plain words",
+    "section 9, function status: the emulator reports a timeout to its caller in plain words",
     r"^Task timed out after 3\.00 seconds$",
     r'^\{"errorType":"Sandbox\.Timedout","errorMessage":"RequestId: <id> Error: Task timed out after 3\.00 seconds"\}$',
 )
-# Section 1.2 leaves the words to the parser.
+# By section 1.2, the parser chooses the text.
 PARSER = Difference(
     "section 1.2, the parser's text",
     '(?<="errorMessage":").*(?=","errorType":"InvalidRequestFormat")',
     '(?<="errorMessage":").*(?=","errorType":"InvalidRequestFormat")',
 )
-# Section 5 has the header; the emulator gives the trace id to extensions only.
+# Section 5 requires the header. The emulator passes the trace id only to extensions.
 TRACE = Difference(
     "section 5, the trace id for the runtime", f"^{NO_LINE}$", f"^Lambda-Runtime-Trace-Id: {CONTEXT.trace_id}$"
 )
@@ -71,9 +71,9 @@ def mistakes_are_refused_as_by_the_emulator(bench: Bench, function: Function, lo
     return _alike(bench, trial, logs / "mistakes", SPINDOWN, FAILURE, PARSER)
 
 
-def on_the_sandbox_too_every_report_arrives_once(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone = bench.conduct(Trial(function, EVENTS, None, on_sandbox=True), logs / "alone")
-    record = bench.conduct(Trial(function, EVENTS, bench.extension, on_sandbox=True), logs / "extended")
+def on_the_local_lambda_too_every_report_arrives_once(bench: Bench, function: Function, logs: Path) -> Findings:
+    alone = bench.conduct(Trial(function, EVENTS, None, on_local_lambda=True), logs / "alone")
+    record = bench.conduct(Trial(function, EVENTS, bench.extension, on_local_lambda=True), logs / "extended")
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(alone, record),
@@ -87,16 +87,16 @@ def on_the_sandbox_too_every_report_arrives_once(bench: Bench, function: Functio
 
 def _alike(bench: Bench, trial: Trial, logs: Path, *allowed: Difference) -> Findings:
     emulator = bench.conduct(trial, Path(f"{logs}-emulator"))
-    sandbox = bench.conduct(replace(trial, on_sandbox=True), Path(f"{logs}-sandbox"))
-    exits, sandbox_exits = emulator.extension_exits(), sandbox.extension_exits()
+    local_lambda = bench.conduct(replace(trial, on_local_lambda=True), Path(f"{logs}-local-lambda"))
+    exits, local_lambda_exits = emulator.extension_exits(), local_lambda.extension_exits()
     return [
-        *(f"{logs.name}: {finding}" for finding in unlike(emulator, sandbox, allowed)),
-        *unless(exits == sandbox_exits, f"extensions ended with {exits} under the emulator, with {sandbox_exits} here"),
+        *(f"{logs.name}: {finding}" for finding in unlike(emulator, local_lambda, allowed)),
+        *unless(exits == local_lambda_exits, f"extensions ended with {exits} under the emulator, with {local_lambda_exits} here"),
     ]
 
 
 def _asked_to_end(record: Record) -> Findings:
-    """The runtime got SIGTERM, and went by itself."""
+    """The runtime got SIGTERM, and ended by itself."""
     fates = [it for it in record.shutdown["processes"] if it["process"] == "runtime"]
     good = [it for it in fates if it["told"] and not it["killed"]]
     return unless(good, f"the runtime did not end by SIGTERM: {fates}")

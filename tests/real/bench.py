@@ -1,4 +1,4 @@
-"""All that trials need, and the folders their logs go to."""
+"""The programs that all trials need, and the folders of their logs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from workshop import Workshop
 
 
 class Bench:
-    def __init__(self, workshop: Workshop, extension: Path | None, sandbox: Path | None) -> None:
+    def __init__(self, workshop: Workshop, extension: Path | None, local_lambda: Path | None) -> None:
         """Builds and fetches everything but the runtime clients."""
         namespaces.check()
         self.workshop = workshop
         self.extension = binaries.extension(workshop, extension)
         self.wrapper = binaries.wrapper(self.extension)
-        self._sandbox = binaries.sandbox(workshop, sandbox)
+        self._local_lambda = binaries.local_lambda(workshop, local_lambda)
         self._rie = emulator.install(workshop)
 
     def install(self, function: Function, with_rotel: bool = False) -> None:
@@ -47,16 +47,16 @@ class Bench:
 
     def conduct(self, trial: Trial, directory: Path, watch: Callable[[str, object], None] = lambda *_: None) -> Record:
         directory.mkdir()
-        return trial.conduct(self._rie, self._sandbox, directory, watch)
+        return trial.conduct(self._rie, self._local_lambda, directory, watch)
 
 
 class Folder:
-    """Where the logs of one scenario are written: apart from other runs', and kept only if wanted."""
+    """The folder of one scenario's logs. Each run has its own, and keeps it only if the user wants it."""
 
     def __init__(self, root: Path, name: str) -> None:
         (root / "runs").mkdir(exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=name + "-", dir=root / "runs"))
-        # The emulator's unprivileged user has to get through.
+        # The emulator's unprivileged user needs access to the folder.
         self.path.chmod(0o755)
         self._kept = root / "logs" / name
         self._is_kept = False
@@ -74,7 +74,7 @@ class Folder:
 
 
 def tails(directory: Path) -> Iterable[str]:
-    """The last lines of each log, for who can't look at the files."""
+    """The last lines of each log, for a reader without access to the files."""
     for log in sorted(directory.rglob("*.log")):
         lines = log.read_text(errors="replace").splitlines()[-8:]
         if lines:

@@ -1,4 +1,4 @@
-"""The two programs this repository builds: the extension under test and the sandbox with its remote collector."""
+"""Builds two programs of this repository: the extension under test, and local-lambda with its remote collector."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def extension(workshop: Workshop, given: Path | None) -> Path:
 
 
 def wrapper(extension: Path) -> Path:
-    """Built with it, and lies beside it."""
+    """The wrapper. cargo builds it with the extension, in the same directory."""
     found = extension.parent / WRAPPER
     if not found.exists():
         raise Missing(f"there is no {found}")
     return found
 
 
-def sandbox(workshop: Workshop, given: Path | None) -> Path:
-    return given or _build(workshop, "sandbox", ["-p", "sandbox", "--bin", "sandbox"])
+def local_lambda(workshop: Workshop, given: Path | None) -> Path:
+    return given or _build(workshop, "local-lambda", ["-p", "local-lambda", "--bin", "local-lambda"])
 
 
 def _build(workshop: Workshop, name: str, selection: Sequence[str]) -> Path:
     need("cargo")
-    # Said explicitly because the user's environment may send cargo's output elsewhere.
+    # The directory is explicit, because the user's environment may set another one for cargo.
     target = workshop.checkout / "target"
     command = ["cargo", "build", "--release", "--locked", "--target-dir", target, *selection]
     with workshop.terminal.step(f"{name}, built by cargo"):

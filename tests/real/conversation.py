@@ -1,4 +1,4 @@
-"""What an extension or a runtime and the platform said to each other, in a form in which two runs can be compared."""
+"""The requests and answers between an extension or a runtime and the platform, in a form that two runs can compare."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from streams import Connection
 EXTENSIONS_APIS = ("/2020-01-01/", "/2022-07-01/")
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# What is the platform's own and no two runs have in common; each must look as it should.
+# Values of the platform that differ in each run. Each must have its form.
 EPHEMERAL = (
     (re.compile(r"(?<=Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "<date>"),
     (re.compile(r"(?<=Lambda-Runtime-Deadline-Ms: )\d{13}\b|(?<=\"deadlineMs\":)\d{13}\b"), "<milliseconds>"),
     (re.compile(r"(?<=arn:aws:lambda:)([a-z0-9-]+):\d{12}(?=:function:)"), r"\1:<account>"),
-    # It says what the framing says already, once the parts above are of another length.
+    # The framing declares the length already, and the replaced parts above change it.
     (re.compile(r"(?<=Content-Length: )[1-9]\d*"), "<length of the body>"),
 )
 
-# A request and its answer, as lines.
+# The lines of a request and its answer.
 Call = Sequence[str]
 
 
 def conversations(connections: Iterable[Connection]) -> dict[str, list[Call]]:
-    """The calls of the extension and of the runtime, in order, whatever connections they came over."""
+    """The calls of the extension and of the runtime, in order, over all connections."""
     found: dict[str, list[tuple[int, Call]]] = {"extension": [], "runtime": []}
     for connection in connections:
         pairs = list(zip_longest(messages(connection.sent), messages(connection.answered)))
@@ -36,7 +36,7 @@ def conversations(connections: Iterable[Connection]) -> dict[str, list[Call]]:
 
 
 def _who(request: Message) -> str:
-    """Whose connection it is that begins with this request."""
+    """The process whose connection begins with this request."""
     return "extension" if request.start.split(" ")[1].startswith(EXTENSIONS_APIS) else "runtime"
 
 
@@ -54,7 +54,7 @@ def _said(message: Message) -> Iterable[str]:
 
 
 def _named(calls: Iterable[Call]) -> list[Call]:
-    """Ids are numbered in the order in which they appear: the same one is the same in all calls."""
+    """Replaces ids by numbers in the order of their first use, the same number in all calls."""
     names: dict[str, str] = {}
 
     def number(found: re.Match) -> str:

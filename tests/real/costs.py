@@ -1,4 +1,4 @@
-"""What spans cost a function of OpenTelemetry, by exporter and processor: with the extension, and without it."""
+"""Measures the cost of spans for a function with OpenTelemetry, with and without the extension."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from terminal import Terminal
 from trial import Record, Trial
 
 SPANS = 5
-# How far away the remote is; all requests of an invocation take at least that long if they wait for it.
+# The round trip to the remote. Requests of an invocation that wait for the remote take at least this time.
 FAR = ("--latency", "50ms")
-# Invocations before those that count, in which all is new.
+# The first invocations are slower, and do not count.
 WARM_UP = 5
 
 
@@ -42,7 +42,7 @@ class Costs:
         logs.mkdir()
         for name, extension in (("extension", self._bench.extension), ("remote", None)):
             events = ({"spans": SPANS},) * (WARM_UP + self._counted)
-            trial = Trial(function, events, extension, on_sandbox=True, script=FAR)
+            trial = Trial(function, events, extension, on_local_lambda=True, script=FAR)
             yield self._bench.conduct(trial, logs / name)
 
 

@@ -1,4 +1,4 @@
-"""The main job, to be watched: a real agent's reports on their way to the remote."""
+"""Shows a real agent's reports on their way to the remote."""
 
 from __future__ import annotations
 

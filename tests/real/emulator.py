@@ -1,4 +1,4 @@
-"""AWS's Runtime Interface Emulator, taken from the wheel of aws-sam-cli."""
+"""Takes AWS's Runtime Interface Emulator from the wheel of aws-sam-cli."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def install(workshop: Workshop) -> Path:
 
 
 def _download(workshop: Workshop, directory: Path) -> None:
-    # Only a file is wanted, so what Python the package itself needs does not matter.
+    # Only one file of the package is used, so the Python version that the package needs does not matter.
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python"]
     package = f"aws-sam-cli=={pins.AWS_SAM_CLI}"
-    # The machine's Python may come without pip.
+    # The machine's Python may have no pip.
     environment = directory / "venv"
     python_client.create(workshop, environment)
     workshop.run([environment / "bin" / "python3", "-m", "pip", "download", *options, "--dest", directory, package])

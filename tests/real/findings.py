@@ -1,4 +1,4 @@
-"""What must hold of a run. Each function returns what does not; nothing means all is well."""
+"""Checks of a run. Each function returns the failures that it found, or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trial import Record
 
 Findings = Sequence[str]
 
-# More than noise, less than the 3 s for which the extension waits for a remote that never answers.
+# More than noise, and less than the 3 s for which the extension waits for a remote that never answers.
 WAIT_MILLISECONDS = 2000
 
 
@@ -29,7 +29,7 @@ def silent(record: Record) -> Findings:
 
 
 def logged(record: Record, *patterns: str, perhaps: str = "") -> Findings:
-    """One warning for each pattern, and nothing beside, unless it is `perhaps`."""
+    """The log has one warning for each pattern, and no others except `perhaps`."""
     lines = record.log("extension.log").splitlines()
     counts = {pattern: sum(_warns(pattern, line) for line in lines) for pattern in patterns}
     odd = [line for line in lines if not any(_warns(pattern, line) for pattern in (*patterns, perhaps))]
@@ -49,7 +49,7 @@ def registered_for(events: Sequence[str], record: Record) -> Findings:
 
 
 def results_good(record: Record) -> Findings:
-    """Each invocation ended as its handler wanted it to: with an answer, or with an error of its own."""
+    """Each invocation ended as its handler intended: with an answer, or with the handler's error."""
     results = record.results()
     return [
         *unless(len(results) == len(record.events), f"{len(results)} of {len(record.events)} invocations gave results"),
@@ -59,17 +59,24 @@ def results_good(record: Record) -> Findings:
 
 
 def results_unchanged(alone: Record, record: Record) -> Findings:
-    """The callers got what they get when there is no extension."""
+    """The callers got the same results as without the extension."""
     pairs = zip(alone.results(), record.results())
     changes = (f"without the extension {was!s:.200}, now {now!s:.200}" for was, now in pairs if was != now)
     return [*changes, *results_good(alone), *results_good(record)]
 
 
-def all_reported(record: Record, function: Function) -> Findings:
-    """The agent did its part, and was answered as it expects."""
+TAKEN = ("HTTP/1.1 200 OK", "{}")
+NO_REMOTE = (
+    "HTTP/1.1 404 Not Found",
+    '{"error":"no remote is configured for this: see the log of thundra-lambda-extension"}',
+)
+
+
+def all_reported(record: Record, function: Function, answer: tuple[str, str] = TAKEN) -> Findings:
+    """The agent posted its reports, and got this answer; by default the answer that it expects."""
     unseen = [one for one in record.request_ids() if not any(one.encode() in post.body for post in record.posted)]
     odd = [post for post in record.posted if post.authorization != "ApiKey " + KEY or post.path != function.path]
-    answers = {tuple(post["answer"] or ["none"]) for post in record.posts} - {("HTTP/1.1 200 OK", "{}")}
+    answers = {tuple(post["answer"] or ["none"]) for post in record.posts} - {answer}
     return [
         *unless(len(record.request_ids()) == len(record.events), "not every result names its request"),
         *(f"the agent posted no report about request {request}" for request in unseen),
@@ -92,7 +99,7 @@ def some_went_together(record: Record) -> Findings:
 
 
 def never_waited(good: Record, record: Record) -> Findings:
-    """Each invocation took about as long as the same one does with a good remote."""
+    """Each invocation took about the same time as with a good remote."""
     pairs = [(was["milliseconds"], now["milliseconds"]) for was, now in zip(good.invocations, record.invocations)]
     return [
         f"an invocation took {now:.0f} ms, with a good remote {was:.0f} ms"
@@ -102,7 +109,7 @@ def never_waited(good: Record, record: Record) -> Findings:
 
 
 def never_answered_by_the_extension(record: Record) -> Findings:
-    """The agent's reports all went to the foreign server on the collector's port."""
+    """All reports of the agent went to the foreign server on the collector's port."""
     answers = {(post["answer"] or ["none"])[0] for post in record.posts}
     return [
         *unless(record.posts, "the agent posted nothing, so this shows nothing"),

@@ -1,4 +1,4 @@
-"""The functions under test: a handler, the runtime client that calls it, and the agent inside."""
+"""The functions under test: each has a handler, a runtime client that calls it, and an agent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from python_client import LayeredPythonClient, PythonClient
 from script_client import ScriptClient
 from workshop import Workshop
 
-# Each signal of OpenTelemetry has a path of its own.
+# Each signal of OpenTelemetry has its own path.
 SIGNALS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 
 KEY = "k3y-0f-the-real-agents-test"
 
 
 class Client(Protocol):
-    """What runs a handler."""
+    """The runtime client, which calls a handler."""
 
     def install(self, workshop: Workshop) -> None: ...
 
@@ -30,9 +30,9 @@ class Function:
     handler: str
     environment: Mapping[str, str]
     agent: str = "no agent"
-    # Where this agent posts its reports.
+    # The path to which this agent posts its reports.
     path: str = ""
-    # What it posts as, if it is OpenTelemetry's: the content's type and encoding.
+    # For OpenTelemetry: the content type and the encoding of its posts.
     otlp: tuple[str, str | None] | None = None
 
 
@@ -66,10 +66,10 @@ NODE = Function(
     f"@thundra/core {pins.THUNDRA_CORE} (Node.js)",
     "/v1/monitoring-data",
 )
-# Shares the composite function's environment: the handler decides whether the agent is loaded.
+# This function shares the composite function's environment. The handler decides whether it loads the agent.
 WITHOUT_AGENT = Function(_thundra(pins.THUNDRA_COMPOSITE), "plain.handler", THUNDRA)
 NODE_WITHOUT_AGENT = Function(NODE_CLIENT, "untraced.handler", {})
-# Handlers that know of no agent, which is beside them: what the wrapper is for. It has the key alone.
+# Handlers that do not load the agent in their package. The wrapper switches it on. Only the key is set.
 WRAPPED_PYTHON = [
     Function(_thundra(version, is_managed=True), "plain.handler", {key: KEY}, f"thundra {version} (Python)", path)
     for version, key, path in (
@@ -86,7 +86,7 @@ WRAPPED_NODE = [
     )
     for handler in ("untraced.handler", "untraced_es.handler", "deeper/events.handler")
 ]
-# The agent in a layer, and a handler in a package of the function's.
+# The agent is in a layer, and the handler in a package of the function.
 LAYERED_PYTHON = Function(
     LayeredPythonClient(pins.THUNDRA_COMPOSITE),
     "deeper/plain.handler",
@@ -104,7 +104,7 @@ LAYERED_NODE = Function(
 # OpenTelemetry's SDKs, by their exporters for OTLP over HTTP.
 PROTOBUF, JSON = "http/protobuf", "http/json"
 CONTENT_TYPES = {PROTOBUF: "application/x-protobuf", JSON: "application/json"}
-# The header that the extension is to send.
+# The header that the extension must send.
 API_KEY = "api-key"
 EXPORTERS = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("TRACES", "METRICS", "LOGS")}
 OTEL_PYTHON_CLIENT = PythonClient(
@@ -138,7 +138,7 @@ def _opentelemetry(
 
 _PYTHON = (OTEL_PYTHON_CLIENT, f"opentelemetry-sdk {pins.OPENTELEMETRY_PYTHON} (Python)")
 _NODE = (OTEL_NODE_CLIENT, f"@opentelemetry/sdk-node {pins.OPENTELEMETRY_NODE} (Node.js)")
-# All there are: Python's exporter has no JSON.
+# All combinations that exist: Python's exporter has no JSON.
 OTEL = {
     "python": _opentelemetry(*_PYTHON, PROTOBUF, None),
     "python-gzip": _opentelemetry(*_PYTHON, PROTOBUF, "gzip"),
@@ -147,7 +147,7 @@ OTEL = {
     "node-json": _opentelemetry(*_NODE, JSON, None),
     "node-json-gzip": _opentelemetry(*_NODE, JSON, "gzip"),
 }
-# Of each SDK what its exporters are told; the environment has to name the processor, too.
+# The exporters' variables of each SDK. The environment must name the processor too.
 COSTS = {
     name: {
         protocol + (f", {compression}" if compression else ""): _opentelemetry(
@@ -160,5 +160,5 @@ COSTS = {
         ("Node.js", _NODE, [(PROTOBUF, None), (PROTOBUF, "gzip"), (JSON, None), (JSON, "gzip")]),
     )
 }
-# Not a function at all, but a runtime that makes mistakes.
+# Not a function, but a runtime that makes mistakes.
 CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")

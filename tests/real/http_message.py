@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages out of the bytes of one direction of a connection."""
+"""Reads HTTP/1.1 messages from the bytes of one direction of a connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 
 class Malformed(Exception):
-    """The bytes end too early or are no HTTP."""
+    """The bytes end too early, or are not HTTP."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Message:
     start: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    # The sizes of what the body was cut into, when it was.
+    # The sizes of the body's chunks, if it has chunks.
     chunks: tuple[int, ...] = ()
-    # Where in its stream it begins.
+    # The position of the message in its stream.
     at: int = 0
 
     def header(self, name: str) -> str | None:

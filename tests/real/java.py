@@ -1,10 +1,11 @@
-"""A JVM behind the wrapper: a small agent of this test's own is attached, and the handler exchanged."""
+"""Starts a JVM by the wrapper, which attaches a small agent of this test and replaces the handler."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import Bench
@@ -29,14 +30,14 @@ public class Main {
     }
 }
 """
-# Where the agent's own layer and package have them.
+# The names in the agent's own layer and package.
 JAR = "thundra-agent-bootstrap.jar"
 HANDLER = "io.thundra.agent.lambda.core.handler.ThundraLambdaHandler"
 OWN_HANDLER = "example.Handler::handleRequest"
 
 
 class JavaClient:
-    """The machine's own JVM."""
+    """The machine's JVM."""
 
     def install(self, _workshop: Workshop) -> None:
         need("java", "javac", "jar")
@@ -44,44 +45,64 @@ class JavaClient:
 
 def an_agent_is_attached_and_gets_the_handler(bench: Bench, function: Function, logs: Path) -> Findings:
     task = logs / "task"
-    _package(task)
-    told = {"LAMBDA_TASK_ROOT": str(task), "_HANDLER": OWN_HANDLER, "JAVA_TOOL_OPTIONS": "-Dtest.own=kept"}
-    java = ["java", "-classpath", str(task), "Main", "two words", "", "*"]
-    done = subprocess.run(
-        [bench.wrapper, *java],
-        env={"PATH": os.environ["PATH"], **function.environment, **told},
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-    )
+    _package(task, "Premain-Class: Agent\n")
     expected = [
         "test.attached=yes",
         "test.own=kept",
         f"_HANDLER={HANDLER}",
         f"THUNDRA_AGENT_LAMBDA_HANDLER={OWN_HANDLER}",
         "THUNDRA_AGENT_REPORT_REST_LOCAL=true",
-        "two words||*",
+        # AWS's runtimes for Java 17 and later read the handler from their last argument.
+        f"two words||*|{HANDLER}",
     ]
-    said = done.stdout.splitlines()
-    picked_up = [line for line in done.stderr.splitlines() if "[thundra_wrapper]" in line]
+    return _runs(bench, function, task, expected, [])
+
+
+def a_jar_that_is_no_agent_is_left_out(bench: Bench, function: Function, logs: Path) -> Findings:
+    task = logs / "task"
+    _package(task, "Main-Class: Agent\n")
+    expected = [
+        "test.attached=null",
+        "test.own=kept",
+        f"_HANDLER={OWN_HANDLER}",
+        "THUNDRA_AGENT_LAMBDA_HANDLER=null",
+        "THUNDRA_AGENT_REPORT_REST_LOCAL=true",
+        f"two words||*|{OWN_HANDLER}",
+    ]
+    return _runs(bench, function, task, expected, ["has no Premain-Class"])
+
+
+def _runs(bench: Bench, function: Function, task: Path, expected: Sequence[str], picked_up: Sequence[str]) -> Findings:
+    given = {"LAMBDA_TASK_ROOT": str(task), "_HANDLER": OWN_HANDLER, "JAVA_TOOL_OPTIONS": "-Dtest.own=kept"}
+    java = ["java", "-classpath", str(task), "Main", "two words", "", "*", OWN_HANDLER]
+    done = subprocess.run(
+        [bench.wrapper, *java],
+        env={"PATH": os.environ["PATH"], **function.environment, **given},
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    printed = done.stdout.splitlines()
+    lines = [line for line in done.stderr.splitlines() if "[thundra_wrapper]" in line]
+    as_expected = len(lines) == len(picked_up) and all(part in line for part, line in zip(picked_up, lines))
     return [
-        *unless(said == expected, f"the JVM said {json.dumps(said)}, and {done.stderr:.300}"),
+        *unless(printed == expected, f"the JVM printed {json.dumps(printed)}, and {done.stderr:.300}"),
         *unless(done.returncode == 7, f"it ended with {done.returncode}"),
-        *unless(not picked_up, f"the wrapper said {picked_up}"),
+        *unless(as_expected, f"the wrapper logged {lines}"),
     ]
 
 
-def _package(task: Path) -> None:
+def _package(task: Path, manifest: str) -> None:
     """A function with the agent in its package."""
     (task / "lib").mkdir(parents=True)
     for name, source in (("Agent", AGENT), ("Main", MAIN)):
         (task / f"{name}.java").write_text(source)
     subprocess.run(["javac", "Agent.java", "Main.java"], cwd=task, check=True)
-    (task / "manifest").write_text("Premain-Class: Agent\n")
+    (task / "manifest").write_text(manifest)
     subprocess.run(["jar", "cfm", f"lib/{JAR}", "manifest", "Agent.class"], cwd=task, check=True)
     wrapper = task / f"{HANDLER.replace('.', '/')}.class"
     wrapper.parent.mkdir(parents=True)
-    wrapper.touch()  # it is only looked for
+    wrapper.touch()  # the wrapper only checks that it exists
 
 
 WRAPPED_JAVA = Function(JavaClient(), OWN_HANDLER, {"THUNDRA_APIKEY": KEY}, "a -javaagent of this test (Java)")

@@ -1,4 +1,4 @@
-"""Whether the emulator and the sandbox say the same to the same extension, function and caller."""
+"""Compares the answers of the emulator and of local-lambda to the same extension, function and caller."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from itertools import zip_longest
 from conversation import Call
 from trial import UUID, Record
 
-# What stands for a line that the other side has and this one hasn't.
+# Replaces a line that only the other side has.
 NO_LINE = "no line"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that may differ: patterns for it in a line, which must be alike but for that."""
+    """A part of a line that may differ, as a pattern for each side. The rest of the line must be equal."""
 
     name: str
     emulator: str
-    sandbox: str
+    local_lambda: str
 
     def explains(self, line: Line) -> bool:
         emulator, found = re.subn(self.emulator, "<>", line.emulator)
-        sandbox, found_too = re.subn(self.sandbox, "<>", line.sandbox)
-        return bool(found and found_too) and emulator == sandbox
+        local_lambda, found_too = re.subn(self.local_lambda, "<>", line.local_lambda)
+        return bool(found and found_too) and emulator == local_lambda
 
 
 @dataclass(frozen=True)
 class Line:
     where: str
     emulator: str
-    sandbox: str
+    local_lambda: str
 
     def __str__(self) -> str:
-        pairs = enumerate(zip(self.emulator, self.sandbox))
+        pairs = enumerate(zip(self.emulator, self.local_lambda))
         start = max(0, next((at for at, (one, other) in pairs if one != other), 0) - 80)
-        emulator, sandbox = (text[start : start + 200].strip() for text in (self.emulator, self.sandbox))
-        return f"{self.where}: under the emulator `{emulator}`, on the sandbox `{sandbox}`"
+        emulator, local_lambda = (text[start : start + 200].strip() for text in (self.emulator, self.local_lambda))
+        return f"{self.where}: under the emulator `{emulator}`, on the local Lambda `{local_lambda}`"
 
 
-def unlike(emulator: Record, sandbox: Record, allowed: Sequence[Difference]) -> list[str]:
-    """What differs although it may not, and what may differ although it does not."""
-    ours, theirs = _conversations(sandbox), _conversations(emulator)
+def unlike(emulator: Record, local_lambda: Record, allowed: Sequence[Difference]) -> list[str]:
+    """Differences that are not allowed, and allowed differences that did not occur."""
+    ours, theirs = _conversations(local_lambda), _conversations(emulator)
     lines = [line for who in theirs for line in _differing(who, theirs[who], ours[who])]
     reasons = [{it.name for it in allowed if it.explains(line)} for line in lines]
     seen = set().union(*reasons)
@@ -56,16 +56,16 @@ def unlike(emulator: Record, sandbox: Record, allowed: Sequence[Difference]) -> 
 
 
 def _conversations(record: Record) -> dict[str, list[Call]]:
-    # The sandbox's command tells no status of HTTP: there is none between it and its caller.
+    # `local-lambda run` prints no HTTP status, because there is no HTTP between it and its caller.
     results = [("the invocation", UUID.sub("<id>", result["body"])) for result in record.invocations]
     return {**record.calls, "caller": results}
 
 
-def _differing(who: str, emulator: Sequence[Call], sandbox: Sequence[Call]) -> Iterable[Line]:
-    for number, (one, other) in enumerate(zip_longest(emulator, sandbox, fillvalue=("no call",)), start=1):
+def _differing(who: str, emulator: Sequence[Call], local_lambda: Sequence[Call]) -> Iterable[Line]:
+    for number, (one, other) in enumerate(zip_longest(emulator, local_lambda, fillvalue=("no call",)), start=1):
         where = f"{who}'s call {number}, {one[0]}"
         if one[0] != other[0]:
-            # They went different ways here: what comes next can't be compared.
+            # The two sides differ from here on, so the rest cannot be compared.
             yield Line(where, one[0], other[0])
             return
         yield from (Line(where, *pair) for pair in _unequal(one, other))

@@ -1,4 +1,4 @@
-"""Private mount, network and process namespaces: what a run touches ends with the run."""
+"""Private mount, network and process namespaces: all effects of a run end with the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IFF_UP = 0x1
 
 
 def command(inner: Sequence[str]) -> list[str]:
-    """`inner` as the first process of new namespaces; with it all others end."""
+    """Runs `inner` as the first process of new namespaces. When it ends, all others end too."""
     unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if os.geteuid() != 0:
         unshare.append("--map-root-user")
@@ -45,13 +45,13 @@ def raise_loopback() -> None:
 
 
 def empty_directories(keep: Iterable[Path]) -> None:
-    """Puts empty directories over /opt, /var, /tmp and over what other users may not enter; `keep` stays visible.
+    """Hides /opt, /var, /tmp, and directories that other users may not enter, by empty directories. `keep` stays visible.
 
-    The emulator wants /opt and /var/task for itself. In its Managed-Instances mode function and extension
-    run as a user of their own, who could not reach a checkout or a Python below /root otherwise.
+    The emulator needs its own /opt and /var/task. In its Managed-Instances mode, function and extension run as
+    another user. Without this, that user could not reach a checkout or a Python below /root.
     """
     masks = _masks(keep)
-    # A descriptor still leads to what the path itself will not lead to any more.
+    # An open descriptor still reaches the directory that is hidden at its path.
     held = {path: os.open(path, os.O_PATH) for path in keep if any(_below(path, mask) for mask in masks)}
     for mask in masks:
         _mount("tmpfs", mask, "tmpfs", 0, "mode=1777" if mask == Path("/tmp") else "mode=755")

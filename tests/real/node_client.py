@@ -1,4 +1,4 @@
-"""Lambda's Node.js runtime client with an agent."""
+"""Installs Lambda's Node.js runtime client with an agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workshop import Workshop, need
 
 class NodeClient:
     def __init__(self, name: str, agent: Mapping[str, str]) -> None:
-        """`agent` is the packages it consists of, with their versions."""
+        """`agent` lists the agent's packages with their versions."""
         self.name = name
         self._agent = agent
 
@@ -32,7 +32,7 @@ class NodeClient:
         return [str(self._node), str(self.modules() / "aws-lambda-ric" / "index.mjs"), handler]
 
     def reads(self) -> list[Path]:
-        """What must stay readable for the function."""
+        """Directories that the function must be able to read."""
         return [self._directory, self._node.parent.parent]
 
     def modules(self) -> Path:
@@ -43,10 +43,10 @@ class NodeClient:
 
 
 class ManagedNodeClient:
-    """As Lambda's managed runtimes up to Node.js 22 start it: the environment tells the handler."""
+    """Started as by Lambda's managed runtimes up to Node.js 22: the environment names the handler."""
 
     def __init__(self, core: str, is_layer: bool = False) -> None:
-        """`core` is the version of the agent, which is in the package or in a layer."""
+        """`core` is the version of the agent. The agent is in the package or in a layer."""
         self._core, self._is_layer = core, is_layer
 
     @property
@@ -65,14 +65,14 @@ class ManagedNodeClient:
         return [str(self._node), str(RUNTIMES / "managed.mjs"), str(client)]
 
     def reads(self) -> list[Path]:
-        """What must stay readable for the function."""
+        """Directories that the function must be able to read."""
         return [self._client, self._agent, self._node.parent.parent]
 
     def modules(self) -> Path | None:
         return None if self._is_layer else self._agent / "node_modules"
 
     def layers(self) -> dict[str, Path]:
-        """Below /opt, where NODE_PATH has them."""
+        """The layer's directory below /opt, which is in NODE_PATH."""
         return {"nodejs": self._agent} if self._is_layer else {}
 
 
@@ -87,7 +87,7 @@ def _part(workshop: Workshop, name: str, packages: dict, node: Path) -> Path:
 
 
 def _node(workshop: Workshop) -> Path:
-    """The machine's own node where it is new enough."""
+    """The machine's own node, if it is new enough."""
     own = shutil.which("node")
     if own and _major(own) >= pins.NODE_AT_LEAST:
         return Path(own).resolve()
@@ -96,7 +96,7 @@ def _node(workshop: Workshop) -> Path:
         _npm_install(workshop, directory, {"node": pins.NODE}, os.environ)
 
     directory = workshop.part("node-itself", {"node": pins.NODE}, f"Node.js {pins.NODE}, from npm", make)
-    # The package `node` has the program alone; the one for this machine, which it installs, has its headers too.
+    # The package `node` contains only the program. It installs the package for this machine, which has the headers too.
     return next(directory.glob("**/node-linux-*/bin/node"))
 
 
@@ -107,7 +107,7 @@ def _major(node: str) -> int:
 
 
 def _cmake(workshop: Workshop, directory: Path) -> str:
-    """The folder of cmake, which aws-lambda-ric builds its C++ parts with."""
+    """The folder of cmake, with which aws-lambda-ric builds its C++ parts."""
     own = shutil.which("cmake3") or shutil.which("cmake")
     if own:
         return str(Path(own).parent)
@@ -122,7 +122,7 @@ def _build_environment(node: Path, cmake: str) -> dict[str, str]:
     prefix = node.parent.parent
     path = os.pathsep.join([str(node.parent), cmake, os.environ.get("PATH", os.defpath)])
     if (prefix / "include" / "node" / "node_api.h").exists():
-        # node-gyp would download the headers otherwise.
+        # Without this, node-gyp would download the headers.
         return {**os.environ, "PATH": path, "npm_config_nodedir": str(prefix)}
     return {**os.environ, "PATH": path}
 

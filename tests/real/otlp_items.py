@@ -1,6 +1,7 @@
-"""Reads OTLP with the library of OpenTelemetry. Started by otlp_library.py with a Python that has it.
+"""Reads OTLP with OpenTelemetry's library. otlp_library.py starts it with a Python that has this library.
 
-A line of standard input is a request, one of standard output a span, data point or log record, with all that is above it.
+Each line of standard input is a request. Each line of standard output is a span, data point or log record, with its
+scope and resource.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-# Of each signal its message, and the lists in it.
+# Each signal's message, and the lists in it.
 SIGNALS = {
     "/v1/traces": (ExportTraceServiceRequest, "resourceSpans", "scopeSpans", "spans"),
     "/v1/metrics": (ExportMetricsServiceRequest, "resourceMetrics", "scopeMetrics", "metrics"),
     "/v1/logs": (ExportLogsServiceRequest, "resourceLogs", "scopeLogs", "logRecords"),
 }
 KINDS = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
-# These are written in hexadecimal digits, where the library goes by JSON's mapping of Protobuf: in Base64.
+# OTLP writes these in hexadecimal digits. The library uses Base64, by JSON's mapping of Protobuf.
 IDS = ("traceId", "spanId", "parentSpanId")
 
 

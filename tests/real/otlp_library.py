@@ -1,4 +1,4 @@
-"""The library with which OpenTelemetry itself reads OTLP: what a report of it consists of."""
+"""Splits a report into its items, by the library with which OpenTelemetry itself reads OTLP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP segment out of an IP packet."""
+"""Reads the TCP segment of an IP packet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Segment:
 
 
 def segment(packet: bytes) -> Segment | None:
-    """None for what is not TCP over IPv4, or over IPv6 without extension headers."""
+    """None if the packet is not TCP over IPv4, or over IPv6 without extension headers."""
     version = packet[0] >> 4
     if version == 4 and packet[9] == TCP:
         # The total length is 0 when the kernel passes on more than 64 KiB at once.

@@ -1,4 +1,4 @@
-"""Waiting for what says nowhere that it has become so, and has to be asked again."""
+"""Waits for a state by asking again and again, if nothing announces it."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 
 import sys
 
-# The wheel carries AWS's Runtime Interface Emulator for both architectures, in samcli/local/rapid/.
+# The wheel contains AWS's Runtime Interface Emulator for both architectures, in samcli/local/rapid/.
 AWS_SAM_CLI = "1.170.0"
 
-# Lambda's Python runtime client; 4.0.4 is the last that takes Python 3.9.
+# Lambda's Python runtime client. 4.0.4 is the last version that accepts Python 3.9.
 AWSLAMBDARIC = "4.2.2" if sys.version_info >= (3, 10) else "4.0.4"
 
-THUNDRA_COMPOSITE = "2.7.4"  # last 2.x: reports as composites; package `thundra`
-THUNDRA_LAST = "3.0.6"  # the last of package `thundra`; reports as arrays
-THUNDRA_ARRAYS = "3.0.10"  # reports as arrays; package `catchpoint`
+THUNDRA_COMPOSITE = "2.7.4"  # the last 2.x: reports composites; package `thundra`
+THUNDRA_LAST = "3.0.6"  # the last of package `thundra`; reports arrays
+THUNDRA_ARRAYS = "3.0.10"  # reports arrays; package `catchpoint`
 
-# What the above bring along, at versions that Python 3.9 to 3.13 all take.
+# Dependencies of these packages, at versions that Python 3.9 to 3.13 accept.
 PYTHON_CONSTRAINTS = (
     "certifi==2026.10.18",
     "charset-normalizer==3.5.2",
@@ -38,7 +38,7 @@ PYTHON_CONSTRAINTS = (
     "wrapt==2.5.2",
 )
 
-# OpenTelemetry's SDK for Python; 1.41.1 is the last that takes Python 3.9. Parts that are not stable have another number.
+# OpenTelemetry's SDK for Python. 1.41.1 is the last version that accepts Python 3.9. Unstable parts have other numbers.
 OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF, GOOGLEAPIS = (
     ("1.45.2", "0.66b2", "7.36.2", "1.76.0")
     if sys.version_info >= (3, 10)
@@ -57,20 +57,20 @@ OPENTELEMETRY_PYTHON_CONSTRAINTS = (
     f"protobuf=={PROTOBUF}",
     "zipp==3.23.1",
 )
-# A collector in Rust; its wheel carries the program for both architectures.
+# A collector in Rust. Its wheel contains the program for both architectures.
 ROTEL = "0.0.1a15"
 
 AWS_LAMBDA_RIC = "4.0.2"  # Lambda's Node.js runtime client
-AWS_LAMBDA_RIC_WITH_CALLBACKS = "3.3.0"  # and that of Node.js up to 22, which the agent's own handler needs
-OPENTELEMETRY_NODE = "0.301.0"  # @opentelemetry/sdk-node, which brings the exporters
+AWS_LAMBDA_RIC_WITH_CALLBACKS = "3.3.0"  # the client for Node.js up to 22, which the agent's own handler needs
+OPENTELEMETRY_NODE = "0.301.0"  # @opentelemetry/sdk-node, which depends on the exporters
 OPENTELEMETRY_NODE_API = "1.10.0"
 THUNDRA_CORE = "2.14.4"
 THUNDRA_CORE_OLD = "2.13.65"
 
-# npm takes what was published by this day, so the dependencies of dependencies stay put too.
+# npm uses versions published before this day, so indirect dependencies do not change either.
 NPM_BEFORE = "2026-11-23"
 
-# aws-lambda-ric needs Node.js 22, and cmake to build; fetched where the machine has none.
+# aws-lambda-ric needs Node.js 22, and cmake to build. The test fetches them if the machine has none.
 NODE_AT_LEAST = 22
 NODE = "22.23.3"
 CMAKE = "4.4.4"

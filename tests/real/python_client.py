@@ -1,4 +1,4 @@
-"""A virtual environment with Lambda's Python runtime client and an agent."""
+"""Makes a virtual environment with Lambda's Python runtime client and an agent."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class PythonClient:
         constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS,
         is_managed: bool = False,
     ) -> None:
-        """`agent` is the packages it consists of; managed is what the handler's name is told by the
-        environment, as on Lambda."""
+        """`agent` lists the agent's packages. With `is_managed` the environment names the handler, as on
+        Lambda."""
         self.name = f"python{sys.version_info[0]}.{sys.version_info[1]}-{name}"
         self._constraints = constraints
         self._is_managed = is_managed
@@ -42,7 +42,7 @@ class PythonClient:
         return [python, str(RUNTIMES / "managed.py")] if self._is_managed else [python, "-m", "awslambdaric", handler]
 
     def reads(self) -> list[Path]:
-        """What must stay readable for the function."""
+        """Directories that the function must be able to read."""
         return [self._directory, Path(sys.base_prefix)]
 
     def modules(self) -> Path | None:
@@ -57,7 +57,7 @@ class PythonClient:
 
 
 class LayeredPythonClient:
-    """As Lambda's managed runtimes have it, with the agent in a layer."""
+    """Started as by Lambda's managed runtimes, with the agent in a layer."""
 
     def __init__(self, agent: str) -> None:
         self._agent = f"thundra=={agent}"
@@ -78,21 +78,21 @@ class LayeredPythonClient:
         return [str(self._directory / "bin" / "python3"), str(RUNTIMES / "managed.py")]
 
     def reads(self) -> list[Path]:
-        """What must stay readable for the function."""
+        """Directories that the function must be able to read."""
         return [self._directory, Path(sys.base_prefix)]
 
     def modules(self) -> Path | None:
         return None
 
     def layers(self) -> dict[str, Path]:
-        """Below /opt."""
+        """The layer's directory below /opt."""
         return {"python": self._directory / "layer"}
 
 
 def install(
     workshop: Workshop, directory: Path, packages: Sequence[str], constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS
 ) -> None:
-    """Into the virtual environment there."""
+    """Installs packages into the virtual environment in this directory."""
     file = directory / "constraints.txt"
     file.write_text("\n".join(constraints) + "\n")
     pip = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

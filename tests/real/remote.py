@@ -1,4 +1,4 @@
-"""The double of the remote collector: the sandbox's `remote` command."""
+"""The test double of the remote collector: the command `local-lambda remote`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 class Remote:
-    def __init__(self, sandbox: Path, directory: Path, script: Sequence[str], is_tls: bool = True) -> None:
-        """`script` is options of that command: what requests get."""
+    def __init__(self, local_lambda: Path, directory: Path, script: Sequence[str], is_tls: bool = True) -> None:
+        """`script` has options of that command, which set the answers to requests."""
         directory.mkdir()
         self._requests = directory / "requests.jsonl"
         with (directory / "remote.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sandbox, "remote", *(["--tls"] if is_tls else []), "--dir", directory, *script],
+                [local_lambda, "remote", *(["--tls"] if is_tls else []), "--dir", directory, *script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -25,7 +25,7 @@ class Remote:
             raise RuntimeError(f"the remote collector did not start, see {log.name}")
         listening = json.loads(line)
         self.url: str = listening["url"]
-        # Below it OTLP has the paths of its own.
+        # The paths of OTLP are below this one.
         self.base = self.url.removesuffix("/v1")
         self.ca: str | None = listening.get("ca")
 

@@ -1,4 +1,4 @@
-"""A report as it left the agent or reached the remote, and how the two are compared."""
+"""A report that left the agent or reached the remote, and the comparison of the two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from resources import LISTS, items, resources
 
-# Here arrays are posted, and those that wait together become one.
+# Agents post arrays to this path. The extension merges arrays that wait together.
 ARRAYS = "/v1/monitoring-data"
 
 
@@ -34,8 +34,8 @@ class Report:
         )
 
     def parts(self) -> Sequence[Report]:
-        """What stays whole on its way: each item of an array, told here as an array of its own; each resource of
-        OTLP that is not compressed; or all of it."""
+        """The parts that the extension never cuts: each item of an array, as an array of one item; each resource of
+        plain OTLP; or the whole report."""
         if self.path == ARRAYS:
             parts = [b"[" + item + b"]" for item in items(self.body)]
         elif self.path in LISTS and not self.content_encoding:
@@ -45,7 +45,7 @@ class Report:
         return [replace(self, body=part) for part in parts] or [self]
 
     def content(self) -> bytes:
-        """The body without its compression."""
+        """The decompressed body."""
         return gzip.decompress(self.body) if self.content_encoding == "gzip" else self.body
 
     def __str__(self) -> str:
@@ -53,14 +53,14 @@ class Report:
 
 
 def differences(posted: Iterable[Report], arrived: Iterable[Report]) -> list[str]:
-    """Empty when what arrived is what was posted: each item or composite once, byte for byte, with path and headers."""
+    """Empty if each posted item or composite arrived once, byte for byte, with its path and headers."""
     before, after = _count(posted), _count(arrived)
     lost = [f"never arrived as it was posted: {part}" for part in (before - after).elements()]
     return lost + [f"arrived though not posted so, or too often: {part}" for part in (after - before).elements()]
 
 
 def foreign(posted: Iterable[Report], arrived: Iterable[Report]) -> list[str]:
-    """Empty when nothing arrived but what was posted, however often."""
+    """Empty if only posted items arrived, once or several times."""
     return [f"arrived though not posted so: {part}" for part in _count(arrived).keys() - _count(posted).keys()]
 
 

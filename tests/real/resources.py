@@ -1,4 +1,4 @@
-"""What a body of OTLP consists of and what merging leaves whole: its resources, each with all that is below it."""
+"""Splits a body of OTLP into its resources with their contents. Merging never cuts a resource."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 LISTS = {"/v1/traces": "resourceSpans", "/v1/metrics": "resourceMetrics", "/v1/logs": "resourceLogs"}
 JSON = "application/json"
 
-# A field of number 1 whose value says its length: in all three messages that is the list, one entry each time.
+# A field of number 1 with a length. In all three messages, each such field is one entry of the list.
 ENTRY = b"\x0a"
 
 _DECODER = json.JSONDecoder()
@@ -17,12 +17,12 @@ _BEFORE_AN_ITEM = re.compile(r"[ \t\r\n]*[\[,][ \t\r\n]*")
 
 
 def resources(path: str, content_type: str | None, body: bytes) -> Sequence[bytes]:
-    """The exact bytes of each; none of a body that has anything beside them."""
+    """The exact bytes of each resource. None if the body has other contents too."""
     return _of_json(LISTS[path], body) if content_type == JSON else _of_protobuf(body)
 
 
 def items(array: bytes) -> Sequence[bytes]:
-    """The exact bytes of each item of an array; none of what is no array."""
+    """The exact bytes of each item of an array. None if the body is not an array."""
     try:
         text = array.decode()
         values = json.loads(text)
@@ -53,7 +53,7 @@ def _of_protobuf(body: bytes) -> Sequence[bytes]:
 
 
 def _length(body: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where it ends; beyond the body if it does not."""
+    """A number in groups of seven bits, the lowest first, and its end. The end is beyond the body if the number has none."""
     value = shift = 0
     while at < len(body):
         value |= (body[at] & 0x7F) << shift

@@ -1,4 +1,4 @@
-"""AWS's Runtime Interface Emulator at work, with a function and an extension.
+"""Runs AWS's Runtime Interface Emulator with a function and an extension.
 
 Its source: https://github.com/aws/aws-lambda-runtime-interface-emulator
 """
@@ -20,13 +20,13 @@ ADDRESS = ("127.0.0.1", 8080)
 RUNTIME_API = ("127.0.0.1", 9001)
 INVOCATIONS = "/2015-03-31/functions/function/invocations"
 TASK = Path("/var/task")
-# Where the emulator looks in Managed-Instances mode; on demand it is told.
+# The emulator looks here in Managed-Instances mode. Otherwise an argument names the directory.
 BOOTSTRAP = Path("/opt/bootstrap")
 
 
 class Rie:
     def __init__(self, program: str, environment: Mapping[str, str], caller: Mapping[str, str], log: Path) -> None:
-        """`caller` is what each invocation's request has for headers."""
+        """`caller` has the headers of each invocation's request."""
         self._caller = caller
         command = [program, "--log-level", "info", "--runtime-interface-emulator-address", f"{ADDRESS[0]}:{ADDRESS[1]}"]
         with log.open("wb") as output:
@@ -39,17 +39,17 @@ class Rie:
                 stderr=subprocess.STDOUT,
             )
         wait_until_it_listens(self._process, ADDRESS)
-        # The emulator does not wait for it: on a busy machine an extension would come too early, and be refused.
+        # The emulator does not wait for its own server. On a busy machine it would refuse an extension that comes too early.
         wait_until_it_listens(self._process, RUNTIME_API)
 
     def invoke_all(self, events: Sequence[dict], lanes: int) -> Iterator[dict]:
-        """The results, in order. More than one lane is for Managed-Instances mode only: two requests at
-        once end the emulator on demand with a nil pointer."""
+        """The results, in order. Use more than one lane only in Managed-Instances mode: otherwise two requests
+        at once end the emulator with a nil pointer."""
         with ThreadPoolExecutor(lanes) as pool:
             yield from pool.map(self._invoke, events)
 
     def terminate(self) -> dict:
-        """SHUTDOWN, as AWS sends it when it takes the sandbox away."""
+        """Sends SHUTDOWN, as AWS does at the end of the execution environment."""
         began = time.perf_counter()
         self._process.send_signal(signal.SIGTERM)
         status = self._process.wait(PATIENCE_SECONDS)
@@ -59,7 +59,7 @@ class Rie:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             result = self._post(event)
-            # Only in Managed-Instances mode: all workers are busy, or not up yet. Nothing was invoked.
+            # Only in Managed-Instances mode: all workers are busy or not ready, so nothing was invoked.
             if "Runtime.Unavailable" not in result["body"] or time.monotonic() > deadline:
                 return result
             pause()

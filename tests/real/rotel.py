@@ -1,4 +1,4 @@
-"""A collector that this project did not write: it reads what it is sent, and sends what it read on.
+"""Runs a collector of another project. It decodes the reports that it gets, and sends them on.
 
 Its source: https://github.com/streamfold/rotel
 """
@@ -23,7 +23,7 @@ PROGRAM = "rotel-agent"
 
 
 def install(workshop: Workshop) -> Path:
-    """The path of its program, out of its wheel."""
+    """The path of its program from its wheel."""
     architecture = platform.machine()
     if architecture not in ARCHITECTURES:
         raise Missing(f"there is no rotel for {architecture}")
@@ -35,7 +35,7 @@ def install(workshop: Workshop) -> Path:
             (directory / PROGRAM).write_bytes(archive.read(f"rotel/{PROGRAM}"))
         (directory / PROGRAM).chmod(0o755)
         wheel.unlink()
-        # Where the C library is older than what it was built for, this says so.
+        # This fails if the machine's C library is too old for the program.
         workshop.run([directory / PROGRAM, "--version"])
 
     recipe = {"rotel": pins.ROTEL, "architecture": architecture}
@@ -43,7 +43,7 @@ def install(workshop: Workshop) -> Path:
 
 
 def _download(workshop: Workshop, directory: Path, architecture: str) -> None:
-    # Only a file is wanted, which all wheels have alike: one Python's does.
+    # All wheels contain the same file, so the wheel for one version of Python is enough.
     python = ["--python-version", "3.11", "--platform", f"manylinux_2_34_{architecture}"]
     environment = directory / "venv"
     python_client.create(workshop, environment)
@@ -53,7 +53,7 @@ def _download(workshop: Workshop, directory: Path, architecture: str) -> None:
 
 
 class Rotel:
-    """At work, between the extension and the double of a remote, which keeps what it is sent."""
+    """Runs between the extension and the double of a remote, which records its requests."""
 
     base = f"http://{HTTP[0]}:{HTTP[1]}"
 
@@ -73,7 +73,7 @@ class Rotel:
         wait_until_it_listens(self._process, HTTP)
 
     def finish(self) -> None:
-        """It sends what it still holds, and ends."""
+        """Makes it send its remaining reports and end."""
         self._process.send_signal(signal.SIGTERM)
         status = self._process.wait(PATIENCE_SECONDS)
         if status != 0:

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Real agents, in AWS's own runtime clients, under AWS's own emulator, against the real binary.
+"""Runs real agents, in AWS's own runtime clients, under AWS's own emulator, with the real binary.
 
-  run.py            all scenarios; the last line tells how many passed
-  run.py demo       one function with the Python agent, to be watched
-  run.py costs      what spans cost functions with OpenTelemetry's SDKs, by exporter
+  run.py            all scenarios; the last line counts those that passed
+  run.py demo       shows one function with the Python agent
+  run.py costs      measures the cost of spans with OpenTelemetry's SDKs, by exporter
+  run.py install    only fetches the agents, SDKs and emulators, which all others do when they need them
+  run.py mistakes   measures the cost of mistakes in the configuration, and checks that the log names them
 
-Needs Linux, Rust and Python 3.9 or newer; the scenarios with Node.js need npm, gcc, g++ and make as well,
-those with the wrapper also autoconf, automake and libtool.
-Everything else is fetched at pinned versions into target/real, once.
+It needs Linux, Rust and Python 3.9 or newer. The scenarios with Node.js also need npm, gcc, g++ and make.
+The scenarios with the wrapper also need autoconf, automake and libtool.
+The first run fetches everything else into target/real, at pinned versions.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from bench import Bench, tails
 from costs import Costs
 from demo import Demo
 from functions import COSTS, PYTHON_COMPOSITE
+from newcomer import Newcomer
 from scenarios import SCENARIOS, Scenario
 from terminal import Terminal
 from trial import Broken
@@ -32,21 +35,25 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 def main() -> int:
     options = _options()
-    # The emulator's unprivileged user reads what is made here.
+    # The emulator's unprivileged user must be able to read these files.
     os.umask(0o022)
     terminal = Terminal()
     try:
         terminal.title("Set-up, kept in target/")
-        bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.sandbox)
+        bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.local_lambda)
         if options.instead == "demo":
             good = _demo(bench, terminal)
+        elif options.instead == "install":
+            good = _install(bench)
         elif options.instead == "costs":
             good = _costs(bench, terminal, options.invocations or 40)
+        elif options.instead == "mistakes":
+            good = _mistakes(bench, terminal)
         else:
             good = _all_pass(bench, terminal, options)
         return 0 if good else 1
     except (Missing, Broken) as problem:
-        print(f"\ncan't go on: {problem}", file=sys.stderr)
+        print(f"\ncannot continue: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -58,9 +65,26 @@ def _demo(bench: Bench, terminal: Terminal) -> bool:
 
 
 def _costs(bench: Bench, terminal: Terminal, invocations: int) -> bool:
+    _install_sdks(bench)
+    return Costs(bench, terminal, invocations).run()
+
+
+def _mistakes(bench: Bench, terminal: Terminal) -> bool:
+    _install_sdks(bench)
+    return Newcomer(bench, terminal).run()
+
+
+def _install(bench: Bench) -> bool:
+    """What cannot be installed is reported by the scenario that needs it."""
+    for scenario in SCENARIOS:
+        _missing(bench, scenario)
+    _install_sdks(bench)
+    return True
+
+
+def _install_sdks(bench: Bench) -> None:
     for protocols in COSTS.values():
         next(iter(protocols.values())).client.install(bench.workshop)
-    return Costs(bench, terminal, invocations).run()
 
 
 def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> bool:
@@ -83,7 +107,7 @@ def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> 
 
 
 def _missing(bench: Bench, scenario: Scenario) -> str:
-    """One agent that can't be had must not keep the others from being tried."""
+    """If one agent cannot be installed, the others are tested anyway."""
     try:
         bench.install(scenario.function, scenario.with_rotel)
     except Missing as missing:
@@ -98,7 +122,7 @@ def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) ->
         except Broken as broken:
             findings = [str(broken)]
         except Exception:
-            # What a scenario can't cope with is a finding as well: the others go on, and its logs are kept.
+            # An unexpected error of a scenario is a finding too. The others continue, and its logs are kept.
             findings = traceback.format_exc().splitlines()
         mark = terminal.mark(not findings)
         terminal.row(f"{mark} {scenario.name:27} {scenario.function.agent}: {scenario.sentence}")
@@ -115,12 +139,12 @@ def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) ->
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("instead", nargs="?", choices=["demo", "costs"], help="of the scenarios: what is said above")
+    parser.add_argument("instead", nargs="?", choices=["demo", "install", "costs", "mistakes"], help="run this instead of the scenarios, see above")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--extension", type=_file, help="the binary under test, instead of building it")
-    parser.add_argument("--sandbox", type=_file, help="the program that plays the remote, instead of building it")
-    parser.add_argument("--keep", action="store_true", help="keep the logs of what passed, too: target/real/logs")
-    parser.add_argument("--invocations", type=int, metavar="N", help="that count for each of `costs`, 2 or more (40)")
+    parser.add_argument("--extension", type=_file, help="test this binary instead of building one")
+    parser.add_argument("--local-lambda", type=_file, help="use this program as the remote instead of building one")
+    parser.add_argument("--keep", action="store_true", help="also keep logs of passed scenarios: target/real/logs")
+    parser.add_argument("--invocations", type=int, metavar="N", help="measured invocations of each row of `costs`, 2 or more (40)")
     options = parser.parse_args()
     if options.instead and (options.only or options.keep):
         parser.error(f"{options.instead} has no scenarios for --only and --keep")

@@ -1,4 +1,4 @@
-"""What is tried with real agents, and the scenarios in which all is well."""
+"""The list of all scenarios with real agents, and the scenarios without a fault."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adversity import (
+    a_url_that_is_none_is_replaced_by_no_other,
     a_file_of_another_name_delivers_as_usual,
     a_remote_that_answers_500_delays_nobody,
     a_remote_that_never_answers_delays_nobody,
@@ -19,7 +20,7 @@ from adversity import (
 from alike import (
     calls_and_answers_are_the_emulators,
     mistakes_are_refused_as_by_the_emulator,
-    on_the_sandbox_too_every_report_arrives_once,
+    on_the_local_lambda_too_every_report_arrives_once,
 )
 from bench import Bench
 from events import EVENTS, MANY, TABLE_FOR_TWO
@@ -51,7 +52,7 @@ from functions import (
     WRAPPED_PYTHON,
     Function,
 )
-from java import WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler
+from java import WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out, an_agent_is_attached_and_gets_the_handler
 from otlp import (
     an_exporter_for_which_there_is_no_room_gives_up_at_once,
     an_outage_only_delays_what_was_exported,
@@ -62,7 +63,11 @@ from otlp import (
     with_the_strategy_end_nothing_waits_through_a_freeze,
 )
 from trial import Trial
-from wrapped import on_python, one_variable_switches_the_agent_on
+from wrapped import (
+    a_module_that_hides_what_the_agent_imports_costs_the_agent_only,
+    on_python,
+    one_variable_switches_the_agent_on,
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ SCENARIOS = (
     Scenario("trace", PYTHON_COMPOSITE, no_log_holds_the_key_at_level_trace),
     Scenario("node-trace", NODE, no_log_holds_the_key_at_level_trace),
     Scenario("no-configuration", PYTHON_COMPOSITE, without_configuration_the_loss_is_counted),
+    Scenario("bad-collector-url", PYTHON_COMPOSITE, a_url_that_is_none_is_replaced_by_no_other),
     Scenario("rubbish", PYTHON_COMPOSITE, rubbish_in_every_variable_is_a_line_each),
     Scenario("port-taken", PYTHON_COMPOSITE, a_taken_port_costs_the_reports_and_a_line),
     Scenario("remote-refuses", PYTHON_COMPOSITE, a_remote_that_refuses_delays_nobody),
@@ -158,16 +164,20 @@ SCENARIOS = (
     Scenario("alike-python", WITHOUT_AGENT, calls_and_answers_are_the_emulators),
     Scenario("alike-node", NODE_WITHOUT_AGENT, calls_and_answers_are_the_emulators),
     Scenario("alike-mistakes", CONTRARY, mistakes_are_refused_as_by_the_emulator),
-    Scenario("sandbox-python", PYTHON_COMPOSITE, on_the_sandbox_too_every_report_arrives_once),
-    Scenario("sandbox-node", NODE, on_the_sandbox_too_every_report_arrives_once),
+    Scenario("local-lambda-python", PYTHON_COMPOSITE, on_the_local_lambda_too_every_report_arrives_once),
+    Scenario("local-lambda-node", NODE, on_the_local_lambda_too_every_report_arrives_once),
     *(Scenario(f"wrapped-python-{i}", function, on_python) for i, function in enumerate(WRAPPED_PYTHON, 1)),
     *(
         Scenario(f"wrapped-node-{i}", function, one_variable_switches_the_agent_on)
         for i, function in enumerate(WRAPPED_NODE, 1)
     ),
     Scenario("wrapped-python-layer", LAYERED_PYTHON, on_python),
+    Scenario(
+        "wrapped-python-hidden", LAYERED_PYTHON, a_module_that_hides_what_the_agent_imports_costs_the_agent_only
+    ),
     Scenario("wrapped-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
     Scenario("wrapped-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
+    Scenario("wrapped-java-no-agent", WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out),
     *(
         Scenario(f"otel{trial}-{name}", function, run, with_rotel=trial == "-rotel")
         for trial, run in (

@@ -1,4 +1,4 @@
-"""A runtime in one file of Python, beside the real ones."""
+"""A runtime in one file of Python, in addition to the real ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class ScriptClient:
         self._script = RUNTIMES / name
 
     def install(self, workshop: Workshop) -> None:
-        """There is nothing to fetch."""
+        """Does nothing: nothing must be fetched."""
 
     def command(self, handler: str) -> list[str]:
         return [sys.executable, str(self._script), handler]
 
     def reads(self) -> list[Path]:
-        """What must stay readable for the function."""
+        """Directories that the function must be able to read."""
         return []
 
     def modules(self) -> Path | None:

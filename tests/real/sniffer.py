@@ -1,4 +1,4 @@
-"""Sees what an agent posts without standing between it and the extension."""
+"""Records an agent's posts without a proxy between it and the extension."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sniffer:
         self._thread.start()
 
     def finish(self) -> list[Segment]:
-        """To be called when both ends are gone: on loopback all they sent is in the socket's queue by then."""
+        """Call this when both ends are closed. On loopback, all their segments are in the socket's queue by then."""
         self._stop.close()
         self._thread.join()
         _, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
@@ -56,7 +56,7 @@ class Sniffer:
                 packet, (_, _, kind, *_) = self._socket.recvfrom(LARGEST_PACKET)
             except BlockingIOError:
                 return
-            # Loopback shows each packet twice, going out and coming in.
+            # Loopback shows each packet twice, outgoing and incoming.
             found = segment(packet) if kind == socket.PACKET_OUTGOING else None
             if found and self._ports & {found.source[1], found.destination[1]}:
                 self._segments.append(found)
@@ -65,5 +65,5 @@ class Sniffer:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         except OSError:
-            # In a user namespace the machine's own limit holds.
+            # In a user namespace the machine's limit applies.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)

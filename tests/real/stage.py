@@ -1,4 +1,4 @@
-"""One run, from inside its namespaces. Started by trial.py; prints what happened as JSON lines."""
+"""One run, inside its namespaces. trial.py starts it. It prints events as JSON lines."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from patience import wait_until
 from remote import Remote
 from rie import BOOTSTRAP, RUNTIME_API, TASK, Rie
 from rotel import Rotel
-from sandbox import Sandbox
+from local_lambda import LocalLambda
 from sniffer import Sniffer
 from stranger import Stranger
 from streams import Connection, connections
 
 COLLECTOR_PORT = 3333
 OTLP_PORT = 4318
+# The port of a server with HTTP but without TLS, for functions that want one.
+PLAIN_PORT = 8081
 REGISTER = "POST /2020-01-01/extension/register "
 FUNCTION_NAME = "orders"
 MEMORY_MB = "128"
-# No function here takes longer unless it is told to time out.
+# No function takes longer, unless its event makes it time out.
 LONG_SECONDS = 60
 EXTENSIONS = Path("/opt/extensions")
 UNDER_TEST = Path("/opt/under-test")
@@ -46,9 +48,9 @@ def main() -> None:
         Stranger(COLLECTOR_PORT)
     sniffer = Sniffer(COLLECTOR_PORT, OTLP_PORT, RUNTIME_API[1])
     remote, rotel = _receivers(plan)
-    plan["environment"] = {**_remotes(plan, remote, rotel), **plan["environment"]}
+    plan["environment"] = _filled_in({**_remotes(plan, remote, rotel), **plan["environment"]}, remote)
     _emit("listening", remote.url)
-    platform = _sandbox(plan) if plan["on_sandbox"] else _emulator(plan)
+    platform = _local_lambda(plan) if plan["on_local_lambda"] else _emulator(plan)
     for result in platform.invoke_all(plan["events"], plan["lanes"]):
         _emit("invocation", result)
     if rotel and plan["rotel_after"]:
@@ -66,10 +68,10 @@ def main() -> None:
 
 
 def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
-    """The double of the remote, and the real receiver in front of it, if there is one."""
+    """The double of the remote, and a real receiver in front of it if the trial has one."""
     directory = Path(plan["directory"])
-    # Without a certificate of its own rotel takes no authority's to trust.
-    remote = Remote(Path(plan["sandbox"]), directory / "remote", plan["script"], is_tls=not plan["rotel"])
+    # rotel accepts an authority to trust only together with a certificate of its own.
+    remote = Remote(Path(plan["local_lambda"]), directory / "remote", plan["script"], is_tls=not plan["rotel"])
     if not plan["rotel"]:
         return remote, None
     rotel = Rotel(plan["rotel"], remote.base, directory)
@@ -79,7 +81,7 @@ def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
 
 
 def _furnish(plan: dict) -> None:
-    """A sandbox as Lambda's: code in /var/task, the extension in /opt/extensions."""
+    """Builds an execution environment like Lambda's: code in /var/task, the extension in /opt/extensions."""
     binary = _executable(plan["extension"]) if plan["extension"] else None
     wrapper = Path(plan["wrapper"]).read_bytes() if plan["wrapper"] else None
     namespaces.raise_loopback()
@@ -88,10 +90,12 @@ def _furnish(plan: dict) -> None:
     namespaces.bind(HOSTS, Path("/etc/hosts"))
     TASK.mkdir()
     for source in filter(Path.is_file, Path(plan["code"]).rglob("*")):
-        # The content alone: a checkout may be for its owner's eyes only.
+        # Copies the content without the mode, because only its owner may be able to read a checkout.
         copy = TASK / source.relative_to(plan["code"])
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes())
+    for name, text in plan["files"].items():
+        (TASK / name).write_text(text)
     if plan["modules"]:
         (TASK / "node_modules").symlink_to(plan["modules"])
     _program(BOOTSTRAP, _bootstrap(plan))
@@ -130,7 +134,7 @@ def _emulator(plan: dict) -> Rie:
     return Rie(plan["rie"], environment, caller, log)
 
 
-def _sandbox(plan: dict) -> Sandbox:
+def _local_lambda(plan: dict) -> LocalLambda:
     options = ["--user", "own", "--runtime-api", "{}:{}".format(*RUNTIME_API), "--freeze", plan["freeze"]]
     if not plan["telemetry"]:
         options.append("--no-telemetry")
@@ -142,13 +146,13 @@ def _sandbox(plan: dict) -> Sandbox:
         options += ["--extension", str(EXTENSIONS / plan["installed_as"])]
     for name, value in _environment(plan).items():
         options += ["--env", f"{name}={value}"]
-    # Not the bootstrap: runtimes have to run as they are.
+    # It runs the command and not the bootstrap, because runtimes must run unchanged.
     log = Path(plan["directory"]) / "emulator.log"
-    return Sandbox(plan["sandbox"], options, plan["command"], plan["events"], log)
+    return LocalLambda(plan["local_lambda"], options, plan["command"], plan["events"], log)
 
 
 def _bootstrap(plan: dict) -> bytes:
-    # Through the socket that is unset here, awslambdaric's parallel workers would write to the emulator's log.
+    # Without this, awslambdaric's parallel workers would write to the emulator's log by this socket.
     return """#!/bin/sh
 unset _LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET
 export LAMBDA_TASK_ROOT={task} _HANDLER={handler}
@@ -162,7 +166,7 @@ cd {task} && exec ${{AWS_LAMBDA_EXEC_WRAPPER:+"$AWS_LAMBDA_EXEC_WRAPPER"}} {comm
 
 
 def _witness(plan: dict, binary: Path) -> bytes:
-    # The emulator tells nowhere how an extension ended, and mixes its output with its own.
+    # The emulator does not report how an extension ended, and mixes the extension's output with its own.
     return """#!/bin/sh
 {binary} >>{log} 2>&1
 status=$?
@@ -181,25 +185,37 @@ def _environment(plan: dict) -> dict:
 
 
 def _remotes(plan: dict, remote: Remote, rotel: Rotel | None) -> dict:
-    """The variables that tell where telemetry goes: from the extension, or from the agent itself where there is none."""
-    told = {"THUNDRA_EXTENSION_COLLECTOR_URL": remote.url, "SSL_CERT_FILE": remote.ca}
-    if plan["otlp"] and plan["extension"]:
+    """The variables with the remote's address: for the extension, or for the agent itself if there is no extension."""
+    told = {"SSL_CERT_FILE": remote.ca}
+    if not plan["otlp"]:
+        told["THUNDRA_EXTENSION_COLLECTOR_URL"] = remote.url
+    elif plan["extension"]:
         told["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = (rotel or remote).base
-    elif plan["otlp"]:
+    else:
         told["OTEL_EXPORTER_OTLP_ENDPOINT"] = remote.base
         told["OTEL_EXPORTER_OTLP_CERTIFICATE"] = remote.ca
     return told
 
 
+def _filled_in(environment: dict, remote: Remote) -> dict:
+    """The text with the values of this run."""
+    if any("{plain}" in (it or "") for it in environment.values()):
+        Stranger(PLAIN_PORT)
+    known = {"{remote}": remote.base, "{ca}": remote.ca, "{plain}": f"localhost:{PLAIN_PORT}"}
+    for placeholder, value in known.items():
+        environment = {name: it and it.replace(placeholder, value or "") for name, it in environment.items()}
+    return environment
+
+
 def _registrations(runtime_api: Sequence[Connection]) -> list[list[str]]:
-    """The events that the extension asked for, once for each time it asked."""
+    """The events for which the extension registered, once for each registration."""
     extensions = [it.sent for it in runtime_api if it.sent.startswith(REGISTER.encode())]
     requests = [request for sent in extensions for request in messages(sent)]
     return [json.loads(request.body)["events"] for request in requests if request.start.startswith(REGISTER)]
 
 
 def _posts(collector: Sequence[Connection]) -> list[dict]:
-    """The agent's requests in the form of the remote's record, each with its connection and its answer."""
+    """The agent's requests in the form of the remote's record. Each has its connection and its answer."""
     posts = []
     for number, connection in enumerate(collector):
         for request, answer in zip_longest(messages(connection.sent), messages(connection.answered)):
@@ -224,7 +240,7 @@ def _program(path: Path, content: bytes) -> None:
 
 
 def _log(plan: dict, name: str) -> str:
-    """A file that the emulator's unprivileged user may write to, too."""
+    """A file to which the emulator's unprivileged user may write too."""
     path = Path(plan["directory"]) / name
     path.touch()
     path.chmod(0o666)
@@ -236,7 +252,7 @@ def _emit(kind: str, value: object) -> None:
 
 
 def _end_with_the_parent() -> None:
-    # This is the first process of its namespace: the kernel ends all others with it.
+    # This is the first process of its namespace. When it ends, the kernel ends all others.
     sys.stdin.read()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A server that has nothing to do with the extension, on the port that the extension wants."""
+"""A foreign server on the port that the extension wants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Stranger:
-    """Answers every POST 404, as long as this process lives."""
+    """Answers every POST with 404 until this process ends."""
 
     def __init__(self, port: int) -> None:
         server = ThreadingHTTPServer(("127.0.0.1", port), _NotFound)
@@ -16,9 +16,9 @@ class Stranger:
 
 class _NotFound(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        # Read to its end: bytes left unread would make the close a reset.
+        # Reads the body to its end, because unread bytes would turn the close into a reset.
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_error(404)
 
     def log_message(self, *_: object) -> None:
-        """The record of what was posted tells it all."""
+        """Logs nothing, because the posts are recorded anyway."""

@@ -1,4 +1,4 @@
-"""TCP connections put together again from their segments."""
+"""Reassembles TCP connections from their segments."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from packet import Segment
 
 
 class Gap(Exception):
-    """A stream lacks bytes: the capture can't be trusted."""
+    """A stream lacks bytes, so the capture is not usable."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    # What the client sent.
+    # Bytes from the client.
     sent: bytes
-    # What it was answered.
+    # Bytes from the server.
     answered: bytes
-    # Offsets of segments in what was sent, and at which place each segment was captured.
+    # Offsets of the client's segments, and the position of each segment in the capture.
     captured: Sequence[tuple[int, int]]
 
     def place(self, offset: int) -> int:
-        """Tells the order of what was sent over several connections."""
+        """A position by which requests over several connections can be ordered."""
         return self.captured[bisect_right(self.captured, (offset, float("inf"))) - 1][1]
 
 
 def connections(segments: Iterable[Segment], port: int) -> list[Connection]:
-    """All connections to `port`, in the order in which they were made."""
+    """All connections to `port`, in the order of their start."""
     found: list[tuple[_Stream, _Stream]] = []
     current: dict = {}
     for place, segment in enumerate(segments):
@@ -36,7 +36,7 @@ def connections(segments: Iterable[Segment], port: int) -> list[Connection]:
         ends = (segment.source, segment.destination)
         key = ends if to_port else ends[::-1]
         if segment.syn and to_port:
-            # A client's port may come again: its SYN begins another connection.
+            # A client's port may be used again. Its SYN begins another connection.
             current[key] = (_Stream(), _Stream())
             found.append(current[key])
         if key in current:
@@ -54,7 +54,7 @@ class _Stream:
         if segment.syn:
             self._first = segment.sequence + 1
         offset = (segment.sequence - self._first) % 2**32
-        # A retransmission may be longer than what it repeats.
+        # A retransmission may be longer than the segment that it repeats.
         if len(segment.payload) > len(self._parts.get(offset, b"")):
             self._parts[offset] = segment.payload
             self._places.setdefault(offset, place)

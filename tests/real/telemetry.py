@@ -1,4 +1,4 @@
-"""Spans, data points and log records as two runs or two receivers have them, and how they are compared."""
+"""Compares the spans, data points and log records of two runs or two receivers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# What no two runs have in common: ids, unless they say what belongs to what, times, and samples that are drawn.
+# Values that differ in each run: times, random samples, and ids except those that link items.
 DIFFERS = re.compile("traceId|.*UnixNano|exemplars")
 SPAN_IDS = ("spanId", "parentSpanId")
-# Of durations, which older SDKs measure of themselves, only how many there are.
+# Older SDKs measure their own durations. Only the number of these counts.
 MEASURED = ("bucketCounts", "sum", "min", "max")
-# Attributes that are another value in each process.
+# Attributes with another value in each process.
 PROCESS = ("process.pid",)
 
 
 def differences(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
-    """Empty when both are the same items, with all that is in them and above them, each as often."""
+    """Empty if both have the same items equally often, with the same contents, scopes and resources."""
     return _compared(_count(before), _count(after))
 
 
 def unlike(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
-    """Empty when both are the same but for what no two runs have in common."""
+    """Empty if both are the same, except values that differ in each run."""
     return _compared(_count(_alike(list(before))), _count(_alike(list(after))))
 
 
@@ -37,7 +37,7 @@ def _count(items: Iterable[dict]) -> Counter[str]:
 
 
 def _without_nothing(value: object) -> object:
-    """A message that is empty is as good as none."""
+    """An empty message counts as no message."""
     if isinstance(value, list):
         return [_without_nothing(each) for each in value]
     if not isinstance(value, dict):
@@ -74,7 +74,7 @@ def _settled(value: object, spans: Mapping[str, dict]) -> object:
 
 
 def _place(span: str, spans: Mapping[str, dict]) -> str:
-    """A span's name and those of the spans it is in."""
+    """The names of a span and of its parents."""
     if span not in spans:
         return "a span that did not arrive"
     known = spans[span]

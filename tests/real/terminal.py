@@ -1,4 +1,4 @@
-"""What the user sees: headings, set-up steps with their time, rows with a mark."""
+"""Output for the user: headings, set-up steps with their time, rows with a mark."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Says what is being done before it is done: a step may take a minute."""
+        """Prints the title before the step, because a step may take a minute."""
         began = time.monotonic()
         print(f"  {title:58}", end="", flush=True)
         try:

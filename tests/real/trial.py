@@ -1,4 +1,4 @@
-"""One run of a function and an extension, under the emulator or on the sandbox: what is tried, and the record of what happened."""
+"""One run of a function and an extension, under the emulator or on the local Lambda: its settings, and its record."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DEADLINE_SECONDS = 120
 
 
 class Broken(Exception):
-    """The run itself did not come to its end: nothing can be said about the extension."""
+    """The run itself failed, so it has no result about the extension."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a caller can tell the function beside the event."""
+    """Data that a caller can send to the function in addition to the event."""
 
     trace_id: str
     client_context: str
@@ -39,35 +39,37 @@ class Trial:
     events: Sequence[dict]
     extension: Path | None
     managed_instances: bool = False
-    # Whether the sandbox plays Lambda, instead of AWS's emulator.
-    on_sandbox: bool = False
-    # The function's timeout; without one, the emulator's own, which is long.
+    # Whether local-lambda runs the function, instead of AWS's emulator.
+    on_local_lambda: bool = False
+    # The function's timeout. The default is the emulator's, which is long.
     timeout_seconds: int | None = None
-    # What the caller tells beside the event.
+    # Data that the caller sends in addition to the event.
     context: Context | None = None
-    # Beside what function and extension are told anyway, or instead; None leaves a variable out.
+    # Variables that are added or replaced. None removes a variable.
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    # What the remote does with requests, unless it takes them: options of the sandbox's `remote` command.
+    # The remote's answers, if it does not accept all requests: options of `local-lambda remote`.
     script: Sequence[str] = ()
-    # Whether the sandbox serves the Telemetry API, which the emulator does not.
+    # Whether local-lambda serves the Telemetry API, which the emulator does not.
     telemetry: bool = False
-    # How long the sandbox freezes all processes after each invocation; it does so in any case.
+    # The time for which local-lambda freezes all processes after each invocation. It always freezes them.
     freeze: str = "0s"
-    # The program of a real receiver, which gets what the extension sends as OTLP and passes it on to the remote.
+    # The program of a real receiver. It gets the OTLP of the extension, and passes it on to the remote.
     rotel: Path | None = None
-    # What the extension's log has to hold before that receiver is there at all, if anything; under the emulator only.
+    # A text that the extension's log must contain before that receiver starts, if any. Only under the emulator.
     rotel_after: str = ""
-    # Whether a foreign server has the collector's port.
+    # Whether a foreign server listens on the collector's port.
     port_taken: bool = False
-    # The base name in /opt/extensions, unless it is the file's own.
+    # The name in /opt/extensions, if it is not the file's own.
     installed_as: str = ""
-    # What the layer has beside the extension; that it is there changes nothing by itself.
+    # More files of the function, and their contents.
+    files: Mapping[str, str] = field(default_factory=dict)
+    # The wrapper in the layer. Its presence alone changes nothing.
     wrapper: Path | None = None
 
-    def conduct(self, rie: Path, sandbox: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
-        """Runs it; logs go to `directory`, `watch` is told of each thing as it happens."""
+    def conduct(self, rie: Path, local_lambda: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
+        """Runs it, writes the logs to `directory`, and calls `watch` with each event."""
         plan = directory / "plan.json"
-        plan.write_text(json.dumps(self._plan(rie, sandbox, directory)))
+        plan.write_text(json.dumps(self._plan(rie, local_lambda, directory)))
         with (directory / "stage.log").open("w") as log:
             stage = subprocess.Popen(
                 namespaces.command([sys.executable, str(HERE / "stage.py"), str(plan)]),
@@ -79,15 +81,15 @@ class Trial:
             )
         return Record(self.events, directory, _listen(stage, directory, watch))
 
-    def _plan(self, rie: Path, sandbox: Path, directory: Path) -> dict:
+    def _plan(self, rie: Path, local_lambda: Path, directory: Path) -> dict:
         client = self.function.client
         modules = client.modules()
-        keep = [HERE, directory, rie.parent, sandbox.parent, Path(sys.base_prefix), *client.reads()]
+        keep = [HERE, directory, rie.parent, local_lambda.parent, Path(sys.base_prefix), *client.reads()]
         if self.rotel:
             keep.append(self.rotel.parent)
         return {
             "rie": str(rie),
-            "sandbox": str(sandbox),
+            "local_lambda": str(local_lambda),
             "directory": str(directory),
             "extension": str(self.extension) if self.extension else None,
             "installed_as": self.installed_as or (self.extension.name if self.extension else None),
@@ -100,6 +102,7 @@ class Trial:
             "otlp": self.function.otlp is not None,
             "port_taken": self.port_taken,
             "code": str(HERE / "handlers"),
+            "files": dict(self.files),
             "modules": str(modules) if modules else None,
             "layers": {name: str(path) for name, path in client.layers().items()},
             "handler": self.function.handler,
@@ -107,7 +110,7 @@ class Trial:
             "environment": {**self.function.environment, **self.environment},
             "events": list(self.events),
             "managed_instances": self.managed_instances,
-            "on_sandbox": self.on_sandbox,
+            "on_local_lambda": self.on_local_lambda,
             "timeout_seconds": self.timeout_seconds,
             "context": asdict(self.context) if self.context else None,
             "lanes": 2 if self.managed_instances else 1,
@@ -116,7 +119,7 @@ class Trial:
 
 
 class Record:
-    """What happened in a run."""
+    """The record of a run."""
 
     def __init__(self, events: Sequence[dict], directory: Path, happened: Mapping[str, list]) -> None:
         self.events = events
@@ -132,7 +135,7 @@ class Record:
         self.arrived = [Report.of(request) for request in self.requests]
 
     def results(self) -> list[tuple[int, str]]:
-        """What the callers got, without the ids that differ from run to run."""
+        """The callers' results, without the ids that differ in each run."""
         return [(result["status"], UUID.sub("<id>", result["body"])) for result in self.invocations]
 
     def request_ids(self) -> list[str]:
@@ -159,7 +162,7 @@ def _listen(stage: subprocess.Popen, directory: Path, watch: Callable[[str, obje
         return happened
     finally:
         timer.cancel()
-        # The stage ends when its input does, whatever went wrong here.
+        # The stage ends when its input ends, even after an error here.
         stage.stdin.close()
         stage.wait()
 

@@ -1,4 +1,4 @@
-"""Where the set-up happens: target/real of the checkout, each part made once."""
+"""The set-up in target/real of the checkout. Each part is made once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from terminal import Terminal
 
 
 class Missing(Exception):
-    """The machine lacks something that this test can't fetch itself."""
+    """The machine lacks a tool that this test cannot fetch."""
 
 
 class Workshop:
@@ -27,7 +27,7 @@ class Workshop:
         self._log = self.root / "setup.log"
 
     def part(self, name: str, recipe: dict, title: str, make: Callable[[Path], None]) -> Path:
-        """The directory `name`, filled by `make` unless it was made of this very `recipe` before."""
+        """The directory `name`. `make` fills it, unless the same `recipe` has made it before."""
         directory, written = self.root / name, json.dumps(recipe, sort_keys=True)
         stamp = directory / "made-of.json"
         with self._alone():
@@ -36,14 +36,14 @@ class Workshop:
                 directory.mkdir()
                 with self.terminal.step(title):
                     make(directory)
-                # Written last: a set-up that was interrupted starts over.
+                # This is written last, so that an interrupted set-up starts again.
                 stamp.write_text(written)
         return directory
 
     def run(
         self, command: Sequence[object], cwd: Path | None = None, environment: Mapping[str, str] = os.environ
     ) -> None:
-        """Runs a command of the set-up; its output is shown only when it fails."""
+        """Runs a command of the set-up. Shows its output only if it fails."""
         words = [str(word) for word in command]
         done = subprocess.run(
             words,
@@ -64,7 +64,7 @@ class Workshop:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Two runs at once must not build the same directory."""
+        """Prevents two runs from building the same directory at once."""
         with (self.root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

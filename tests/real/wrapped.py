@@ -1,9 +1,10 @@
-"""What the wrapper does for functions whose agent is beside them and that do not call it."""
+"""The wrapper switches on the agent of a function that does not call the agent itself."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import Bench
@@ -34,7 +35,7 @@ def one_variable_switches_the_agent_on(bench: Bench, function: Function, logs: P
         *all_delivered(wrapped),
         *silent(wrapped),
         *ended_well(wrapped),
-        *_said(wrapped, []),
+        *_logged(wrapped, []),
     ]
 
 
@@ -44,7 +45,21 @@ def an_agent_that_needs_an_older_python_is_left_out(bench: Bench, function: Func
         *results_unchanged(without, wrapped),
         *nothing_reported(wrapped),
         *ended_well(wrapped),
-        *_said(wrapped, ["imports imp"]),
+        *_logged(wrapped, ["imports imp"]),
+    ]
+
+
+def a_module_that_hides_what_the_agent_imports_costs_the_agent_only(
+    bench: Bench, function: Function, logs: Path
+) -> Findings:
+    if sys.version_info >= (3, 12):
+        return an_agent_that_needs_an_older_python_is_left_out(bench, function, logs)
+    without, wrapped = _both(bench, function, logs, {"requests.py": "raise RuntimeError('not the package')\n"})
+    return [
+        *results_unchanged(without, wrapped),
+        *nothing_reported(wrapped),
+        *ended_well(wrapped),
+        *_logged(wrapped, ["in place of the package requests"]),
     ]
 
 
@@ -55,16 +70,20 @@ on_python = (
 )
 
 
-def _both(bench: Bench, function: Function, logs: Path) -> tuple[Record, Record]:
+def _both(
+    bench: Bench, function: Function, logs: Path, files: Mapping[str, str] | None = None
+) -> tuple[Record, Record]:
     def conduct(name: str, environment: dict) -> Record:
-        trial = Trial(function, EVENTS, bench.extension, environment=environment, wrapper=bench.wrapper)
+        trial = Trial(
+            function, EVENTS, bench.extension, environment=environment, files=files or {}, wrapper=bench.wrapper
+        )
         return bench.conduct(trial, logs / name)
 
     return conduct("without", {}), conduct("wrapped", WRAPPED)
 
 
 def _results_unchanged(without: Record, wrapped: Record) -> Findings:
-    """But for the stacks of errors, which the agent's own calls are in."""
+    """Ignores the stacks of errors, because they contain the agent's own calls."""
     pairs = zip(without.results(), wrapped.results())
     changes = (
         f"without the wrapper {was[0]} {was[1]:.200}, now {now[0]} {now[1]:.200}"
@@ -78,8 +97,8 @@ def _without_stack(result: str) -> dict:
     return {name: value for name, value in json.loads(result).items() if name not in ("stackTrace", "trace")}
 
 
-def _said(record: Record, parts: list[str]) -> Findings:
-    """The wrapper's lines, one for each of these parts."""
-    said = [line for line in record.log("function.log").splitlines() if line.startswith("[thundra_wrapper]")]
-    good = len(said) == len(parts) and all(part in line for part, line in zip(parts, said))
-    return unless(good, f"the wrapper said {said}")
+def _logged(record: Record, parts: list[str]) -> Findings:
+    """The wrapper logged one line for each of these parts."""
+    lines = [line for line in record.log("function.log").splitlines() if line.startswith("[thundra_wrapper]")]
+    good = len(lines) == len(parts) and all(part in line for part, line in zip(parts, lines))
+    return unless(good, f"the wrapper logged {lines}")

@@ -1,8 +1,8 @@
-//! The relay that this repository's extension is, written as an extension in Rust usually is: AWS's
-//! crate on tokio, hyper for the local server, reqwest for the remote. It keeps to the variables that
-//! the benchmark sets, of the strategies to `default` while invocations are busy and `continuously`,
-//! and merges as much; what costs nothing when all goes well it leaves out: retries, back-off,
-//! limits of memory, Retry-After, what a freeze takes. OTLP it takes in Protobuf only.
+//! The same relay as this repository's extension, written as extensions in Rust usually are: AWS's crate on
+//! tokio, hyper for the local server, reqwest for the remote. It reads the variables that the benchmark sets.
+//! It has the strategies `continuously`, and `default` for busy functions, and merges as much. It has no
+//! retries, back-off, memory limits, Retry-After and freeze handling: they cost nothing while all works. It
+//! accepts OTLP only in Protobuf.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,8 +28,8 @@ use protocol::Protocol;
 
 mod protocol;
 
-/// How long reports wait for others, how many bytes of them, and how many go in one request: as the
-/// `default` strategy of this repository's extension has it while invocations are busy.
+/// Limits of a batch: its age, its bytes, and its items in one request. They equal those of the strategy
+/// `default` of this repository's extension while invocations are busy.
 const OLDEST_MAX: Duration = Duration::from_secs(10);
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 const REPORTS_MAX: usize = 100;
@@ -43,7 +43,7 @@ struct Report {
 
 enum Message {
     Report(Report),
-    /// Everything is to be sent; answered when it is.
+    /// Sends all reports, and answers when they are sent.
     Flush(oneshot::Sender<()>),
 }
 
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Error> {
                     reports.send(Message::Flush(done))?;
                     is_done.await?;
                 }
-                // The crate goes on to poll: it has no end.
+                // The crate continues to poll, because it never ends.
                 process::exit(0);
             }
             Ok::<(), Error>(())
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Error> {
     Extension::new().with_events_processor(on_event).run().await
 }
 
-/// Takes reports from now on, unless there is no remote for them.
+/// Starts to accept reports, if they have a remote.
 async fn relay(protocol: Protocol) -> Result<Option<mpsc::UnboundedSender<Message>>, Error> {
     let Some(base) = protocol.base() else { return Ok(None) };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, protocol.port())).await?;
@@ -103,7 +103,7 @@ async fn take(
     let (status, body) = match request.into_body().collect().await {
         Ok(body) => {
             let report = Report { path, key, body: body.to_bytes() };
-            // The receiver lives as long as the process.
+            // The receiver exists until the process ends.
             let _ = reports.send(Message::Report(report));
             (StatusCode::OK, protocol.thanks())
         }
@@ -115,7 +115,7 @@ async fn take(
     Ok(response)
 }
 
-/// Of one path and one key: they make one body.
+/// Reports of one path and one key. They form one body.
 #[derive(Default)]
 struct Waiting {
     reports: HashMap<(String, Option<HeaderValue>), Vec<Bytes>>,
@@ -146,7 +146,7 @@ async fn forward(mut messages: mpsc::UnboundedReceiver<Message>, protocol: Proto
         let client = client.get_or_insert_with(client_of_the_remote);
         waiting.send(client, protocol, &base).await;
         if let Some(done) = flushed {
-            // Whoever asked waits for it.
+            // The caller waits for this.
             let _ = done.send(());
         }
     }

@@ -1,5 +1,5 @@
-//! What a post costs that nobody does anything with: `floor`, and beside it tiny_http as its own
-//! documentation shows it, which reads a report and answers it.
+//! The cost of a post that is dropped: `floor` with tiny_http, as its documentation shows it. It reads a report
+//! and answers it.
 
 use std::env;
 use std::io::{self, Cursor};
@@ -7,7 +7,7 @@ use std::thread;
 
 use tiny_http::{Response, Server, StatusCode};
 
-#[path = "../../sandbox/src/bin/floor.rs"]
+#[path = "../../local-lambda/src/bin/floor.rs"]
 mod floor;
 
 const PORT: &str = "THUNDRA_EXTENSION_PORT";
@@ -25,7 +25,7 @@ fn serve(server: &Server) {
         let status = StatusCode(if read.is_ok() { 200 } else { 400 });
         let body = b"{}";
         let response = Response::new(status, Vec::new(), Cursor::new(body), Some(body.len()), None);
-        // Who has left wants no answer.
+        // A client that has left needs no answer.
         let _ = request.respond(response);
     }
 }

@@ -1,4 +1,4 @@
-//! What `async` relays, each from a port of its own by a sender of its own.
+//! The protocols that `async` relays. Each has its own port and its own sender.
 
 use std::env;
 
@@ -20,10 +20,10 @@ impl Protocol {
         env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
     }
 
-    /// The URL below which paths are those of agents, but for their `/v1`.
+    /// The base URL of the remote. The agents' paths without `/v1` are appended to it.
     pub fn base(self) -> Option<String> {
         match self {
-            Self::Thundra => Some(env::var("THUNDRA_EXTENSION_COLLECTOR_URL").unwrap_or_default()),
+            Self::Thundra => env::var("THUNDRA_EXTENSION_COLLECTOR_URL").ok(),
             Self::Otlp => Some(env::var("THUNDRA_EXTENSION_OTLP_ENDPOINT").ok()? + "/v1"),
         }
     }
@@ -35,7 +35,7 @@ impl Protocol {
         })
     }
 
-    /// What says that a report is taken.
+    /// The answer to an accepted report.
     pub fn thanks(self) -> &'static str {
         match self {
             Self::Thundra => "{}",
@@ -46,13 +46,13 @@ impl Protocol {
     pub fn merged(self, bodies: &[Bytes]) -> Vec<u8> {
         match self {
             Self::Thundra => array_of(bodies),
-            // So messages of one type are merged, whatever is in them.
+            // Messages of one type are merged in this way, with any content.
             Self::Otlp => bodies.concat(),
         }
     }
 }
 
-/// One array of the items of all; each body is taken for an array.
+/// One array with the items of all bodies. Each body must be an array.
 fn array_of(bodies: &[Bytes]) -> Vec<u8> {
     let mut array = vec![b'['];
     for body in bodies {

@@ -1,10 +1,10 @@
 //! What an exporter is answered: in the encoding of its request, and where it is refused a status as
 //! gRPC has it ("OTLP Specification", OTLP/HTTP Response).
 
+use local_lambda::agent::{self, Connection, Response};
+use local_lambda::otlp::{Encoding, Signal};
+use local_lambda::prost::Message;
 use rstest::rstest;
-use sandbox::agent::{self, Connection, Response};
-use sandbox::otlp::{Encoding, Signal};
-use sandbox::prost::Message;
 use serde_json::json;
 
 use super::{ENCODINGS, report};
@@ -14,7 +14,7 @@ use crate::trial::{Trial, nowhere, text};
 
 /// `google/rpc/status.proto`.
 #[derive(Message)]
-#[prost(prost_path = "::sandbox::prost")]
+#[prost(prost_path = "::local_lambda::prost")]
 struct Status {
     #[prost(string, tag = "2")]
     message: String,
@@ -84,7 +84,7 @@ fn what_makes_no_sense_is_refused_by_a_status_in_the_encoding_of_the_request() {
         for (line, headers, status) in [
             ("POST /v1/traces", "", 400),
             ("POST /v1/traces", "Content-Encoding: gzip\r\n", 400),
-            ("POST /v1/traces", "Content-Encoding: zstd\r\n", 415),
+            ("POST /v1/traces", "Content-Encoding: \"gzip\"\r\n", 415),
             ("POST /v1/profiles", "", 404),
             ("POST /v1/monitoring-data", "", 404),
             ("POST /", "", 404),
@@ -97,7 +97,7 @@ fn what_makes_no_sense_is_refused_by_a_status_in_the_encoding_of_the_request() {
         }
     }
     let counts = json!({ "full": 0, "too_large": 0, "malformed": 4, "unknown_path": 6,
-        "no_remote": 0, "wrong_method": 4, "unknown_media_type": 2 });
+        "no_remote": 0, "wrong_method": 4, "unknown_media_type": 2, "failed": 0 });
     assert_eq!(trial.health()["otlp"]["refused"], counts);
     assert_eq!(trial.health()["reports"]["refused"]["malformed"], 0, "that is the other one's");
     trial.shut_down();

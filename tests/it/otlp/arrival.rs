@@ -1,8 +1,8 @@
 //! How reports of OTLP reach the remote: alone as they came, and together with exactly their items.
 
+use local_lambda::otlp::{Encoding, Signal, resources, span_names};
+use local_lambda::{Answer, Item, Received, agent, gzip};
 use rstest::rstest;
-use sandbox::otlp::{Encoding, Signal, resources, span_names};
-use sandbox::{Answer, Item, Received, gzip};
 
 use super::{ENCODINGS, report};
 use crate::dialect::Dialect::Otlp;
@@ -84,6 +84,37 @@ fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
     assert!(received.iter().filter(|it| gzip::unpack(&it.body).is_ok()).count() == 2);
 }
 
+/// The codings that SDKs and collectors offer, and others: the remote alone has to know them.
+#[rstest]
+fn each_coding_passes_unopened_with_its_name(
+    #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
+) {
+    let trial = Otlp.start();
+    trial.remote.answer_with(|_| Answer::status(200));
+    let gzip = gzip::pack(b"x");
+    for (nth, (codings, sent, body)) in [
+        ("deflate", "deflate", b"\x78\x9c{}".as_slice()),
+        ("zstd", "zstd", b"\x28\xb5\x2f\xfd{}"),
+        ("x-gzip", "x-gzip", &gzip),
+        ("br", "br", b"\x0b{}"),
+        ("snappy", "snappy", b"{}"),
+        ("gzip, zstd", "gzip, zstd", b"\x28\xb5\x2f\xfd{}"),
+        ("zstd\r\nContent-Encoding: gzip", "zstd, gzip", &gzip),
+        ("identity,GZIP", "GZIP", &gzip),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let report = Report::of(Signal::Logs, encoding, body.to_vec());
+        let headers = format!("Content-Encoding: {codings}\r\nConnection: close\r\n");
+        let request = report.request(&headers);
+        assert_eq!(agent::request(trial.port, &request).status, 200, "{codings}");
+        let received = &trial.received(nth + 1)[nth];
+        assert_eq!((received.header("Content-Encoding"), &*received.body), (Some(sent), body));
+    }
+    assert_eq!(trial.shut_down(), "");
+}
+
 #[test]
 fn a_report_of_more_than_a_mebibyte_goes_alone() {
     let trial = Otlp.start_with(&[COLLECTS]);
@@ -132,5 +163,5 @@ fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
     });
     trial.wait_for_items(&["0", "1", "2"]);
     let log = trial.shut_down();
-    assert!(log.contains("delivered 3 of 4 accepted reports, lost: 1 rejected"), "{log}");
+    assert!(log.contains("4 accepted, 3 delivered, lost: 1 rejected"), "{log}");
 }

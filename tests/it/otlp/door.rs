@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use sandbox::otlp::{Encoding, Signal};
-use sandbox::{Footprint, Launch, Platform, Remote, free_port};
+use local_lambda::otlp::{Encoding, Signal};
+use local_lambda::{Footprint, Launch, Platform, Remote, free_port};
 
 use super::answers::refused;
-use crate::dialect::Dialect::Otlp;
+use crate::both::Both;
+use crate::dialect::Dialect::{Otlp, Thundra};
 use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass};
 
 fn is_closed(port: u16) -> bool {
@@ -22,24 +23,24 @@ fn threads_and_descriptors(trial: &Trial) -> (usize, usize) {
 }
 
 #[test]
-fn without_a_variable_for_it_no_thread_and_no_descriptor_is_there_for_it() {
-    let (thundras, both) = (Trial::start(), Otlp.start());
-    assert!(thundras.health().get("otlp").is_none(), "{}", thundras.health());
-    assert!(both.health()["otlp"].is_object());
-    // Two addresses that wait to be called, and a sender; beside them each may have a reader, and what
-    // it reads, that leave when nothing comes.
+fn without_a_variable_for_a_protocol_no_thread_and_no_descriptor_is_there_for_it() {
+    let (thundras, otlps, both) = (Trial::start(), Otlp.start(), Both::with(&[]));
+    // A sender, and two addresses, which the thread for all addresses waits at; beside them each may have a
+    // reader, and what it reads, that leave when nothing comes.
     let waited = Instant::now();
     loop {
         let (threads, descriptors) = threads_and_descriptors(&thundras);
-        let with_it = threads_and_descriptors(&both);
-        if with_it == (threads + 3, descriptors + 2) {
+        let (alone, together) =
+            (threads_and_descriptors(&otlps), threads_and_descriptors(&both.trial));
+        if alone == (threads, descriptors) && together == (threads + 1, descriptors + 2) {
             break;
         }
-        assert!(waited.elapsed() < PATIENCE, "{with_it:?}, without {threads}, {descriptors}");
+        assert!(waited.elapsed() < PATIENCE, "{threads}, {descriptors}; {alone:?}; {together:?}");
         pass(Duration::from_millis(10));
     }
-    assert_eq!(thundras.shut_down(), "");
-    both.shut_down();
+    for trial in [thundras, otlps, both.trial] {
+        assert_eq!(trial.shut_down(), "");
+    }
 }
 
 #[test]
@@ -48,7 +49,67 @@ fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
     let trial = Trial::with(&[(Otlp.port_variable(), &port.to_string())]);
     is_refused_for_good(port);
     let log = trial.shut_down();
-    assert!(log.contains("there is no remote for OTLP that can be used; OTLP is refused"), "{log}");
+    let line = format!(
+        "cannot forward the exports of an OpenTelemetry SDK to port {port}: \
+         THUNDRA_EXTENSION_OTLP_ENDPOINT is not set; they are refused and lost"
+    );
+    assert!(log.contains(&line) && log.lines().count() == 2, "{log}");
+}
+
+/// A misspelt name opens the port as any other does, and so does an endpoint that is this very port.
+#[test]
+fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_line_names_the_variable()
+ {
+    let port = free_port();
+    let own = format!("http://localhost:{port}");
+    for (name, value, line) in [
+        (
+            Otlp.url_variable(),
+            own.as_str(),
+            "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it is the port of this",
+        ),
+        (
+            Otlp.url_variable(),
+            "s3cret",
+            "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it does not start with",
+        ),
+        (
+            "THUNDRA_EXTENSION_OTLP_HEADERS",
+            "a=s3cret",
+            "THUNDRA_EXTENSION_OTLP_ENDPOINT is not set",
+        ),
+        (
+            "thundra_extension_otlp_endpont",
+            "http://s3cret",
+            "did you mean THUNDRA_EXTENSION_OTLP_ENDPOINT?",
+        ),
+    ] {
+        let variables = [(Otlp.port_variable(), &*port.to_string()), (name, value)];
+        let trial = Trial::with(&variables);
+        is_refused_for_good(port);
+        is_refused_for_good(port);
+        assert_eq!(trial.health()["otlp"]["refused"]["no_remote"], 2);
+        let log = trial.shut_down();
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
+    let (port, remote) = (free_port(), Remote::start());
+    let traces = format!("{}/v1/traces", remote.origin());
+    let trial = Trial::with(&[
+        (Otlp.port_variable(), &port.to_string()),
+        ("THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT", &traces),
+    ]);
+    for _ in 0..2 {
+        let report = super::report(Signal::Logs, Encoding::Protobuf, &["1"]);
+        refused(&report.post(port), 404, Encoding::Protobuf);
+    }
+    let log = trial.shut_down();
+    let line = "cannot forward logs: THUNDRA_EXTENSION_OTLP_LOGS_ENDPOINT is not set; they are refused and lost";
+    assert_eq!((log.matches(line).count(), log.lines().count()), (1, 2), "{log}");
 }
 
 #[test]
@@ -61,10 +122,9 @@ fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
     trial.report(ARRAY, "[1]");
     trial.received(1);
     let log = trial.shut_down();
-    assert_eq!(log.lines().count(), 3, "{log}");
+    assert_eq!(log.lines().count(), 2, "{log}");
     assert!(log.contains("lost: 1 refused as no_remote"), "it is lost: {log}");
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
-    assert!(log.contains("there is no remote for OTLP that can be used; OTLP is refused"), "{log}");
 }
 
 /// A closed port would be tried again, as would some other statuses, within the invocation.
@@ -77,7 +137,12 @@ fn is_refused_for_good(port: u16) {
 #[test]
 fn an_extension_that_is_turned_off_opens_no_port_but_to_refuse_what_is_exported() {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
-    let variables = Otlp.environment(port, &remote.origin());
+    let thundras = free_port();
+    let variables = [
+        Otlp.environment(port, &remote.origin()),
+        Thundra.environment(thundras, &remote.base_url()),
+    ]
+    .concat();
     let launch = Launch::of(binary()).on(&platform).env("THUNDRA_EXTENSION_ENABLED", "false");
     let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
     let process = launch.start();
@@ -87,8 +152,7 @@ fn an_extension_that_is_turned_off_opens_no_port_but_to_refuse_what_is_exported(
         assert!(waited.elapsed() < PATIENCE, "it is not opened");
     }
     is_refused_for_good(port);
-    let others = variables.iter().filter_map(|(_, it)| it.parse().ok()).filter(|it| *it != port);
-    assert!(others.map(is_closed).eq([true]));
+    assert!(is_closed(thundras));
     platform.shutdown("spindown", SHUTDOWN);
     assert!(process.exit(PATIENCE).success());
 }

@@ -1,4 +1,4 @@
-"""An extension that makes every mistake it can survive, each at a moment when nothing else is going on."""
+"""An extension that makes every mistake that it can survive, each when nothing else happens."""
 
 import http.client
 import json
@@ -78,7 +78,7 @@ def while_it_has_an_event(me):
 
 
 before_it_is_registered()
-# Upper case where lower case is usual, and a feature nobody knows.
+# Upper case instead of the usual lower case, and an unknown feature.
 registered, _ = register(BOTH, **{"LAMBDA-EXTENSION-ACCEPT-FEATURE": "telepathy"})
 me = {"Lambda-Extension-Identifier": registered.headers["Lambda-Extension-Identifier"].upper()}
 before_its_first_next(me)

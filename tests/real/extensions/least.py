@@ -1,4 +1,4 @@
-"""The least that an extension can be: registers for both events, and polls until it is told to end."""
+"""The smallest extension: it registers for both events, and polls until SHUTDOWN."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What the test's function does, the same under every agent."""
+"""The work of the test's function, the same with every agent."""
 
 import os
 import time
@@ -9,7 +9,7 @@ PATIENCE_SECONDS = 10
 
 
 def answer(event, context):
-    """Takes an order, or refuses it, or never comes back. Names its request, so that a report can be tied to it."""
+    """Accepts an order, refuses it, or never returns. Names its request, so that a test can find its report."""
     if event.get("refuse"):
         raise ValueError(f"order {event['order']} refused, request {context.aws_request_id}")
     if event.get("crash"):
@@ -27,7 +27,7 @@ def answer(event, context):
 
 
 def sit_down(order, guests):
-    """Waits for the other workers' invocations; two processes of one function share nothing but /tmp."""
+    """Waits for the other workers' invocations. Two processes of one function share only /tmp."""
     TABLE.mkdir(exist_ok=True)
     (TABLE / str(order)).touch()
     deadline = time.monotonic() + PATIENCE_SECONDS

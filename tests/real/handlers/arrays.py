@@ -1,4 +1,4 @@
-"""The function under the agent `thundra` 3.0.7 and later, whose package is called `catchpoint`."""
+"""The function with the agent `thundra` 3.0.7 and later. Its package is `catchpoint`."""
 
 from answer import answer
 from catchpoint.catchpoint_agent import Catchpoint

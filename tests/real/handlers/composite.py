@@ -1,4 +1,4 @@
-"""The function under the agent `thundra` 2.x, as its documentation shows: decorated in code."""
+"""The function with the agent `thundra` 2.x, which decorates it in code, as its documentation shows."""
 
 from answer import answer
 from thundra.thundra_agent import Thundra

@@ -1,4 +1,4 @@
-"""The function with OpenTelemetry's SDK, all of whose signals are flushed before each answer."""
+"""The function with OpenTelemetry's SDK. It flushes all signals before each answer."""
 
 import math
 
@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
-# Nothing is left for the end of the process: how it ends is not what is compared.
+# Nothing remains for the end of the process, because the tests do not compare how it ends.
 traces = TracerProvider(shutdown_on_exit=False)
 traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter(), math.inf)], shutdown_on_exit=False)

@@ -1,4 +1,4 @@
-"""A function whose spans cost what they cost: how they are exported is told by the environment."""
+"""A function with spans, to measure their cost. The environment configures the exporter."""
 
 import os
 import time

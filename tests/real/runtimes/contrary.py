@@ -1,4 +1,4 @@
-"""A runtime that makes every mistake it can survive: before its first event, then for each event others."""
+"""A runtime that makes every mistake that it can survive: some before its first event, others for each event."""
 
 import http.client
 import json

@@ -1,10 +1,10 @@
-"""What Lambda's managed Python runtimes start: the runtime client, for the handler that the environment names."""
+"""Starts the runtime client as Lambda's managed Python runtimes do, with the handler that the environment names."""
 
 import os
 import sys
 
 from awslambdaric.__main__ import main
 
-# As they have them: the function's own, then layers'.
+# In the order of these runtimes: the function's directories, then those of layers.
 sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], "/opt/python"]
 main(["awslambdaric", os.environ["_HANDLER"]])

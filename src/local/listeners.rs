@@ -1,0 +1,192 @@
+//! The local addresses, two for each port. Each has its own tiny_http server. The first server starts at
+//! once, the others at their first connection.
+//!
+//! tiny_http stops for good if it cannot accept a connection. Its thread panics if no descriptor or thread is
+//! left for a connection.
+//!
+//! Invariant: a listener that closed or could not open is opened again at the next invocation. If Lambda
+//! reports no invocations, it is opened again after a few seconds.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, mem};
+
+use crate::local::collector::Collector;
+use crate::local::panics::PanicWatch;
+use crate::local::uncalled;
+use crate::local::workers::{self, ServerHandle};
+use crate::logging;
+use crate::net::kernel_table::clients_of;
+use crate::payload::protocol::Protocol;
+
+#[derive(Default)]
+pub struct Listeners {
+    all: Vec<Listener>,
+    panics: PanicWatch,
+}
+
+/// One local address.
+struct Listener {
+    address: SocketAddr,
+    protocol: Protocol,
+    /// Whether the server starts at the first connection. Few agents use any address except the first, and
+    /// all unused addresses together cost one thread.
+    starts_on_first_connection: bool,
+    /// A bound socket that is not served yet.
+    socket: Option<TcpListener>,
+    is_open: Arc<AtomicBool>,
+    server: Option<Arc<ServerHandle>>,
+    /// Whether the log has a line why the listener is not open.
+    is_explained: bool,
+    /// Whether the log never mentions this listener, because nobody configured it.
+    is_quiet: bool,
+}
+
+impl Listeners {
+    /// Binds both addresses of these ports, the most used address first. From then on, connections wait in
+    /// the kernel until [`Self::open`].
+    pub fn bind(ports: &[(u16, Protocol)]) -> Self {
+        let mut listeners = Vec::with_capacity(ports.len() * 2);
+        for &(port, protocol) in ports {
+            // Agents on Node.js 17 to 19 resolve `localhost` to `::1`, and do not try 127.0.0.1.
+            for address in addresses(port) {
+                let mut listener = Listener::at(address, protocol, !listeners.is_empty());
+                listener.bind();
+                listeners.push(listener);
+            }
+        }
+        Self { all: listeners, panics: PanicWatch::default() }
+    }
+
+    /// Binds ports that nobody configured. If another process uses one address of a port, the port is left to
+    /// that process for good, without a line in the log. Otherwise a client of that process could reach this
+    /// one.
+    pub fn claim(ports: &[(u16, Protocol)]) -> Self {
+        let mut claimed = Self::default();
+        for &(port, protocol) in ports {
+            let quiet =
+                |address| Listener { is_quiet: true, ..Listener::at(address, protocol, true) };
+            let [mut v4, mut v6] = addresses(port).map(quiet);
+            if v4.try_bind().is_err() {
+                continue;
+            }
+            match v6.try_bind() {
+                Ok(()) => claimed.all.extend([v4, v6]),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(_) => claimed.all.push(v4), // the system has no IPv6
+            }
+        }
+        claimed
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Serves each address that is not served. This is cheap if all are served.
+    pub fn open(&mut self, collector: &Arc<Collector>) {
+        let has_panicked = self.panics.take_change();
+        for listener in &mut self.all {
+            if has_panicked || !listener.is_open.load(Ordering::Relaxed) {
+                if !listener.bind() {
+                    self.panics.recheck();
+                }
+                listener.serve(collector);
+            }
+        }
+    }
+
+    /// Closes bound sockets that are not served, so that no client waits there in vain. [`Self::open`] binds
+    /// them again.
+    pub fn close_unserved(&mut self) {
+        self.all.iter_mut().for_each(|it| it.socket = None);
+    }
+}
+
+/// Both addresses of a port. Nearly all clients try the first one first.
+fn addresses(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
+impl Listener {
+    fn at(address: SocketAddr, protocol: Protocol, starts_on_first_connection: bool) -> Self {
+        let is_open = Arc::new(AtomicBool::new(false));
+        Self {
+            address,
+            protocol,
+            starts_on_first_connection,
+            socket: None,
+            is_open,
+            server: None,
+            is_explained: false,
+            is_quiet: false,
+        }
+    }
+
+    /// Binds the address, unless it is open. False if it remains unknown whether the listener is open.
+    fn bind(&mut self) -> bool {
+        if self.socket.is_some() {
+            return true;
+        }
+        let is_open = self.is_open.load(Ordering::Relaxed);
+        match self.try_bind() {
+            Ok(()) => {}
+            // This process itself uses the address, so the listener is open.
+            Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(_) if is_open => return false,
+            Err(error) => self.explain(&error),
+        }
+        true
+    }
+
+    fn try_bind(&mut self) -> io::Result<()> {
+        self.socket = Some(TcpListener::bind(self.address)?);
+        Ok(())
+    }
+
+    fn serve(&mut self, collector: &Arc<Collector>) {
+        let Some(listener) = self.socket.take() else { return };
+        let collector = Arc::clone(collector);
+        // A new flag for this server. The earlier server may still change its own one.
+        self.is_open = Arc::new(AtomicBool::new(true));
+        let is_open = Arc::clone(&self.is_open);
+        let server = ServerHandle::new(move |error| {
+            logging::debug!("cannot accept connections: {error}; the port will be opened again");
+            is_open.store(false, Ordering::Relaxed);
+        });
+        // The earlier server has closed its port, because the address could be bound.
+        if let Some(earlier) = self.server.replace(Arc::clone(&server)) {
+            earlier.close(clients_of(self.address).ok());
+        }
+        let serve = if self.starts_on_first_connection {
+            uncalled::serve_when_called
+        } else {
+            workers::serve
+        };
+        let protocol = self.protocol;
+        let take = Box::new(move |request| collector.take(request, protocol));
+        match serve(listener, take, server) {
+            Ok(()) => self.is_explained = false,
+            Err(error) => {
+                self.is_open.store(false, Ordering::Relaxed);
+                self.explain(&error);
+            }
+        }
+    }
+
+    /// Logs the reason, but only once, because each invocation tries again.
+    fn explain(&mut self, error: &io::Error) {
+        if self.is_quiet || mem::replace(&mut self.is_explained, true) {
+            return;
+        }
+        let address = self.address;
+        // Nearly all agents need 127.0.0.1. Few need ::1, and not every system has it.
+        let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
+        logging::at!(
+            level,
+            "cannot listen on {address}: {error}; agents' reports are refused there, until a later \
+             attempt succeeds"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! The local collector's responses to agents.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use serde::Serialize;
+use tiny_http::{Method, Request, StatusCode};
+
+use crate::local::request::is_last;
+use crate::logging;
+use crate::payload::encoding::Encoding;
+use crate::payload::ledger::Refusal;
+
+/// A response that is ready to send.
+#[derive(Debug)]
+pub struct Response {
+    status: &'static str,
+    allow: Option<&'static str>,
+    /// Whether the client must close the connection, because the start of its next request is unknown.
+    is_last: bool,
+    encoding: Encoding,
+    body: Cow<'static, [u8]>,
+}
+
+/// Why a request is not accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The count to which the request adds.
+    pub refusal: Refusal,
+    /// The text for the client.
+    pub reason: &'static str,
+}
+
+impl Rejection {
+    pub fn new(refusal: Refusal, reason: &'static str) -> Self {
+        Self { refusal, reason }
+    }
+}
+
+/// The format of responses to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFormat {
+    Thundra,
+    /// OTLP, in the encoding of the request ("OTLP Specification", OTLP/HTTP Response).
+    Otlp(Encoding),
+}
+
+impl Response {
+    /// The status is exactly 200, because the agent for Node.js counts only 200 as success.
+    pub const ACCEPTED: Self = Self {
+        status: "200 OK",
+        allow: None,
+        is_last: false,
+        encoding: Encoding::Json,
+        body: Cow::Borrowed(b"{}"),
+    };
+
+    /// The response to an accepted report. An OTLP message without fields is a complete success.
+    pub fn accepted(format: ResponseFormat) -> Self {
+        match format {
+            ResponseFormat::Thundra | ResponseFormat::Otlp(Encoding::Json) => Self::ACCEPTED,
+            ResponseFormat::Otlp(Encoding::Protobuf) => {
+                Self { encoding: Encoding::Protobuf, body: Cow::Borrowed(b""), ..Self::ACCEPTED }
+            }
+        }
+    }
+
+    pub fn ok(body: &impl Serialize) -> Self {
+        Self { body: json(body).into(), ..Self::ACCEPTED }
+    }
+
+    pub fn refused(refusal: Refusal, why: &str, format: ResponseFormat) -> Self {
+        let status = match refusal {
+            Refusal::Full if format == ResponseFormat::Thundra => "429 Too Many Requests",
+            // Not 429, because SDKs retry it for up to 10 s, in the flush at the end of the invocation. With a
+            // Retry-After, some give up at once, and others wait for that time.
+            Refusal::Full | Refusal::TooLarge => "413 Content Too Large",
+            Refusal::Malformed => "400 Bad Request",
+            Refusal::UnknownPath | Refusal::NoRemote => "404 Not Found",
+            Refusal::WrongMethod => "405 Method Not Allowed",
+            Refusal::UnknownMediaType => "415 Unsupported Media Type",
+            Refusal::Failed => "500 Internal Server Error",
+        };
+        let is_last = refusal == Refusal::Malformed;
+        let (encoding, body) = match format {
+            ResponseFormat::Thundra => (Encoding::Json, json(&ErrorBody { error: why })),
+            ResponseFormat::Otlp(Encoding::Json) => {
+                (Encoding::Json, json(&Status { message: why }))
+            }
+            ResponseFormat::Otlp(Encoding::Protobuf) => (Encoding::Protobuf, status_message(why)),
+        };
+        Self { status, allow: None, is_last, encoding, body: body.into() }
+    }
+
+    /// Adds the method that the path accepts.
+    pub fn allowing(self, method: &'static str) -> Self {
+        Self { allow: Some(method), ..self }
+    }
+
+    /// Makes the client close the connection.
+    pub fn closing(self) -> Self {
+        Self { is_last: true, ..self }
+    }
+
+    /// Sends the response to a request whose body was read to its end. A client that has gone is no error.
+    pub fn send(self, request: Request) {
+        let bytes = self.to_bytes(&request);
+        // Written directly and in one piece. tiny_http's own responses add a date, which costs more than the
+        // rest of the response.
+        let mut writer = request.into_writer();
+        let sent = writer.write_all(&bytes).and_then(|()| writer.flush());
+        if let Err(error) = sent {
+            logging::debug!("cannot answer an agent: {error}");
+        }
+    }
+
+    /// Sends the response and abandons the connection, because the body must not be read. Neither the
+    /// connection nor the request may be dropped (see `body::CONTENT_LENGTH_MAX`). Until the process ends,
+    /// both stay in memory, and keep two descriptors and one of tiny_http's threads.
+    pub fn send_and_abandon(mut self, request: Request) {
+        self.is_last = true;
+        let bytes = self.to_bytes(&request);
+        // Only an upgrade returns the writer without dropping the body. The response to an upgrade has no
+        // length, so an interim response is sent before the real one. Clients skip interim responses (RFC
+        // 9110, 15.2).
+        let mut stream = request.upgrade("none", tiny_http::Response::empty(StatusCode(100)));
+        if let Err(error) = stream.write_all(&bytes).and_then(|()| stream.flush()) {
+            logging::debug!("cannot answer an agent: {error}");
+        }
+        std::mem::forget(stream);
+    }
+
+    fn to_bytes(&self, request: &Request) -> Vec<u8> {
+        let Self { status, allow, is_last: is_own_last, encoding, body } = self;
+        let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
+        let is_last = *is_own_last || is_last(request);
+        let close = if is_last { "Connection: close\r\n" } else { "" };
+        let (media_type, length) = (encoding.media_type(), body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
+             {allow}{close}\r\n"
+        );
+        let mut bytes = head.into_bytes();
+        if *request.method() != Method::Head {
+            bytes.extend_from_slice(body);
+        }
+        bytes
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+}
+
+/// `google.rpc.Status`. OTLP uses only its message.
+#[derive(Serialize)]
+struct Status<'a> {
+    message: &'a str,
+}
+
+/// A [`Status`] in protobuf: field 2, the message, with its length.
+fn status_message(message: &str) -> Vec<u8> {
+    const MESSAGE: u8 = 2 << 3 | 2;
+    // Longer than all existing messages, and short enough for a length of one byte.
+    const BYTES_MAX: usize = 0x7f;
+    let message = &message.as_bytes()[..message.len().min(BYTES_MAX)];
+    [&[MESSAGE, message.len().to_le_bytes()[0]], message].concat()
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("names, texts and numbers serialise")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use local_lambda::prost::Message;
+    use tiny_http::{Header, TestRequest};
+
+    /// `google/rpc/status.proto`.
+    #[derive(Message)]
+    #[prost(prost_path = "::local_lambda::prost")]
+    struct RpcStatus {
+        #[prost(string, tag = "2")]
+        message: String,
+    }
+
+    #[track_caller]
+    fn check(answer: &Response, request: TestRequest, bytes: &str) {
+        assert_eq!(String::from_utf8(answer.to_bytes(&request.into())).unwrap(), bytes);
+    }
+
+    #[test]
+    fn responses_are_json_with_a_length() {
+        check(
+            &Response::ACCEPTED,
+            TestRequest::new(),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        );
+        check(
+            &Response::refused(Refusal::WrongMethod, "no", ResponseFormat::Thundra)
+                .allowing("POST"),
+            TestRequest::new(),
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\
+             Allow: POST\r\n\r\n{\"error\":\"no\"}",
+        );
+    }
+
+    #[test]
+    fn otlp_responses_have_the_encoding_of_the_request() {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+        check(
+            &Response::accepted(ResponseFormat::Otlp(Encoding::Protobuf)),
+            TestRequest::new(),
+            head,
+        );
+        for refusal in Refusal::ALL {
+            let answer = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Protobuf));
+            let status = RpcStatus::decode(&*answer.body).unwrap();
+            assert_eq!(status.message, "no");
+            let answer = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Json));
+            assert_eq!(&*answer.body, br#"{"message":"no"}"#);
+        }
+    }
+
+    /// "OTLP Specification", OTLP/HTTP Response, Retryable Response Codes.
+    #[test]
+    fn no_refusal_makes_an_sdk_retry_within_the_invocation() {
+        for refusal in Refusal::ALL {
+            let status = |format| Response::refused(refusal, "no", format).status;
+            let is_retried =
+                |status: &str| ["429", "502", "503", "504"].iter().any(|it| status.starts_with(it));
+            assert!(!is_retried(status(ResponseFormat::Otlp(Encoding::Json))), "{refusal:?}");
+            assert_eq!(is_retried(status(ResponseFormat::Thundra)), refusal == Refusal::Full);
+        }
+    }
+
+    #[test]
+    fn the_last_response_on_a_connection_announces_the_close_and_head_gets_no_body() {
+        let close = Header::from_bytes("connection", "Close").unwrap();
+        check(
+            &Response::ACCEPTED,
+            TestRequest::new().with_header(close).with_method(Method::Head),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! The accepted reports that are not delivered yet, oldest first. Some may be in quarantine, because the
+//! remote may fail because of them. Selects the reports of the next request.
+//!
+//! Invariant: until it is settled, each report is in the backlog or in a batch from it. Merged reports keep
+//! their order, and are not copied.
+
+mod batch;
+#[cfg(test)]
+mod otlp_tests;
+#[cfg(test)]
+pub mod tests;
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::payload::format::BodyFormat;
+use crate::payload::items::{ItemRange, is_within};
+use crate::payload::ledger::{Loss, Outcome};
+use crate::payload::limits::RequestLimits;
+use crate::payload::payload::Payload;
+use crate::payload::route::{Headers, Route};
+
+pub use self::batch::Batch;
+use self::batch::Selection;
+
+/// How many reports with another key or route may be passed over while a batch is filled. The limit is for
+/// the time that checking each report takes.
+const LOOK_AHEAD: usize = 100;
+
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// First the quarantined reports, the longest untried one first. Then all others, the oldest one first.
+    reports: VecDeque<Report>,
+    /// How many reports are in quarantine. The remote failed when each of them was sent alone.
+    quarantined: usize,
+    /// How many bytes of the quota all reports use.
+    held: usize,
+}
+
+/// A report in the backlog.
+#[derive(Debug)]
+struct Report {
+    payload: Payload,
+    contents: Contents,
+}
+
+/// The known contents of a report's body.
+#[derive(Debug)]
+enum Contents {
+    /// The body should have this format. It was not parsed, because that was not necessary.
+    Unparsed(BodyFormat),
+    /// The report is sent alone and unchanged: a composite, a compressed body, or one that does not have its
+    /// format.
+    Opaque,
+    /// The items that are not settled yet. `is_whole` is true if these are all items of the body. `lost` is
+    /// the reason if an earlier part was lost.
+    Items { form: BodyFormat, rest: ItemRange, is_whole: bool, lost: Option<Loss> },
+}
+
+impl Backlog {
+    pub fn push(&mut self, payload: Payload) {
+        let contents = payload.form().map_or(Contents::Opaque, Contents::Unparsed);
+        self.held += payload.cost();
+        self.reports.push_back(Report { payload, contents });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    /// How many bytes of the quota all reports use.
+    #[cfg(any(test, fuzzing))]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// How many bytes of the quota the reports use that are not in quarantine.
+    pub fn held_waiting(&self) -> usize {
+        let quarantined = self.reports.range(..self.quarantined).map(|it| it.payload.cost());
+        self.held - quarantined.sum::<usize>()
+    }
+
+    /// When the oldest report was accepted, not counting those in quarantine.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.reports.get(self.quarantined).map(|report| report.payload.received_at)
+    }
+
+    /// How many reports are in quarantine.
+    pub fn quarantined(&self) -> usize {
+        self.quarantined
+    }
+
+    /// Drops the oldest reports until the others use at most this many bytes. With
+    /// `only_quarantined`, reports outside of the quarantine are kept, because the remote may accept them at any
+    /// time. Otherwise the only report left is kept, because it takes no room from others.
+    pub fn evict_down_to(&mut self, bytes: usize, only_quarantined: bool) {
+        while self.held > bytes && (only_quarantined || self.reports.len() > 1) {
+            let waiting = (self.quarantined..self.reports.len()).take(1);
+            let waiting = waiting.filter(|_| !only_quarantined);
+            let age = |index: &usize| self.reports[*index].payload.received_at;
+            let oldest = waiting.chain(0..self.quarantined).min_by_key(age);
+            let Some(report) = oldest.and_then(|index| self.remove(index)) else { return };
+            report.settle(Some(Loss::Evicted));
+        }
+    }
+
+    /// The route and the headers of the oldest report that is not in quarantine.
+    pub fn next(&self) -> Option<(Route, &Headers)> {
+        self.waiting().next().map(|it| (it.payload.route, &it.payload.headers))
+    }
+
+    /// Takes the next batch: the oldest report, a part of it, or it and later reports that can be merged with
+    /// it.
+    pub fn take(&mut self, limits: RequestLimits) -> Option<Batch> {
+        let oldest = self.remove(self.quarantined)?;
+        let is_mergeable = |other: &Report| other.payload.goes_with(&oldest.payload);
+        let is_alone = !self.waiting().take(LOOK_AHEAD + 1).any(is_mergeable);
+        let mut batch = Batch::of(oldest, is_alone, limits);
+        if !is_alone {
+            self.fill(&mut batch, limits);
+        }
+        Some(batch)
+    }
+
+    /// Takes the smallest report that [`Self::take`] could merge, or a part of it. Of several smallest ones
+    /// it is the newest, because bad reports are often neighbours.
+    pub fn take_smallest(&mut self, limits: RequestLimits) -> Option<Batch> {
+        let oldest = &self.waiting().next()?.payload;
+        let near = self.waiting().take(LOOK_AHEAD + 1).enumerate();
+        let mergeable = near.filter(|(_, other)| other.payload.goes_with(oldest));
+        let order =
+            |(index, report): &(usize, &Report)| (report.payload.body().len(), Reverse(*index));
+        let (index, _) = mergeable.min_by_key(order)?;
+        let report = self.remove(self.quarantined + index)?;
+        Some(Batch { has_passed: index > 0, ..Batch::of(report, true, limits) })
+    }
+
+    /// Takes a report from the quarantine, or a part of it.
+    pub fn take_quarantined(&mut self, limits: RequestLimits) -> Option<Batch> {
+        let report = (self.quarantined > 0).then(|| self.remove(0))??;
+        Some(Batch { is_quarantined: true, ..Batch::of(report, true, limits) })
+    }
+
+    /// Adds later reports that can be merged with the first one. Reports with another key or route are passed
+    /// over.
+    fn fill(&mut self, batch: &mut Batch, limits: RequestLimits) {
+        if batch.is_head() {
+            return;
+        }
+        let Some((form, run)) = batch.reports[0].open() else { return };
+        let (mut items, mut bytes) = (run.items, run.range.len());
+        let mut passed = 0;
+        while passed <= LOOK_AHEAD && batch.reports.len() < limits.reports {
+            let Some(next) = self.reports.get_mut(self.quarantined + passed) else { break };
+            let is_mergeable = next.payload.goes_with(&batch.reports[0].payload);
+            let Some((_, run)) = is_mergeable.then(|| next.open()).flatten() else {
+                passed += 1;
+                continue;
+            };
+            items += run.items;
+            bytes += form.separator().len() + run.range.len();
+            if !limits.allow(items, form.length(bytes)) {
+                break;
+            }
+            batch.taken = Selection::Items(form);
+            batch.has_passed |= passed > 0;
+            batch.reports.extend(self.remove(self.quarantined + passed));
+        }
+    }
+
+    /// Puts back a batch that was not delivered.
+    pub fn put_back(&mut self, batch: Batch) {
+        let Batch { reports, is_quarantined, has_passed, .. } = batch;
+        for report in reports.into_iter().rev() {
+            self.put_first(report, is_quarantined);
+        }
+        if has_passed {
+            self.sort();
+        }
+    }
+
+    /// Puts the reports of a failed batch into quarantine, behind those already there. From then on each of
+    /// them is sent alone, if no other report is due.
+    pub fn quarantine(&mut self, batch: Batch) {
+        for report in batch.reports {
+            self.insert(self.quarantined, report);
+            self.quarantined += 1;
+        }
+    }
+
+    /// Empties the quarantine. Its reports wait with the others again, because they were not the reason of
+    /// the failures.
+    pub fn release_quarantined(&mut self) {
+        self.quarantined = 0;
+        self.sort();
+    }
+
+    /// Settles the sent items of a batch: as lost with the reason `this`, or else as delivered. Puts the
+    /// unsent items back.
+    pub fn settle(&mut self, batch: Batch, this: Option<Loss>) {
+        let Batch { reports, taken, is_quarantined, has_passed } = batch;
+        for mut report in reports {
+            match &taken {
+                Selection::Head { form, rest, .. } if rest.items > 0 => {
+                    let (form, rest, lost) = (*form, rest.clone(), report.lost().or(this));
+                    report.contents = Contents::Items { form, rest, is_whole: false, lost };
+                    self.put_first(report, is_quarantined);
+                }
+                _ => report.settle(this),
+            }
+        }
+        if has_passed {
+            self.sort();
+        }
+    }
+
+    pub fn drain(&mut self) -> impl Iterator<Item = Payload> {
+        (self.quarantined, self.held) = (0, 0);
+        self.reports.drain(..).map(|report| report.payload)
+    }
+
+    /// The reports that are not in quarantine.
+    fn waiting(&self) -> impl Iterator<Item = &Report> {
+        self.reports.range(self.quarantined..)
+    }
+
+    fn put_first(&mut self, report: Report, is_quarantined: bool) {
+        self.insert(if is_quarantined { 0 } else { self.quarantined }, report);
+        self.quarantined += usize::from(is_quarantined);
+    }
+
+    fn insert(&mut self, index: usize, report: Report) {
+        self.held += report.payload.cost();
+        self.reports.insert(index, report);
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Report> {
+        let report = self.reports.remove(index)?;
+        self.held -= report.payload.cost();
+        self.quarantined -= usize::from(index < self.quarantined);
+        Some(report)
+    }
+
+    /// Sorts the reports that are not in quarantine by age.
+    fn sort(&mut self) {
+        let reports = &mut self.reports.make_contiguous()[self.quarantined..];
+        reports.sort_by_key(|report| report.payload.received_at);
+    }
+}
+
+impl Report {
+    /// Whether the report is not parsed yet, and can be sent unchanged.
+    fn fits_unopened(&self, limits: RequestLimits) -> bool {
+        let Contents::Unparsed(form) = self.contents else { return false };
+        is_within(limits, form, self.payload.body())
+    }
+
+    /// The unsettled items, if the report can be merged or split. Parses the body if necessary.
+    fn open(&mut self) -> Option<(BodyFormat, ItemRange)> {
+        if let Contents::Unparsed(form) = self.contents {
+            self.contents = match ItemRange::of(form, self.payload.body()) {
+                Some(rest) => Contents::Items { form, rest, is_whole: true, lost: None },
+                None => Contents::Opaque,
+            };
+        }
+        match &self.contents {
+            Contents::Items { form, rest, .. } => Some((*form, rest.clone())),
+            _ => None,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.contents, Contents::Items { is_whole: true, .. })
+    }
+
+    fn lost(&self) -> Option<Loss> {
+        match self.contents {
+            Contents::Items { lost, .. } => lost,
+            _ => None,
+        }
+    }
+
+    /// Counts the report: as lost if any part of it was lost.
+    fn settle(self, loss: Option<Loss>) {
+        let loss = self.lost().or(loss);
+        self.payload.settle(loss.map_or(Outcome::Delivered, Outcome::Dropped));
+    }
+}

@@ -1,0 +1,75 @@
+//! The end of the execution environment, and remotes that are slow: a request that the remote's system
+//! has acknowledged is waited for, and not sent again.
+
+use std::time::{Duration, Instant};
+
+use local_lambda::{Answer, Remote, Standstills};
+use rstest::rstest;
+
+use crate::dialect::Dialect::Otlp;
+use crate::report::told;
+use crate::trial::{ARRAY, COLLECTS, SHUTDOWN, Trial, array_of};
+
+/// A busy machine takes the time from some, which then show nothing.
+const TRIALS: usize = 10;
+
+/// What of the time is left after the answer: the extension's margin, and as much again to read it.
+const LEFT: Duration = Duration::from_millis(200);
+
+fn slow(remote: &Remote, from: usize, takes: Duration) {
+    remote.answer_with(move |it| {
+        let answer = Answer::accepting(it);
+        if it.number < from { answer } else { answer.after(takes) }
+    });
+}
+
+/// Whether there was time for an answer that takes so long. Then all is delivered; in any case no report
+/// is at the remote twice.
+fn delivers_once(trial: Trial, requests: usize, takes: Duration) -> bool {
+    let (asked, standstills) = (Instant::now(), Standstills::watch());
+    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let stood_still = standstills.within(asked, Instant::now());
+    let bodies: Vec<String> = received.iter().map(told).collect();
+    assert!(bodies.len() <= requests, "{bodies:?}\n{log}");
+    let Some(last) = received.get(requests - 1) else { return false };
+    let was_time = last.at + takes + stood_still + LEFT < asked + SHUTDOWN;
+    assert!(!was_time || !log.contains("lost"), "{log}");
+    was_time
+}
+
+#[track_caller]
+fn is_shown(trial: impl Fn() -> bool) {
+    assert!(
+        (0..TRIALS).any(|_| trial()),
+        "no request is there in time, or the machine is too busy"
+    );
+}
+
+#[rstest]
+fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
+    #[values(1_100, 1_500)] takes_ms: u64,
+) {
+    let takes = Duration::from_millis(takes_ms);
+    is_shown(|| {
+        let trial = Otlp.start_with(&[COLLECTS]);
+        slow(&trial.remote, 1, takes);
+        // Half the buffer goes out at once, and leaves a connection.
+        trial.report(ARRAY, &array_of(3_000_000));
+        trial.received(1);
+        trial.wait_for_an_empty_buffer();
+        trial.report(ARRAY, "[2]");
+        delivers_once(trial, 2, takes)
+    });
+}
+
+#[test]
+fn an_attempt_from_before_whose_request_is_there_goes_on_at_shutdown() {
+    let takes = Duration::from_millis(1_300);
+    is_shown(|| {
+        let trial = Otlp.start();
+        slow(&trial.remote, 0, takes);
+        trial.report(ARRAY, "[1]");
+        trial.received(1);
+        delivers_once(trial, 1, takes)
+    });
+}

@@ -1,0 +1,133 @@
+//! Which certificates of a remote are trusted with `SSL_CERT_FILE`, whatever form that file is in.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use local_lambda::{Authority, Identity, Platform, Remote};
+use rstest::rstest;
+use tempfile::TempDir;
+
+use crate::dialect::Dialect::Otlp;
+use crate::trial::{ARRAY, PATIENCE, Trial, spawn};
+
+// Made by OpenSSL: `certificates/README.md`.
+const SELF_SIGNED: &str = include_str!("certificates/self-signed.pem");
+const SELF_SIGNED_KEY: &str = include_str!("certificates/self-signed.key");
+const TRUSTED: &str = include_str!("certificates/self-signed.trusted.pem");
+const P_521: &str = include_str!("certificates/p-521.pem");
+const SIGNED_BY_P_521: &str = include_str!("certificates/signed-by-p-521.pem");
+const SIGNED_BY_P_521_KEY: &str = include_str!("certificates/signed-by-p-521.key");
+
+/// An extension that has this as `SSL_CERT_FILE` reports to a remote that shows this certificate.
+fn report_to(identity: Identity, file: &[u8]) -> (TempDir, Trial) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("remote.pem");
+    fs::write(&path, file).unwrap();
+    let remote = Remote::start_tls_as(identity);
+    let environment = [("SSL_CERT_FILE", path.to_str().unwrap())];
+    let trial = Otlp.start_on(Platform::start(), remote, &environment);
+    trial.report(ARRAY, "[1]");
+    (folder, trial)
+}
+
+#[track_caller]
+fn is_trusted(identity: Identity, file: &[u8]) {
+    let (_folder, trial) = report_to(identity, file);
+    trial.wait_for_items(&["1"]);
+    assert_eq!(trial.shut_down(), "");
+}
+
+#[track_caller]
+fn is_refused(identity: Identity, file: &[u8], why: &str) {
+    let (_folder, trial) = report_to(identity, file);
+    let line = trial.process.wait_for_log("cannot deliver to", PATIENCE);
+    assert!(line.contains(why), "{line}");
+    assert_eq!(trial.remote.received().len(), 0);
+    trial.shut_down();
+}
+
+fn utf_16(text: &str) -> Vec<u8> {
+    format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// As `openssl req -x509` makes it: the certificate of the server is that of an authority.
+#[rstest]
+#[case::as_openssl_writes_it(SELF_SIGNED.into())]
+#[case::with_a_byte_order_mark(format!("\u{feff}{SELF_SIGNED}").into())]
+#[case::in_utf_16(utf_16(SELF_SIGNED))]
+#[case::with_line_ends_of_windows(SELF_SIGNED.replace('\n', "\r\n").into())]
+#[case::with_openssls_trust_behind_it(TRUSTED.into())]
+#[case::after_another(format!("{P_521}{SELF_SIGNED}").into())]
+fn a_certificate_that_is_named_itself_is_trusted(#[case] file: Vec<u8>) {
+    is_trusted(Identity::of_pem(SELF_SIGNED, SELF_SIGNED_KEY), &file);
+}
+
+#[test]
+fn so_is_one_that_another_authority_has_signed_or_none() {
+    for identity in [
+        Authority::new().issue(&Remote::NAMES),
+        Identity::self_signed(&Remote::NAMES),
+        Identity::own_authority(&Remote::NAMES),
+    ] {
+        let file = identity.pem().to_owned();
+        is_trusted(identity, file.as_bytes());
+    }
+}
+
+#[test]
+fn its_dates_and_its_names_are_checked_all_the_same() {
+    for (identity, why) in [
+        (Identity::own_authority_expired(&Remote::NAMES), "expired"),
+        (Identity::own_authority(&["example.com"]), "not valid for name"),
+        (Identity::own_authority(&[]), "subjectAltName; a common name is not enough"),
+    ] {
+        let file = identity.pem().to_owned();
+        is_refused(identity, file.as_bytes(), why);
+    }
+}
+
+#[test]
+fn another_certificate_of_the_same_name_is_not_trusted() {
+    let file = Identity::own_authority(&Remote::NAMES).pem().to_owned();
+    let another = Identity::own_authority(&Remote::NAMES);
+    is_refused(another, file.as_bytes(), "SSL_CERT_FILE has to hold that very certificate");
+    is_refused(Authority::new().issue(&Remote::NAMES), file.as_bytes(), "UnknownIssuer");
+}
+
+#[test]
+fn a_certificate_in_place_of_its_path_is_named_and_not_shown() {
+    let pasted = format!("{SELF_SIGNED_KEY}{SELF_SIGNED}");
+    let remote = Remote::start_tls(&Authority::new());
+    let trial = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &pasted)]);
+    trial.report(ARRAY, "[1]");
+    trial.process.wait_for_log("SSL_CERT_FILE: it is a certificate itself", PATIENCE);
+    trial.process.wait_for_log("cannot deliver to", PATIENCE);
+    let log = trial.shut_down();
+    assert!(!log.contains("BEGIN"), "{log}");
+}
+
+/// ring does not have this curve.
+#[test]
+fn a_chain_with_a_key_of_p_521_is_refused_in_a_line_that_says_so() {
+    let identity = Identity::of_pem(SIGNED_BY_P_521, SIGNED_BY_P_521_KEY);
+    is_refused(identity, P_521.as_bytes(), "P-521");
+}
+
+/// As OpenSSL ends a handshake in which it can use neither its key nor a cipher.
+#[test]
+fn a_server_that_has_nothing_in_common_with_the_extension_is_one_line_that_says_what_may_be() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"\x15\x03\x03\x00\x02\x02\x28");
+        }
+    });
+    let trial = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
+    trial.report(ARRAY, "[1]");
+    let line = trial.process.wait_for_log("cannot deliver to", PATIENCE);
+    assert!(line.contains("HandshakeFailure (it may have a key of curve P-521"), "{line}");
+    trial.shut_down();
+}

@@ -1,0 +1,124 @@
+//! Remotes that answer before they have read the request, and leave the rest unread.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use local_lambda::{Answer, Authority, Cut, End, Moment, Pace, Platform, Remote};
+use rstest::rstest;
+
+use crate::dialect::Dialect::Otlp;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, in_the_time_there_is, pass, spawn};
+
+/// More than all buffers on the way take.
+const LARGE: usize = 12_000_000;
+
+fn remote_over(transport: &str, authority: &Authority) -> Remote {
+    match transport {
+        "http" => Remote::start(),
+        "TLS 1.2" => Remote::start_tls12(authority),
+        _ => Remote::start_tls(authority),
+    }
+}
+
+/// A remote that does not read on, and does not close.
+fn start(remote: Remote, authority: &Authority, answer: Answer) -> Trial {
+    remote.cut_with(|number| (number == 0).then_some(Cut::at(Moment::HeadRead, End::Hang)));
+    remote.answer_cut_with(move || answer.clone());
+    let ca = authority.pem_file().to_str().unwrap();
+    let environment = [("SSL_CERT_FILE", ca), ("THUNDRA_EXTENSION_BUFFER", "16MiB")];
+    Otlp.start_on(Platform::start(), remote, &environment)
+}
+
+#[rstest]
+fn an_early_answer_counts_although_the_connection_stays_open_and_the_body_unread(
+    #[values(200, 401, 413)] status: u16,
+    #[values("http", "TLS 1.2", "TLS 1.3")] transport: &str,
+) {
+    let authority = Authority::new();
+    let remote = remote_over(transport, &authority);
+    let trial = start(remote, &authority, Answer::status(status));
+    trial.report(ARRAY, &array_of(LARGE));
+    trial.wait_for_an_empty_buffer();
+    trial.report(ARRAY, "[2]");
+    trial.wait_for_an_empty_buffer();
+    trial.platform.shutdown("spindown", SHUTDOWN);
+    assert!(trial.process.exit(PATIENCE).success());
+    let log = trial.process.log();
+    assert!(!log.contains("tried again"), "{log}");
+    // The connection is in the middle of a request, and serves no other.
+    let connections: Vec<usize> = trial.remote.received().iter().map(|it| it.connection).collect();
+    let lost = match status {
+        200 => "",
+        401 => "unauthorized",
+        _ => "too_large",
+    };
+    assert_eq!(connections, if status == 401 { vec![] } else { vec![1] }, "{log}");
+    assert!(log.contains(lost) && (status != 200 || log.is_empty()), "{log}");
+}
+
+/// Reads the head of a request, says that it is about to answer, and reads on after a while: longer than
+/// the extension writes without a look at what has come.
+fn answers_in_two_steps(client: &TcpStream) -> io::Result<()> {
+    const A_WHILE: Duration = Duration::from_secs(1);
+    let (mut requests, mut client) = (BufReader::new(client), client);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        requests.read_line(&mut head)?;
+    }
+    client.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n")?;
+    pass(A_WHILE);
+    let length = head.to_ascii_lowercase();
+    let length = length.split_once("content-length: ").unwrap().1.split_once("\r\n").unwrap().0;
+    io::copy(&mut requests.take(length.parse().unwrap()), &mut io::sink())?;
+    client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read() {
+    in_the_time_there_is(|| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = Otlp.url_at(&format!("http://{}", listener.local_addr().unwrap()));
+        let (tell, told) = mpsc::channel();
+        spawn(move || {
+            for client in listener.incoming() {
+                let is_served = answers_in_two_steps(&client.unwrap()).is_ok();
+                // Hung up when the test has panicked.
+                let _ = tell.send(is_served);
+            }
+        });
+        let environment =
+            [(Otlp.url_variable(), url.as_str()), ("THUNDRA_EXTENSION_BUFFER", "16MiB")];
+        let trial = Otlp.start_with(&environment);
+        trial.report(ARRAY, &array_of(LARGE));
+        assert!(told.recv_timeout(PATIENCE).unwrap(), "it breaks off");
+        trial.wait_for_account(|it| it["delivered"] == 1);
+        assert_eq!(trial.shut_down(), "");
+        assert!(told.try_recv().is_err(), "it is sent twice");
+    });
+}
+
+#[rstest]
+fn an_early_answer_counts_behind_interim_ones_and_in_pieces(
+    #[values("", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")]
+    interim: &str,
+    #[values(200, 413)] status: u16,
+    #[values("http", "TLS 1.2", "TLS 1.3")] transport: &str,
+    #[values(8, 1_000)] piece: usize,
+) {
+    in_the_time_there_is(|| {
+        let authority = Authority::new();
+        let answer = format!("{interim}HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+        let pace = Pace::new(piece, Duration::from_millis(5));
+        let length = answer.len();
+        let answer = Answer::HalfAnswer(answer.into()).cut_after(length, End::Hang).at_pace(pace);
+        let trial = start(remote_over(transport, &authority), &authority, answer);
+        trial.report(ARRAY, &array_of(LARGE));
+        trial.wait_for_an_empty_buffer();
+        let log = trial.shut_down();
+        let lost = if status == 200 { "" } else { "too_large" };
+        assert!(!log.contains("tried again") && log.contains(lost), "{log}");
+        assert_eq!(log.is_empty(), status == 200, "{log}");
+    });
+}

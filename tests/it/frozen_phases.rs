@@ -1,0 +1,272 @@
+//! A freeze in each phase of a send, over each version of TLS, and what the remote does after it. The
+//! lengths of freezes are in `src/net/freeze/tests.rs`; looking up and connecting have tests of their own.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use local_lambda::{Answer, Authority, End, Moment, Pace, Platform, Process, Remote, agent};
+use rstest::rstest;
+
+use crate::cells;
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::end;
+use crate::relay::Then::{self, GoesOn, Hangs, Resets, Trickles};
+use crate::relay::{Relay, Towards};
+use crate::report::items_of;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, memory_is_its_own, pass};
+
+/// Far longer than an attempt may take, so that a busy machine takes nothing for one.
+const FREEZE: Duration = Duration::from_secs(10);
+
+/// So many bytes into the answer are in its body, beneath TLS too.
+const IN_BODY: usize = 5_000;
+
+/// Cells at the same time: most of them wait most of the time.
+const AT_ONCE: usize = 10;
+
+/// The same where an emulated processor encrypts what they send.
+const AT_ONCE_EMULATED: usize = 5;
+
+/// More than the socket of who sends it takes, which is 4 MB.
+const LARGE: usize = 8_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Plain,
+    Tls12,
+    Tls13,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Head,
+    Body,
+    AnswersHead,
+    /// What follows befalls the body.
+    AnswersHeadBefore,
+    AnswersBody,
+}
+
+const PHASES: [Phase; 6] = [
+    Phase::Handshake,
+    Phase::Head,
+    Phase::Body,
+    Phase::AnswersHead,
+    Phase::AnswersHeadBefore,
+    Phase::AnswersBody,
+];
+
+#[derive(Clone, Copy)]
+struct Cell {
+    transport: Transport,
+    phase: Phase,
+    then: Then,
+    freeze: Duration,
+}
+
+impl Display for Cell {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let Self { transport, phase, then, freeze } = self;
+        write!(f, "{transport:?}, {phase:?}, {then:?}, {freeze:?}")
+    }
+}
+
+#[rstest]
+fn a_freeze_in_any_phase_loses_nothing_and_moves_no_other_limit(
+    #[values(Transport::Plain, Transport::Tls12, Transport::Tls13)] transport: Transport,
+) {
+    let at_once = if memory_is_its_own() { AT_ONCE } else { AT_ONCE_EMULATED };
+    cells::play(&Cell::all(transport, FREEZE), at_once, Cell::play);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_freeze_of_two_minutes_neither() {
+    let transports = [Transport::Plain, Transport::Tls12, Transport::Tls13];
+    let cells: Vec<Cell> = transports
+        .into_iter()
+        .flat_map(|transport| Cell::all(transport, Duration::from_secs(120)))
+        .collect();
+    cells::play(&cells, cells.len(), Cell::play);
+}
+
+/// The answer's body hangs after a freeze, and the function is billed for the wait.
+#[test]
+fn an_invocation_is_not_held_for_as_long_as_a_freeze_was() {
+    let remote = Remote::start();
+    remote.answer_with(|it| match it.number {
+        0 => long_answer().cut_after(1_000, End::Hang),
+        _ => Answer::accepting(it),
+    });
+    let lambda = end::start(Otlp, &Otlp.url(&remote), |it| it.timeout(FREEZE * 5));
+    let freezer = lambda.freezer();
+    remote.at(Moment::BeforeAnswer, 0, move |_| {
+        freezer.freeze();
+        pass(FREEZE);
+        freezer.thaw();
+    });
+    let invocation = end::invoke(&lambda, r#"{"items":1}"#);
+    let held = invocation.extension_overhead;
+    assert!(held < FREEZE + FREEZE / 2, "{held:?} of which {FREEZE:?} were frozen");
+}
+
+/// Several records of TLS.
+fn long_answer() -> Answer {
+    let body = format!("{{{}}}", " ".repeat(20_000));
+    let answer = Answer::status(200).header("Content-Type", "application/json").body(body);
+    answer.at_pace(Pace::new(2_000, Duration::from_millis(1)))
+}
+
+impl Transport {
+    fn remote(self, authority: &Authority) -> Remote {
+        match self {
+            Self::Plain => Remote::start(),
+            Self::Tls12 => Remote::start_tls12(authority),
+            Self::Tls13 => Remote::start_tls(authority),
+        }
+    }
+
+    /// Both are sent in the same way.
+    fn dialect(self) -> Dialect {
+        if self == Self::Tls13 { Otlp } else { Thundra }
+    }
+}
+
+impl Cell {
+    fn all(transport: Transport, freeze: Duration) -> Vec<Self> {
+        let cell = move |phase| {
+            [GoesOn, Hangs, Resets, Trickles].map(|then| Self { transport, phase, then, freeze })
+        };
+        let cells = PHASES.into_iter().flat_map(cell);
+        cells.filter(Self::is_possible).collect()
+    }
+
+    fn is_possible(&self) -> bool {
+        match self.phase {
+            Phase::Handshake => self.transport != Transport::Plain,
+            // A trickle of the request is that of its body.
+            Phase::Head => self.then != Trickles,
+            _ => true,
+        }
+    }
+
+    /// Whether the status of the answer is there, whatever follows.
+    fn has_status(&self) -> bool {
+        matches!(self.phase, Phase::AnswersHeadBefore | Phase::AnswersBody)
+    }
+
+    /// How long it may take from the thaw until the report is settled: the phase, a pause and a second
+    /// attempt. Less than the freeze, which must not count.
+    fn settles_within(&self) -> Duration {
+        self.freeze / 12
+            * match (self.phase, self.then) {
+                // All of a large request, and perhaps once more.
+                (Phase::Head | Phase::Body, _) => 11,
+                (Phase::Handshake | Phase::AnswersBody, _) | (_, GoesOn | Resets) => 7,
+                _ => 11,
+            }
+    }
+
+    fn play(self) -> Result<(), String> {
+        let (authority, dialect) = (Authority::new(), self.transport.dialect());
+        let remote = self.transport.remote(&authority);
+        remote.answer_with(|_| long_answer());
+        let port = remote.origin().rsplit(':').next().unwrap().parse().unwrap();
+        let relay = Relay::to(port);
+        let url = dialect.url(&remote).replace(&port.to_string(), &relay.port.to_string());
+        let environment = [
+            ("SSL_CERT_FILE", authority.pem_file().to_str().unwrap()),
+            (dialect.url_variable(), &url),
+            ("THUNDRA_EXTENSION_BUFFER", "16MiB"),
+        ];
+        let trial = dialect.start_on(Platform::start(), remote, &environment);
+        let Trial { platform, remote, process, port, .. } = trial;
+        let process = Arc::new(process);
+        let thawed = self.freeze_at_its_moment(&remote, &relay, &process);
+        let bytes = if matches!(self.phase, Phase::Head | Phase::Body) { LARGE } else { 50 };
+        let status = dialect.report(ARRAY, &array_of(bytes)).post(port).status;
+        check(status == 200, || format!("refused: {status}"))?;
+        let thawed = thawed.recv_timeout(self.freeze + PATIENCE).map_err(|_| "it never froze")?;
+        while holds_some(port) {
+            let since = thawed.elapsed();
+            check(since < self.settles_within(), || format!("not settled {since:?} after it"))?;
+            pass(Duration::from_millis(20));
+        }
+        platform.shutdown("spindown", SHUTDOWN);
+        let status = process.exit(PATIENCE);
+        check(status.success(), || format!("exited with {status}"))?;
+        self.look_at_the_end(&remote, &process.log())
+    }
+
+    fn freeze_at_its_moment(
+        self,
+        remote: &Remote,
+        relay: &Relay,
+        process: &Arc<Process>,
+    ) -> mpsc::Receiver<Instant> {
+        let ((thawed, is_thawed), process) = (mpsc::channel(), Arc::clone(process));
+        let freeze = move || {
+            process.stop();
+            pass(self.freeze);
+            process.resume();
+            thawed.send(Instant::now()).unwrap();
+            self.then
+        };
+        match self.phase {
+            Phase::Handshake => relay.hold(Towards::Client, 50, freeze),
+            Phase::Head => remote.at(Moment::BytesRead(20), 0, move |request| match freeze() {
+                Hangs => request.end(End::Hang),
+                Resets => request.end(End::Reset),
+                GoesOn | Trickles => {}
+            }),
+            Phase::Body => relay.hold(Towards::Remote, 100_000, freeze),
+            Phase::AnswersHead => hold_answer(remote, relay, 10, move |_| freeze()),
+            Phase::AnswersBody => hold_answer(remote, relay, IN_BODY, move |_| freeze()),
+            Phase::AnswersHeadBefore => hold_answer(remote, relay, 10, move |relay| {
+                let then = freeze();
+                relay.hold(Towards::Client, IN_BODY, move || then);
+                GoesOn
+            }),
+        }
+        is_thawed
+    }
+
+    /// Whoever has no answer can't tell whether the remote has the report: only then it may be there
+    /// twice.
+    fn look_at_the_end(self, remote: &Remote, log: &str) -> Result<(), String> {
+        let accepted = remote.received().iter().filter(|it| it.is_accepted()).map(items_of).count();
+        let may_be_twice = self.phase == Phase::AnswersHead && self.then != GoesOn;
+        let most = if may_be_twice { 2 } else { 1 };
+        check((1..=most).contains(&accepted), || format!("taken {accepted} times; {log}"))?;
+        let needs_no_line = self.then == GoesOn || self.has_status();
+        check(!needs_no_line || log.is_empty(), || log.to_owned())?;
+        check(!log.contains("lost"), || log.to_owned())
+    }
+}
+
+/// Runs the action after so many bytes of the answer to the first request.
+fn hold_answer(
+    remote: &Remote,
+    relay: &Relay,
+    bytes: usize,
+    action: impl FnOnce(&Relay) -> Then + Send + 'static,
+) {
+    let relay = relay.clone();
+    remote.at(Moment::BeforeAnswer, 0, move |_| {
+        let handle = relay.clone();
+        relay.hold(Towards::Client, bytes, move || action(&handle));
+    });
+}
+
+fn holds_some(port: u16) -> bool {
+    let request = "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let health = agent::request(port, request.as_bytes());
+    let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
+    health["buffer"]["held"] != 0
+}
+
+fn check(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}

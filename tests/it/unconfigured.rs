@@ -1,0 +1,348 @@
+//! Nothing, or too little, is configured: nobody is contacted, nobody waits, and no other extension loses a
+//! port to this one. The ports are the default ones, so each test has a network of its own.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use local_lambda::agent::Connection;
+use local_lambda::{Footprint, Launch, Platform, PlatformScript, Process, Remote};
+
+use crate::dialect::Dialect::{self, Otlp, Thundra};
+use crate::name_server::{Question, Reply, serve};
+use crate::namespaces::in_namespaces;
+use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, binary, memory_is_its_own, pass, spawn};
+
+/// Where every name leads to.
+const ANYWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+const OTLP_PORT: u16 = 4318;
+const THUNDRAS_PORT: u16 = 3333;
+
+/// Variables, and how reports of OTLP and of Thundra's are answered at start and after an INVOKE.
+type Case<'a> = (&'a [(&'a str, &'a str)], [Option<u16>; 2], [Option<u16>; 2]);
+
+fn start_on(platform: &Platform, variables: &[(&str, &str)]) -> Process {
+    let launch = Launch::of(binary()).on(platform);
+    let process =
+        variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).start();
+    platform.wait_for_next(PATIENCE);
+    process
+}
+
+fn started(variables: &[(&str, &str)]) -> (Platform, Process) {
+    let platform = Platform::start();
+    let process = start_on(&platform, variables);
+    (platform, process)
+}
+
+/// How a report with a key is answered at this protocol's port; `None` where that is closed.
+fn report(dialect: Dialect) -> Option<u16> {
+    let port = if dialect == Otlp { OTLP_PORT } else { THUNDRAS_PORT };
+    let mut connection = Connection::try_open(port).ok()?;
+    connection.send(&dialect.report(ARRAY, "[1]").request("Authorization: ApiKey s3cret\r\n"));
+    Some(connection.response().status)
+}
+
+#[track_caller]
+fn ended(platform: &Platform, process: &Process) -> String {
+    platform.shutdown("spindown", SHUTDOWN);
+    assert!(process.exit(PATIENCE).success());
+    assert_eq!(platform.violations(), Vec::<String>::new());
+    process.log()
+}
+
+fn is_open(address: impl Into<SocketAddr>) -> bool {
+    TcpStream::connect(address.into()).is_ok()
+}
+
+fn addresses(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
+/// All that is reached by a name, or at the ports of web servers.
+struct Network {
+    asked: Arc<Mutex<Vec<String>>>,
+    contacts: Arc<Mutex<usize>>,
+}
+
+impl Network {
+    /// For use in namespaces.
+    fn start() -> Self {
+        let it = Self { asked: Arc::default(), contacts: Arc::default() };
+        let asked = Arc::clone(&it.asked);
+        serve(move |name, question| {
+            asked.lock().unwrap().push(name.to_owned());
+            let addresses = if question == Question::A { vec![ANYWHERE.into()] } else { vec![] };
+            Reply::Addresses(addresses)
+        });
+        for port in [80, 443] {
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            let contacts = Arc::clone(&it.contacts);
+            spawn(move || listener.incoming().for_each(|_| *contacts.lock().unwrap() += 1));
+        }
+        it
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn contacts(&self) -> usize {
+        *self.contacts.lock().unwrap()
+    }
+}
+
+#[test]
+fn nobody_but_the_runtime_api_is_looked_up_or_contacted() {
+    in_namespaces("unconfigured::nobody_but_the_runtime_api_is_looked_up_or_contacted", || {
+        let network = Network::start();
+        let cases: [&[(&str, &str)]; 8] = [
+            &[],
+            &[("THUNDRA_APIKEY", "s3cret")],
+            &[("CATCHPOINT_APIKEY", "s3cret")],
+            &[("THUNDRA_AGENT_REPORT_REST_BASEURL", "http://localhost:3333/v1")],
+            &[("THUNDRA_EXTENSION_COLLECTOR_URL", "https://collector.example.com/v1?key=s3cret")],
+            &[("THUNDRA_EXTENSION_COLECTOR_URL", "https://collector.example.com/v1")],
+            &[("THUNDRA_EXTENSION_OTLP_HEADERS", "key=s3cret")],
+            &[
+                ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "otlp.example.com:4318"),
+                ("THUNDRA_APIKEY", "s3cret"),
+            ],
+        ];
+        for variables in cases {
+            let (platform, process) = started(variables);
+            platform.invoke(PATIENCE);
+            platform.wait_for_next(PATIENCE);
+            for dialect in [Thundra, Otlp] {
+                assert!(matches!(report(dialect), None | Some(404)), "{variables:?}");
+            }
+            let log = ended(&platform, &process);
+            assert!(!log.contains("s3cret"), "{log}");
+            assert_eq!((network.asked(), network.contacts()), (vec![], 0), "{variables:?}: {log}");
+        }
+        // What would be seen otherwise.
+        let url = ("THUNDRA_EXTENSION_COLLECTOR_URL", "http://collector.example.com/v1");
+        let (platform, process) = started(&[url]);
+        assert_eq!(report(Thundra), Some(200));
+        let waited = Instant::now();
+        while network.contacts() == 0 {
+            assert!(waited.elapsed() < PATIENCE, "{}", process.log());
+        }
+        assert!(network.asked().contains(&"collector.example.com".to_owned()));
+        ended(&platform, &process);
+    });
+}
+
+#[test]
+fn both_ports_are_bound_by_the_end_of_the_first_invoke_and_refuse_with_one_line_each() {
+    let test = "both_ports_are_bound_by_the_end_of_the_first_invoke_and_refuse_with_one_line_each";
+    in_namespaces(&format!("unconfigured::{test}"), || {
+        let (platform, process) = started(&[]);
+        assert_eq!(
+            [OTLP_PORT, THUNDRAS_PORT].map(|port| addresses(port).map(is_open)),
+            [[false; 2]; 2]
+        );
+        for _ in 0..3 {
+            platform.invoke(PATIENCE);
+            platform.wait_for_next(PATIENCE);
+            assert_eq!(
+                [OTLP_PORT, THUNDRAS_PORT].map(|port| addresses(port).map(is_open)),
+                [[true; 2]; 2]
+            );
+            assert_eq!([Otlp, Thundra].map(report), [Some(404); 2]);
+        }
+        let log = ended(&platform, &process);
+        let lines = [
+            "cannot forward the exports of an OpenTelemetry SDK: THUNDRA_EXTENSION_OTLP_ENDPOINT is not set",
+            "cannot forward the reports of a Thundra or Catchpoint agent: THUNDRA_EXTENSION_COLLECTOR_URL is \
+             not set",
+        ];
+        assert_eq!(lines.map(|line| log.matches(line).count()), [1, 1], "{log}");
+        assert_eq!(
+            (log.matches("3 refused as no_remote").count(), log.lines().count()),
+            (2, 4),
+            "{log}"
+        );
+    });
+}
+
+#[test]
+fn a_function_that_reports_nothing_sees_nothing() {
+    in_namespaces("unconfigured::a_function_that_reports_nothing_sees_nothing", || {
+        let (platform, process) = started(&[("THUNDRA_EXTENSION_FLUSH", "end")]);
+        platform.invoke(PATIENCE);
+        assert_eq!(ended(&platform, &process), "");
+    });
+}
+
+/// Another extension may listen on any address of a port, or on both: that port is left to it.
+#[test]
+fn a_port_of_another_extension_is_left_to_it_without_a_word() {
+    in_namespaces("unconfigured::a_port_of_another_extension_is_left_to_it_without_a_word", || {
+        let thundra = [("THUNDRA_EXTENSION_COLLECTOR_URL", "bad")];
+        for variables in [&[][..], &thundra] {
+            for others in ["127.0.0.1:4318", "[::1]:4318", "0.0.0.0:4318", "[::]:4318"] {
+                let (platform, process) = started(variables);
+                // Later than this one was started, as its init may be.
+                let other = TcpListener::bind(others).unwrap();
+                platform.invoke(PATIENCE);
+                platform.wait_for_next(PATIENCE);
+                assert_eq!(report(Thundra), Some(404), "the other port is free");
+                drop(other);
+                platform.invoke(PATIENCE);
+                platform.wait_for_next(PATIENCE);
+                assert_eq!(addresses(OTLP_PORT).map(is_open), [false; 2], "nor later: {others}");
+                let log = ended(&platform, &process);
+                assert!(!log.contains("listen") && log.lines().count() == 2, "{log}");
+            }
+        }
+    });
+}
+
+#[test]
+fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while() {
+    let test = "where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while";
+    in_namespaces(&format!("unconfigured::{test}"), || {
+        let thundra = [("THUNDRA_EXTENSION_COLLECTOR_URL", "bad")];
+        // What is switched off is not called at invocations, and leaves Thundra's port closed: agents do not
+        // wait for that one.
+        let off = [("THUNDRA_EXTENSION_ENABLED", "false")];
+        for (variables, is_managed, at_once, later) in [
+            (&[][..], true, None, Some(404)),
+            (&thundra, true, Some(404), Some(404)),
+            (&off, false, None, None),
+        ] {
+            let script = PlatformScript::default().managed_instances(is_managed);
+            let platform = Platform::start_with(script);
+            let process = start_on(&platform, variables);
+            let answers = [Otlp, Thundra].map(report);
+            assert_eq!(answers, [None, at_once], "other extensions may be starting");
+            let waited = Instant::now();
+            while [Otlp, Thundra].map(report) != [Some(404), later] {
+                assert!(waited.elapsed() < PATIENCE, "{}", process.log());
+                pass(Duration::from_millis(50));
+            }
+            ended(&platform, &process);
+        }
+    });
+}
+
+/// An exporter of OTLP tries a closed port again for seconds, and an agent of Thundra's does not.
+#[test]
+fn beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse() {
+    let test = "beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse";
+    in_namespaces(&format!("unconfigured::{test}"), || {
+        let remote = Remote::start();
+        let (collector, origin) = (remote.base_url(), remote.origin());
+        let cases: [Case; 6] = [
+            (&[("THUNDRA_APIKEY", "k")], [None, Some(404)], [Some(404); 2]),
+            (
+                &[("THUNDRA_EXTENSION_COLLECTOR_URL", &collector)],
+                [None, Some(200)],
+                [Some(404), Some(200)],
+            ),
+            (&[("THUNDRA_EXTENSION_OTLP_ENDPOINT", &origin)], [Some(200), None], [Some(200), None]),
+            (&[("thundra_extension_otlp_endpont", &origin)], [Some(404), None], [Some(404), None]),
+            (&[("THUNDRA_EXTENSION_ENABLED", "false")], [None; 2], [None; 2]),
+            (
+                &[
+                    ("THUNDRA_EXTENSION_ENABLED", "false"),
+                    ("THUNDRA_EXTENSION_COLLECTOR_URL", &collector),
+                ],
+                [None; 2],
+                [None; 2],
+            ),
+        ];
+        for (variables, at_start, later) in cases {
+            let (platform, process) = started(variables);
+            assert_eq!([Otlp, Thundra].map(report), at_start, "{variables:?}");
+            if !variables[0].0.ends_with("ENABLED") {
+                platform.invoke(PATIENCE);
+                platform.wait_for_next(PATIENCE);
+            }
+            assert_eq!([Otlp, Thundra].map(report), later, "{variables:?}");
+            let log = ended(&platform, &process);
+            let was_bound_later = at_start[0] != later[0];
+            let line = "cannot forward the exports of an OpenTelemetry SDK: THUNDRA_EXTENSION_OTLP_ENDPOINT is not set";
+            assert_eq!(log.matches(line).count(), usize::from(was_bound_later), "{log}");
+        }
+    });
+}
+
+#[test]
+fn what_is_switched_off_says_why_it_refuses_and_how_much() {
+    in_namespaces("unconfigured::what_is_switched_off_says_why_it_refuses_and_how_much", || {
+        let remote = Remote::start();
+        let (platform, process) = started(&[
+            ("THUNDRA_EXTENSION_ENABLED", "false"),
+            ("THUNDRA_EXTENSION_OTLP_ENDPOINT", &remote.origin()),
+        ]);
+        assert_eq!([report(Otlp), report(Otlp), report(Thundra)], [Some(404), Some(404), None]);
+        let log = ended(&platform, &process);
+        let lines = [
+            "cannot forward the exports of an OpenTelemetry SDK: THUNDRA_EXTENSION_ENABLED is false",
+            "OTLP without a remote: 0 accepted, 0 delivered, lost: 2 refused as no_remote",
+        ];
+        assert_eq!(lines.map(|line| log.matches(line).count()), [1, 1], "{log}");
+        assert_eq!((log.lines().count(), remote.connections()), (2, 0), "{log}");
+    });
+}
+
+/// Who sets another port for OTLP may leave its SDK at the default one.
+#[test]
+fn the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there() {
+    let test = "the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there";
+    in_namespaces(&format!("unconfigured::{test}"), || {
+        let remote = Remote::start();
+        let here = format!("http://127.0.0.1:{OTLP_PORT}");
+        for (endpoint, later) in [(remote.origin(), Some(200)), (here, None)] {
+            let (platform, process) = started(&[
+                ("THUNDRA_EXTENSION_OTLP_PORT", "5000"),
+                ("THUNDRA_EXTENSION_OTLP_ENDPOINT", &endpoint),
+            ]);
+            assert_eq!((report(Otlp), addresses(5000).map(is_open)), (None, [true; 2]));
+            platform.invoke(PATIENCE);
+            platform.wait_for_next(PATIENCE);
+            assert_eq!(report(Otlp), later, "{endpoint}");
+            assert_eq!(ended(&platform, &process), "");
+        }
+        assert_eq!(remote.received().len(), 1);
+    });
+}
+
+/// One thread waits for all callers.
+#[test]
+fn a_port_that_nobody_uses_costs_no_thread() {
+    in_namespaces("unconfigured::a_port_that_nobody_uses_costs_no_thread", || {
+        let remote = Remote::start();
+        let (collector, origin) = (remote.base_url(), remote.origin());
+        let thundras = ("THUNDRA_EXTENSION_COLLECTOR_URL", &*collector);
+        let otlps = ("THUNDRA_EXTENSION_OTLP_ENDPOINT", &*origin);
+        let cases: [(&[(&str, &str)], _, _); 4] =
+            [(&[thundras], 9, 9), (&[otlps], 9, 9), (&[thundras, otlps], 10, 10), (&[], 1, 2)];
+        for (variables, at_start, later) in cases {
+            let (platform, process) = started(variables);
+            // The last of them may be starting, or ending.
+            let come_to = |expected| {
+                let waited = Instant::now();
+                while Footprint::of(process.pid()).threads != expected {
+                    assert!(
+                        waited.elapsed() < PATIENCE,
+                        "{variables:?}: {:?}",
+                        Footprint::of(process.pid())
+                    );
+                }
+            };
+            // An emulator has a thread of its own.
+            let others = usize::from(!memory_is_its_own());
+            come_to(at_start + others);
+            for _ in 0..3 {
+                platform.invoke(PATIENCE);
+                platform.wait_for_next(PATIENCE);
+            }
+            come_to(later + others);
+            ended(&platform, &process);
+        }
+    });
+}

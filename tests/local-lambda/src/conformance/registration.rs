@@ -1,0 +1,176 @@
+//! From the start of the process to its register.
+
+use std::time::Duration;
+
+use super::fixture::{Fixture, ms};
+use super::{Kind, Scenario, Subject, Verdict};
+use crate::limits::TimeLimits;
+use crate::script::PlatformScript;
+use crate::timeline::Event;
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "registers-in-time",
+        proves: "It registers under its file's name within the 10 s of init, and asks for its \
+                 first event.",
+        source: "AWS docs \"Lambda execution environment lifecycle\"",
+        play: registers_in_time,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "renamed-file",
+        proves: "It registers under the name that its file was given by whoever packed the layer.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Register",
+        play: renamed_file,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "events-that-exist",
+        proves: "It asks for INVOKE, SHUTDOWN or nothing, and is never refused.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Register",
+        play: events_that_exist,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "small-share-of-a-cpu",
+        proves: "With the CPU of a 128 MB function it registers within 3 s, the default timeout, into \
+                 which a repeated init has to fit.",
+        source: "DataDog/datadog-lambda-extension#191",
+        play: small_share_of_a_cpu,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "refused-register",
+        proves: "Where no extension more may register, it ends with an error: it neither spins nor \
+                 holds init until its time is over.",
+        source: "AWS docs \"Using the Lambda Extensions API\", Register",
+        play: refused_register,
+    },
+];
+
+/// A start with a 128 MB function's CPU: the default of a function's timeout, which a repeated init
+/// counts against (AWS docs "Lambda execution environment lifecycle").
+const CONFINED_WITHIN: Duration = Duration::from_secs(3);
+/// The least of so many starts counts: the machine is busy with other things as well.
+const CONFINED_STARTS: usize = 3;
+const MEMORY_MB: u32 = 128;
+/// AWS docs "Configure Lambda function memory".
+const MEMORY_MB_OF_A_CPU: f64 = 1769.0;
+/// More registers than this are a loop without a pause.
+const REGISTERS_MAX: usize = 20;
+
+fn registers_in_time(subject: &Subject) -> Verdict {
+    let fixture = subject.ready(|setup, _| setup);
+    let took =
+        register_took(&fixture).map(|took| format!("registered {} after its start", ms(took)));
+    Verdict::judged(took.and_then(|took| Ok(format!("{took}; {}", fixture.finish()?))))
+}
+
+fn renamed_file(subject: &Subject) -> Verdict {
+    const NAME: &str = "renamed by its user-2.0";
+    let fixture = subject.ready(|mut setup, _| {
+        NAME.clone_into(&mut setup.extensions[0].name);
+        setup
+    });
+    Verdict::judged(fixture.goes_on().map(|seen| format!("registered as {NAME:?}; {seen}")))
+}
+
+fn events_that_exist(subject: &Subject) -> Verdict {
+    let fixture = subject.ready(|setup, _| setup);
+    let asked: Vec<_> =
+        ["INVOKE", "SHUTDOWN"].into_iter().filter(|it| fixture.asks_for(it)).collect();
+    let registers = fixture.calls("/register");
+    Verdict::judged(
+        fixture
+            .finish()
+            .map(|_| format!("asks for [{}] in {registers} accepted register", asked.join(", "))),
+    )
+}
+
+fn small_share_of_a_cpu(subject: &Subject) -> Verdict {
+    let mut least = Duration::MAX;
+    for _ in 0..CONFINED_STARTS {
+        let fixture = subject.ready(|setup, _| setup.memory_mb(MEMORY_MB).confined());
+        if let Some(note) = fixture.lambda.notes().iter().find(|it| it.contains("CPU share")) {
+            return Verdict::does_not_apply(note);
+        }
+        match register_took(&fixture) {
+            Ok(took) => least = least.min(took),
+            Err(why) => return Verdict::broke(why),
+        }
+        if least < CONFINED_WITHIN {
+            break;
+        }
+    }
+    let seen = format!("registered {} after its start, limit {CONFINED_WITHIN:?}", ms(least));
+    if least < CONFINED_WITHIN {
+        return Verdict::held(seen);
+    }
+    let Ok(alone) = expected_with_cpu(subject, f64::from(MEMORY_MB) / MEMORY_MB_OF_A_CPU) else {
+        return Verdict::broke(seen);
+    };
+    let seen = format!("{seen}; by its CPU time it needs {} where nothing else runs", ms(alone));
+    Verdict::of(alone < CONFINED_WITHIN, seen)
+}
+
+/// What a start would take with this share of a CPU that nobody else wants: on a busy machine even
+/// a small share is not always given.
+fn expected_with_cpu(subject: &Subject, share: f64) -> Result<Duration, String> {
+    let mut least = Duration::MAX;
+    for _ in 0..CONFINED_STARTS {
+        let fixture = subject.ready(|setup, _| setup);
+        let computing = fixture.lambda.cpu_time().div_f64(share);
+        least = least.min(register_took(&fixture)? + computing);
+    }
+    Ok(least)
+}
+
+fn refused_register(subject: &Subject) -> Verdict {
+    let body = r#"{"errorMessage":"Extension limit (10) reached","errorType":"Extension.TooManyExtensions"}"#;
+    let fixture = subject.started(|setup, _| {
+        let limits = TimeLimits { init: Duration::from_secs(5), ..TimeLimits::LAMBDA };
+        setup.limits(limits).script(PlatformScript::default().register_answer(403, body))
+    });
+    fixture.lambda.wait_for_init();
+    fixture.lambda.wait_for("end of the shutdown", |event| {
+        matches!(event, Event::ShutdownEnded { .. }).then_some(())
+    });
+    let registers = fixture.calls("/register");
+    let (status, killed) = end_of(&fixture);
+    let seen = format!("{registers} registers, then {status}");
+    match (registers, killed, status.as_str()) {
+        (0, ..) => Verdict::broke(format!("it never registered: {}", fixture.story())),
+        (REGISTERS_MAX.., ..) => Verdict::broke(format!("it spins: {seen}")),
+        (_, true, _) => Verdict::broke(format!(
+            "{registers} registers, then it holds init until it is killed: {}",
+            fixture.story()
+        )),
+        (_, false, "exit status: 0") => Verdict::broke(format!("it says that all is well: {seen}")),
+        _ => Verdict::held(seen),
+    }
+}
+
+/// How its first process ended, and whether it had to be killed.
+fn end_of(fixture: &Fixture) -> (String, bool) {
+    let timeline = fixture.lambda.timeline();
+    let of_ours = |process: &crate::timeline::Role| process.to_string() == fixture.name();
+    let killed = timeline
+        .iter()
+        .any(|entry| matches!(&entry.event, Event::Killed { process } if of_ours(process)));
+    let status = timeline.iter().find_map(|entry| match &entry.event {
+        Event::Exited { process, status } if of_ours(process) => Some(status.clone()),
+        _ => None,
+    });
+    (status.unwrap_or_else(|| "no end".to_owned()), killed)
+}
+
+fn register_took(fixture: &Fixture) -> Result<Duration, String> {
+    let timeline = fixture.lambda.timeline();
+    let started = timeline.iter().find(|entry| matches!(entry.event, Event::Started { .. }));
+    let registered = timeline.iter().find(|entry| matches!(entry.event, Event::Registered { .. }));
+    match (started, registered) {
+        (Some(started), Some(registered)) => Ok(registered.at.saturating_sub(started.at)),
+        _ => Err(format!("it did not register: {}", fixture.story())),
+    }
+}

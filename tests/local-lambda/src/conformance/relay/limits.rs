@@ -1,0 +1,155 @@
+//! What it costs, and what it writes.
+
+use std::time::Duration;
+
+use super::fixture::{items, play};
+use crate::agent::{Agent, Family};
+use crate::answer::Answer;
+use crate::conformance::fixture::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
+
+const REPORTS: usize = 2000;
+/// Altogether 120 MB, which the smallest function has no room for.
+const REPORT_BYTES: usize = 60_000;
+/// Three quarters of the smallest function, 128 MB; beyond that the function has none left.
+const PEAK_KIB_MAX: u64 = 96 * 1024;
+/// Lines of an execution environment in which all is well, from its start to its end.
+const LINES_MAX: usize = 5;
+/// Per invocation, while the remote is down.
+const OUTAGE_LINES_MAX: usize = 3;
+const SECRET: &str = "5ecret-5ecret-5ecret";
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        kind: Kind::Relay,
+        name: "memory-dead-remote",
+        proves: "2,000 reports of 60 kB for a dead remote take no more than 96 MiB in a \
+                 function of 128 MB.",
+        source: "open-telemetry/opentelemetry-lambda#1496",
+        play: memory,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "steady-descriptors",
+        proves: "Sixty reports, each on a connection of its own, on both sides, leave it with the \
+                 descriptors that it had.",
+        source: "axiomhq/axiom-lambda-extension#48",
+        play: descriptors,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "log-quiet",
+        proves: "Twenty invocations in which all is well are no more than five lines of log.",
+        source: "DataDog/datadog-lambda-extension#612",
+        play: quiet,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "log-outage",
+        proves: "A remote that is down for twenty invocations is no flood of lines: at most \
+                 three for each.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: outage,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "log-no-key",
+        proves: "The key of the agent's Authorization is in no line of the log, in sunshine and \
+                 in outages.",
+        source: "newrelic/newrelic-lambda-extension-rust 88df8f7 (#54)",
+        play: no_key,
+    },
+];
+
+/// Not confined: a fraction of a CPU would make this a test of speed, and who stays below the limit
+/// is not killed for its memory either.
+fn memory(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        fixture.remote.go_down();
+        let patience = Duration::from_secs(30);
+        let agent = Agent::local(Family::CatchpointPython, fixture.port).patience(patience);
+        let report = items(&agent, 2, REPORT_BYTES);
+        let post =
+            |_: &_| (0..REPORTS / 20).filter(|_| !agent.report(&report).is_success()).count();
+        let failed: usize = (0..20).map(|_| fixture.invoke(post).0).sum();
+        fixture.invoke_silently();
+        // The system counts in KiB and says kB.
+        let peak_kib = fixture.footprint().peak_kb;
+        if peak_kib == 0 {
+            return Verdict::broke("the process is gone");
+        }
+        let seen = format!("peak {peak_kib} KiB, {failed} of {REPORTS} reports failed");
+        Verdict::of(peak_kib <= PEAK_KIB_MAX && failed == 0, seen)
+    })
+}
+
+fn descriptors(subject: &Subject) -> Verdict {
+    const WARM_UP: usize = 10;
+    const REPORTS: usize = 60;
+    /// Of connections whose other end has just gone.
+    const MORE_MAX: usize = 4;
+    /// Who collects reports delivers several at once, later.
+    const DELIVERS_WITHIN: Duration = Duration::from_millis(200);
+    play(subject, |mut fixture| {
+        fixture.remote.answer_with(|_| Answer::ok().header("Connection", "close"));
+        let mut after = |reports| {
+            for _ in 0..reports {
+                fixture.invoke(|fixture| {
+                    let agent = Agent::local(Family::CatchpointPython, fixture.port);
+                    drop(fixture.report_as(&agent, 1, 2));
+                    drop(fixture.await_delivery(DELIVERS_WITHIN));
+                });
+            }
+            fixture.footprint().descriptors
+        };
+        let (before, after) = (after(WARM_UP), after(REPORTS));
+        let seen = format!("{before} descriptors before, {after} after {REPORTS} reports");
+        Verdict::of(before > 0 && after <= before + MORE_MAX, seen)
+    })
+}
+
+fn quiet(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        for _ in 0..20 {
+            fixture.invoke(|fixture| drop(fixture.report(2)));
+        }
+        let log = fixture.shut_down().log();
+        let first = log.first().map_or("", String::as_str);
+        Verdict::of(log.len() <= LINES_MAX, format!("{} lines, the first {first:?}", log.len()))
+    })
+}
+
+fn outage(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        fixture.remote.go_down();
+        for _ in 0..20 {
+            fixture.invoke(|fixture| drop(fixture.report(1)));
+        }
+        let log = fixture.shut_down().log();
+        let first = log.first().map_or("", String::as_str);
+        Verdict::of(
+            log.len() <= 20 * OUTAGE_LINES_MAX,
+            format!("{} lines, the first {first:?}", log.len()),
+        )
+    })
+}
+
+fn no_key(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        let agent = Agent::local(Family::CatchpointPython, fixture.port).key(SECRET);
+        let trouble = [200, 401, 403, 400, 500];
+        for status in trouble {
+            fixture.remote.answer_with(move |_| Answer::status(status));
+            fixture.invoke(|fixture| {
+                drop(fixture.report_as(&agent, 1, 2));
+                pass(Duration::from_millis(100));
+            });
+        }
+        fixture.remote.go_down();
+        fixture.invoke(|fixture| drop(fixture.report_as(&agent, 1, 2)));
+        let end = fixture.shut_down();
+        let log = end.log();
+        let leaks = log.iter().filter(|line| line.contains(SECRET)).count();
+        Verdict::of(leaks == 0, format!("in {leaks} of {} lines", log.len()))
+    })
+}

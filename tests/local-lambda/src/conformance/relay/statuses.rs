@@ -1,0 +1,205 @@
+//! What the remote's answers mean: what is sent again, how often, and what is not.
+
+use std::time::Duration;
+
+use super::aftermath::counts;
+use super::fixture::{items, play};
+use crate::agent::{Agent, Family};
+use crate::answer::Answer;
+use crate::conformance::fixture::pass;
+use crate::conformance::{Kind, Scenario, Subject, Verdict};
+use crate::remote::Remote;
+
+/// How often a request may be made within an invocation of two seconds, and how often all in
+/// all when the answer says that it will never be taken.
+const ATTEMPTS_PER_INVOCATION_MAX: usize = 100;
+const FUTILE_ATTEMPTS_MAX: usize = 5;
+const HELD_OPEN: Duration = Duration::from_secs(2);
+
+/// Of an invocation that is long enough to send in.
+const SHORT: Duration = Duration::from_millis(100);
+
+const AGAIN: &str = "A report that was answered so is sent again, and accepted once.";
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-500-then-200",
+        proves: AGAIN,
+        source: "DataDog/datadog-lambda-extension#1220",
+        play: |subject| is_sent_again(subject, || Answer::status(500)),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-503-then-200",
+        proves: AGAIN,
+        source: "RFC 9110, 15.6.4",
+        play: |subject| is_sent_again(subject, || Answer::status(503)),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-429-with-retry-after",
+        proves: "A report that was answered 429 with Retry-After: 1 is sent again when this second \
+                 is over, and accepted once.",
+        source: "RFC 9110, 10.2.3",
+        play: waits_as_asked,
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-endless-500",
+        proves: "A remote that always answers 500 is not asked more than 100 times within an \
+                 invocation of two seconds.",
+        source: "DataDog/datadog-lambda-extension#1220",
+        play: |subject| {
+            is_bounded(subject, |remote| {
+                remote.answer_with(|_| Answer::status(500));
+            })
+        },
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-endless-resets",
+        proves: "A remote that resets each connection is not asked more than 100 times within \
+                 an invocation of two seconds.",
+        source: "DataDog/datadog-lambda-extension#1220",
+        play: |subject| is_bounded(subject, |remote| remote.answer_with(|_| Answer::Reset)),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-401",
+        proves: "A report with a key that the remote does not know (401) is not sent for ever.",
+        source: "DataDog/datadog-lambda-extension#785",
+        play: |subject| is_given_up(subject, 401),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-403",
+        proves: "A report with a key that may not (403) is not sent for ever.",
+        source: "DataDog/datadog-lambda-extension#787",
+        play: |subject| is_given_up(subject, 403),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-413",
+        proves: "A report that is too large for the remote (413) is not sent for ever, and \
+                 those after it arrive.",
+        source: "RFC 9110, 15.5.14",
+        play: |subject| is_given_up(subject, 413),
+    },
+    Scenario {
+        kind: Kind::Relay,
+        name: "relay-redirect",
+        proves: "A redirect to another host is not followed with the key.",
+        source: "RFC 9110, 15.4",
+        play: redirect,
+    },
+];
+
+fn is_sent_again(subject: &Subject, first: fn() -> Answer) -> Verdict {
+    play(subject, |mut fixture| {
+        fixture.remote.answer_with(move |it| if it.number == 0 { first() } else { Answer::ok() });
+        for _ in 0..2 {
+            fixture.invoke(|fixture| drop(fixture.report(2)));
+        }
+        fixture.invoke_silently();
+        fixture.shut_down().each_once()
+    })
+}
+
+fn waits_as_asked(subject: &Subject) -> Verdict {
+    const ASKED: Duration = Duration::from_secs(1);
+    /// Of an invocation that is held open: far beyond what an extension may add to what is asked.
+    const SENT_WITHIN: Duration = Duration::from_secs(5);
+    play(subject, |mut fixture| {
+        fixture.remote.answer_with(|it| match it.number {
+            0 => Answer::status(429).header("Retry-After", ASKED.as_secs().to_string()),
+            _ => Answer::ok(),
+        });
+        fixture.invoke(|fixture| {
+            fixture.report(2);
+            fixture.await_delivery(SENT_WITHIN)
+        });
+        // For who sends at the next invocation; SHUTDOWN, after it, waits for nobody.
+        fixture.invoke(|fixture| fixture.await_delivery(SENT_WITHIN));
+        let waited = match &fixture.remote.received()[..] {
+            [first, second, ..] => Some(second.head_at.saturating_duration_since(first.at)),
+            _ => None,
+        };
+        match (waited, fixture.shut_down().each_once()) {
+            (Some(waited), _) if waited < ASKED => {
+                Verdict::broke(format!("sent again after {waited:.0?}, asked for {ASKED:?}"))
+            }
+            (_, verdict) => verdict,
+        }
+    })
+}
+
+fn is_bounded(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
+    play(subject, |mut fixture| {
+        trouble(&fixture.remote);
+        let mut most = 0;
+        for _ in 0..2 {
+            let before = fixture.remote.received().len();
+            fixture.invoke(|fixture| {
+                fixture.report(1);
+                pass(HELD_OPEN);
+            });
+            most = most.max(fixture.remote.received().len() - before);
+        }
+        let seen = format!("up to {most} requests in an invocation of {HELD_OPEN:?}");
+        Verdict::of(most <= ATTEMPTS_PER_INVOCATION_MAX, seen)
+    })
+}
+
+/// One report is answered so whenever it comes, one with another key is taken.
+fn is_given_up(subject: &Subject, status: u16) -> Verdict {
+    play(subject, |mut fixture| {
+        let agent = &fixture.agent;
+        let refused = items(agent, 1, 2);
+        let text = refused[0].clone();
+        let is_refused =
+            move |body: &[u8]| body.windows(text.len()).any(|window| window == text.as_bytes());
+        let judges = is_refused.clone();
+        fixture.remote.answer_with(move |it| {
+            if judges(&it.body) { Answer::status(status) } else { Answer::ok() }
+        });
+        let (reported, _) = fixture.invoke(|fixture| fixture.agent.report(&refused));
+        if let Some(failure) = reported.failure() {
+            return Verdict::broke(format!("the agent saw: {failure}"));
+        }
+        for _ in 0..5 {
+            fixture.invoke(|_| pass(SHORT));
+        }
+        let other = Agent::local(Family::CatchpointPython, fixture.port).key("another-key");
+        fixture.invoke(|fixture| drop(fixture.report_as(&other, 1, 2)));
+        let end = fixture.shut_down();
+        let received = end.remote.received();
+        let attempts = received.iter().filter(|it| is_refused(&it.body)).count();
+        let delivery = end.delivery();
+        let seen = format!("sent {attempts} times; another: {}", counts(&delivery));
+        Verdict::of((1..=FUTILE_ATTEMPTS_MAX).contains(&attempts) && delivery.is_exact(), seen)
+    })
+}
+
+fn redirect(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        let other = Remote::start();
+        let to = other.base_url();
+        fixture.remote.answer_with(move |it| {
+            let path = it.path.trim_start_matches("/v1");
+            Answer::status(307).header("Location", format!("{to}{path}"))
+        });
+        for _ in 0..2 {
+            fixture.invoke(|fixture| drop(fixture.report(1)));
+        }
+        let end = fixture.shut_down();
+        let asked = end.remote.received().len();
+        let followed = other.received();
+        let keys = followed.iter().filter(|it| it.header("Authorization").is_some()).count();
+        let seen = format!(
+            "{asked} requests redirected, {} followed, {keys} of them with Authorization",
+            followed.len()
+        );
+        Verdict::of(asked > 0 && keys == 0, seen)
+    })
+}

@@ -1,0 +1,133 @@
+//! What it uses of the function's CPU, memory, descriptors and log.
+
+use std::time::Duration;
+
+use super::fixture::{Fixture, ms, pass};
+use super::{Kind, Scenario, Subject, Verdict};
+use crate::footprint::Footprint;
+use crate::timeline::{Event, Role};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "sleeps-while-idle",
+        proves: "While it waits for its first event, or for the one after it, it does nothing: no \
+                 busy loop, no timer that wakes it up again and again.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: sleeps_while_idle,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "steady-footprint",
+        proves: "200 invocations leave it with the processes, the descriptors and the memory that \
+                 it had.",
+        source: "DataDog/datadog-lambda-extension#1049, axiomhq/axiom-lambda-extension#48",
+        play: steady_footprint,
+    },
+    Scenario {
+        kind: Kind::Lifecycle,
+        name: "quiet-log",
+        proves: "It does not flood the log: what it writes there the customer pays for.",
+        source: "DataDog/datadog-lambda-extension#954",
+        play: quiet_log,
+    },
+];
+
+fn sleeps_while_idle(subject: &Subject) -> Verdict {
+    // On demand nothing is frozen before the first invocation.
+    let fixture = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let unused = quiet_span(&fixture)?;
+        fixture.invoke()?;
+        // As beside a function that works for long: a freeze would hide what it does.
+        fixture.lambda.freezer().thaw();
+        let used = quiet_span(&fixture).map_err(|seen| format!("after its first event {seen}"))?;
+        fixture.finish()?;
+        Ok(format!("before its first event {unused}; after it {used}"))
+    })())
+}
+
+/// One quiet span tells that it sleeps; what it still does for its start on a busy machine goes into
+/// the first.
+fn quiet_span(fixture: &Fixture) -> Result<String, String> {
+    const SETTLED: Duration = Duration::from_millis(500);
+    const IDLE: Duration = Duration::from_secs(2);
+    /// One per cent of a CPU, where a function of 128 MB has seven.
+    const CPU_MAX: Duration = Duration::from_millis(20);
+    /// Ten a second: below what the coarsest of busy loops needs.
+    const WAKES_MAX: u64 = 20;
+    const SPANS: usize = 3;
+    let used = || (fixture.lambda.cpu_time(), Footprint::within(&fixture.lambda).wakes);
+    pass(SETTLED);
+    let mut seen = String::new();
+    for _ in 0..SPANS {
+        let before = used();
+        pass(IDLE);
+        let after = used();
+        let cpu = after.0.saturating_sub(before.0);
+        let wakes = after.1.saturating_sub(before.1);
+        let limits = format!("limits {CPU_MAX:?} and {WAKES_MAX}");
+        seen = format!("{} of CPU time and {wakes} waits in {IDLE:?}, {limits}", ms(cpu));
+        if cpu <= CPU_MAX && wakes <= WAKES_MAX {
+            return Ok(seen);
+        }
+    }
+    Err(seen)
+}
+
+fn steady_footprint(subject: &Subject) -> Verdict {
+    const WARM_UP: usize = 20;
+    const INVOCATIONS: usize = 200;
+    const MORE_PROCESSES_MAX: usize = 2;
+    const MORE_DESCRIPTORS_MAX: usize = 2;
+    /// An allocator takes memory in steps; a leak of 20 kB an invocation is twice this.
+    const MORE_MEMORY_KB_MAX: u64 = 2048;
+    let fixture = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let after = |invocations| -> Result<Footprint, String> {
+            for _ in 0..invocations {
+                fixture.invoke()?;
+            }
+            Ok(Footprint::within(&fixture.lambda))
+        };
+        let (before, after) = (after(WARM_UP)?, after(INVOCATIONS)?);
+        let end = fixture.finish()?;
+        let seen = format!(
+            "before and after {INVOCATIONS} invocations {} and {} processes, {} and {} descriptors, \
+             {} and {} kB of memory; {end}",
+            before.processes,
+            after.processes,
+            before.descriptors,
+            after.descriptors,
+            before.resident_kb,
+            after.resident_kb
+        );
+        let steady = after.processes <= before.processes + MORE_PROCESSES_MAX
+            && after.descriptors <= before.descriptors + MORE_DESCRIPTORS_MAX
+            && after.resident_kb <= before.resident_kb + MORE_MEMORY_KB_MAX;
+        if steady { Ok(seen) } else { Err(seen) }
+    })())
+}
+
+fn quiet_log(subject: &Subject) -> Verdict {
+    const INVOCATIONS: usize = 20;
+    /// Of one invocation, on average.
+    const LINES_MAX: usize = 100;
+    let fixture = subject.ready(|setup, _| setup);
+    Verdict::judged((|| {
+        let at_start = lines(&fixture);
+        for _ in 0..INVOCATIONS {
+            fixture.invoke()?;
+        }
+        let later = lines(&fixture) - at_start;
+        fixture.finish()?;
+        let seen = format!("{at_start} lines at its start, {later} in {INVOCATIONS} invocations");
+        if later > LINES_MAX * INVOCATIONS { Err(seen) } else { Ok(seen) }
+    })())
+}
+
+fn lines(fixture: &Fixture) -> usize {
+    let ours = Role::Extension(fixture.name().to_owned());
+    let is_line = |event: &Event| matches!(event, Event::Log { process, .. } if *process == ours);
+    fixture.lambda.timeline().iter().filter(|entry| is_line(&entry.event)).count()
+}

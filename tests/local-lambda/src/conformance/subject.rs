@@ -1,0 +1,223 @@
+//! The extension under test, and what has to be known to put it into a situation.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::speech::Speech;
+use super::verdict::Obstacle;
+use crate::port::free_port;
+use crate::remote::Remote;
+use crate::setup::Setup;
+use crate::tls::{Authority, Identity};
+
+/// Stands for the port of the local server in a variable's value.
+const PORT: &str = "{port}";
+/// Stands for the base URL of the remote, without a trailing slash, in a variable's value.
+const REMOTE: &str = "{remote}";
+/// Stands for a PEM file with the certificate of an authority, in a variable's value.
+const AUTHORITY: &str = "{ca}";
+
+/// All that is filled in.
+const PLACEHOLDERS: [&str; 3] = [PORT, REMOTE, AUTHORITY];
+
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub binary: PathBuf,
+    /// Names and values; in a value `{port}` stands for a free port, `{remote}` for
+    /// `http://127.0.0.1:PORT` of a collector double or, where a scenario is about TLS,
+    /// `https://localhost:PORT`, and `{ca}` for a PEM file with the authority that it may trust.
+    pub variables: Vec<(String, String)>,
+    /// Where agents report to it, when that can't be chosen by a variable.
+    pub fixed_port: Option<u16>,
+    /// Of the scenarios of the kind relay only those named `malformed-…` speak anything but arrays;
+    /// attacks speak both.
+    pub speech: Speech,
+    /// How long the scenarios about it keep a next waiting.
+    pub next_held: Duration,
+}
+
+/// Just above the minute that HTTP clients like for a limit.
+pub const NEXT_HELD: Duration = Duration::from_secs(61);
+
+/// One copy of the subject, with a port and a remote of its own.
+pub struct Prepared {
+    pub setup: Setup,
+    /// Of its local server; `None` if it has none that agents could report to.
+    pub port: Option<u16>,
+    pub far: Far,
+}
+
+/// What the subject meets outside of the environment.
+pub struct Far {
+    pub remote: Remote,
+    /// Whom the subject may trust, if it is told. Its file goes when this goes.
+    authority: Option<Authority>,
+}
+
+/// What a remote shows of itself over TLS.
+#[derive(Clone, Copy)]
+pub enum Certificate {
+    /// Of the authority that the subject may trust, for the remote's name.
+    Right,
+    OfAnotherAuthority,
+    ForAnotherName,
+    Expired,
+    SelfSigned,
+}
+
+/// Never the remote's.
+const ANOTHER_NAME: &str = "elsewhere.test";
+
+impl Subject {
+    /// Without variables and a port of its own, for Thundra's agents.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        let (variables, fixed_port, speech) = (Vec::new(), None, Speech::default());
+        Self { binary: binary.into(), variables, fixed_port, speech, next_held: NEXT_HELD }
+    }
+
+    /// Whether it takes reports from agents and delivers them to a remote that can be chosen.
+    #[must_use]
+    pub fn relays(&self) -> bool {
+        self.has_port() && self.mentions(REMOTE)
+    }
+
+    /// Of what a relay needs, the one thing that is not said, if the other is: an oversight, as it
+    /// looks.
+    #[must_use]
+    pub fn missing_half(&self) -> Option<&'static str> {
+        match (self.has_port(), self.mentions(REMOTE)) {
+            (true, false) => Some("no variable has {remote}"),
+            (false, true) => Some("no variable has {port}, and there is no port of its own"),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// The first `{word}` in a variable that stands for nothing.
+    #[must_use]
+    pub fn unknown_placeholder(&self) -> Option<&str> {
+        let words = self.variables.iter().flat_map(|(_, value)| words_in_braces(value));
+        words.into_iter().find(|word| !PLACEHOLDERS.contains(word))
+    }
+
+    /// Whether it can be told whom it may trust.
+    #[must_use]
+    pub fn takes_an_authority(&self) -> bool {
+        self.mentions(AUTHORITY)
+    }
+
+    fn has_port(&self) -> bool {
+        self.mentions(PORT) || self.fixed_port.is_some()
+    }
+
+    fn mentions(&self, placeholder: &str) -> bool {
+        self.variables.iter().any(|(_, value)| value.contains(placeholder))
+    }
+
+    /// The name of its file, and so of the extension.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.binary.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// A remote without TLS.
+    pub(crate) fn plain(&self) -> Far {
+        let authority = self.takes_an_authority().then(create_authority);
+        Far { remote: Remote::start(), authority }
+    }
+
+    pub(crate) fn secure(certificate: Certificate) -> Far {
+        let authority = create_authority();
+        let remote = match certificate {
+            Certificate::Right => Remote::start_tls(&authority),
+            Certificate::OfAnotherAuthority => Remote::start_tls(&create_authority()),
+            Certificate::ForAnotherName => Remote::start_tls_as(authority.issue(&[ANOTHER_NAME])),
+            Certificate::Expired => Remote::start_tls_as(authority.issue_expired(&Remote::NAMES)),
+            Certificate::SelfSigned => Remote::start_tls_as(Identity::self_signed(&Remote::NAMES)),
+        };
+        Far { remote, authority: Some(authority) }
+    }
+
+    pub(crate) fn prepare(&self, far: Far) -> Prepared {
+        let port = self.fixed_port.unwrap_or_else(free_port);
+        let setup = Setup::new().silent_on_panic().extension(&self.binary);
+        let setup =
+            self.filled_in(port, &far).fold(setup, |setup, (name, value)| setup.env(name, &value));
+        Prepared { setup, port: self.relays().then_some(port), far }
+    }
+
+    /// Adds another copy under this name, with a port of its own; variables are those of the copy.
+    pub(crate) fn copied(&self, setup: Setup, name: &str, far: &Far) -> Setup {
+        let setup = setup.extension_named(&self.binary, name);
+        let variables = self.filled_in(free_port(), far);
+        variables.fold(setup, |setup, (name, value)| setup.extension_env(name, Some(value.into())))
+    }
+
+    fn filled_in(&self, port: u16, far: &Far) -> impl Iterator<Item = (&str, String)> {
+        filled_in(&self.variables, port, &far.remote.origin(), far.authority.as_ref())
+    }
+}
+
+/// Variables with what they shall have for `{port}`, `{remote}` and `{ca}`; without an authority, that
+/// is nothing.
+pub fn filled_in<'a>(
+    variables: &'a [(String, String)],
+    port: u16,
+    remote: &str,
+    authority: Option<&Authority>,
+) -> impl Iterator<Item = (&'a str, String)> + use<'a> {
+    let authority = authority.map(|it| it.pem_file().to_string_lossy().into_owned());
+    let (port, remote) = (port.to_string(), remote.to_owned());
+    let authority = authority.unwrap_or_default();
+    variables.iter().map(move |(name, value)| {
+        let value = value.replace(PORT, &port).replace(REMOTE, &remote);
+        (name.as_str(), value.replace(AUTHORITY, &authority))
+    })
+}
+
+fn create_authority() -> Authority {
+    Authority::create().unwrap_or_else(|error| Obstacle::not_started(&error))
+}
+
+/// With their braces; what has anything but letters, digits, `-` and `_` in them, such as JSON, is
+/// none.
+fn words_in_braces(value: &str) -> impl Iterator<Item = &str> {
+    let is_of_a_word = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    value.match_indices('{').filter_map(move |(start, _)| {
+        let length = value[start..].find('}')?;
+        let word = &value[start + 1..start + length];
+        let is_word = !word.is_empty() && word.chars().all(is_of_a_word);
+        is_word.then(|| &value[start..=start + length])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(value: &str) -> Subject {
+        Subject { variables: vec![("NAME".to_owned(), value.to_owned())], ..Subject::new("x") }
+    }
+
+    #[test]
+    fn a_word_in_braces_that_stands_for_nothing_is_told() {
+        for value in ["", "{port}", "{remote}/v1", "{", "}{", "{}", r#"{"a": {"b": 1}}"#, "a{1,2}"]
+        {
+            assert_eq!(subject(value).unknown_placeholder(), None, "{value}");
+        }
+        for (value, word) in
+            [("{remot}", "{remot}"), ("a{port}{Port}b", "{Port}"), ("{{x-y}", "{x-y}")]
+        {
+            assert_eq!(subject(value).unknown_placeholder(), Some(word));
+        }
+    }
+
+    #[test]
+    fn half_a_relay_is_told() {
+        assert!(subject("{port}").missing_half().is_some_and(|it| it.contains("{remote}")));
+        assert!(subject("{remote}").missing_half().is_some_and(|it| it.contains("{port}")));
+        assert_eq!(subject("{port} {remote}").missing_half(), None);
+        assert_eq!(subject("").missing_half(), None);
+        let fixed = Subject { fixed_port: Some(1), ..subject("{remote}") };
+        assert_eq!(fixed.missing_half(), None);
+    }
+}

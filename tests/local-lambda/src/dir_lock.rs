@@ -1,0 +1,202 @@
+//! The lock of a live process on a directory. The system releases it with the process, however that
+//! ends, so that a directory without a lock has lost its owner.
+//!
+//! A number in the name would not tell: processes of other pid namespaces see the same directories,
+//! and numbers are used again. Nor does the name alone show that a directory is one of ours:
+//! each has a [`Proof`].
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+/// How all directories with an owner are named, so that an heir finds them.
+pub const PREFIX: &str = "local-lambda-";
+
+/// The file of [`Proof::Marker`].
+const MARKER: &str = ".made-by-local-lambda";
+
+/// Distinguishes a directory of a local Lambda from one whose name only begins with [`PREFIX`], such
+/// as one that somebody keeps reports in.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof {
+    /// A file inside, which this user owns as well as the directory. It is made before the lock: who
+    /// finds a directory in between without one leaves it alone, for ever if its owner dies there.
+    Marker,
+    /// A name of [`new_name`]: in a cgroup nobody can make a file.
+    Name,
+}
+
+/// An heir may come between the making of a directory and its lock, but not each time.
+const TRIES_MAX: usize = 100;
+
+/// While it exists, no other process takes the directory for an abandoned one.
+pub struct DirLock {
+    /// `None` where the file system knows no locks: there nobody ever inherits.
+    _lock: Option<OwnedFd>,
+}
+
+impl DirLock {
+    /// Makes a directory and locks it. If another process took it in between, makes another one.
+    pub fn make<D: AsRef<Path>>(
+        proof: Proof,
+        mut make: impl FnMut() -> io::Result<D>,
+    ) -> io::Result<(D, Self)> {
+        for _ in 0..TRIES_MAX {
+            let directory = make()?;
+            proof.give(directory.as_ref())?;
+            if let Some(dir_lock) = Self::of_a_new_one(directory.as_ref())? {
+                return Ok((directory, dir_lock));
+            }
+        }
+        Err(io::Error::other("each new directory was taken for one of a dead process"))
+    }
+
+    fn of_a_new_one(directory: &Path) -> io::Result<Option<Self>> {
+        let lock = match lock(directory) {
+            Ok(lock) => Some(lock),
+            Err(Errno::WOULDBLOCK | Errno::NOENT) => return Ok(None),
+            Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => None,
+            Err(error) => return Err(error.into()),
+        };
+        // Whoever had the lock before has removed it.
+        Ok(directory.exists().then_some(Self { _lock: lock }))
+    }
+
+    fn inherit(directory: &Path) -> Option<Self> {
+        Some(Self { _lock: Some(lock(directory).ok()?) })
+    }
+}
+
+impl Proof {
+    fn give(self, directory: &Path) -> io::Result<()> {
+        match self {
+            Self::Marker => fs::write(directory.join(MARKER), ""),
+            Self::Name => Ok(()),
+        }
+    }
+
+    /// Of a directory whose name begins with [`PREFIX`].
+    fn holds(self, directory: &Path) -> bool {
+        match self {
+            Self::Marker => {
+                let user = rustix::process::geteuid().as_raw();
+                let is_ours = |it: fs::Metadata| it.uid() == user;
+                let is_file = |it: fs::Metadata| it.is_file() && is_ours(it);
+                fs::symlink_metadata(directory).is_ok_and(is_ours)
+                    && fs::symlink_metadata(directory.join(MARKER)).is_ok_and(is_file)
+            }
+            Self::Name => directory.file_name().and_then(|it| it.to_str()).is_some_and(is_a_name),
+        }
+    }
+}
+
+/// Says whose it is to who looks at it: the pid of this process. The rest is there once.
+pub fn new_name() -> String {
+    format!("{PREFIX}{}-{}", process::id(), Uuid::new_v4())
+}
+
+fn is_a_name(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    rest.is_some_and(|(pid, id)| {
+        pid.parse::<u32>().is_ok_and(|it| it.to_string() == pid)
+            && Uuid::parse_str(id).is_ok_and(|it| it.to_string() == id)
+    })
+}
+
+/// The directories here with this proof whose owners are dead, each with a lock: only this process
+/// removes it.
+pub fn inheritance(parent: &Path, proof: Proof) -> impl Iterator<Item = (PathBuf, DirLock)> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let named =
+        entries.filter(|it| it.file_name().to_str().is_some_and(|it| it.starts_with(PREFIX)));
+    let ours = named.map(|it| it.path()).filter(move |it| proof.holds(it));
+    ours.filter_map(|it| DirLock::inherit(&it).map(|dir_lock| (it, dir_lock)))
+}
+
+/// Closed when a child executes its program; until then the child holds it as well.
+fn lock(directory: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = open(directory, flags, Mode::empty())?;
+    flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(parent: &Path, name: &str) -> io::Result<PathBuf> {
+        let path = parent.join(name);
+        fs::create_dir(&path).map(|()| path)
+    }
+
+    fn inherited(parent: &Path, proof: Proof) -> Vec<PathBuf> {
+        inheritance(parent, proof).map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn what_is_claimed_is_inherited_when_the_claim_is_gone() {
+        for proof in [Proof::Marker, Proof::Name] {
+            let home = tempfile::TempDir::new().unwrap();
+            make(home.path(), "another").unwrap();
+            let (path, dir_lock) = DirLock::make(proof, || make(home.path(), &new_name())).unwrap();
+            assert!(inherited(home.path(), proof).is_empty());
+            drop(dir_lock);
+            assert_eq!(inherited(home.path(), proof), [path], "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_only_has_the_name_is_not_inherited() {
+        let home = tempfile::TempDir::new().unwrap();
+        let path = make(home.path(), &new_name()).unwrap();
+        fs::create_dir(path.join(MARKER)).unwrap();
+        assert!(inherited(home.path(), Proof::Marker).is_empty(), "the marker is a file");
+        fs::remove_dir(path.join(MARKER)).unwrap();
+        fs::write(path.join(MARKER), "").unwrap();
+        assert_eq!(inherited(home.path(), Proof::Marker), [path.as_path()]);
+        // Only root can give it away.
+        if std::os::unix::fs::chown(&path, Some(993), None).is_ok() {
+            assert!(inherited(home.path(), Proof::Marker).is_empty(), "another user's");
+        }
+    }
+
+    #[test]
+    fn a_name_has_a_pid_and_a_uuid_and_nothing_else() {
+        let id = Uuid::nil();
+        assert!(is_a_name(&new_name()) && is_a_name(&format!("{PREFIX}1-{id}")));
+        for rest in ["", "1", "1-", "collector", &format!("+1-{id}"), &format!("-{id}")] {
+            assert!(!is_a_name(&format!("{PREFIX}{rest}")), "{rest}");
+        }
+        for rest in [format!("1-{id}x"), format!("01-{id}"), format!("1-{}", id.simple())] {
+            assert!(!is_a_name(&format!("{PREFIX}{rest}")), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_new_directory_that_an_heir_took_meanwhile_is_left_to_it() {
+        let home = tempfile::TempDir::new().unwrap();
+        let (mut made, mut heirs) = (Vec::new(), Vec::new());
+        let (path, _dir_lock) = DirLock::make(Proof::Name, || {
+            let path = make(home.path(), &new_name())?;
+            made.push(path.clone());
+            match made.len() {
+                // Locked, and locked and removed.
+                1 => heirs.extend(inheritance(home.path(), Proof::Name)),
+                2 => fs::remove_dir(&path)?,
+                _ => {}
+            }
+            Ok(path)
+        })
+        .unwrap();
+        assert_eq!((made.len(), &path), (3, &made[2]));
+        assert_eq!(heirs.len(), 1);
+    }
+}

@@ -1,0 +1,84 @@
+//! One invocation, as its caller and its bill see it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::timeline::{Status, as_ms};
+
+/// What the caller gets, as soon as the runtime has posted it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reply {
+    #[serde(serialize_with = "as_text")]
+    pub payload: Vec<u8>,
+    pub status: Status,
+    /// From the invocation's start.
+    #[serde(rename = "latency_ms", serialize_with = "as_ms")]
+    pub latency: Duration,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Invocation {
+    pub request_id: String,
+    pub reply: Reply,
+    /// Of the whole phase; differs from the reply's when an extension fails it later.
+    pub status: Status,
+    /// Until the runtime and all extensions that get INVOKE have asked for the next event; on
+    /// Managed Instances until the reply.
+    #[serde(rename = "duration_ms", serialize_with = "as_ms")]
+    pub duration: Duration,
+    /// Whole milliseconds of the duration, and of the init if this was the first after it. Nothing
+    /// on Managed Instances, which are billed by their time.
+    #[serde(rename = "billed_ms", serialize_with = "as_ms")]
+    pub billed: Duration,
+    /// From the runtime's next to the last extension's.
+    #[serde(rename = "extension_overhead_ms", serialize_with = "as_ms")]
+    pub extension_overhead: Duration,
+}
+
+/// An invocation that goes on while the test does something else.
+pub struct InFlight {
+    pub(crate) request_id: String,
+    pub(crate) replied: Receiver<Reply>,
+    pub(crate) ended: Receiver<Invocation>,
+}
+
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of a double panics when its time is over"
+)]
+impl InFlight {
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Waits for what the caller gets; once.
+    #[must_use]
+    pub fn reply(&self, within: Duration) -> Reply {
+        self.replied
+            .recv_timeout(within)
+            .unwrap_or_else(|error| panic!("no reply within {within:?}: {}", why(error)))
+    }
+
+    /// Waits until the invocation is over, for extensions too, or on Managed Instances until its
+    /// worker can take the next.
+    #[must_use]
+    pub fn end(self, within: Duration) -> Invocation {
+        self.ended
+            .recv_timeout(within)
+            .unwrap_or_else(|error| panic!("no end within {within:?}: {}", why(error)))
+    }
+}
+
+fn why(error: RecvTimeoutError) -> &'static str {
+    match error {
+        RecvTimeoutError::Timeout => "it still runs",
+        RecvTimeoutError::Disconnected => "the local Lambda has ended, or this was asked before",
+    }
+}
+
+fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}

@@ -1,0 +1,290 @@
+//! A local Lambda: one execution environment of one function, from init to shutdown.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::call::Call;
+use crate::container::{Container, Limits};
+use crate::extensions_api::Externals;
+use crate::freezer::Freezer;
+use crate::generation::Ground;
+use crate::invocation::{InFlight, Invocation};
+use crate::listener;
+use crate::opt::Opt;
+use crate::phases::{Command, Order, Phases, ShutdownReport};
+use crate::platform::Platform;
+use crate::recorder::Recorder;
+use crate::runtime_event::CallerContext;
+use crate::setup::{ExtensionFile, OnPanic, Setup, User};
+use crate::telemetry_api::{Rules, TelemetryApi};
+use crate::timeline::{Entry, Event, Role, Status, Timeline};
+
+/// On top of what the function's timeout and the platform's limits allow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Dropping it kills all processes without a shutdown.
+pub struct Lambda {
+    inbox: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+    platform: Platform,
+    ground: Arc<Ground>,
+}
+
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of a double panics when its time is over"
+)]
+impl Lambda {
+    pub(crate) fn start(mut setup: Setup) -> io::Result<Self> {
+        has_each_name_once(&setup)?;
+        let no_root = setup.user == User::Lambda && !rustix::process::geteuid().is_root();
+        if no_root {
+            setup.user = User::Own;
+        }
+        let configuration = Arc::new(setup.configuration.clone());
+        let telemetry = TelemetryApi::new(rules_of(&setup));
+        let names = setup.extensions.iter().map(|file| file.name.clone()).collect();
+        let timeline = Timeline::start();
+        let platform = Platform::serve(
+            listener::bind(setup.address)?,
+            &configuration,
+            setup.script.clone(),
+            Externals::Named(names),
+            (telemetry.clone(), timeline.clone()),
+        );
+        let container = Arc::new(container_for(&setup));
+        let recorder = Recorder::new(configuration, telemetry, timeline);
+        container.notes().iter().for_each(|note| recorder.note(note.clone()));
+        if no_root {
+            recorder.note(
+                "processes run as this user: only root can start them as Lambda's".to_owned(),
+            );
+        }
+        let ground = Arc::new(Ground {
+            runtime_api: platform.runtime_api(),
+            opt: Opt::with(&setup.extensions, setup.user == User::Lambda)?,
+            setup,
+            container,
+            recorder,
+            apis: Arc::clone(platform.apis()),
+            acceptor: platform.acceptor().clone(),
+            turn: Mutex::default(),
+        });
+        let (inbox, orders) = mpsc::channel();
+        let phases = Phases::new(Arc::clone(&ground), inbox.clone());
+        let thread =
+            thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
+        let lambda = Self { inbox, thread: Some(thread), platform, ground };
+        // Whatever the caller does next, it does in init.
+        lambda.wait_for("init", |event| matches!(event, Event::InitStarted { .. }).then_some(()));
+        Ok(lambda)
+    }
+
+    /// Invokes the function and waits until the invocation is over, for extensions too.
+    pub fn invoke(&self, payload: impl Into<Vec<u8>>) -> Invocation {
+        self.invoke_with(payload, CallerContext::default())
+    }
+
+    /// Invokes the function with what its caller tells beside the payload.
+    pub fn invoke_with(&self, payload: impl Into<Vec<u8>>, context: CallerContext) -> Invocation {
+        let within = self.ground.setup.configuration.timeout + self.patience();
+        self.begin_with(payload, context).end(within)
+    }
+
+    /// Invokes the function and returns at once.
+    pub fn begin(&self, payload: impl Into<Vec<u8>>) -> InFlight {
+        self.begin_with(payload, CallerContext::default())
+    }
+
+    pub fn begin_with(&self, payload: impl Into<Vec<u8>>, context: CallerContext) -> InFlight {
+        let request_id = Uuid::new_v4().to_string();
+        let (replied, reply) = mpsc::channel();
+        let (ended, end) = mpsc::channel();
+        let (id, payload) = (request_id.clone(), payload.into());
+        self.order(Command::Invoke(Order { request_id: id, payload, context, replied, ended }));
+        InFlight { request_id, replied: reply, ended: end }
+    }
+
+    /// Ends the environment. Lambda's reasons are `spindown`, `timeout` and `failure`.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the end")]
+    pub fn shut_down(mut self, reason: &str) -> (ShutdownReport, Vec<Entry>) {
+        let report = self.take_down(reason);
+        self.end();
+        (report, self.timeline())
+    }
+
+    /// Ends the environment and leaves all that is known of it to be asked for.
+    pub(crate) fn take_down(&self, reason: &str) -> ShutdownReport {
+        let (done, report) = mpsc::channel();
+        self.order(Command::Shutdown { reason: reason.to_owned(), done });
+        report
+            .recv_timeout(self.patience())
+            .unwrap_or_else(|error| panic!("no end of the shutdown: {error}; {}", self.seen()))
+    }
+
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    #[must_use]
+    pub fn runtime_api(&self) -> String {
+        self.platform.runtime_api()
+    }
+
+    /// All that has happened so far.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<Entry> {
+        self.ground.recorder.timeline.entries()
+    }
+
+    /// For who follows it from another thread, or to the end of the shutdown.
+    #[must_use]
+    pub fn live_timeline(&self) -> Timeline {
+        self.ground.recorder.timeline.clone()
+    }
+
+    /// Waits for something to happen, or to have happened; `find` sees each event once.
+    pub fn wait_for<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R>) -> R {
+        self.ground
+            .recorder
+            .timeline
+            .wait_for(self.patience(), find)
+            .unwrap_or_else(|| panic!("no {what} within {:?}; {}", self.patience(), self.seen()))
+    }
+
+    /// Waits until init is over, and says whether it went well.
+    #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
+    pub fn wait_for_init(&self) -> bool {
+        self.wait_for("end of init", |event| match event {
+            Event::InitEnded { status, .. } => Some(*status == Status::Success),
+            _ => None,
+        })
+    }
+
+    /// Every call of extensions and runtime so far, in the order of arrival.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.platform.calls()
+    }
+
+    /// What extensions did that Lambda forbids or punishes, in words.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.platform.violations()
+    }
+
+    /// Waits for the first of them, for tests that provoke one.
+    #[must_use]
+    pub fn wait_for_violation(&self) -> String {
+        self.platform.wait_for_violation(PATIENCE)
+    }
+
+    /// What of the setup could not be had, and what is done instead.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.ground.recorder.notes()
+    }
+
+    /// For freezes at moments that the platform would not choose.
+    #[must_use]
+    pub fn freezer(&self) -> Freezer {
+        Freezer::of(&self.ground)
+    }
+
+    /// The pid of the extension's process that was started last.
+    #[must_use]
+    pub fn pid_of(&self, extension: &str) -> Option<u32> {
+        self.ground.recorder.pid_of(&Role::Extension(extension.to_owned()))
+    }
+
+    /// The same of the runtime, if it is a process.
+    #[must_use]
+    pub fn runtime_pid(&self) -> Option<u32> {
+        self.ground.recorder.pid_of(&Role::Runtime)
+    }
+
+    /// Of all live processes, children and strays too.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.ground.container.pids()
+    }
+
+    /// CPU time that all processes have used so far, from the scheduler.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        self.ground.container.cpu_time()
+    }
+
+    /// The first init may still be on its way, whatever is waited for.
+    fn patience(&self) -> Duration {
+        let Setup { limits, configuration, .. } = &self.ground.setup;
+        PATIENCE + limits.of_init(configuration)
+    }
+
+    fn order(&self, command: Command) {
+        let ordered = self.inbox.send(command);
+        ordered.unwrap_or_else(|_| panic!("the local Lambda has ended; {}", self.seen()));
+    }
+
+    fn end(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.inbox.send(Command::Kill);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has its message in the output already.
+            let _ = thread.join();
+        }
+        // A freezer may outlive this, and must not keep anything of it alive.
+        self.ground.container.end();
+    }
+
+    fn seen(&self) -> String {
+        let lines: Vec<String> = self.timeline().iter().map(ToString::to_string).collect();
+        format!("seen so far (violations {:?}):\n{}", self.violations(), lines.join("\n"))
+    }
+}
+
+impl Drop for Lambda {
+    fn drop(&mut self) {
+        // Else an invocation that hangs would go on to its timeout.
+        self.ground.apis.update(|apis| apis.abandoned = true);
+        self.end();
+        if thread::panicking() && self.ground.setup.on_panic == OnPanic::Print {
+            eprintln!("the local Lambda; {}", self.seen());
+        }
+    }
+}
+
+/// They are files of one directory.
+fn has_each_name_once(setup: &Setup) -> io::Result<()> {
+    let mut names = BTreeSet::new();
+    match setup.extensions.iter().find(|file| !names.insert(&file.name)) {
+        None => Ok(()),
+        Some(ExtensionFile { name, .. }) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("two extensions have the name {name:?}, which must be one file's"),
+        )),
+    }
+}
+
+fn rules_of(setup: &Setup) -> Rules {
+    Rules {
+        managed_instances: setup.configuration.initialization.is_managed_instances(),
+        support: setup.telemetry,
+        log_format: setup.configuration.log_format,
+        time_scale: setup.telemetry_time_scale,
+    }
+}
+
+fn container_for(setup: &Setup) -> Container {
+    let limits = if setup.confined {
+        Limits::of_memory_mb(setup.configuration.memory_mb)
+    } else {
+        Limits::default()
+    };
+    match setup.freeze_by {
+        Some(freeze_by) => Container::freezing_by(freeze_by, limits),
+        None => Container::new(limits),
+    }
+}

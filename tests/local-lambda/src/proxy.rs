@@ -1,0 +1,192 @@
+//! An HTTP proxy that makes tunnels (CONNECT; RFC 9110, section 9.3.6) and forwards requests with a
+//! whole URL (RFC 9112, section 3.2.2).
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::acceptor::Accepted;
+use crate::http::{self, Request, Response};
+use crate::listener::Listener;
+use crate::messages::Messages;
+use crate::watch::Watch;
+
+pub struct Proxy {
+    listener: Listener,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The only `Proxy-Authorization` that is let through, if any is needed.
+    required: Mutex<Option<String>>,
+    /// CONNECT is refused, as Squid refuses it for any port other than 443.
+    refuses_tunnels: AtomicBool,
+    asked: Watch<Vec<Asked>>,
+}
+
+struct Asked {
+    /// `host:port` of a tunnel, or a URL.
+    target: String,
+    authorization: Option<String>,
+    /// Counts from 0, in the order of acceptance.
+    connection: usize,
+}
+
+impl Asked {
+    fn is_tunnel(&self) -> bool {
+        !self.target.contains("://")
+    }
+}
+
+#[expect(clippy::missing_panics_doc, reason = "a lock is poisoned only by a panic of the double")]
+impl Proxy {
+    #[must_use]
+    pub fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let serving = Arc::clone(&shared);
+        let listener = Listener::start("proxy", move |accepted| {
+            // A tunnel ends when either side does, in an error or not.
+            let _ = serve(&accepted, &serving);
+        });
+        Self { listener, shared }
+    }
+
+    /// Answers 407 to whoever does not bring these Basic credentials.
+    #[must_use]
+    pub fn requiring(self, user: &str, password: &str) -> Self {
+        let credentials = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        *self.shared.required.lock().expect("an option is set whole") = Some(credentials);
+        self
+    }
+
+    /// Answers 403 to CONNECT.
+    #[must_use]
+    pub fn refusing_tunnels(self) -> Self {
+        self.shared.refuses_tunnels.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// `http://127.0.0.1:PORT`, without credentials.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listener.address())
+    }
+
+    /// Every `host:port` a tunnel was asked to, refused ones included, in the order of arrival.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<String> {
+        self.asked(|it| it.is_tunnel().then(|| it.target.clone()))
+    }
+
+    /// Every URL that a request was to be forwarded to, refused ones included, in the order of arrival.
+    #[must_use]
+    pub fn forwarded(&self) -> Vec<String> {
+        self.asked(|it| (!it.is_tunnel()).then(|| it.target.clone()))
+    }
+
+    /// On which connection each tunnel and each URL was asked for, counted from 0.
+    #[must_use]
+    pub fn connections(&self) -> Vec<usize> {
+        self.asked(|it| Some(it.connection))
+    }
+
+    /// The `Proxy-Authorization` that came with each tunnel and each URL.
+    #[must_use]
+    pub fn authorizations(&self) -> Vec<Option<String>> {
+        self.asked(|it| Some(it.authorization.clone()))
+    }
+
+    fn asked<T>(&self, of: impl Fn(&Asked) -> Option<T>) -> Vec<T> {
+        self.shared.asked.read(|asked| asked.iter().filter_map(of).collect())
+    }
+}
+
+fn serve(accepted: &Accepted, shared: &Shared) -> io::Result<()> {
+    let client = &*accepted.stream;
+    let mut messages = Messages::new(client);
+    while let Some(request) = messages.request()? {
+        let answer = match admit(&request, accepted.number, shared) {
+            Ok(()) if request.method != "CONNECT" => forward(&request),
+            Ok(()) => match TcpStream::connect(&request.target) {
+                Ok(server) => {
+                    (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+                    (&server).write_all(&messages.into_unread())?;
+                    return tunnel(client, &server);
+                }
+                Err(error) => Err(error),
+            },
+            Err(refusal) => Ok(refusal),
+        };
+        let bad_gateway = |error: io::Error| http::render(502, &[], error.to_string().as_bytes());
+        (&*client).write_all(&answer.unwrap_or_else(bad_gateway))?;
+    }
+    Ok(())
+}
+
+fn admit(request: &Request, connection: usize, shared: &Shared) -> Result<(), Vec<u8>> {
+    let is_tunnel = request.method == "CONNECT";
+    if !is_tunnel && !request.target.starts_with("http://") {
+        return Err(http::render(400, &[], b"a proxy is asked for a whole URL"));
+    }
+    let authorization = request.header("Proxy-Authorization").map(str::to_owned);
+    let required = shared.required.lock().expect("an option is set whole").clone();
+    let admitted = required.is_none() || required == authorization;
+    let asked = Asked { target: request.target.clone(), authorization, connection };
+    shared.asked.update(|all| all.push(asked));
+    if !admitted {
+        let challenge =
+            ("Proxy-Authenticate".to_owned(), "Basic realm=\"local-lambda\"".to_owned());
+        return Err(http::render(407, &[challenge], b""));
+    }
+    if is_tunnel && shared.refuses_tunnels.load(Ordering::Relaxed) {
+        return Err(http::render(403, &[], b"no tunnel to this port"));
+    }
+    Ok(())
+}
+
+/// Sends the request on, on a connection of its own, without the headers that are for this proxy, and
+/// gives the answer.
+fn forward(request: &Request) -> io::Result<Vec<u8>> {
+    let Request { method, target, headers, body } = request;
+    let address = target.trim_start_matches("http://");
+    let (address, path) = address.split_at(address.find('/').unwrap_or(address.len()));
+    let server = TcpStream::connect(address)?;
+    let mut sent = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n").into_bytes();
+    for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name)) {
+        write!(sent, "{name}: {value}\r\n")?;
+    }
+    (&server).write_all(&[&sent, b"\r\n".as_slice(), body].concat())?;
+    let Response { status, mut headers, body } = Messages::new(&server).response()?;
+    headers.retain(|(name, _)| is_forwarded(name) && !name.eq_ignore_ascii_case("Content-Length"));
+    Ok(http::render(status, &headers, &body))
+}
+
+/// Headers of one connection are not (RFC 9110, section 7.6.1).
+fn is_forwarded(name: &str) -> bool {
+    let own = ["Connection", "Proxy-Authorization", "Proxy-Connection", "Transfer-Encoding"];
+    !own.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// Copies both ways until both sides have said that they are done.
+fn tunnel(client: &TcpStream, server: &TcpStream) -> io::Result<()> {
+    thread::scope(|scope| {
+        let up = scope.spawn(|| copy(client, server));
+        let down = copy(server, client);
+        up.join().expect("copying bytes does not panic").and(down)
+    })
+}
+
+fn copy(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+    let copied = io::copy(&mut from, &mut to);
+    match copied {
+        Ok(_) => to.shutdown(Shutdown::Write),
+        // A reset on one side leaves nothing to say to the other.
+        Err(_) => to.shutdown(Shutdown::Both),
+    }
+}

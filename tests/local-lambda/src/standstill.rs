@@ -1,0 +1,84 @@
+//! When the machine stood still: who waits for an answer then learns nothing of who answers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::watch::Watch;
+
+const TICK: Duration = Duration::from_millis(5);
+/// A tick that comes later than this is a standstill.
+const TICK_MAX: Duration = Duration::from_millis(15);
+
+/// Looks at the clock until it is dropped.
+pub struct Standstills {
+    found: Arc<Mutex<Vec<(Instant, Instant)>>>,
+    is_over: Arc<AtomicBool>,
+    looking: Option<JoinHandle<()>>,
+}
+
+impl Standstills {
+    /// # Panics
+    ///
+    /// When there is no thread for it.
+    #[must_use]
+    pub fn watch() -> Self {
+        let (found, is_over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (finds, ends) = (Arc::clone(&found), Arc::clone(&is_over));
+        let look = move || {
+            let mut before = Instant::now();
+            while !ends.load(Ordering::Relaxed) {
+                Watch::<()>::default().wait(TICK, |()| None::<()>);
+                let now = Instant::now();
+                if now - before > TICK_MAX {
+                    finds.lock().expect("pushing never panics").push((before + TICK, now));
+                }
+                before = now;
+            }
+        };
+        let looking = Builder::new().name("clock".to_owned()).spawn(look).expect("a thread");
+        Self { found, is_over, looking: Some(looking) }
+    }
+
+    /// How long of this time it stood still.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics who holds the lock.
+    #[must_use]
+    pub fn within(&self, from: Instant, to: Instant) -> Duration {
+        within(&self.found.lock().expect("pushing never panics"), from, to)
+    }
+}
+
+fn within(found: &[(Instant, Instant)], from: Instant, to: Instant) -> Duration {
+    let overlap = |(begin, end): &(Instant, Instant)| {
+        to.min(*end).saturating_duration_since(from.max(*begin))
+    };
+    found.iter().map(overlap).sum()
+}
+
+impl Drop for Standstills {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let looked = self.looking.take().map(JoinHandle::join);
+        debug_assert!(looked.is_some_and(|it| it.is_ok()), "looking never panics");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_within_counts() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let found = [(at(10), at(20)), (at(30), at(50))];
+        for (from, to, ms) in [(0, 10, 0), (0, 15, 5), (12, 40, 18), (0, 90, 30), (60, 90, 0)] {
+            let within = within(&found, at(from), at(to));
+            assert_eq!(within, Duration::from_millis(ms), "{from} to {to}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Attacks on the port of a relay: they tell one that bears them from one that does not.
+
+use serde_json::Value;
+
+use crate::extensions::Packed;
+
+fn play(fault: &str, attack: &str) -> (String, String) {
+    let output = Packed::new("relay_faults").conformance(fault).args(["--only", attack]).output();
+    let told: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let text = |key: &str| told["findings"][0][key].as_str().unwrap().to_owned();
+    (text("verdict"), text("seen"))
+}
+
+#[test]
+fn a_relay_that_serves_one_after_the_other_does_not_bear_slow_clients() {
+    let (verdict, seen) = play("SingleThreaded", "attack-slow-bodies");
+    assert!(verdict == "broke" && seen.contains("reports on a new connection failed"), "{seen}");
+}
+
+#[test]
+fn a_relay_that_a_reset_ends_does_not_bear_resets() {
+    let (verdict, seen) = play("CrashesOnReset", "attack-resets-inside-body");
+    // Its crash ends the runtime too: an agent, or the platform, sees it first.
+    let is_a_crash = ["no response", "Extension.Crash"].iter().any(|it| seen.contains(it));
+    assert!(verdict == "broke" && is_a_crash, "{seen}");
+}

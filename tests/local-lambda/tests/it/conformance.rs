@@ -1,0 +1,210 @@
+//! The suite as a command: what it says, and what it exits with.
+
+mod calls;
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use local_lambda::conformance::scenarios;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::run::interrupted::Interrupted;
+use crate::{FLOOR, LOCAL_LAMBDA};
+
+pub const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
+
+fn conformance(arguments: &[&str]) -> Output {
+    Command::new(LOCAL_LAMBDA).arg("conformance").args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What some machines can't play: without root, or without cgroups that can be written to.
+const MAY_NOT_APPLY: [&str; 2] = ["lambdas-user", "small-share-of-a-cpu"];
+
+/// What is about an event that an extension does not have to ask for.
+const FOR_INVOKE: [&str; 5] = [
+    "frozen-with-an-event",
+    "unknown-event",
+    "huge-event",
+    "next-answered-500",
+    "slow-one-beside-it",
+];
+const FOR_SHUTDOWN: [&str; 6] = [
+    "spindown",
+    "spindown-unused",
+    "timeout-and-failure",
+    "unknown-reason",
+    "runtime-ignores-sigterm",
+    "short-shutdown",
+];
+
+/// All of a lifecycle but these, which do not apply, and nothing of a relay.
+#[track_caller]
+fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
+    let output = conformance(&["--extension", extension, "--quick", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    let is_expected = |finding: &&Value| {
+        let name = finding["scenario"].as_str().unwrap();
+        match (finding["kind"].as_str().unwrap(), finding["verdict"].as_str().unwrap()) {
+            ("lifecycle", "held") => !do_not_apply.contains(&name),
+            ("lifecycle", "does_not_apply") => {
+                MAY_NOT_APPLY.contains(&name) || do_not_apply.contains(&name)
+            }
+            ("relay", "does_not_apply") => true,
+            _ => false,
+        }
+    };
+    let unexpected: Vec<_> = findings.iter().filter(|it| !is_expected(it)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    assert_eq!(findings.len(), scenarios().len());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_correct_extension_of_a_few_lines_holds_all_of_a_lifecycle() {
+    check_all_held_but(&[], MINIMAL);
+}
+
+#[test]
+fn who_asks_for_shutdown_alone_holds_all_that_applies() {
+    let (_home, extension) = minimal_with(EVENTS, r#"json.dumps({"events": ["SHUTDOWN"]})"#);
+    check_all_held_but(&FOR_INVOKE, &extension);
+}
+
+#[test]
+fn who_asks_for_no_event_holds_all_that_applies() {
+    let (_home, extension) = minimal_with(EVENTS, r#""{}""#);
+    check_all_held_but(&[&FOR_INVOKE[..], &FOR_SHUTDOWN].concat(), &extension);
+}
+
+#[test]
+fn who_runs_as_the_child_of_a_shell_holds_all_of_a_lifecycle() {
+    let (_home, inner) = minimal_with("sys.argv[0]", "sys.argv[1]");
+    let inner = fs::read_to_string(inner).unwrap();
+    let wrapper = format!("#!/bin/sh\npython3 - \"$0\" <<'END'\n{inner}END\nexit $?\n");
+    let (_home, extension) = file("wrapped", &wrapper, 0o755);
+    check_all_held_but(&[], &extension);
+}
+
+#[test]
+fn the_floor_holds_all_of_a_lifecycle() {
+    check_all_held_but(&[], FLOOR);
+}
+
+/// What the minimal extension registers for.
+const EVENTS: &str =
+    r#"json.dumps({"events": ["SHUTDOWN"] if managed else ["INVOKE", "SHUTDOWN"]})"#;
+
+/// The minimal extension with this instead of that.
+fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
+    let minimal = fs::read_to_string(MINIMAL).unwrap();
+    let changed = minimal.replace(instead_of, this);
+    assert_ne!(changed, minimal);
+    file("changed", &changed, 0o755)
+}
+
+/// A file of this name, content and mode in a directory of its own.
+pub fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (home, path)
+}
+
+#[test]
+fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
+    let (_home, path) = file("leaves-at-once", "#!/bin/sh\necho bye\n", 0o755);
+    let output = conformance(&["--extension", &path, "--only", "registers-in-time"]);
+    let told = stdout(&output);
+    for part in [
+        "1 scenarios, ",
+        "1/1  BROKE           registers-in-time",
+        "0 held, 1 broke, 0 do not apply",
+        "proves: It registers under its file's name",
+        "source: AWS docs \"Lambda execution environment lifecycle\"",
+        "init: failure Extension.Crash",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), b"".as_slice()));
+}
+
+#[test]
+fn who_can_t_be_executed_is_told_why() {
+    let (_home, forbidden) = file("forbidden", "#!/bin/sh\n", 0o644);
+    let (_home, nonsense) = file("nonsense", "what is this", 0o755);
+    let (_home, homeless) = file("homeless", "#!/no/such/interpreter\n", 0o755);
+    for (path, why) in [
+        (forbidden, "forbidden can't be executed: Permission denied"),
+        (nonsense, "nonsense can't be executed: Exec format error"),
+        (homeless, "homeless can't be executed: No such file or directory"),
+    ] {
+        for scenario in ["registers-in-time", "relay-several-reports"] {
+            let relays = ["--env", "PORT={port}", "--env", "REMOTE={remote}"];
+            let output =
+                conformance(&[&["--extension", &path, "--only", scenario], &relays[..]].concat());
+            let told = stdout(&output);
+            let line = told.lines().find(|line| line.starts_with("  1/1  BROKE"));
+            assert!(line.is_some_and(|line| line.contains(why)), "no {why:?} in {told}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_call_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["--extension", "/no/such/file"],
+        &["--extension", "/tmp"],
+        &["--extension", FLOOR, "--only", "no-such-scenario"],
+        &["--extension", FLOOR, "--env", "NAME"],
+    ] {
+        let output = conformance(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn each_scenario_has_a_name_of_its_own_a_sentence_and_a_source() {
+    let listed = conformance(&["--list", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let mut names = HashSet::new();
+    for scenario in listed["scenarios"].as_array().unwrap() {
+        let name = scenario["scenario"].as_str().unwrap();
+        let kebab =
+            name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-');
+        assert!(kebab && names.insert(name), "{name}");
+        let (proves, source) = (&scenario["proves"], scenario["source"].as_str().unwrap());
+        let sentence = proves.as_str().unwrap();
+        assert!(sentence.ends_with('.') && !sentence.contains("  "), "{name}: {sentence}");
+        assert!(!source.is_empty() && !source.contains("  "), "{name}: {source}");
+    }
+    let heading = "spindown (lifecycle)";
+    let only = stdout(&conformance(&["--list", "--only", "spindown"]));
+    assert_eq!(only.lines().next(), Some(heading), "{only}");
+    let without = stdout(&conformance(&["--list", "--except", "spindown"]));
+    assert!(!without.lines().any(|line| line == heading), "{without}");
+}
+
+#[test]
+fn an_interrupt_in_the_middle_leaves_nothing_and_blames_nobody() {
+    let some = ["--only", "frozen-between-invocations", "--only", "ten-at-once"];
+    let more = ["--only", "next-held-open", "--only", "registers-in-time", "--jobs", "4"];
+    let suite = ["conformance", "--extension", FLOOR];
+    let mut suite = Interrupted::start(&[&suite[..], &some, &more].concat());
+    // The first is told of while others are in the middle.
+    suite.wait_for_line("held");
+    let rest = suite.leaves_nothing(Signal::INT);
+    assert!(!rest.contains("BROKE"), "{rest}");
+}

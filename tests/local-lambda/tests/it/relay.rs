@@ -1,0 +1,34 @@
+//! The scenarios for relays can fail, and leave alone who relays nothing. With relays that are
+//! correct, and with each fault, `extensions.rs` plays them.
+
+use std::num::NonZeroUsize;
+
+use local_lambda::conformance::{Finding, Kind, Subject, Verdict, play, scenarios};
+
+use crate::FLOOR;
+
+fn findings(variables: &[(&str, &str)]) -> Vec<Finding> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let variables = variables.iter().map(owned).collect();
+    let subject = Subject { variables, ..Subject::new(FLOOR) };
+    let mut chosen = scenarios();
+    chosen.retain(|it| it.kind == Kind::Relay);
+    assert!(chosen.len() > 70, "{} scenarios", chosen.len());
+    play(&subject, &chosen, NonZeroUsize::new(4).unwrap(), |_| {})
+}
+
+#[test]
+fn no_scenario_for_relays_applies_to_who_relays_nothing() {
+    for finding in findings(&[]) {
+        let applies = !matches!(finding.verdict, Verdict::DoesNotApply(_));
+        assert!(!applies, "{finding:?}");
+    }
+}
+
+#[test]
+fn who_takes_no_report_breaks_each_scenario_in_which_an_agent_reports() {
+    let findings = findings(&[("PORT", "{port}"), ("REMOTE", "{remote}"), ("CA", "{ca}")]);
+    for finding in findings.iter().filter(|it| it.scenario != "local-port-taken") {
+        assert!(matches!(finding.verdict, Verdict::Broke(_)), "{finding:?}");
+    }
+}
