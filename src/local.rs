@@ -7,8 +7,8 @@
 //!   connections can take all threads that tiny_http has ready ([`workers`]).
 //! * A worker takes a permit before it reads the bytes of a body ([`body`]). Exception: tiny_http reads
 //!   heads, and bodies of up to 1 KiB, by itself.
-//! * [`body`] finds that a report is too large, or that no room is left; [`response`] has the status. A request
-//!   whose connection must be abandoned keeps its memory ([`response`]).
+//! * [`body`] finds that a report is too large, or that no room is left; [`response`] has the status, such as
+//!   413. A request whose connection must be abandoned keeps its memory ([`response`]).
 //! * A worker waits for its client without a timeout, because tiny_http offers none.
 //! * No port is taken from another extension. A port that nobody configured is bound at the first
 //!   invocation, if it is free then ([`opening`]).

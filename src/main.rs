@@ -12,6 +12,10 @@
 //!  Lambda ◀── next ──── lifecycle (the main thread)
 //! ```
 //!
+//! A report's life: a worker reads its bytes with a permit, and the intake counts it as accepted. The sender keeps
+//! it in the backlog, through failed attempts too, until the remote accepts or refuses it, no room is left, or
+//! the end comes. Then the ledger counts the outcome, and the permit returns the bytes.
+//!
 //! The folders, from top to bottom. A folder imports from those below it only; `tests/it/layers.rs` keeps
 //! that. Each folder's own file lists its invariants.
 //!

@@ -1,9 +1,9 @@
 //! One pipeline for each remote: queue, sender, flush policy, backlog, exporter. One intake for all of them.
 //!
-//! The [`sender`] waits in its [`queue`] until a batch is due, and posts it. [`exporter`] knows when that is:
-//! it joins the policy ([`flush`]) and the pause after a failure. The reports of a failed attempt go back to
-//! the [`backlog`]. At SHUTDOWN, `sender/shutdown.rs` sends the rest. [`edge`] is the sender's clock, queue and
-//! remote, so that tests run it in virtual time.
+//! The [`sender`] waits in its [`queue`] until a batch is due, and posts it. `exporter/wake.rs` computes when
+//! that is, from the policy ([`flush`]) and the pause after a failure. The reports of a failed attempt wait for
+//! the retry in the [`backlog`]. At SHUTDOWN, `sender/shutdown.rs` sends the rest. [`edge`] is the sender's
+//! clock, queue and remote, so that tests run it in virtual time.
 //!
 //! May use: `remote`, `lambda`, `net`, `payload`, `logging`.
 //!

@@ -1,5 +1,5 @@
 //! A remote: its address and headers ([`destination`]), the client that posts to it, TLS, responses, and the
-//! length of pauses after failures ([`backoff`]).
+//! length of pauses after failures ([`backoff`]). `client/exchange.rs` adds the headers to each request.
 //!
 //! May use: `lambda`, `net`, `payload`, `logging`. It knows nothing of queues and batches.
 //!
