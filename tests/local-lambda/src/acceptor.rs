@@ -1,4 +1,4 @@
-//! Takes connections out of the kernel's queue, one by one, and knows all it took.
+//! Accepts connections from the kernel's queue one by one, and keeps track of each.
 
 use std::io;
 use std::mem;
@@ -13,11 +13,10 @@ use socket2::SockRef;
 
 use crate::watch::Watch;
 
-/// How long to wait for a descriptor or memory that somebody gives back; connections wait in the
-/// kernel's queue meanwhile.
+/// Pause after descriptors or memory have run out. Meanwhile connections wait in the kernel's queue.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often it is looked whether a connection was served to its end, which nobody tells.
+/// How often to check whether a connection has been served to its end. No event reports that.
 const LOOKS_EVERY: Duration = Duration::from_millis(1);
 
 /// Clones are the same acceptor.
@@ -38,17 +37,17 @@ pub struct Accepted {
 struct Table {
     /// `None` once it is closed.
     socket: Option<Arc<TcpListener>>,
-    /// Weak, so that a connection closes, or is reset, when the thread that serves it says so.
+    /// Weak, so that the serving thread alone decides when a connection closes or is reset.
     accepted: Vec<Weak<TcpStream>>,
 }
 
-/// What the head of the kernel's queue turned out to be.
+/// The state of the connection at the head of the kernel's queue.
 enum Taken {
     Connection(TcpStream),
-    /// It had ended before it was accepted.
+    /// The connection ended before it was accepted.
     Broken,
     Nothing,
-    /// No descriptor or memory is left for it.
+    /// No descriptor or memory is left to accept it.
     Exhausted,
     Failed(io::Error),
 }
@@ -56,7 +55,8 @@ enum Taken {
 impl Acceptor {
     pub fn on(socket: &Arc<TcpListener>) -> Self {
         let address = socket.local_addr().expect("a bound socket has an address");
-        // Several threads take from it, and none may wait for what another took.
+        // Several threads accept from this socket. None of them may wait for a connection that another one
+        // accepted.
         socket.set_nonblocking(true).expect("an option of every socket");
         let table = Table { socket: Some(Arc::clone(socket)), accepted: Vec::new() };
         Self { address, table: Arc::new(Watch::new(table)) }
@@ -71,15 +71,15 @@ impl Acceptor {
         self.table.read(|table| table.accepted.len())
     }
 
-    /// Waits for the next connection; `None` once this is closed. Survives what is wrong with a
-    /// single connection, and waits when descriptors or memory are exhausted.
+    /// Waits for the next connection. `None` once the acceptor is closed. Skips a broken connection, and waits
+    /// while descriptors or memory are exhausted.
     ///
     /// # Errors
     ///
-    /// When the socket can't be used any more.
+    /// When the socket cannot be used any more.
     pub fn next(&self) -> io::Result<Option<Accepted>> {
         while let Some(socket) = self.table.read(|table| table.socket.clone()) {
-            // A close ends it. All else shows in what is taken.
+            // A close ends this wait. The accept below finds any other reason.
             let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], None);
             match self.table.update(Table::take) {
                 Ok(accepted) => return Ok(Some(accepted)),
@@ -93,8 +93,8 @@ impl Acceptor {
         Ok(None)
     }
 
-    /// Waits until all connections that their clients have ended are served to their end: then
-    /// nothing is left unread of what a process has sent that is gone. False when the time is over.
+    /// Waits until each connection that its client has ended is served to its end. Then all bytes from
+    /// processes that have ended are read. False when the time is over.
     pub fn hear_out(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         while !self.table.read(Table::is_heard_out) {
@@ -106,8 +106,7 @@ impl Acceptor {
         true
     }
 
-    /// Ends all connections that there are, those in the kernel's queue included, and says with
-    /// which number later ones begin.
+    /// Ends all connections, also those in the kernel's queue. Returns the number of the next connection.
     pub fn cut_off(&self) -> usize {
         self.table.update(|table| {
             loop {
@@ -122,8 +121,8 @@ impl Acceptor {
         })
     }
 
-    /// Accepts no more, resets what waits in the kernel's queue, and leaves the accepted
-    /// connections, so many, to those who serve them.
+    /// Accepts no more connections, and resets those in the kernel's queue. The accepted ones stay with their
+    /// threads. Returns how many were accepted.
     pub fn release(&self) -> usize {
         self.stop().len()
     }
@@ -136,7 +135,7 @@ impl Acceptor {
     fn stop(&self) -> Vec<Weak<TcpStream>> {
         self.table.update(|table| {
             if let Some(socket) = table.socket.take() {
-                // Wakes who waits for the next connection, without a descriptor of its own.
+                // Wakes the threads that wait for the next connection. This needs no descriptor.
                 let _ = SockRef::from(&*socket).shutdown(Shutdown::Read);
             }
             mem::take(&mut table.accepted)
@@ -162,7 +161,7 @@ impl Table {
             && !served.any(|stream| shows(&stream, PollFlags::RDHUP))
     }
 
-    /// As accept(2) tells errors of the socket from those of a connection.
+    /// Distinguishes errors of the socket from errors of a connection as accept(2) lists them.
     fn head_of_queue(&self) -> Taken {
         let Some(socket) = &self.socket else { return Taken::Nothing };
         let error = match socket.accept() {
@@ -190,21 +189,21 @@ impl Table {
     }
 }
 
-/// Whether this is so now, or the socket is broken.
+/// Whether poll reports this event now, or the socket is broken.
 fn shows(socket: &impl AsFd, what: PollFlags) -> bool {
     const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(socket, what)], Some(&NOW)).is_ok_and(|count| count > 0)
 }
 
-/// As the kernel does with what waits in the queue of a socket that closes.
+/// Resets the connection. The kernel does the same with the queue of a socket that closes.
 fn reset(stream: &TcpStream) {
-    // Fails if the client has gone.
+    // This fails if the client has gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 fn end_all(accepted: &[Weak<TcpStream>]) {
     for stream in accepted.iter().filter_map(Weak::upgrade) {
-        // Fails if the other side closed first, which is what is wanted.
+        // This fails if the other side closed first, and then nothing is left to do.
         let _ = stream.shutdown(Shutdown::Both);
     }
 }

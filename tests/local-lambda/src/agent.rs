@@ -1,5 +1,6 @@
-//! What a telemetry agent inside the function does on the wire: an [`Agent`] as one of Thundra's or
-//! OpenTelemetry's families does it, and single requests, down to those no agent should send.
+//! The requests of a telemetry agent inside the function. An [`Agent`] behaves as one family of agents by
+//! Thundra or OpenTelemetry does. The functions below send single requests, also ones that no agent should
+//! send.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -31,10 +32,10 @@ pub(crate) use stream::Stream;
 pub use crate::http::Response;
 use crate::messages::Messages;
 
-/// Longer than any agent waits; a server that needs this long has hung.
+/// Time limit of an answer. It is longer than any agent waits. A server that takes longer hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Posts as the Python agent does, on a fresh connection.
+/// Posts on a new connection, as the Python agent does.
 ///
 /// # Panics
 ///
@@ -50,7 +51,7 @@ pub fn post(port: u16, path: &str, body: &[u8]) -> Response {
     request(port, &[head.as_bytes(), body].concat())
 }
 
-/// Sends these bytes on a fresh connection and reads one response.
+/// Sends these bytes on a new connection and reads one response.
 ///
 /// # Panics
 ///
@@ -62,7 +63,7 @@ pub fn request(port: u16, raw_bytes: &[u8]) -> Response {
     connection.response()
 }
 
-/// One connection to a local server, for what depends on when which byte is sent.
+/// One connection to a local server, for tests in which the moment of each byte matters.
 pub struct Connection {
     messages: Messages<TcpStream>,
 }
@@ -102,7 +103,7 @@ impl Connection {
         sent.unwrap_or_else(|error| panic!("can't send {} bytes: {error}", bytes.len()));
     }
 
-    /// The next response; an interim one, such as 100, counts as one too.
+    /// The next response. An interim response such as 100 counts too.
     #[must_use]
     pub fn response(&mut self) -> Response {
         self.set_read_timeout(ANSWER_WITHIN);
@@ -111,7 +112,7 @@ impl Connection {
             .unwrap_or_else(|error| panic!("no response within {ANSWER_WITHIN:?}: {error}"))
     }
 
-    /// Sends a request and reads its response, where either may fail.
+    /// Sends a request and reads its response.
     ///
     /// # Errors
     ///
@@ -122,18 +123,19 @@ impl Connection {
         self.messages.response()
     }
 
-    /// Says that nothing more will be sent; responses can still be read.
+    /// Closes the sending side. Responses can still be read.
     pub fn half_close(&mut self) {
         self.messages.stream().shutdown(Shutdown::Write).expect("an open connection");
     }
 
-    /// Closes with a reset instead of an orderly end, as a process that crashes may.
+    /// Resets the connection, as a process that crashes may.
     pub fn reset(mut self) {
         let socket = SockRef::from(&*self.messages.stream());
         socket.set_linger(Some(Duration::ZERO)).expect("an option of every TCP socket");
     }
 
-    /// Whether the server closes, or resets, within this time. Bytes it sends before are dropped.
+    /// Whether the server closes or resets the connection within this time. Bytes that it sends before are
+    /// dropped.
     #[must_use]
     pub fn is_closed(&mut self, within: Duration) -> bool {
         self.set_read_timeout(within);

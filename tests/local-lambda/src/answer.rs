@@ -1,4 +1,4 @@
-//! What the remote collector does with a request, good and bad.
+//! The answers of the remote collector, good and bad.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ pub enum Answer {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     },
-    /// No answer until the connection closes or the remote is dropped.
+    /// Sends no answer until the connection closes or the remote is dropped.
     Hang,
-    /// The connection ends in a TCP reset.
+    /// Resets the TCP connection.
     Reset,
-    /// These bytes, whatever they are, and then an orderly close.
+    /// Sends these bytes, whatever they are, and closes in order.
     HalfAnswer(Vec<u8>),
-    /// The answer, once this time has passed.
+    /// Sends this answer after this time.
     Delayed(Duration, Box<Answer>),
-    /// The answer, a little at a time.
+    /// Sends this answer a few bytes at a time.
     Paced(Pace, Box<Answer>),
-    /// So many of the answer's first bytes, and then this end.
+    /// Sends only this many of the answer's first bytes, and then ends the connection in this way.
     Cut(usize, End, Box<Answer>),
 }
 
@@ -36,7 +36,7 @@ impl Answer {
 
     /// # Panics
     ///
-    /// When the answer is not made with [`Answer::status`]: only such a one has headers.
+    /// When the answer does not come from [`Answer::status`]. Other answers have no headers.
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         match &mut self {
             Self::Reply { headers, .. } => headers.push((name.to_owned(), value.into())),
@@ -47,7 +47,7 @@ impl Answer {
 
     /// # Panics
     ///
-    /// When the answer is not made with [`Answer::status`]: only such a one has a body.
+    /// When the answer does not come from [`Answer::status`]. Other answers have no body.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self {
             Self::Reply { body, .. } => *body = bytes.into(),
@@ -56,30 +56,29 @@ impl Answer {
         self
     }
 
-    /// Waits before answering; comes last.
+    /// Waits before the answer. Must be called last.
     pub fn after(self, delay: Duration) -> Self {
         Self::Delayed(delay, Box::new(self))
     }
 
-    /// Writes the answer a little at a time.
+    /// Writes the answer a few bytes at a time.
     pub fn at_pace(self, pace: Pace) -> Self {
         Self::Paced(pace, Box::new(self))
     }
 
-    /// Writes only so many bytes, head included, and then ends the connection. Unlike
-    /// [`Self::HalfAnswer`], this is an answer of its status that did not arrive: with a 2xx, the
-    /// remote has accepted what the client can not know of.
+    /// Writes only this many bytes, head included, and then ends the connection. Unlike [`Self::HalfAnswer`],
+    /// the answer still counts with its status. With a 2xx, the remote has accepted the report, and the client
+    /// cannot know that.
     pub fn cut_after(self, bytes: usize, end: End) -> Self {
         Self::Cut(bytes, end, Box::new(self))
     }
 
-    /// What Thundra's collector says to a report, and a receiver of OTLP to one in JSON.
+    /// The answer of Thundra's collector to a report, and of an OTLP receiver to a request in JSON.
     pub fn ok() -> Self {
         Self::status(200).header("Content-Type", "application/json").body("{}")
     }
 
-    /// That this request is taken, as [`Self::accepting_unread`]; but OTLP that does not decode is
-    /// answered 400.
+    /// Accepts the request as [`Self::accepting_unread`] does, but answers 400 to OTLP that does not decode.
     pub fn accepting(received: &Received) -> Self {
         match received.otlp() {
             Some((_, encoding)) if Request::of(received).is_none() => {
@@ -90,8 +89,8 @@ impl Answer {
         }
     }
 
-    /// That this request is taken, in the encoding that it has, whatever is in it: where reading would
-    /// be measured.
+    /// Accepts the request without decoding it, in the request's encoding. Benchmarks use this, so that they do
+    /// not measure the decoding.
     pub fn accepting_unread(received: &Received) -> Self {
         match received.encoding() {
             Some(Encoding::Protobuf) => {
@@ -101,8 +100,8 @@ impl Answer {
         }
     }
 
-    /// That this request is taken, but for so many of its spans, data points or log records. With
-    /// none it is a warning.
+    /// Accepts the request, but rejects this number of its spans, data points or log records. With 0, the
+    /// message is a warning.
     ///
     /// # Panics
     ///
@@ -113,7 +112,7 @@ impl Answer {
         Self::status(200).header("Content-Type", encoding.content_type()).body(body)
     }
 
-    /// The status, if it is an answer with one.
+    /// The status code, if the answer has one.
     pub(crate) fn status_code(&self) -> Option<u16> {
         match self {
             Self::Reply { status, .. } => Some(*status),

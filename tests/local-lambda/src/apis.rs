@@ -1,5 +1,4 @@
-//! The three APIs of the platform behind one address: finds the one a request is for, and keeps
-//! every call.
+//! The three APIs of the platform at one address. Passes each request to its API, and records every call.
 
 use std::io;
 use std::sync::Arc;
@@ -26,18 +25,18 @@ pub struct Apis {
     telemetry: TelemetryApi,
     timeline: Timeline,
     calls: Vec<Call>,
-    /// The invocation that is under way.
+    /// The id of the invocation in progress.
     pub serving: Option<String>,
-    /// Connections that sent at least one byte.
+    /// The number of connections that sent at least one byte.
     pub heard: usize,
-    /// The [`crate::Lambda`] is dropped: nothing is waited for any more.
+    /// The [`crate::Lambda`] was dropped, so no wait goes on.
     pub abandoned: bool,
-    /// What is under way ends now, and nothing is begun.
+    /// The current phase must end now, and none may begin.
     pub shutting_down: bool,
-    /// Processes that ended, of all generations.
+    /// The processes that ended, of all generations.
     pub exits: Vec<Exit>,
     wire: Wire,
-    /// Connections below this number are of processes that are gone.
+    /// Connections with a lower number belong to processes that are gone.
     past: usize,
 }
 
@@ -66,8 +65,8 @@ impl Apis {
         }
     }
 
-    /// Takes a call and answers it, but for a next, which is answered later. False when the
-    /// connection ends with it.
+    /// Records a call and answers it. A `next` may be answered later. False if the connection ends with this
+    /// call.
     pub fn call(&mut self, request: Request, at: Instant, from: &Connection) -> bool {
         if self.is_past(from) {
             return false;
@@ -92,7 +91,7 @@ impl Apis {
         })
     }
 
-    /// What came on a connection is no request, or half of one.
+    /// A connection sent an incomplete request, or bytes that are no request.
     pub fn broken(&mut self, connection: &Connection, error: &io::Error) {
         if !self.is_past(connection) {
             self.extensions.violate(format!("connection {}: {error}", connection.number));
@@ -108,8 +107,8 @@ impl Apis {
         &self.calls
     }
 
-    /// All processes are new. What the old ones have sent, on connections below this number, and is
-    /// read only now, means nothing.
+    /// All processes are new. Connections below this number belong to the old processes, so their late requests
+    /// are ignored.
     pub fn reset(&mut self, past: usize) {
         self.past = past;
         self.extensions.reset();
@@ -118,7 +117,7 @@ impl Apis {
         self.shutting_down = false;
     }
 
-    /// Notes that calls from before were answered now.
+    /// Records that earlier calls were answered now.
     pub fn mark(&mut self, answered: &Answered) {
         for (call, status) in answered {
             self.calls[*call].status = Some(*status);
@@ -129,12 +128,12 @@ impl Apis {
         connection.number < self.past
     }
 
-    /// How often the runtime, and each extension, has asked for an event.
+    /// How often the runtime and each extension have polled for an event.
     fn polls(&self) -> (usize, Vec<usize>) {
         (self.runtime.nexts(), self.extensions.registered().iter().map(Extension::nexts).collect())
     }
 
-    /// Tells who has asked for an event since then.
+    /// Announces each process that has polled since then.
     fn tell_polls(&self, (runtime, extensions): &(usize, Vec<usize>)) {
         let done = self.serving.clone();
         if self.runtime.nexts() > *runtime {

@@ -1,22 +1,22 @@
-//! A request as it came in, until it is answered.
+//! A request that has arrived and is not answered yet.
 
 use std::time::Instant;
 
 use crate::connection::Connection;
 use crate::reply::Reply;
 
-/// Where a call came from and when; kept for as long as it waits for its answer.
+/// The connection and the time of a call, kept until the call is answered.
 #[derive(Clone)]
 pub struct Arrival {
-    /// Calls count from 0, refused ones included.
+    /// The call's number, from 0. Refused calls count too.
     pub call: usize,
-    /// When the whole request had arrived.
+    /// The time at which the whole request had arrived.
     pub at: Instant,
     pub from: Connection,
 }
 
 impl Arrival {
-    /// Answers the call, and says which one, and with which status.
+    /// Answers the call. Returns its number and the status.
     pub fn answer(&self, reply: Reply) -> (usize, u16) {
         let status = reply.status;
         self.from.send(reply.render());

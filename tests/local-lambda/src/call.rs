@@ -1,26 +1,26 @@
-//! What was asked of the platform's APIs.
+//! The recorded calls of the platform's APIs.
 
 use std::time::Instant;
 
 use crate::event_type::EventType;
 use crate::http::{self, Headers, Request};
 
-/// One request to the API, refused ones included.
+/// One request to an API. Refused requests are recorded too.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub method: String,
     pub path: String,
     pub headers: Headers,
     pub body: Vec<u8>,
-    /// When the whole request had arrived.
+    /// The time at which the whole request had arrived.
     pub at: Instant,
-    /// Connections count from 0, in the order of acceptance.
+    /// The connection's number, from 0, in the order of acceptance.
     pub connection: usize,
-    /// `None` for a next that waits for its event.
+    /// The status of the answer. `None` while a `next` waits for its event.
     pub status: Option<u16>,
 }
 
-/// A register that was accepted.
+/// An accepted registration.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub name: String,
@@ -40,7 +40,7 @@ impl Call {
         Self { method, path, headers, body, at, connection, status }
     }
 
-    /// The first header of this name, in any case.
+    /// The first header with this name, in any case of letters.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         http::header(&self.headers, name)

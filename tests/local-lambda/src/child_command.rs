@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::leftovers::{self, Kind, Remove};
 use crate::process_group::ProcessGroup;
 
-/// Runs a program to its end, however long that takes, and gives what it wrote to standard output;
-/// its standard error is that of this program. An interrupt kills it and what it started.
+/// Runs a program to its end without a time limit, and returns its standard output. The program shares this
+/// process's standard error. An interrupt kills the program and its children.
 ///
 /// # Errors
 ///
-/// When it can't be executed, or its output not be read.
+/// When it cannot be executed, or its output cannot be read.
 #[expect(clippy::missing_panics_doc, reason = "no call can make it panic")]
 pub fn run_child_command(mut command: Command) -> io::Result<(ExitStatus, Vec<u8>)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -21,7 +21,8 @@ pub fn run_child_command(mut command: Command) -> io::Result<(ExitStatus, Vec<u8
         let group = Arc::new(group);
         let killed = Arc::clone(&group);
         let remove: Remove = Box::new(move || {
-            // Of one that outlives its SIGKILL the exit status has no room to tell.
+            // A process that outlives SIGKILL cannot be reported here, because the exit status has no room for
+            // that.
             let _ended = killed.kill();
         });
         Ok::<_, io::Error>(((group, stdout), remove))
@@ -30,7 +31,7 @@ pub fn run_child_command(mut command: Command) -> io::Result<(ExitStatus, Vec<u8
     let mut output = Vec::new();
     stdout.expect("stdout is a pipe").read_to_end(&mut output)?;
     let status = group.wait_to_the_end();
-    // Which reaps it.
+    // This also reaps the process.
     let _ended = group.kill();
     Ok((status, output))
 }

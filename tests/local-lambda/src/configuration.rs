@@ -1,4 +1,4 @@
-//! What is known of the function before it runs, in the words of `GetFunctionConfiguration`.
+//! The function's configuration, with the names of `GetFunctionConfiguration`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,9 @@ pub struct Configuration {
     pub handler: String,
     pub region: String,
     pub account_id: String,
-    /// What the function's owner pays for: 128 MB to 10,240 MB on Lambda. It also sets the share of
-    /// the CPU.
+    /// The function's memory in MB: 128 to 10,240 on Lambda. It also sets the share of the CPU.
     pub memory_mb: u32,
-    /// Covers the whole invocation, extensions included: 1 s to 900 s on Lambda.
+    /// Time limit of a whole invocation, extensions included: 1 s to 900 s on Lambda.
     pub timeout: Duration,
     /// The function's own variables.
     pub variables: BTreeMap<String, String>,
@@ -21,24 +20,24 @@ pub struct Configuration {
     pub initialization: Initialization,
 }
 
-/// `LoggingConfig.LogFormat` of the function.
+/// The function's `LoggingConfig.LogFormat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
 }
 
-/// How environments of the function come to be (AWS docs "Using Lambda environment variables",
+/// How Lambda initializes environments of the function (AWS docs "Using Lambda environment variables",
 /// `AWS_LAMBDA_INITIALIZATION_TYPE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initialization {
     OnDemand,
     ProvisionedConcurrency,
     SnapStart,
-    /// Several invocations at once, and never frozen.
+    /// Managed Instances: several invocations at once, and no freezes.
     ManagedInstances {
-        /// How many workers may wait for an event. An invocation that finds none waiting fails as
-        /// `Runtime.Unavailable`: it is for the caller to try again.
+        /// How many workers may wait for an event. An invocation that finds no waiting worker fails as
+        /// `Runtime.Unavailable`, and its caller must try again.
         max_concurrency: usize,
     },
 }
@@ -51,7 +50,7 @@ impl Configuration {
     }
 }
 
-/// Lambda's defaults, and names that nobody takes for real ones.
+/// Lambda's defaults, and names that are clearly invented.
 impl Default for Configuration {
     fn default() -> Self {
         Self {

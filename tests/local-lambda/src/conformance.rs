@@ -1,5 +1,5 @@
-//! What Lambda, agents and remotes ask of an extension, as scenarios that any binary can be run
-//! against. Each proves one sentence and names the source it stands on.
+//! What Lambda, agents and remotes require of an extension, as scenarios for any binary. Each scenario proves
+//! one sentence and names its source.
 
 mod attack;
 mod catalogue;
@@ -41,19 +41,19 @@ pub use verdict::Verdict;
 use crate::timeline::as_ms;
 use verdict::Obstacle;
 
-/// One named situation, and what an extension must do in it.
+/// One situation with a name, and what an extension must do in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     pub kind: Kind,
     pub name: &'static str,
-    /// In one sentence.
+    /// The sentence that the scenario proves.
     pub proves: &'static str,
-    /// A page of AWS's documentation, or the issue of an extension that broke.
+    /// The source: a page of AWS's documentation, or the issue of an extension that broke.
     pub source: &'static str,
     pub(crate) play: fn(&Subject) -> Verdict,
 }
 
-/// What a scenario showed.
+/// The result of a scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     pub kind: Kind,
@@ -66,32 +66,32 @@ pub struct Finding {
     pub took: Duration,
 }
 
-/// All scenarios but [`attacks`], in the order of an extension's life.
+/// All scenarios except [`attacks`], in the order of an extension's life.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     catalogue::all()
 }
 
-/// Those of the kind attack, which measure times and so are to be played one at a time.
+/// The scenarios that attack. They measure times, so they must run one at a time.
 #[must_use]
 pub fn attacks() -> Vec<Scenario> {
     catalogue::attacks()
 }
 
-/// How many scenarios can be played at a time: where its port is fixed, no second copy of the
-/// subject may be there to take it.
+/// How many scenarios can run at a time. If the subject has a fixed port, only one can, because a second copy
+/// would take that port.
 #[must_use]
 pub fn at_once(subject: &Subject, wanted: NonZeroUsize) -> NonZeroUsize {
     if subject.fixed_port.is_some() { NonZeroUsize::MIN } else { wanted }
 }
 
-/// Plays the scenarios, as many at a time as [`at_once`] says beside one that mostly waits, but where
-/// that is one no other beside it, and returns what they showed in their order. `told` is called with
-/// each as soon as it is known.
+/// Runs the scenarios and returns their findings in order. As many run at a time as [`at_once`] allows. A
+/// scenario that mostly waits runs beside them, unless [`at_once`] allows only one. `told` gets each finding as
+/// soon as it is known.
 ///
 /// # Panics
 ///
-/// When the system gives no thread.
+/// When the system refuses a thread.
 pub fn play(
     subject: &Subject,
     scenarios: &[Scenario],
@@ -128,7 +128,7 @@ pub fn play(
     findings.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// Whether this thread plays scenarios: a panic there is a verdict, and told as one.
+/// Whether this thread runs scenarios. A panic of such a thread is a verdict and is reported as one.
 #[must_use]
 pub fn is_playing() -> bool {
     thread::current().name() == Some(PLAYING)
@@ -138,8 +138,8 @@ const PLAYING: &str = "conformance";
 const A_THREAD: &str = "a thread to play scenarios";
 
 impl Scenario {
-    /// Plays it once. A wait that runs out is a breach: the extension did not do its part. It is
-    /// none if the local Lambda cannot start on this machine.
+    /// Runs the scenario once. A wait that runs out is a breach, because the extension did not do its part. If
+    /// the local Lambda cannot start on this machine, that is no breach.
     #[must_use]
     pub fn play(&self, subject: &Subject) -> Finding {
         let started = Instant::now();

@@ -1,5 +1,5 @@
-//! A connection of a client of the platform's APIs. It is answered under the lock of the APIs, which
-//! gives the answers their order; so no answer may wait for a client that does not read.
+//! A connection of a client of the platform's APIs. Answers are given while the APIs are locked, which fixes
+//! their order. So no answer may wait for a client that does not read.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,32 +12,32 @@ use rustix::net::{SendFlags, send};
 
 use crate::acceptor::Accepted;
 
-/// Of answers that the client has not read and the socket does not take; ten of the largest events.
-/// Whoever asks on and on without reading is cut off above it.
+/// Limit of unsent bytes of answers, which the client has not read and the socket does not take. It is ten of
+/// the largest events. Beyond it the connection is cut off.
 const UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Clones are the same connection; the socket closes when the last one is gone, and all is sent.
+/// Clones are the same connection. The socket closes when the last clone is gone and all bytes are sent.
 #[derive(Clone)]
 pub struct Connection {
-    /// Counts from 0, in the order of acceptance.
+    /// The connection's number, from 0, in the order of acceptance.
     pub number: usize,
     stream: Arc<TcpStream>,
     unsent: Arc<Mutex<Unsent>>,
 }
 
-/// The bytes of an answer, and how they are written.
+/// The bytes of an answer, and the way to write them.
 pub enum Outgoing {
     Whole(Vec<u8>),
-    /// Each byte in a write, and so mostly in a segment, of its own.
+    /// Writes each byte separately, so that most bytes have their own segment.
     Bytewise(Vec<u8>),
 }
 
 #[derive(Default)]
 struct Unsent {
     queue: VecDeque<Outgoing>,
-    /// Of the queue, and of what the writer has in hand.
+    /// The unsent bytes: those in the queue and those that the writer is sending.
     bytes: usize,
-    /// What comes now must not overtake it.
+    /// Whether a writer thread is sending. Later answers must not overtake it.
     has_writer: bool,
 }
 
@@ -51,8 +51,8 @@ impl Connection {
         &self.stream
     }
 
-    /// Sends what the socket takes at once, which is nearly always all, and leaves the rest to a
-    /// thread of this connection. Never waits. That the client has gone is seen by who reads.
+    /// Sends the bytes that the socket takes at once, which is nearly always all of them. A thread of this
+    /// connection sends the rest. Never waits. If the client has gone, the reading thread notices that.
     pub fn send(&self, outgoing: Outgoing) {
         let mut unsent = self.unsent();
         let rest = if unsent.has_writer { Some(outgoing) } else { self.send_now(outgoing) };
@@ -74,11 +74,11 @@ impl Connection {
         }
     }
 
-    /// Gives what is left.
+    /// Returns the unsent rest.
     fn send_now(&self, outgoing: Outgoing) -> Option<Outgoing> {
         let bytes = match outgoing {
             Outgoing::Whole(bytes) => bytes,
-            // Too many writes for who holds the lock.
+            // This takes too many writes for a thread that holds the lock.
             bytewise @ Outgoing::Bytewise(_) => return Some(bytewise),
         };
         match send(&self.stream, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -92,7 +92,7 @@ impl Connection {
     fn write_unsent(&self) {
         while let Some(outgoing) = self.next_unsent() {
             if outgoing.write(&self.stream).is_err() {
-                // There is nobody to send the others to either: they fail one by one.
+                // The client gets none of the other answers either. Each of them fails.
                 self.cut_off();
             }
             self.unsent().bytes -= outgoing.bytes().len();
@@ -106,7 +106,7 @@ impl Connection {
         next
     }
 
-    /// Ends what reads, and what writes; fails if the client has done so.
+    /// Stops reading and writing. This fails if the client has already closed.
     fn cut_off(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }

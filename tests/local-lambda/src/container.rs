@@ -25,27 +25,26 @@ use crate::leftovers::{self, Entry, Kind, Remove};
 use crate::process::Process;
 use crate::watch::Watch;
 
-/// How long processes may take to freeze, to move to a cgroup or to end; it takes milliseconds
-/// where the machine is not overloaded.
+/// Time limit for processes to freeze, to move to a cgroup or to end. Without overload they take milliseconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long after the end of the process it comes from another one may take to end for the same
-/// reason.
+/// When a process ends because of another one, it ends within this time.
 pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_millis(300);
 
-/// How often that is looked at: v1 tells no change, and v2 holds the next one back for 10 ms.
+/// How often to check the cgroup's state. cgroup v1 reports no change, and v2 delays the second report by 10
+/// ms.
 const LOOK_EACH: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreezeBy {
-    /// What Lambda does, as far as its processes can tell.
+    /// The freezer of cgroup v2. To the processes it looks as Lambda's freeze does.
     CgroupV2,
     CgroupV1,
     /// SIGSTOP to each process group, and SIGCONT, which a process can handle.
     Signals,
 }
 
-/// Dropped, it kills what it holds and leaves no cgroup behind.
+/// Its drop kills its processes and removes its cgroup.
 pub struct Container {
     inner: Arc<Inner>,
     notes: Vec<String>,
@@ -53,13 +52,13 @@ pub struct Container {
 }
 
 impl Container {
-    /// Freezes in the first of the three ways that can be had. What can't be had the notes tell.
+    /// Freezes in the first of the three ways that works here. The notes name those that do not work.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self::below(&Hierarchies::of_this_process(), limits, None)
     }
 
-    /// Freezes this way, or by signals where it can't be had.
+    /// Freezes in this way, or by signals if this way does not work here.
     #[must_use]
     pub fn freezing_by(by: FreezeBy, limits: Limits) -> Self {
         Self::below(&Hierarchies::of_this_process(), limits, Some(by))
@@ -90,7 +89,7 @@ impl Container {
         }
     }
 
-    /// What can't be had here, why, and what is used instead: a line for each.
+    /// A line for each missing feature: why it is missing, and its replacement.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -101,18 +100,17 @@ impl Container {
         self.inner.freezing.by()
     }
 
-    /// Holds the process and all that it has forked or will. In a frozen container they are frozen
-    /// when this returns. Memory that it has allocated before is not counted by cgroup v1.
+    /// Adds the process, its children and all their later children. In a frozen container they are frozen when
+    /// this returns. cgroup v1 does not count memory that was allocated before.
     ///
-    /// What it forked before and what left its group, session and parent since is known by the
-    /// value of `AWS_LAMBDA_RUNTIME_API`, if that is the address of an environment of this program.
-    /// Whoever else was started with that value since is held as well. What runs without the
-    /// variable is lost if it has left them before it is in a cgroup, which takes a millisecond;
-    /// where signals freeze, whenever it leaves them.
+    /// Other processes of the environment have its address as `AWS_LAMBDA_RUNTIME_API`. The container finds
+    /// earlier children by that value, and any process that left its group, session and parent. It also takes
+    /// any other process that was started with that value. A process without the variable escapes if it leaves
+    /// within the millisecond before it is in a cgroup. Where signals freeze, it escapes whenever it leaves.
     ///
     /// # Panics
     ///
-    /// When it is held already.
+    /// When the container already has the process.
     pub fn admit(&self, process: &Process) {
         let held = process.group().enter(Arc::downgrade(&self.inner));
         assert!(held, "process {} is in a container already", process.pid());
@@ -121,20 +119,21 @@ impl Container {
         }
     }
 
-    /// Returns when every process is frozen; they use no CPU until [`Self::thaw`]. `false` if they
-    /// were before, or the container has ended.
+    /// Returns when every process is frozen. They use no CPU until [`Self::thaw`]. `false` if they were frozen
+    /// already, or the container has ended.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the freeze")]
     pub fn freeze(&self) -> bool {
         self.inner.freeze()
     }
 
-    /// By signals, processes that were stopped before run as well. `false` if none was frozen.
+    /// Lets all processes run. By signals, processes that were stopped before the freeze run too. `false` if
+    /// none was frozen.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the thaw")]
     pub fn thaw(&self) -> bool {
         self.inner.thaw()
     }
 
-    /// As a drop: whoever else has the container finds it empty, and can't freeze it any more.
+    /// Does what a drop does. Another owner then finds the container empty, and cannot freeze it any more.
     pub(crate) fn end(&self) {
         self.inner.end();
     }
@@ -144,8 +143,8 @@ impl Container {
         self.inner.is_frozen()
     }
 
-    /// How many live processes left the groups that they were forked in, so that nobody can tell
-    /// any more which process they come from. One that is about to end is waited for.
+    /// How many live processes have left their groups, so that their origin is unknown. Waits for processes
+    /// that are about to end.
     pub(crate) fn strays(&self) -> usize {
         let mut strays = 0;
         until(FOLLOWS_WITHIN, || {
@@ -155,12 +154,12 @@ impl Container {
         strays
     }
 
-    /// Kills them.
+    /// Kills the processes that left their groups.
     pub(crate) fn kill_strays(&self) {
         self.inner.kill_strays();
     }
 
-    /// Of all live processes.
+    /// The pids of all live processes.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         self.inner
@@ -170,25 +169,25 @@ impl Container {
             .collect()
     }
 
-    /// Of all processes since they are held, as the scheduler counts it.
+    /// The CPU time of all processes since they were added, from the scheduler.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         self.inner.cpu_time()
     }
 
-    /// What of it the kernel ran for them; `None` where no cgroup counts.
+    /// The part of the CPU time that the kernel used for them. `None` without a cgroup that counts it.
     #[must_use]
     pub fn cpu_time_in_kernel(&self) -> Option<Duration> {
         cgroups::cpu_time_in_kernel(self.inner.accounting.as_ref()?)
     }
 
-    /// `None` where memory is not limited.
+    /// `None` if memory is not limited.
     #[must_use]
     pub fn memory_peak_bytes(&self) -> Option<u64> {
         cgroups::memory_peak_bytes(self.inner.memory.as_ref()?)
     }
 
-    /// How many processes the kernel killed at the limit; `None` where memory is not limited.
+    /// How many processes the kernel killed at the memory limit. `None` if memory is not limited.
     #[must_use]
     pub fn out_of_memory_kills(&self) -> Option<u64> {
         cgroups::out_of_memory_kills(self.inner.memory.as_ref()?)
@@ -209,7 +208,7 @@ fn remove(inner: Weak<Inner>) -> Remove {
     })
 }
 
-/// Gives `false` when the time is over.
+/// Repeats the check until it succeeds. `false` when the time is over.
 pub(crate) fn until(within: Duration, mut settled: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     let clock = Watch::<()>::default();

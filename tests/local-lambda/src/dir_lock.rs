@@ -1,9 +1,8 @@
-//! The lock of a live process on a directory. The system releases it with the process, however that
-//! ends, so that a directory without a lock has lost its owner.
+//! A lock that a live process has on a directory. The system releases the lock when the process ends in any
+//! way. So a directory without a lock has no owner any more.
 //!
-//! A number in the name would not tell: processes of other pid namespaces see the same directories,
-//! and numbers are used again. Nor does the name alone show that a directory is one of ours:
-//! each has a [`Proof`].
+//! A pid in the name is not enough, because other pid namespaces see the same directories, and pids are reused.
+//! A name is not enough to show that a directory is a local Lambda's. So each one also has a [`Proof`].
 
 use std::fs;
 use std::io;
@@ -16,34 +15,35 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-/// How all directories with an owner are named, so that an heir finds them.
+/// The prefix of all directories with an owner, by which a later process finds them.
 pub const PREFIX: &str = "local-lambda-";
 
 /// The file of [`Proof::Marker`].
 const MARKER: &str = ".made-by-local-lambda";
 
-/// Distinguishes a directory of a local Lambda from one whose name only begins with [`PREFIX`], such
-/// as one that somebody keeps reports in.
+/// Distinguishes a directory of a local Lambda from others whose name begins with [`PREFIX`], such as a user's
+/// directory of reports.
 #[derive(Debug, Clone, Copy)]
 pub enum Proof {
-    /// A file inside, which this user owns as well as the directory. It is made before the lock: who
-    /// finds a directory in between without one leaves it alone, for ever if its owner dies there.
+    /// A file in the directory. This user owns both. The file is made before the lock. If another process finds
+    /// the directory before it has the file, it leaves the directory alone, for ever if the owner dies then.
     Marker,
-    /// A name of [`new_name`]: in a cgroup nobody can make a file.
+    /// A name from [`new_name`]. In a cgroup nobody can make a file.
     Name,
 }
 
-/// An heir may come between the making of a directory and its lock, but not each time.
+/// Limit of attempts to make a directory. Another process may remove one before it is locked, but not each
+/// time.
 const TRIES_MAX: usize = 100;
 
-/// While it exists, no other process takes the directory for an abandoned one.
+/// A lock. While it exists, no other process removes the directory as abandoned.
 pub struct DirLock {
-    /// `None` where the file system knows no locks: there nobody ever inherits.
+    /// `None` if the file system has no locks. There, no process ever removes another one's directory.
     _lock: Option<OwnedFd>,
 }
 
 impl DirLock {
-    /// Makes a directory and locks it. If another process took it in between, makes another one.
+    /// Makes a directory and locks it. If another process removed it in between, makes another one.
     pub fn make<D: AsRef<Path>>(
         proof: Proof,
         mut make: impl FnMut() -> io::Result<D>,
@@ -65,7 +65,7 @@ impl DirLock {
             Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => None,
             Err(error) => return Err(error.into()),
         };
-        // Whoever had the lock before has removed it.
+        // The earlier holder of the lock has removed the directory.
         Ok(directory.exists().then_some(Self { _lock: lock }))
     }
 
@@ -82,7 +82,7 @@ impl Proof {
         }
     }
 
-    /// Of a directory whose name begins with [`PREFIX`].
+    /// Whether this directory has the proof. Its name must begin with [`PREFIX`].
     fn holds(self, directory: &Path) -> bool {
         match self {
             Self::Marker => {
@@ -97,7 +97,7 @@ impl Proof {
     }
 }
 
-/// Says whose it is to who looks at it: the pid of this process. The rest is there once.
+/// A name with this process's pid, for people, and a number that makes it unique.
 pub fn new_name() -> String {
     format!("{PREFIX}{}-{}", process::id(), Uuid::new_v4())
 }
@@ -110,7 +110,7 @@ fn is_a_name(name: &str) -> bool {
     })
 }
 
-/// The directories here with this proof whose owners are dead, each with a lock: only this process
+/// The directories here with this proof whose owners are dead. Each comes with a lock, so only this process
 /// removes it.
 pub fn inheritance(parent: &Path, proof: Proof) -> impl Iterator<Item = (PathBuf, DirLock)> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
@@ -120,7 +120,7 @@ pub fn inheritance(parent: &Path, proof: Proof) -> impl Iterator<Item = (PathBuf
     ours.filter_map(|it| DirLock::inherit(&it).map(|dir_lock| (it, dir_lock)))
 }
 
-/// Closed when a child executes its program; until then the child holds it as well.
+/// The lock closes when a child executes its program. Until then the child holds it too.
 fn lock(directory: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = open(directory, flags, Mode::empty())?;
@@ -162,7 +162,7 @@ mod tests {
         fs::remove_dir(path.join(MARKER)).unwrap();
         fs::write(path.join(MARKER), "").unwrap();
         assert_eq!(inherited(home.path(), Proof::Marker), [path.as_path()]);
-        // Only root can give it away.
+        // Only root can change the owner.
         if std::os::unix::fs::chown(&path, Some(993), None).is_ok() {
             assert!(inherited(home.path(), Proof::Marker).is_empty(), "another user's");
         }
@@ -188,7 +188,7 @@ mod tests {
             let path = make(home.path(), &new_name())?;
             made.push(path.clone());
             match made.len() {
-                // Locked, and locked and removed.
+                // First locked, then locked and removed.
                 1 => heirs.extend(inheritance(home.path(), Proof::Name)),
                 2 => fs::remove_dir(&path)?,
                 _ => {}

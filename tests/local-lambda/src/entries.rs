@@ -1,11 +1,11 @@
-//! The entries of a timeline: all that happened, and of what processes wrote the newest.
+//! The entries of a timeline: all events, and the newest lines of processes.
 
 use std::mem::size_of;
 use std::time::Duration;
 
 use crate::timeline::{Entry, Event};
 
-/// What the lines of processes may take; beyond that the oldest half goes.
+/// Limit of the bytes of processes' lines. Beyond it the older half is dropped.
 pub const LINES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Entries {
         }
     }
 
-    /// How many there ever were.
+    /// How many entries were added, including dropped ones.
     pub fn added(&self) -> usize {
         self.added
     }
@@ -39,18 +39,18 @@ impl Entries {
         self.kept.iter().map(|it| &it.entry)
     }
 
-    /// Those that came after so many, and how many there were with them.
+    /// The entries after the first `count`, and the number of all entries.
     pub fn since(&self, count: usize) -> (Vec<Entry>, usize) {
         (self.newer(count).cloned().collect(), self.added)
     }
 
-    /// Those that came after so many.
+    /// The entries after the first `count`.
     pub fn newer(&self, count: usize) -> impl Iterator<Item = &Entry> {
         let first = self.kept.partition_point(|it| it.number < count);
         self.kept[first..].iter().map(|it| &it.entry)
     }
 
-    /// One entry takes the place of the last of them, and of its predecessor.
+    /// Replaces the dropped lines, and an earlier replacement, by one entry.
     fn leave_out_the_oldest_lines(&mut self) {
         let (mut count, mut bytes) = (0, 0);
         let mut gap: Option<(usize, usize, Duration)> = None;
@@ -79,7 +79,7 @@ impl Entries {
     }
 }
 
-/// What an entry takes because a process wrote a line.
+/// The size of an entry that holds a process's line. Other entries have none.
 fn line_bytes(event: &Event) -> usize {
     match event {
         Event::Log { line, .. } => size_of::<Numbered>() + line.len(),

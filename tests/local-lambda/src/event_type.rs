@@ -1,4 +1,4 @@
-//! What an extension can register for (AWS docs "Using the Lambda Extensions API").
+//! The events for which an extension can register (AWS docs "Using the Lambda Extensions API").
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl EventType {
         [Self::Invoke, Self::Shutdown].into_iter().find(|it| it.name() == name)
     }
 
-    /// As the Extensions API writes it.
+    /// The name in the Extensions API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -24,7 +24,7 @@ pub struct Extension {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A process of its own, started from a file of its name.
+    /// A separate process, started from a file with the extension's name.
     External,
     /// A part of the runtime's process.
     Internal,
@@ -32,9 +32,9 @@ pub enum Kind {
 
 pub enum State {
     Registered,
-    /// A next waits for an event, unless it was abandoned.
+    /// A `next` waits for an event. `None` if its connection was closed.
     Ready(Option<Arrival>),
-    /// Has an event, or a scripted answer.
+    /// It has an event or a scripted answer.
     Running,
     ShutDown,
     InitError,
@@ -43,7 +43,7 @@ pub enum State {
     Exited,
 }
 
-/// Why an event can't be handed to the extension, now or ever.
+/// Why the extension can get no event, now or ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     NoNext,
@@ -75,12 +75,12 @@ impl Extension {
         &self.state
     }
 
-    /// How many nexts were accepted so far.
+    /// How many calls of `next` were accepted so far.
     pub fn nexts(&self) -> usize {
         self.nexts
     }
 
-    /// The type it gave when it reported an error.
+    /// The type of the error that it reported.
     pub fn error_reported(&self) -> Option<&str> {
         self.reported_error.as_deref()
     }
@@ -89,7 +89,7 @@ impl Extension {
         self.ready_since().is_some()
     }
 
-    /// When the next had arrived that waits for an event.
+    /// When the waiting `next` arrived.
     pub fn ready_since(&self) -> Option<Instant> {
         match &self.state {
             State::Ready(poll) => poll.as_ref().map(|poll| poll.at),
@@ -97,7 +97,7 @@ impl Extension {
         }
     }
 
-    /// A next has come; false if this state allows none.
+    /// Records a `next`. False if this state allows none.
     pub fn poll(&mut self, poll: &Arrival) -> bool {
         let allowed = matches!(self.state, State::Registered | State::Running);
         if allowed {
@@ -107,12 +107,12 @@ impl Extension {
         allowed
     }
 
-    /// The pending next was answered with something that is no event.
+    /// The waiting `next` got an answer that is no event.
     pub fn answered(&mut self) {
         self.state = State::Running;
     }
 
-    /// Its connection was closed; true if a next waited there.
+    /// Its connection was closed. True if a `next` waited on it.
     pub fn hang_up(&mut self, connection: usize) -> bool {
         match &mut self.state {
             State::Ready(poll) => poll.take_if(|poll| poll.from.number == connection).is_some(),
@@ -120,8 +120,8 @@ impl Extension {
         }
     }
 
-    /// Answers the pending next and returns the number of its call. `reply` is made at that moment
-    /// because it holds a deadline.
+    /// Answers the waiting `next` and returns the number of its call. `reply` is made at that moment because it
+    /// contains a deadline.
     pub fn hand_out(
         &mut self,
         event: EventType,
@@ -140,7 +140,7 @@ impl Extension {
         Ok(answered)
     }
 
-    /// It reports that its init failed; false if this state allows no such report.
+    /// It reports that its init failed. False if this state allows no such report.
     pub fn init_error(&mut self, error_type: &str) -> bool {
         let allowed = matches!(self.state, State::Registered | State::InitError);
         if allowed {
@@ -149,7 +149,7 @@ impl Extension {
         allowed
     }
 
-    /// It reports why it is about to exit; false if this state allows no such report.
+    /// It reports why it is about to exit. False if this state allows no such report.
     pub fn exit_error(&mut self, error_type: &str) -> bool {
         match self.state {
             State::InitError | State::Exited => return false,
@@ -159,15 +159,15 @@ impl Extension {
         true
     }
 
-    /// Its process has ended or is about to be killed: nothing it leaves undone is its fault. After
-    /// SHUTDOWN it has nothing more to ask, alive or not.
+    /// Its process has ended or is about to be killed. From now on, an omission is not its fault. After
+    /// SHUTDOWN it need not poll again, alive or not.
     pub fn exited(&mut self) {
         if !matches!(self.state, State::ShutDown) {
             self.state = State::Exited;
         }
     }
 
-    /// The first report counts.
+    /// Only the first report counts.
     fn fail(&mut self, state: State, error_type: &str) {
         self.state = state;
         self.reported_error.get_or_insert_with(|| error_type.to_owned());
@@ -185,7 +185,7 @@ impl Extension {
 }
 
 impl State {
-    /// As telemetry tells it.
+    /// The state's name in telemetry.
     pub fn standing(&self, reported_error: Option<&str>) -> ExtensionState {
         let error = || ErrorType::new(reported_error.unwrap_or_default());
         match self {

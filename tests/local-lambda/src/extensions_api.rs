@@ -1,5 +1,5 @@
-//! The Extensions API, version 2020-01-01: what each call does to the states of the extensions (AWS
-//! docs "Using the Lambda Extensions API"; order of the checks and texts from the emulator's
+//! The Extensions API, version 2020-01-01, and how each call changes the states of the extensions (AWS docs
+//! "Using the Lambda Extensions API"; order of the checks and texts from the emulator's
 //! `internal/lambda/rapi/handler`).
 
 mod application;
@@ -19,7 +19,7 @@ use crate::script::PlatformScript;
 
 pub use application::{Application, Externals};
 
-/// External and internal ones together (AWS docs "Using the Lambda Extensions API").
+/// Limit of extensions, external and internal ones together (AWS docs "Using the Lambda Extensions API").
 pub const EXTENSIONS_MAX: usize = 10;
 
 pub struct ExtensionsApi {
@@ -47,9 +47,9 @@ impl ExtensionsApi {
         }
     }
 
-    /// Answers the call, but for a next, which is answered with an event later.
+    /// Answers the call. A `next` is answered later, with an event.
     pub fn call(&mut self, request: &Request, path: &str, arrival: &Arrival) -> Option<Reply> {
-        // Why it ends, it may say until it has.
+        // An extension may report why it ends, until it has ended.
         let is_farewell = path == "/exit/error";
         let is_shut_down = |it: &Extension| matches!(it.state(), State::ShutDown);
         if !is_farewell && self.caller(request).is_some_and(is_shut_down) {
@@ -70,7 +70,7 @@ impl ExtensionsApi {
         })
     }
 
-    /// A connection was closed by the other side.
+    /// The client closed a connection.
     pub fn hang_up(&mut self, connection: usize) {
         let hung_up = self.registered.iter_mut().find_map(|extension| {
             extension.hang_up(connection).then(|| extension.name().to_owned())
@@ -93,12 +93,12 @@ impl ExtensionsApi {
         self.registered.iter_mut().find(|extension| extension.name() == name)
     }
 
-    /// The runtime is ready: who has not registered by now can't any more.
+    /// The runtime is ready, so no more extensions can register.
     pub fn close_registration(&mut self) {
         self.registration_is_open = false;
     }
 
-    /// A new generation of processes registers anew.
+    /// The processes are new, and register again.
     pub fn reset(&mut self) {
         self.registered.clear();
         self.registration_is_open = true;
@@ -112,7 +112,7 @@ impl ExtensionsApi {
         self.violations.push(violation);
     }
 
-    /// The index of the extension that a request names, or the refusal.
+    /// The index of the extension that sent a request, or the refusal.
     pub fn identify(&mut self, request: &Request) -> Result<usize, Reply> {
         let given = request.header("Lambda-Extension-Identifier").unwrap_or_default();
         let identifier = given.parse::<Uuid>();
@@ -162,8 +162,8 @@ impl ExtensionsApi {
         }
     }
 
-    /// Nothing changes before all is checked, so a refused register can be followed by one that
-    /// asks for less.
+    /// Changes nothing until all checks have passed. So an extension can register again for less after a
+    /// refusal.
     fn admit(&mut self, application: &Application) -> Result<(), Reply> {
         let name = &application.name;
         let known = self.registered.iter().position(|it| it.name() == name);
@@ -192,7 +192,8 @@ impl ExtensionsApi {
             Err(refusal) => return Some(refusal),
         };
         let extension = &mut self.registered[index];
-        // Hangs, as on Lambda, until the process is killed: at once, if it has exited for the platform.
+        // As on Lambda, the call has no answer until the process is killed. For the platform, an exited one is
+        // killed already.
         if matches!(extension.state(), State::ShutDown | State::Exited) {
             return None;
         }
@@ -212,7 +213,7 @@ impl ExtensionsApi {
         report: fn(&mut Extension, &str) -> bool,
     ) -> Result<Reply, Reply> {
         let known = self.identify(request);
-        // An identifier that is none is complained of first, one that nobody has last.
+        // A malformed identifier is refused first, an unknown one last.
         if identifier(request).is_some() {
             error_type(request)?;
         }
@@ -233,7 +234,7 @@ impl ExtensionsApi {
              Error: State transition is not allowed",
             from.name()
         );
-        // What it does while the signal is on its way, it can't know of.
+        // The extension cannot know that the signal is on its way.
         if !is_being_killed {
             self.violate(message.clone());
         }

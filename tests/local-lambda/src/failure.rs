@@ -10,47 +10,47 @@ use serde::Serialize;
 use crate::runtime_api::Outcome;
 use crate::timeline::{Role, Status};
 
-/// The error type of what fails without a fault of the function's or of an extension's.
+/// The type of an error that neither the function nor an extension caused.
 pub const SANDBOX_FAILURE: &str = "Sandbox.Failure";
 
 #[derive(Debug, Clone)]
 pub enum Failure {
     TimedOut(Duration),
-    /// The init that nobody waits for took longer than the platform allows.
+    /// An init that no invocation waits for took longer than the platform allows.
     InitTimedOut(Duration),
-    /// The same of the restore from a snapshot.
+    /// The restore from a snapshot took longer than the platform allows.
     RestoreTimedOut(Duration),
-    /// A process ended although it should go on; an extension may have said why before.
+    /// A process ended too early. An extension may have reported why.
     Exited {
         process: Role,
         status: ExitStatus,
         reported: Option<String>,
     },
-    /// It could not be started at all.
+    /// The process could not be started.
     Launch {
         process: Role,
         why: String,
     },
-    /// The same, but for want of something of this machine: the program is not to blame.
+    /// The process could not be started, because this machine lacks something. The program is not the reason.
     Shortage {
         process: Role,
         why: String,
     },
-    /// The runtime reported that its init failed.
+    /// The runtime reported a failed init.
     Init(Outcome),
     TooManyExtensions,
-    /// No worker of Managed Instances waits for an event.
+    /// No worker on Managed Instances waits for an event.
     Unavailable,
-    /// Managed Instances were shut down in the middle.
+    /// The Managed Instances were shut down meanwhile.
     ShutDown,
-    /// The [`crate::Lambda`] was dropped in the middle.
+    /// The [`crate::Lambda`] was dropped meanwhile.
     Abandoned,
 }
 
 impl Failure {
-    /// Of a process that the system does not execute.
+    /// The failure for a process that the system cannot execute.
     pub fn of_launch(process: Role, error: &io::Error) -> Self {
-        /// Of files here and on the whole machine, of processes, of memory, and of room on a disk.
+        /// Shortages of files in this process and on the machine, of processes, of memory, and of disk space.
         const SHORTAGES: [Errno; 5] =
             [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM, Errno::NOSPC];
         let why = error.to_string();
@@ -60,8 +60,7 @@ impl Failure {
         }
     }
 
-    /// Lambda's name for it, as its caller sees it; telemetry of a function on demand has another
-    /// for a timeout.
+    /// Lambda's name of the failure for the caller. For a timeout on demand, telemetry uses another name.
     pub fn error_type(&self) -> String {
         let name = match self {
             Self::TimedOut(_) | Self::InitTimedOut(_) | Self::RestoreTimedOut(_) => {
@@ -87,7 +86,7 @@ impl Failure {
         }
     }
 
-    /// The reason that extensions are given for the shutdown that follows.
+    /// The reason in SHUTDOWN after this failure.
     pub fn shutdown_reason(&self) -> &'static str {
         match self {
             Self::TimedOut(_) => "timeout",
@@ -95,11 +94,11 @@ impl Failure {
         }
     }
 
-    /// What the caller of the function gets.
+    /// The body of the caller's response.
     pub fn payload(&self, request_id: &str) -> Vec<u8> {
         let message = match self {
             Self::Init(outcome) => return outcome.payload.clone(),
-            // The emulator's 400 has no more in it.
+            // The emulator's 400 has only this.
             Self::Unavailable | Self::ShutDown => {
                 return format!(r#"{{"errorType":"{}"}}"#, self.error_type()).into_bytes();
             }
@@ -141,7 +140,7 @@ impl Failure {
     }
 }
 
-/// What a caller gets that the platform, not the function, has an error for.
+/// The body of an error that comes from the platform, not from the function.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody<'a> {
@@ -155,7 +154,7 @@ impl ErrorBody<'_> {
     }
 }
 
-/// As Go, in which AWS's daemon is written, says it.
+/// The exit status in the words of Go, because AWS's daemon is written in Go.
 fn in_words(status: ExitStatus) -> String {
     status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }

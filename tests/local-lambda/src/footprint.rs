@@ -1,4 +1,4 @@
-//! What the system holds for processes, as proc(5) shows it.
+//! The memory and wake-ups of processes, from proc(5).
 
 use std::fs;
 use std::iter::Sum;
@@ -12,24 +12,23 @@ pub struct Footprint {
     pub threads: usize,
     pub descriptors: usize,
     pub resident_kb: u64,
-    /// What of it is a file's: of a static program, what was read of it so far.
+    /// Resident pages of files. For a static program, these are the parts that were read so far.
     pub file_kb: u64,
-    /// What of it is no file's.
+    /// Resident pages that belong to no file.
     pub anonymous_kb: u64,
-    /// The largest that was resident so far, of each process at a time of its own.
+    /// The largest resident size so far. With several processes, the sum of each one's own peak.
     pub peak_kb: u64,
-    /// How often threads went to sleep to wait for something, and so how often they woke up; one that has
-    /// ended takes its number along.
+    /// How often threads slept to wait, and so woke up. A thread that ends takes its count along.
     pub wakes: u64,
 }
 
 impl Footprint {
-    /// Of all extensions in it, and of what they have started; of a runtime too, if it is a process.
+    /// The footprint of all extensions and their children, and of a runtime that is a process.
     pub(crate) fn within(lambda: &Lambda) -> Self {
         lambda.pids().into_iter().map(Self::of).sum()
     }
 
-    /// Of a process that is gone, nothing.
+    /// The footprint of one process. Zero if it is gone.
     #[must_use]
     pub fn of(pid: u32) -> Self {
         let process = format!("/proc/{pid}");
@@ -41,7 +40,7 @@ impl Footprint {
             threads: number(&status, "Threads:").try_into().unwrap_or_default(),
             descriptors: fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
             resident_kb: number(&status, "VmRSS:"),
-            // The second is of files in memory, as below /tmp they may be.
+            // The second number is for files in memory, which files below /tmp may be.
             file_kb: number(&status, "RssFile:") + number(&status, "RssShmem:"),
             anonymous_kb: number(&status, "RssAnon:"),
             peak_kb: number(&status, "VmHWM:"),

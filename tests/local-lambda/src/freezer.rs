@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::generation::Ground;
 
-/// A freeze within an invocation stops the processes, not the platform's clock: the function's
-/// timeout goes on. Threads of this program go on as well: a function that is made of them, agents
-/// and remotes.
+/// A freeze during an invocation stops the processes. It does not stop the platform's clock, so the function's
+/// timeout can pass. It also does not stop threads of this program: a function that runs as threads, agents and
+/// remotes.
 #[derive(Clone)]
 pub struct Freezer {
     ground: Arc<Ground>,
@@ -17,15 +17,14 @@ impl Freezer {
         Self { ground: Arc::clone(ground) }
     }
 
-    /// Returns when no process of the execution environment runs any more. Nothing happens on
-    /// Managed Instances, which never freeze, nor after its end, nor when it is frozen already:
-    /// `false`.
+    /// Returns when no process of the execution environment runs any more. `false` on Managed Instances, after
+    /// the environment's end, or if it is frozen already. Then nothing happens.
     #[expect(clippy::must_use_candidate, reason = "a test may know that it runs")]
     pub fn freeze(&self) -> bool {
         self.ground.freeze()
     }
 
-    /// Nothing happens unless it is frozen.
+    /// Does nothing unless the environment is frozen.
     pub fn thaw(&self) {
         self.ground.thaw();
     }

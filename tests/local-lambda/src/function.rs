@@ -1,5 +1,5 @@
-//! A function with an agent in it, as Lambda's managed runtimes run one: in threads of a test, or
-//! as the process that `local-lambda function` is.
+//! A function with an agent, behaving as Lambda's managed runtimes do. It runs as threads of a test, or as the
+//! process `local-lambda function`.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,7 +22,7 @@ pub use task::{Outcome, Task};
 
 use shared::{Record, Shared};
 
-/// A runtime with a handler that does what each event tells it ([`Task`]), and an agent.
+/// A runtime and an agent. The handler does what each event orders ([`Task`]).
 #[must_use]
 pub struct Function {
     agent: Agent,
@@ -32,7 +32,7 @@ pub struct Function {
     verbose: bool,
 }
 
-/// Ends when it is dropped.
+/// The function ends when this is dropped.
 pub struct RunningFunction {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -46,14 +46,14 @@ pub struct Report {
     pub reported: Reported,
 }
 
-/// When in an invocation an agent reports.
+/// The moment in an invocation at which an agent reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Shortly before the deadline, while the handler still runs.
     Timeout,
-    /// The handler is done, the response not sent yet.
+    /// After the handler, before the response is sent.
     BeforeResponse,
-    /// The response is sent, the next event not asked for.
+    /// After the response is sent, before the next event is requested.
     AfterResponse,
 }
 
@@ -73,7 +73,7 @@ impl Function {
         self
     }
 
-    /// How long the function's own set-up waits before its first call to the Runtime API.
+    /// Delays the function's first call of the Runtime API, as slow initialization code does.
     pub fn init_takes(mut self, init_takes: Duration) -> Self {
         self.init_takes = init_takes;
         self
@@ -90,13 +90,13 @@ impl Function {
         self
     }
 
-    /// Runs in threads of this process; `runtime_api` is the value of `AWS_LAMBDA_RUNTIME_API`.
+    /// Runs in threads of this process. `runtime_api` is the value of `AWS_LAMBDA_RUNTIME_API`.
     #[must_use]
     pub fn start(self, runtime_api: &str) -> RunningFunction {
         RunningFunction::start(self, runtime_api, Some(Vec::new()))
     }
 
-    /// Runs until it ends. A process that stands for the function then ends as [`End`] says.
+    /// Runs until the function ends. The function's process must then end as [`End`] says.
     pub fn run(self, runtime_api: &str) -> End {
         let running = RunningFunction::start(self, runtime_api, None);
         running.shared.wait_to_the_end()
@@ -123,7 +123,7 @@ impl RunningFunction {
         Self { shared, thread: Some(thread) }
     }
 
-    /// Calls this once with the end, on a thread of its own.
+    /// Calls `then` once with the end, on another thread.
     pub(crate) fn on_end(&self, then: impl FnOnce(End) + Send + 'static) {
         let shared = Arc::clone(&self.shared);
         let wait = move || then(shared.wait_to_the_end());
@@ -131,13 +131,13 @@ impl RunningFunction {
         thread::Builder::new().name(name).spawn(wait).expect("a thread to wait for the end");
     }
 
-    /// Every report so far. Each is in here before its invocation's response is sent.
+    /// All reports so far. A report is added before its invocation's response is sent.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
         self.shared.record.read(|record| record.reports.clone().unwrap_or_default())
     }
 
-    /// Waits until there are at least `count` reports, and returns all.
+    /// Waits until there are at least `count` reports, and returns all of them.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_reports(&self, count: usize, within: Duration) -> Vec<Report> {
         let enough = |record: &mut Record| record.reports.clone().filter(|it| it.len() >= count);
@@ -153,7 +153,7 @@ impl RunningFunction {
         end.unwrap_or_else(|| panic!("it still runs after {within:?}; {}", self.seen()))
     }
 
-    /// Ends it as SIGKILL would: in the middle of whatever it does.
+    /// Ends it at any point of its work, as SIGKILL would.
     pub fn stop(self) {}
 
     fn seen(&self) -> String {
@@ -171,7 +171,7 @@ impl Drop for RunningFunction {
     fn drop(&mut self) {
         self.shared.stop();
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // A thread that panicked has already printed its message.
             let _ = thread.join();
         }
     }

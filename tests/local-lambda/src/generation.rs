@@ -1,4 +1,4 @@
-//! The processes of one init: after a reset, all of them are new.
+//! The processes of one init. A reset replaces all of them.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -25,13 +25,13 @@ use crate::watch::Watch;
 
 pub struct Generation {
     number: usize,
-    /// Where the ends of its processes are told.
+    /// Receives the end of each process.
     inbox: Sender<Command>,
     processes: Vec<(Role, Process)>,
     function: Option<RunningFunction>,
 }
 
-/// The end of a process, of this generation or one before.
+/// The end of a process, of this generation or an earlier one.
 #[derive(Debug, Clone)]
 pub struct Exit {
     pub generation: usize,
@@ -40,7 +40,7 @@ pub struct Exit {
     pub at: Instant,
 }
 
-/// Everything that each process of an execution environment is started with and put into.
+/// What all processes of an execution environment share: its setup, container, APIs and recorder.
 pub struct Ground {
     pub setup: Setup,
     pub runtime_api: String,
@@ -49,13 +49,13 @@ pub struct Ground {
     pub recorder: Recorder,
     pub apis: Arc<Watch<Apis>>,
     pub acceptor: Acceptor,
-    /// Freezes and thaws come one after the other, each with what tells of it.
+    /// Held during a freeze or thaw and its record, so that they come one after the other.
     pub turn: Mutex<()>,
 }
 
 impl Ground {
-    /// No process runs until the next thaw, and no telemetry is delivered. Managed Instances never
-    /// freeze. Tells whether this call froze it.
+    /// Freezes the processes and the delivery of telemetry until the next thaw. Managed Instances never freeze.
+    /// Returns whether this call froze them.
     pub fn freeze(&self) -> bool {
         if self.setup.configuration.initialization.is_managed_instances() {
             return false;
@@ -85,7 +85,7 @@ impl Ground {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        // A panic on the way leaves nothing half done that the next turn would rely on.
+        // After a panic, the next holder finds nothing half done.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,7 +128,7 @@ impl Generation {
                     let (process, at) = (Role::Runtime, Instant::now());
                     let exit = Exit { generation, process, status, at };
                     apis.update(|apis| apis.exits.push(exit));
-                    // Nobody reads it when the environment is gone.
+                    // This fails when the environment is gone.
                     let _ = inbox.send(Command::Exited { generation });
                 });
                 self.function = Some(function);
@@ -150,7 +150,7 @@ impl Generation {
         self.processes.iter().find(|(it, _)| it == role).map(|(_, process)| process)
     }
 
-    /// Ends a runtime that is a thread.
+    /// Ends a runtime that runs as threads.
     pub fn stop_function(&mut self) {
         if let Some(function) = self.function.take() {
             function.stop();
@@ -169,10 +169,10 @@ impl Generation {
         let (recorder, inbox) = (ground.recorder.clone(), self.inbox.clone());
         process.on_exit(move |status| {
             let exit = Exit { generation, process: whose, status, at: Instant::now() };
-            // First, so that who waits for the exit finds it in the timeline.
+            // This comes first, so that a thread that waits for the exit finds it in the timeline.
             recorder.exited(&exit);
             apis.update(|apis| apis.exits.push(exit));
-            // Nobody reads it when the environment is gone.
+            // This fails when the environment is gone.
             let _ = inbox.send(Command::Exited { generation });
         });
         self.processes.push((role, process));
@@ -180,8 +180,8 @@ impl Generation {
     }
 }
 
-/// How the process would have ended of which this function's threads are the stand-in; one that
-/// was stopped has its end from the platform.
+/// The exit status that a process would have had instead of this function's threads. `None` if it was stopped,
+/// because then the platform has its end.
 fn status_of(end: &End) -> Option<ExitStatus> {
     const ABORT: i32 = 6;
     const EXIT_1: i32 = 1 << 8;
@@ -200,8 +200,8 @@ fn not_executed(ground: &Ground, role: &Role, error: &io::Error) -> Failure {
     Failure::of_launch(role.clone(), error)
 }
 
-/// Looked up as the shell of this process's user would; the runtime's own PATH is Lambda's. Links
-/// are not followed: a Python knows by the path it was called by which virtual environment it is.
+/// Finds the program as the shell of this process's user does, because the runtime's own PATH is Lambda's.
+/// Links are not followed, because Python finds its virtual environment by the path it was started with.
 fn found(program: &Path) -> io::Result<PathBuf> {
     let shown = program.display();
     if program.components().count() > 1 {
@@ -216,7 +216,7 @@ fn found(program: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {shown} in PATH")))
 }
 
-/// A function's files lie where their author keeps them, which Lambda's user may not read.
+/// The user that runs the runtime. A function's files may be where Lambda's user cannot read them.
 fn runtime_user(ground: &Ground, program: &Path, directory: Option<&Path>) -> io::Result<User> {
     if ground.setup.user == User::Own || !rustix::process::geteuid().is_root() {
         return Ok(User::Own);

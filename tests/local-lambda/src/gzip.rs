@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 
 /// # Panics
 ///
-/// Never: memory takes all bytes.
+/// Never, because memory takes all bytes.
 #[must_use]
 pub fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -16,11 +16,11 @@ pub fn pack(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes all bytes")
 }
 
-/// Takes members one after the other for one whole, as RFC 1952 has it.
+/// Joins several members into one result, as RFC 1952 requires.
 ///
 /// # Errors
 ///
-/// When it is not gzip, or not whole.
+/// When it is not gzip, or not complete.
 pub fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     MultiGzDecoder::new(bytes).read_to_end(&mut unpacked)?;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages as values, and how to write one.
+//! HTTP/1.1 messages as values, and writing them.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What a server answered; the body is whole and free of chunk framing.
+/// A server's answer. The body is complete and without chunk framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -27,7 +27,7 @@ impl Request {
 }
 
 impl Response {
-    /// The first header of this name, in any case.
+    /// The first header with this name, in any case of letters.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
@@ -38,7 +38,7 @@ pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// A response as bytes, with a Content-Length unless the headers frame the body themselves.
+/// A response as bytes. It gets a Content-Length, unless the headers frame the body themselves.
 pub fn render(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
     let framing = ["Content-Length", "Transfer-Encoding"];
     let framed = framing.iter().any(|name| header(headers, name).is_some());
@@ -53,12 +53,12 @@ pub fn render(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// Whether a response of this status ends with its head, whatever the head says.
+/// Whether a response with this status has no body, whatever its head declares.
 pub fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204 || status == 304
 }
 
-/// The name of a status code, as Go's net/http and so AWS's daemon write it.
+/// The name of a status code in Go's net/http, which AWS's daemon uses.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

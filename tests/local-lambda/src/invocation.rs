@@ -1,4 +1,4 @@
-//! One invocation, as its caller and its bill see it.
+//! One invocation, from the view of its caller and its bill.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::timeline::{Status, as_ms};
 
-/// What the caller gets, as soon as the runtime has posted it.
+/// The caller's response, available as soon as the runtime has posted it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reply {
     #[serde(serialize_with = "as_text")]
     pub payload: Vec<u8>,
     pub status: Status,
-    /// From the invocation's start.
+    /// The time since the invocation's start.
     #[serde(rename = "latency_ms", serialize_with = "as_ms")]
     pub latency: Duration,
 }
@@ -22,22 +22,22 @@ pub struct Reply {
 pub struct Invocation {
     pub request_id: String,
     pub reply: Reply,
-    /// Of the whole phase; differs from the reply's when an extension fails it later.
+    /// The status of the whole phase. It differs from the reply's status if an extension fails later.
     pub status: Status,
-    /// Until the runtime and all extensions that get INVOKE have asked for the next event; on
-    /// Managed Instances until the reply.
+    /// The time until the runtime and all extensions with INVOKE have polled again. On Managed Instances, the
+    /// time until the reply.
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub duration: Duration,
-    /// Whole milliseconds of the duration, and of the init if this was the first after it. Nothing
-    /// on Managed Instances, which are billed by their time.
+    /// The duration in whole milliseconds, plus the init's if this was the first invocation after it. Zero on
+    /// Managed Instances, because their bill counts their own time.
     #[serde(rename = "billed_ms", serialize_with = "as_ms")]
     pub billed: Duration,
-    /// From the runtime's next to the last extension's.
+    /// The time from the runtime's `next` to the last extension's.
     #[serde(rename = "extension_overhead_ms", serialize_with = "as_ms")]
     pub extension_overhead: Duration,
 }
 
-/// An invocation that goes on while the test does something else.
+/// An invocation in progress, while the test does something else.
 pub struct InFlight {
     pub(crate) request_id: String,
     pub(crate) replied: Receiver<Reply>,
@@ -54,7 +54,7 @@ impl InFlight {
         &self.request_id
     }
 
-    /// Waits for what the caller gets; once.
+    /// Waits for the caller's response. Can be called once.
     #[must_use]
     pub fn reply(&self, within: Duration) -> Reply {
         self.replied
@@ -62,8 +62,8 @@ impl InFlight {
             .unwrap_or_else(|error| panic!("no reply within {within:?}: {}", why(error)))
     }
 
-    /// Waits until the invocation is over, for extensions too, or on Managed Instances until its
-    /// worker can take the next.
+    /// Waits until the invocation is over, also for extensions. On Managed Instances, waits until its worker
+    /// can take the next one.
     #[must_use]
     pub fn end(self, within: Duration) -> Invocation {
         self.ended

@@ -1,4 +1,4 @@
-//! Items of telemetry, and how often each arrived.
+//! Items of telemetry, and how often each of them arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,32 +8,30 @@ use serde_json::value::RawValue;
 
 use crate::remote::{Fate, Received};
 
-/// One item, byte for byte as it is in a body; of OTLP, which has no such bytes in Protobuf, as
-/// `opentelemetry-proto` writes it in JSON.
+/// One item, byte for byte as in the body. An item in Protobuf has no such bytes, so it is the JSON that
+/// `opentelemetry-proto` writes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Item(Vec<u8>);
 
-/// What became of the items that should have arrived. An item counts where the remote accepted
-/// it, that is, where the answer to its request has a 2xx.
+/// How often each expected item arrived. An item counts if the remote accepted it: the answer to its request
+/// was a 2xx.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Accepted in one request.
+    /// Accepted in exactly one request.
     pub once: Vec<Item>,
-    /// Accepted two times or more.
+    /// Accepted twice or more.
     pub repeated: Vec<Item>,
     /// Never accepted.
     pub missing: Vec<Item>,
-    /// Accepted, but not expected; once for each time.
+    /// Accepted but not expected. An item is listed once for each time.
     pub unknown: Vec<Item>,
-    /// Accepted, but no answer that says so has reached the client. These are in `once` or
-    /// `repeated` too.
+    /// Accepted, but the client never got the answer. These are in `once` or `repeated` too.
     pub unconfirmed: Vec<Item>,
 }
 
 impl Item {
-    /// The items of a body: the elements of an array, those of `data.allMonitoringData` in an
-    /// object that has it (as `/composite-monitoring-data` takes), else the body itself. An empty
-    /// body has none.
+    /// The items of a body: the elements of an array, or the elements of `data.allMonitoringData` in an object
+    /// (as in `/composite-monitoring-data`), else the body itself. An empty body has none.
     #[must_use]
     pub fn of(body: &[u8]) -> Vec<Self> {
         let elements = serde_json::from_slice::<Vec<&RawValue>>(body).or_else(|_| {
@@ -46,14 +44,14 @@ impl Item {
         }
     }
 
-    /// The body itself, whatever is in it; an empty one has no item.
+    /// The body itself as one item. An empty body has none.
     pub(crate) fn whole(body: &[u8]) -> Vec<Self> {
         if body.is_empty() { Vec::new() } else { vec![Self(body.to_vec())] }
     }
 }
 
 impl Delivery {
-    /// Compares what arrived with what should have; an item that is expected twice counts as one.
+    /// Compares the received items with the expected ones. An item that is expected twice counts as one.
     #[must_use]
     pub fn of(received: &[Received], expected: &[impl AsRef<[u8]>]) -> Self {
         let mut arrivals = BTreeMap::<Item, Vec<&Received>>::new();
@@ -94,7 +92,7 @@ impl Delivery {
     }
 }
 
-/// Counts in one line, and the items that are not where they should be.
+/// The counts in one line, and the items that are missing, repeated or unknown.
 impl fmt::Display for Delivery {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { once, repeated, missing, unknown, unconfirmed } = self;
@@ -111,7 +109,7 @@ impl fmt::Display for Delivery {
     }
 }
 
-/// Of each kind; the counts tell how many there are.
+/// How many items of each kind are shown. The counts include all.
 const ITEMS_SHOWN_MAX: usize = 5;
 
 impl<T: AsRef<[u8]> + ?Sized> From<&T> for Item {

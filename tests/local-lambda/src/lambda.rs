@@ -25,7 +25,7 @@ use crate::setup::{ExtensionFile, OnPanic, Setup, User};
 use crate::telemetry_api::{Rules, TelemetryApi};
 use crate::timeline::{Entry, Event, Role, Status, Timeline};
 
-/// On top of what the function's timeout and the platform's limits allow.
+/// Time limit of a wait, in addition to the function's timeout and the platform's limits.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dropping it kills all processes without a shutdown.
@@ -81,7 +81,7 @@ impl Lambda {
         let thread =
             thread::Builder::new().name("phases".to_owned()).spawn(move || phases.run(&orders))?;
         let lambda = Self { inbox, thread: Some(thread), platform, ground };
-        // Whatever the caller does next, it does in init.
+        // After this, anything that the caller does happens during init or later.
         lambda.wait_for("init", |event| matches!(event, Event::InitStarted { .. }).then_some(()));
         Ok(lambda)
     }
@@ -91,7 +91,7 @@ impl Lambda {
         self.invoke_with(payload, CallerContext::default())
     }
 
-    /// Invokes the function with what its caller tells beside the payload.
+    /// Invokes the function with the caller's trace and client context beside the payload.
     pub fn invoke_with(&self, payload: impl Into<Vec<u8>>, context: CallerContext) -> Invocation {
         let within = self.ground.setup.configuration.timeout + self.patience();
         self.begin_with(payload, context).end(within)
@@ -119,7 +119,7 @@ impl Lambda {
         (report, self.timeline())
     }
 
-    /// Ends the environment and leaves all that is known of it to be asked for.
+    /// Ends the environment. The timeline and the calls can still be read.
     pub(crate) fn take_down(&self, reason: &str) -> ShutdownReport {
         let (done, report) = mpsc::channel();
         self.order(Command::Shutdown { reason: reason.to_owned(), done });
@@ -140,13 +140,13 @@ impl Lambda {
         self.ground.recorder.timeline.entries()
     }
 
-    /// For who follows it from another thread, or to the end of the shutdown.
+    /// The timeline for other threads. It can still be read during and after the shutdown.
     #[must_use]
     pub fn live_timeline(&self) -> Timeline {
         self.ground.recorder.timeline.clone()
     }
 
-    /// Waits for something to happen, or to have happened; `find` sees each event once.
+    /// Waits for an event, past or future. `find` gets each event once.
     pub fn wait_for<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R>) -> R {
         self.ground
             .recorder
@@ -155,7 +155,7 @@ impl Lambda {
             .unwrap_or_else(|| panic!("no {what} within {:?}; {}", self.patience(), self.seen()))
     }
 
-    /// Waits until init is over, and says whether it went well.
+    /// Waits until init is over. Returns whether it succeeded.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_init(&self) -> bool {
         self.wait_for("end of init", |event| match event {
@@ -164,60 +164,60 @@ impl Lambda {
         })
     }
 
-    /// Every call of extensions and runtime so far, in the order of arrival.
+    /// All calls of extensions and of the runtime so far, in the order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.platform.calls()
     }
 
-    /// What extensions did that Lambda forbids or punishes, in words.
+    /// A sentence for each act of an extension that Lambda forbids or punishes.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.platform.violations()
     }
 
-    /// Waits for the first of them, for tests that provoke one.
+    /// Waits for the first violation, for tests that provoke one.
     #[must_use]
     pub fn wait_for_violation(&self) -> String {
         self.platform.wait_for_violation(PATIENCE)
     }
 
-    /// What of the setup could not be had, and what is done instead.
+    /// A note for each part of the setup that this machine cannot provide, with its replacement.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         self.ground.recorder.notes()
     }
 
-    /// For freezes at moments that the platform would not choose.
+    /// Freezes processes at moments that the platform would not choose.
     #[must_use]
     pub fn freezer(&self) -> Freezer {
         Freezer::of(&self.ground)
     }
 
-    /// The pid of the extension's process that was started last.
+    /// The pid of the extension's latest process.
     #[must_use]
     pub fn pid_of(&self, extension: &str) -> Option<u32> {
         self.ground.recorder.pid_of(&Role::Extension(extension.to_owned()))
     }
 
-    /// The same of the runtime, if it is a process.
+    /// The pid of the runtime's latest process, if the runtime is a process.
     #[must_use]
     pub fn runtime_pid(&self) -> Option<u32> {
         self.ground.recorder.pid_of(&Role::Runtime)
     }
 
-    /// Of all live processes, children and strays too.
+    /// The pids of all live processes, also of children and of those that left their group.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.ground.container.pids()
     }
 
-    /// CPU time that all processes have used so far, from the scheduler.
+    /// The CPU time that all processes have used so far, from the scheduler.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         self.ground.container.cpu_time()
     }
 
-    /// The first init may still be on its way, whatever is waited for.
+    /// The time limit of a wait. It includes an init, because the first one may still be running.
     fn patience(&self) -> Duration {
         let Setup { limits, configuration, .. } = &self.ground.setup;
         PATIENCE + limits.of_init(configuration)
@@ -229,13 +229,13 @@ impl Lambda {
     }
 
     fn end(&mut self) {
-        // Fails when it has ended already.
+        // This fails when the environment has already ended.
         let _ = self.inbox.send(Command::Kill);
         if let Some(thread) = self.thread.take() {
-            // A panic there has its message in the output already.
+            // A thread that panicked has already printed its message.
             let _ = thread.join();
         }
-        // A freezer may outlive this, and must not keep anything of it alive.
+        // A freezer may outlive this value, and must keep no process alive.
         self.ground.container.end();
     }
 
@@ -247,7 +247,7 @@ impl Lambda {
 
 impl Drop for Lambda {
     fn drop(&mut self) {
-        // Else an invocation that hangs would go on to its timeout.
+        // Otherwise an invocation that hangs would run until its timeout.
         self.ground.apis.update(|apis| apis.abandoned = true);
         self.end();
         if thread::panicking() && self.ground.setup.on_panic == OnPanic::Print {
@@ -256,7 +256,7 @@ impl Drop for Lambda {
     }
 }
 
-/// They are files of one directory.
+/// All extensions are files of one directory, so no two may have the same name.
 fn has_each_name_once(setup: &Setup) -> io::Result<()> {
     let mut names = BTreeSet::new();
     match setup.extensions.iter().find(|file| !names.insert(&file.name)) {

@@ -1,4 +1,4 @@
-//! How an extension is started: its file name and exactly the environment Lambda would give it.
+//! Starts an extension with its file name and exactly the environment that Lambda would give it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,14 +17,14 @@ use crate::process::Process;
 use crate::setup::User;
 use crate::variables::{PATH, RUNTIME_API, Variables};
 
-/// Names a program that runs the extension, such as `qemu-aarch64-static` for a binary of another
-/// architecture; arguments may follow, separated by spaces. It gets the extension's path as its
-/// last argument, which qemu's user mode hands on as `argv[0]`, so the extension's name stays the
-/// base name of its own file. It is looked up in [`PATH`], or give an absolute path.
+/// Names a program that runs the extension, such as `qemu-aarch64-static` for a binary of another architecture.
+/// Arguments may follow, separated by spaces. The program gets the extension's path as its last argument.
+/// qemu's user mode passes that path on as `argv[0]`, so the extension's name stays the base name of its own
+/// file. The program is looked up in [`PATH`], unless its path is absolute.
 pub const RUNNER: &str = "LOCAL_LAMBDA_RUNNER";
 
-/// Of a function's processes on Lambda: extensions on Managed Instances run as this one (the
-/// emulator's `process.go`), and on demand they are seen to.
+/// The uid of a function's processes on Lambda. On Managed Instances extensions run with it (the emulator's
+/// `process.go`), and on demand they do too, as seen there.
 const LAMBDA_UID: u32 = 993;
 const LAMBDA_GID: u32 = 990;
 
@@ -39,7 +39,7 @@ pub struct Launch {
     environment: BTreeMap<OsString, OsString>,
     user: User,
     is_stopped: bool,
-    /// The execution environment's address, whatever the variables say.
+    /// The address of the Runtime API in this environment. It replaces the one in the variables.
     runtime_api: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Launch {
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
     }
 
-    /// A file of `/opt/extensions`, whose name is in its path already.
+    /// A file in `/opt/extensions`, whose path already has the extension's name.
     pub(crate) fn extension(path: PathBuf, variables: Variables) -> Self {
         Self::exactly(path, variables).by_runner()
     }
@@ -93,7 +93,7 @@ impl Launch {
         Self { runner: env::var(RUNNER).ok(), ..self }
     }
 
-    /// Has this program execute the binary, as [`RUNNER`] would.
+    /// Runs the binary under this program, as [`RUNNER`] does.
     pub fn under(mut self, runner: &str) -> Self {
         self.runner = Some(runner.to_owned());
         self
@@ -126,14 +126,14 @@ impl Launch {
         self.env(RUNTIME_API, platform.runtime_api())
     }
 
-    /// Lambda's only where this process is root, who may start processes as any.
+    /// Selects the user. Only root can start processes as Lambda's user.
     pub fn user(mut self, user: User) -> Self {
         self.user = user;
         self
     }
 
-    /// Starts a shell that stops at once, and executes the binary in its own place when it is resumed:
-    /// until then, whatever shall hold the process from its first instruction on can take hold of it.
+    /// Starts a shell that stops at once. After a SIGCONT the shell executes the binary in its own process. So
+    /// a caller can freeze or limit the process before its first instruction.
     pub fn stopped(mut self) -> Self {
         self.is_stopped = true;
         self
@@ -141,7 +141,7 @@ impl Launch {
 
     /// # Panics
     ///
-    /// When the binary can't be executed, with the system's reason.
+    /// When the binary cannot be executed. The message has the system's reason.
     #[must_use]
     pub fn start(self) -> Process {
         let home = self.name.as_ref().map(|_| TempDir::new().expect("a temporary directory"));
@@ -161,7 +161,7 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// When the binary can't be executed, with the system's reason.
+    /// When the binary cannot be executed, with the system's reason.
     pub(crate) fn spawn(
         self,
         on_line: impl Fn(&str) + Send + Sync + 'static,
@@ -171,8 +171,8 @@ impl Launch {
         Process::spawn(command, None, self.own_runtime_api(), on_line)
     }
 
-    /// The address in the variables, if only this local Lambda listens there. A test may have written
-    /// the host as a name; another port is anyone's.
+    /// The address in the variables, if it is this local Lambda's. A test may write the host as a name. Another
+    /// port belongs to somebody else.
     fn own_runtime_api(&self) -> Option<&OsStr> {
         let told = self.environment.get(OsStr::new(RUNTIME_API))?;
         let (_, port) = self.runtime_api.as_ref()?.rsplit_once(':')?;
@@ -195,7 +195,7 @@ impl Launch {
     }
 }
 
-/// The program's path is its name too.
+/// A shell that stops before it executes this command. The program's path is its name too.
 fn stopped(command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", r#"kill -STOP $$; exec "$@""#, "sh"]);
@@ -203,12 +203,13 @@ fn stopped(command: &Command) -> Command {
     shell
 }
 
-/// Lambda executes the file itself, where the C library would hand one of no known format to a shell.
+/// Refuses a file of unknown format. Lambda executes the file itself, but the C library would pass such a file
+/// to a shell.
 fn check_format(path: &Path) -> io::Result<()> {
     let mut start = Vec::new();
     match fs::File::open(path) {
         Ok(file) => file.take(4).read_to_end(&mut start)?,
-        // Whether it can be executed is for the system to say.
+        // The system decides whether this file can be executed.
         Err(_) => return Ok(()),
     };
     let known = start == b"\x7fELF" || start.starts_with(b"#!");

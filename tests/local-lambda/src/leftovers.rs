@@ -1,8 +1,8 @@
-//! Processes, cgroups and temporary directories, which a local Lambda must not leave behind.
+//! Processes, cgroups and temporary directories that a local Lambda must not leave behind.
 //!
-//! Each leaves by its own drop. A signal that ends the program runs no drop, so each is entered
-//! here as well, and [`on_interrupt`] removes what is entered. SIGKILL leaves them. The next local
-//! Lambda removes those that have a [`DirLock`]: cgroups with their processes, temporary directories.
+//! Each is removed by its own drop. A signal that ends the program runs no drop, so each one is registered here
+//! too, and [`on_interrupt`] removes it. After a SIGKILL they remain. The next local Lambda then removes those
+//! that have a [`DirLock`]: cgroups with their processes, and temporary directories.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,20 +20,20 @@ use signal_hook::iterator::Signals;
 use crate::container;
 use crate::dir_lock::{self, DirLock, PREFIX, Proof};
 
-/// How long an interrupt tries to remove a directory, which any thread fills within a moment.
+/// How long an interrupt tries to remove a directory into which threads still write.
 const FILLED_WITHIN: Duration = Duration::from_secs(1);
 
-/// From now on SIGINT, SIGTERM and SIGHUP kill every process of every local Lambda, remove every
-/// cgroup and temporary directory, and exit with 128 and the signal's number, as in a shell.
+/// From now on SIGINT, SIGTERM and SIGHUP kill every process of every local Lambda, and remove every cgroup and
+/// temporary directory. Then this process exits with 128 plus the signal's number, as in a shell.
 ///
 /// # Panics
 ///
-/// When the system gives neither a handler nor a thread.
+/// When the system refuses a handler or a thread.
 pub fn on_interrupt() {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).expect("handlers of three signals");
     let end = move || {
         if let Some(signal) = signals.forever().next() {
-            // Held to the exit: what would be made from here on waits for it instead.
+            // The lock is held until the exit, so that no thread registers anything new.
             let mut registry = registry();
             while let Some((_, remove)) = registry.entries.pop_first() {
                 remove();
@@ -44,7 +44,8 @@ pub fn on_interrupt() {
     thread::Builder::new().name("interrupt".to_owned()).spawn(end).expect("a thread for signals");
 }
 
-/// In the order of removal: a container kills what runs in it, frozen or not.
+/// The kinds, in the order of removal. A container comes first, because it kills the processes in it, frozen or
+/// not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Container,
@@ -52,15 +53,15 @@ pub enum Kind {
     Directory,
 }
 
-/// What removes a leftover. It must not enter anything, nor wait for a thread that does.
+/// Removes a leftover. It must not register anything, nor wait for a thread that does.
 pub type Remove = Box<dyn FnOnce() + Send>;
 
-/// Leaves by drop.
+/// A registration. Its drop removes it.
 pub struct Entry {
     key: (Kind, u64),
 }
 
-/// Makes and enters in one step, so that no signal comes between.
+/// Makes a thing and registers it in one step, so that no signal comes between.
 pub fn enter<T, E>(
     kind: Kind,
     make: impl FnOnce() -> Result<(T, Remove), E>,
@@ -73,7 +74,8 @@ pub fn enter<T, E>(
     Ok((value, Entry { key }))
 }
 
-/// For a thread that finds its things removed: it must not get to tell of it.
+/// Waits until the process exits. A thread calls this when an interrupt has removed its files, so that it
+/// reports no error.
 pub fn wait_for_the_exit() {
     drop(registry());
 }
@@ -84,19 +86,19 @@ impl Drop for Entry {
     }
 }
 
-/// A temporary directory that an interrupt removes as well, and after a SIGKILL the next process
-/// that makes one.
+/// A temporary directory. An interrupt removes it too. After a SIGKILL, the next process that makes one removes
+/// it.
 pub struct TempDir {
     directory: tempfile::TempDir,
     _entry: Entry,
-    /// Given up last.
+    /// Declared last, and so released last.
     _dir_lock: DirLock,
 }
 
 impl TempDir {
     /// # Errors
     ///
-    /// When it can't be made.
+    /// When it cannot be made.
     pub fn new() -> io::Result<Self> {
         static INHERITED: Once = Once::new();
         INHERITED.call_once(remove_inherited);
@@ -117,8 +119,8 @@ impl TempDir {
     }
 }
 
-/// A thread may be putting a file into it, at which one removal fails; when one was whole, the
-/// thread's next file does. Of what can't be removed the exit status has no room to tell.
+/// Removes a directory into which a thread may be writing. A new file makes one removal fail. After a complete
+/// removal, the thread's next write fails. If the directory remains, the exit status has no room to report it.
 fn remove_filling(directory: &Path) {
     let is_filled = |error: io::Error| error.kind() == io::ErrorKind::DirectoryNotEmpty;
     container::until(FILLED_WITHIN, || !fs::remove_dir_all(directory).is_err_and(is_filled));
@@ -126,7 +128,7 @@ fn remove_filling(directory: &Path) {
 
 fn remove_inherited() {
     for (directory, _dir_lock) in dir_lock::inheritance(&env::temp_dir(), Proof::Marker) {
-        // What can't be removed is left.
+        // A directory that cannot be removed stays.
         drop(fs::remove_dir_all(directory));
     }
 }
@@ -139,6 +141,6 @@ struct Registry {
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { next: 0, entries: BTreeMap::new() });
 
 fn registry() -> MutexGuard<'static, Registry> {
-    // A panic while something is made leaves the registry as it was.
+    // A panic while a thing is made leaves the registry unchanged.
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }

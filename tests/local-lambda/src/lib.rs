@@ -1,6 +1,5 @@
-//! A local Lambda for any extension: the platform with its phases and its APIs, the processes it
-//! starts, freezes and ends, agents and functions, and the remote collector, each scripted by the
-//! test.
+//! A local Lambda for any extension. It has the platform with its phases and APIs, and starts, freezes and ends
+//! processes. Its agents, functions and remote collector follow the test's script.
 
 mod acceptor;
 pub mod agent;
@@ -60,7 +59,7 @@ mod variables;
 mod watch;
 mod wire;
 
-/// By which the extension's own tests read what it makes of OTLP, so that they know the same version.
+/// Exported for the extension's own tests, so that they decode OTLP with the same version.
 pub use opentelemetry_proto;
 pub use prost;
 

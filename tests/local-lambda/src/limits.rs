@@ -5,30 +5,29 @@ use std::time::Duration;
 use crate::configuration::{Configuration, Initialization};
 use crate::extension::Kind;
 
-/// Each as documented for Lambda unless it is said otherwise; tests scale them.
+/// The limits that Lambda documents, except where a field names another source. Tests scale them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeLimits {
-    /// Of an on-demand init, 10 s. One that takes longer is ended, and repeated within the first
-    /// invocation (AWS docs "Lambda execution environment lifecycle").
+    /// Limit of an on-demand init, 10 s. A longer init is ended, and repeated within the first invocation (AWS
+    /// docs "Lambda execution environment lifecycle").
     pub init: Duration,
-    /// Of the restore from a snapshot, 10 s (AWS docs "Lambda execution environment lifecycle").
+    /// Limit of the restore from a snapshot, 10 s (AWS docs "Lambda execution environment lifecycle").
     pub restore: Duration,
-    /// Of a shutdown with an external extension, 2 s; the same page.
+    /// Limit of a shutdown with an external extension, 2 s (AWS docs "Lambda execution environment lifecycle").
     pub shutdown: Duration,
-    /// Of a shutdown with internal extensions only, 500 ms.
+    /// Limit of a shutdown with internal extensions only, 500 ms (same page).
     pub internal_shutdown: Duration,
-    /// What of a shutdown with an external extension the runtime may use before it is killed and
-    /// extensions hear of it: 300 ms as documented; AWS's daemon allows 600 ms
-    /// (`runtimeDeadlineShare` in the emulator).
+    /// The runtime's part of a shutdown with an external extension: 300 ms as documented. Then the runtime is
+    /// killed, and extensions get SHUTDOWN. AWS's daemon allows 600 ms (`runtimeDeadlineShare` in the
+    /// emulator).
     pub runtime_shutdown: Duration,
 }
 
-/// How long one shutdown may take.
+/// The time limits of one shutdown.
 #[derive(Debug, Clone, Copy)]
 pub struct ShutdownBudget {
     pub whole: Duration,
-    /// The runtime's share, at the end of which it is killed. Without time it is killed at once,
-    /// and learns of nothing.
+    /// The runtime's part, after which it is killed. With no time, it is killed at once and gets no signal.
     pub runtime: Duration,
 }
 
@@ -41,7 +40,7 @@ impl TimeLimits {
         runtime_shutdown: Duration::from_millis(300),
     };
 
-    /// Shorter with a factor below 1.
+    /// Multiplies all limits by this factor.
     ///
     /// # Panics
     ///
@@ -57,8 +56,8 @@ impl TimeLimits {
         }
     }
 
-    /// Of a shutdown with extensions of these kinds. Internal ones end with the runtime, so it has
-    /// all of the time when there are no others (AWS docs "Using the Lambda Extensions API").
+    /// The limits of a shutdown with extensions of these kinds. Internal extensions end with the runtime. So
+    /// without external ones, the runtime has all of the time (AWS docs "Using the Lambda Extensions API").
     pub(crate) fn of_shutdown(&self, kinds: &[Kind]) -> ShutdownBudget {
         let (whole, runtime) = if kinds.contains(&Kind::External) {
             (self.shutdown, self.runtime_shutdown.min(self.shutdown))
@@ -70,8 +69,8 @@ impl TimeLimits {
         ShutdownBudget { whole, runtime }
     }
 
-    /// Of an init that nobody waits for, 130 s or the function's timeout if that is longer; of one
-    /// on demand, less.
+    /// The limit of an init. One on demand has the shorter limit. One that no invocation waits for has 130 s,
+    /// or the function's timeout if that is longer.
     pub(crate) fn of_init(&self, configuration: &Configuration) -> Duration {
         match configuration.initialization {
             Initialization::OnDemand => self.init,

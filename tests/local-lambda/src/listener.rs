@@ -39,12 +39,12 @@ impl Listener {
         Self { socket, acceptor, thread: Some(thread) }
     }
 
-    /// Accepts no more, but leaves the accepted connections, so many, to those who serve them.
+    /// Accepts no more connections. The accepted ones stay with their threads. Returns how many were accepted.
     pub fn release(self) -> usize {
         self.acceptor.release()
     }
 
-    /// For options of the connections to come.
+    /// The listening socket. Later connections inherit its options.
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(&*self.socket)
     }
@@ -66,14 +66,14 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.acceptor.close();
-        // So that the port is free when this returns. A panic of the thread was printed by itself.
+        // Afterwards the port is free. A thread that panicked has already printed its message.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 /// # Errors
 ///
-/// When the address can't be listened on; says which, and why.
+/// When the address cannot be listened on. The error has the address and the reason.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
@@ -90,7 +90,7 @@ where
         let serving =
             thread::Builder::new().name(format!("{name} {number}")).spawn(move || serve(accepted));
         if let Err(error) = serving {
-            // The connection went with the closure, so the client sees its end.
+            // The closure owned the connection, so it has closed, and the client sees that.
             eprintln!("local-lambda: connection {number} of {name} has no thread: {error}");
         }
     }

@@ -1,15 +1,15 @@
-//! What a process wrote: lines of bounded length, and of them the newest.
+//! The newest lines that a process wrote, each of limited length.
 
 use std::io::{self, BufRead};
 
-/// A longer line is cut into several, each as long as an event of CloudWatch Logs may be (AWS docs
-/// "CloudWatch Logs quotas").
+/// Limit of a line. A longer one is cut into several. It is the size limit of an event in CloudWatch Logs (AWS
+/// docs "CloudWatch Logs quotas").
 pub const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Of one process; beyond that the oldest half goes.
+/// Limit of one process's log. Beyond it the older half is dropped.
 pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The longest character of UTF-8 has one byte more.
+/// How many bytes of a cut character may be at the end. The longest UTF-8 character has one byte more.
 const CUT_CHARACTER_BYTES_MAX: usize = 3;
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl Log {
         self.text.push('\n');
         if self.text.len() > LOG_BYTES_MAX {
             let half = &self.text.as_bytes()[LOG_BYTES_MAX / 2..];
-            // The last line ends the text.
+            // The text always ends with the end of a line.
             let rest = half.iter().position(|byte| *byte == b'\n').unwrap_or_default() + 1;
             let oldest = LOG_BYTES_MAX / 2 + rest;
             self.text.drain(..oldest);
@@ -32,7 +32,7 @@ impl Log {
         }
     }
 
-    /// All lines, after one that tells how much is left out, if anything is.
+    /// All lines. If lines were dropped, a first line gives their number.
     pub fn text(&self) -> String {
         match self.left_out_bytes {
             0 => self.text.clone(),
@@ -40,8 +40,7 @@ impl Log {
         }
     }
 
-    /// The first line that contains this, among those not yet seen. Like a mark in a book, `seen`
-    /// goes on with the reading.
+    /// The first unread line that contains `needle`. `seen` is the reader's position, and moves on.
     pub fn find(&self, needle: &str, seen: &mut usize) -> Option<String> {
         let new = self.text.get(seen.saturating_sub(self.left_out_bytes)..).unwrap_or_default();
         *seen = self.left_out_bytes + self.text.len();
@@ -49,7 +48,7 @@ impl Log {
     }
 }
 
-/// Gives each line to `take`, without its line feed, until the end. What is no UTF-8 is replaced.
+/// Passes each line to `take`, without its line feed, until the end. Invalid UTF-8 is replaced.
 pub fn read_lines(mut pipe: impl BufRead, mut take: impl FnMut(&str)) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
@@ -80,7 +79,7 @@ pub fn read_lines(mut pipe: impl BufRead, mut take: impl FnMut(&str)) -> io::Res
     }
 }
 
-/// How many bytes are there before a character that is cut at the end.
+/// The length without a character that is cut at the end.
 fn whole_characters(line: &[u8]) -> usize {
     let is_start = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
     let last = line.iter().rev().take(CUT_CHARACTER_BYTES_MAX).position(is_start);

@@ -72,7 +72,7 @@ Examples:
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // A function dies of a signal as functions do, and has nothing to leave behind.
+    // A function ends by a signal as any process does. It leaves nothing to remove.
     if !matches!(command, Command::Function(_)) {
         local_lambda::on_interrupt();
     }

@@ -1,5 +1,5 @@
-//! HTTP/1.1 messages read from a byte stream. Framing only: what a message says is the test's
-//! business, and nothing is refused that could be read.
+//! Reads HTTP/1.1 messages from a byte stream. It only finds their ends, and accepts anything that can be read.
+//! The tests judge the contents.
 
 mod head;
 
@@ -10,12 +10,12 @@ use head::{Framing, Parsed, broken, parse_response};
 
 pub use head::parse_request;
 
-/// Above the limits of AWS's daemon and of common servers; a larger head is a runaway.
+/// Limit of a head, above the limits of AWS's daemon and of common servers. A larger head never ends.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// More than any body a test sends; a length above it is a mistake of the sender.
+/// Limit of a body, larger than any body of a test. A longer declared length is the sender's error.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Cuts a byte stream into messages. Bytes that follow a message wait for the next call.
+/// Splits a byte stream into messages. The bytes after a message stay for the next call.
 pub struct Messages<S> {
     stream: S,
     unread: Vec<u8>,
@@ -30,23 +30,23 @@ impl<S: Read> Messages<S> {
         &mut self.stream
     }
 
-    /// The bytes behind the last message that were read already.
+    /// The bytes after the last message that were already read.
     pub fn unread(&self) -> &[u8] {
         &self.unread
     }
 
-    /// The bytes behind the last message, for who goes on without messages.
+    /// The bytes after the last message, for a caller that expects no more messages.
     pub fn into_unread(self) -> Vec<u8> {
         self.unread
     }
 
-    /// The next request; `None` when the client closed between two of them.
+    /// The next request. `None` when the client closed between two requests.
     pub fn request(&mut self) -> io::Result<Option<Request>> {
         if self.unread.is_empty() {
             match self.fill() {
                 Ok(0) => return Ok(None),
-                // Nothing was cut short: the client ended with bytes it had not read, or without
-                // the farewell of TLS.
+                // Nothing was cut off. The client ended with unread bytes in its socket, or without TLS's close
+                // message.
                 Err(error) if is_end(&error) => return Ok(None),
                 filled => filled?,
             };

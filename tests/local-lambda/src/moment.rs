@@ -1,31 +1,31 @@
-//! Moments of a request, at which a test steps in or the remote ends the connection.
+//! Moments of a request at which a test acts, or at which the remote ends the connection.
 
 use std::cell::Cell;
 use std::sync::Mutex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// So many bytes of the request were read, its head included; at least 1.
+    /// This many bytes of the request were read, its head included. At least 1.
     BytesRead(usize),
     /// The whole head was read, and nothing of the body.
     HeadRead,
-    /// So many bytes of the body were read, with the framing if it is chunked. Does not come for a
-    /// shorter body.
+    /// This many bytes of the body were read, including the framing of a chunked one. A shorter body never gets
+    /// here.
     BodyRead(usize),
     /// The whole request was read and recorded.
     BeforeAnswer,
-    /// The answer was written, or what the script has in its place.
+    /// The answer was written, or the script's replacement for it.
     AfterAnswer,
 }
 
-/// How the remote leaves a connection.
+/// The way in which the remote leaves a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// An orderly close: FIN, and with TLS its farewell before.
+    /// An orderly close: FIN, with TLS after its close message.
     Close,
     /// A TCP reset.
     Reset,
-    /// Open, but neither read nor written to any more.
+    /// The connection stays open, but the remote neither reads nor writes.
     Hang,
 }
 
@@ -43,24 +43,24 @@ impl Cut {
     }
 }
 
-/// The conversation that stands still while an action of [`crate::Remote::at`] runs.
+/// A request that is paused while an action of [`crate::Remote::at`] runs.
 #[derive(Debug)]
 pub struct Interruption {
-    /// Requests count from 0, in the order of their first bytes.
+    /// The request's number, from 0, in the order of first bytes.
     pub request: usize,
-    /// Connections count from 0, in the order of acceptance.
+    /// The connection's number, from 0, in the order of acceptance.
     pub connection: usize,
     end: Cell<Option<End>>,
 }
 
 impl Interruption {
-    /// Ends the connection when the action returns, instead of going on.
+    /// Makes the connection end when the action returns.
     pub fn end(&self, end: End) {
         self.end.set(Some(end));
     }
 }
 
-/// How far a request has come.
+/// How much of a request was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Reading,
@@ -71,7 +71,7 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     pub bytes: usize,
-    /// How many of the bytes are the head, once it is whole.
+    /// The size of the head in bytes, once it is complete.
     pub head: Option<usize>,
     pub stage: Stage,
 }
@@ -87,14 +87,14 @@ impl Progress {
         }
     }
 
-    /// How many bytes may be read at once without missing the moment.
+    /// How many bytes may be read at once without passing the moment.
     pub fn bytes_before(self, moment: Moment) -> usize {
         if self.has_reached(moment) {
             return usize::MAX;
         }
         match (moment, self.head) {
             (Moment::BytesRead(count), _) => count - self.bytes,
-            // The end of the head is known when its last byte is there.
+            // The end of the head shows only when its last byte is read.
             (Moment::HeadRead | Moment::BodyRead(_), None) => 1,
             (Moment::BodyRead(count), Some(head)) => head + count - self.bytes,
             (Moment::HeadRead, Some(_)) | (Moment::BeforeAnswer | Moment::AfterAnswer, _) => {
@@ -106,7 +106,7 @@ impl Progress {
 
 type Action = Box<dyn FnOnce(&Interruption) + Send>;
 
-/// Actions that wait for their moment; each runs once.
+/// Actions that wait for their moments. Each runs once.
 #[derive(Default)]
 pub struct Hooks(Mutex<Vec<Hook>>);
 
@@ -125,7 +125,7 @@ impl Hooks {
         self.0.lock().expect(UNPOISONED).is_empty()
     }
 
-    /// Runs what is due, and says how the connection ends if an action wants it to.
+    /// Runs the actions that are due. Returns the connection's end if an action requests one.
     pub fn run(&self, request: usize, connection: usize, progress: Progress) -> Option<End> {
         while let Some(action) = self.take(request, progress) {
             let interruption = Interruption { request, connection, end: Cell::new(None) };

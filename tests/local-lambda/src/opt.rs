@@ -13,8 +13,8 @@ pub struct Opt {
 }
 
 impl Opt {
-    /// With links to the files, or with copies where `open_to_all` says that others than this user
-    /// run them. A file that isn't there is a link that leads nowhere, so that starting it fails.
+    /// Makes the directory, with links to the files. If other users run them, `open_to_all`, it makes copies. A
+    /// missing file gets a link that leads nowhere, so that its start fails.
     pub fn with(files: &[ExtensionFile], open_to_all: bool) -> io::Result<Self> {
         let opt = Self { home: TempDir::new()? };
         let directory = opt.directory();
@@ -44,7 +44,7 @@ impl Opt {
     }
 }
 
-/// Whether any user could execute this file, by the permissions of it and of what it lies in.
+/// Whether any user could execute this file, by its permissions and those of its directories.
 pub fn is_open_to_all(path: &Path) -> io::Result<bool> {
     const READ_EXECUTE: u32 = 0o5;
     const ENTER: u32 = 0o1;

@@ -1,4 +1,4 @@
-//! OTLP over HTTP: requests as a test makes them, and as the remote reads them.
+//! OTLP over HTTP: requests for tests to send, and decoding for the remote.
 
 mod encoding;
 mod message;
@@ -14,30 +14,30 @@ pub(crate) use request::Request;
 
 use crate::remote::Received;
 
-/// A request whose spans have these names, and nothing else.
+/// A request that contains spans with these names.
 #[must_use]
 pub fn traces(names: &[&str], encoding: Encoding) -> Vec<u8> {
     Request::traces(names).write(encoding)
 }
 
-/// A request with a gauge of each of these names; their points count from 0.
+/// A request that contains one gauge with each of these names. The values of their points count from 0.
 #[must_use]
 pub fn metrics(names: &[&str], encoding: Encoding) -> Vec<u8> {
     Request::metrics(names).write(encoding)
 }
 
-/// A request whose log records have these bodies, and nothing else.
+/// A request that contains log records with these bodies.
 #[must_use]
 pub fn logs(bodies: &[&str], encoding: Encoding) -> Vec<u8> {
     Request::logs(bodies).write(encoding)
 }
 
-/// What this request says of each resource as JSON, with all that is below it, in order: requests that
-/// were merged have all of it.
+/// Each resource of this request as JSON, with everything below it, in order. Merging requests must keep all of
+/// it.
 ///
 /// # Panics
 ///
-/// When it is no OTLP that can be read.
+/// When it is no OTLP, or cannot be decoded.
 #[must_use]
 pub fn resources(received: &Received) -> Vec<String> {
     let Some(request) = Request::of(received) else { panic!("no OTLP: {received}") };

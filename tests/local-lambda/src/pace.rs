@@ -1,8 +1,8 @@
-//! A speed at which bytes are read or written.
+//! A rate at which bytes are read or written.
 
 use std::time::Duration;
 
-/// At most this many bytes, then a pause, and so on.
+/// At most this many bytes, then a pause, and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     pub(crate) bytes: usize,
@@ -12,7 +12,7 @@ pub struct Pace {
 impl Pace {
     /// # Panics
     ///
-    /// Without a byte: that would be [`crate::End::Hang`].
+    /// When `bytes` is 0. That would be [`crate::End::Hang`].
     #[must_use]
     pub fn new(bytes: usize, pause: Duration) -> Self {
         assert!(bytes > 0, "a pace of no bytes never ends");

@@ -1,9 +1,9 @@
-//! The phases of an execution environment, on one thread: init, then invocations with a freeze after
-//! each, then shutdown (AWS docs "Lambda execution environment lifecycle"; order of the steps from
-//! the emulator's `internal/lambda/rapid`).
+//! The phases of an execution environment, on one thread: init, then invocations with a freeze after each, then
+//! shutdown (AWS docs "Lambda execution environment lifecycle"; order of the steps from the emulator's
+//! `internal/lambda/rapid`).
 //!
-//! The thread waits for nothing but its inbox and, with a deadline, for what the processes and
-//! their calls do to [`Apis`].
+//! The thread waits for its inbox, and, with a deadline, for changes in [`Apis`] by the processes and their
+//! calls.
 
 mod init;
 mod invoke;
@@ -33,16 +33,16 @@ pub enum Command {
         reason: String,
         done: Sender<ShutdownReport>,
     },
-    /// A process of this generation has ended; [`Apis`] knows which. On demand the invocation that
-    /// it fails finds that itself.
+    /// A process of this generation has ended, and [`Apis`] has the details. On demand, an invocation that
+    /// fails by this finds that itself.
     Exited {
         generation: usize,
     },
-    /// Ends all without a phase: the [`crate::Lambda`] is dropped.
+    /// Ends everything without a shutdown phase, because the [`crate::Lambda`] was dropped.
     Kill,
 }
 
-/// An invocation that was asked for.
+/// A requested invocation.
 pub struct Order {
     pub request_id: String,
     pub payload: Vec<u8>,
@@ -53,18 +53,18 @@ pub struct Order {
 
 pub struct Phases {
     ground: Arc<Ground>,
-    /// For the ends of processes.
+    /// Receives the ends of processes.
     inbox: Sender<Command>,
     generation: Option<Generation>,
     generations: usize,
-    /// What the last init took, until an invocation is billed for it.
+    /// The duration of the last init, until an invocation is billed for it.
     unbilled_init: Duration,
-    /// Why the environment was ended last. On demand the next invocation starts it anew; on Managed
-    /// Instances nothing is repaired.
+    /// Why the environment ended last. On demand, the next invocation starts it again. On Managed Instances
+    /// nothing is repaired.
     over: Option<Failure>,
-    /// Invocations of Managed Instances that go on, or have gone since the last began.
+    /// Threads of invocations on Managed Instances. Those that have ended are removed when the next one begins.
     in_flight: Vec<JoinHandle<()>>,
-    /// Whether a snapshot is yet to be restored.
+    /// Whether the environment is a snapshot that is not restored yet.
     is_snapshot: bool,
 }
 
@@ -94,7 +94,7 @@ impl Phases {
                 Command::Invoke(order) => self.invoke(order),
                 Command::Shutdown { reason, done } => {
                     let report = self.shut_down(&reason);
-                    // Nobody waits for it if the `Lambda` is dropped meanwhile.
+                    // This fails if the `Lambda` was dropped meanwhile.
                     let _ = done.send(report);
                     return;
                 }
@@ -128,7 +128,7 @@ impl Phases {
     }
 }
 
-/// Waits until `done` gives something, a process of this generation ends, or time is up.
+/// Waits until `done` returns something, a process of this generation ends, or the time is over.
 fn wait<R>(
     ground: &Ground,
     generation: usize,
@@ -146,7 +146,7 @@ fn wait<R>(
     waited.unwrap_or(Err(Failure::TimedOut(ground.setup.configuration.timeout)))
 }
 
-/// A process that ended although it should go on.
+/// The failure of a process that ended too early.
 fn crash(apis: &Apis, generation: usize) -> Option<Failure> {
     let exit = apis.exits.iter().find(|exit| exit.generation == generation)?;
     let reported = match &exit.process {

@@ -1,5 +1,5 @@
-//! Lambda's side of the APIs, driven by the test, event by event and without any process of its
-//! own. What drives it as Lambda does is `Lambda`.
+//! Lambda's side of the APIs, without processes. The test triggers each event. `Lambda` also starts processes
+//! and triggers events as Lambda does.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::telemetry_api::TelemetryApi;
 use crate::timeline::Timeline;
 use crate::watch::Watch;
 
-/// How long an extension may take to ask for its next event; far beyond what any needs.
+/// How long an extension may take to poll again. That is much longer than any extension needs.
 const NEXT_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct Platform {
@@ -88,7 +88,7 @@ impl Platform {
         self.listener.address().to_string()
     }
 
-    /// Waits for a register that was accepted.
+    /// Waits for an accepted registration.
     #[must_use]
     pub fn registration(&self, within: Duration) -> Registration {
         let first = |apis: &mut Apis| {
@@ -99,7 +99,7 @@ impl Platform {
             .unwrap_or_else(|| panic!("no registration within {within:?}; {}", self.seen()))
     }
 
-    /// Waits for a pending next, answers it with INVOKE and returns the request id.
+    /// Waits for a `next`, answers it with INVOKE, and returns the request id.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the invocation")]
     pub fn invoke(&self, timeout: Duration) -> String {
         let request_id = Uuid::new_v4().to_string();
@@ -110,8 +110,8 @@ impl Platform {
         request_id
     }
 
-    /// Waits for a pending next and answers it with SHUTDOWN, to be done within `budget`. Lambda's
-    /// reasons are `spindown`, `timeout` and `failure`.
+    /// Waits for a `next`, and answers it with SHUTDOWN, whose deadline is `budget` away. Lambda's reasons are
+    /// `spindown`, `timeout` and `failure`.
     pub fn shutdown(&self, reason: &str, budget: Duration) {
         self.hand_out(EventType::Shutdown, || Reply::shutdown(reason, SystemTime::now() + budget));
     }
@@ -122,7 +122,7 @@ impl Platform {
             .unwrap_or_else(|| panic!("no pending next within {within:?}; {}", self.seen()));
     }
 
-    /// The same, for who has something to say when there is none.
+    /// Whether a `next` waits or arrives within this time. For callers with their own message if none does.
     #[must_use]
     pub fn has_next_within(&self, within: Duration) -> bool {
         self.apis.wait(within, |apis| next_is_pending(apis).then_some(())).is_some()
@@ -133,13 +133,13 @@ impl Platform {
         self.apis.read(next_is_pending)
     }
 
-    /// Every call so far, in the order of arrival.
+    /// All calls so far, in the order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.apis.read(|apis| apis.calls().to_vec())
     }
 
-    /// What the extension did that Lambda forbids or punishes, in words.
+    /// A sentence for each act of the extension that Lambda forbids or punishes.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.apis.read(|apis| apis.extensions.violations().to_vec())
@@ -159,14 +159,14 @@ impl Platform {
         self.listener.accepted()
     }
 
-    /// How many of them never sent a byte.
+    /// How many of the connections never sent a byte.
     #[must_use]
     pub fn silent_connections(&self) -> usize {
         let heard = self.apis.read(|apis| apis.heard);
         self.connections() - heard
     }
 
-    /// Hands the event to the one extension there is.
+    /// Gives the event to the only extension.
     fn hand_out(&self, event: EventType, reply: impl Fn() -> Reply) {
         let wire = self.script.wire;
         let handed_out = self.apis.wait(NEXT_WITHIN, |apis| {
@@ -217,8 +217,8 @@ fn serve(connection: &Connection, apis: &Watch<Apis>) {
         match messages.request() {
             Ok(Some(request)) => {
                 let at = Instant::now();
-                // Answered under the lock: a next is registered before the test can see it, and no
-                // two threads write to one connection.
+                // Answered under the lock. So a `next` is registered before the test can see it, and no two
+                // threads write to one connection.
                 open = apis.update(|apis| apis.call(request, at, connection));
             }
             Ok(None) => open = false,

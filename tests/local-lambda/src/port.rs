@@ -1,4 +1,4 @@
-//! Ports for extensions, which take a number and can't be told to listen on "any".
+//! Free ports for extensions, which need a number and cannot bind to any free port by themselves.
 
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener};
@@ -10,15 +10,15 @@ use std::sync::Mutex;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// Below the kernel's ephemeral range (Linux: from 32768), so that no outgoing connection and no
-/// listener on port 0 can take a port between this call and its use.
+/// Below the kernel's ephemeral range (Linux: from 32768). So no outgoing connection and no listener on port 0
+/// can take a port between this call and its use.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// So many in a row are claimed at a time.
+/// How many consecutive ports one claim covers.
 const CLAIM_PORTS: u16 = 60;
 
-/// A port that is free on 127.0.0.1 and on `[::1]`, and that no process of this crate hands out
-/// again while this one lives.
+/// A port that is free on 127.0.0.1 and on `[::1]`. No other process of this crate hands it out while this
+/// process lives.
 ///
 /// # Panics
 ///
@@ -35,13 +35,13 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Ports that are this process's alone.
+/// Ports that only this process hands out.
 struct Claims {
-    /// How many claims were tried.
+    /// How many claims this process has tried.
     made: u16,
-    /// Of the last one.
+    /// The unused ports of the last claim.
     left: Range<u16>,
-    /// What others see of them, until this process ends.
+    /// The sockets by which other processes see the claims, until this process ends.
     held: Vec<UnixDatagram>,
 }
 
@@ -53,7 +53,7 @@ impl Claims {
                 return port;
             }
             assert!(self.made < CLAIMS_MAX, "all ports of {PORTS:?} are claimed");
-            // Processes started one after the other begin apart, and seldom meet.
+            // Processes that start one after the other begin with different claims, and so rarely collide.
             let first = u16::try_from(process::id() % u32::from(CLAIMS_MAX))
                 .expect("a remainder of a u16 is a u16");
             let claim = (first + self.made) % CLAIMS_MAX;
@@ -65,8 +65,8 @@ impl Claims {
         }
     }
 
-    /// By a name that one process of a network can have, and that leaves no file. Where that fails
-    /// for another reason, as for want of descriptors, ports are taken unclaimed.
+    /// Claims ports by binding a socket name. Only one process of a network can have it, and it leaves no file.
+    /// If that fails for another reason, such as a shortage of descriptors, the ports are used without a claim.
     fn claim(&mut self, claim: u16) -> bool {
         let name = format!("local-lambda ports {claim}");
         let bound =
@@ -80,11 +80,11 @@ impl Claims {
     }
 }
 
-/// A port of both addresses on which somebody else listens, who answers nobody. Free when dropped.
+/// A port on which another listener answers nobody, on both addresses. Free when dropped.
 pub struct TakenPort(Vec<TcpListener>);
 
 impl TakenPort {
-    /// Takes what there is to take: a machine may lack IPv6, or the port may be taken already.
+    /// Takes the addresses that are free. The machine may lack IPv6, or the port may be taken already.
     #[must_use]
     pub fn new(port: u16) -> Self {
         Self(addresses(port).into_iter().filter_map(|it| TcpListener::bind(it).ok()).collect())
@@ -94,8 +94,8 @@ impl TakenPort {
 impl Drop for TakenPort {
     fn drop(&mut self) {
         for listener in &self.0 {
-            // A process that was just forked has the socket too, until it executes another file,
-            // and closing this descriptor alone would leave the port taken until then.
+            // A process that was just forked also has the socket until it executes another file. Closing this
+            // descriptor alone would leave the port taken until then.
             let _ = SockRef::from(listener).shutdown(Shutdown::Both);
         }
     }
@@ -107,20 +107,19 @@ fn addresses(port: u16) -> [net::SocketAddr; 2] {
 
 fn is_free(port: u16) -> bool {
     let [v4, v6] = addresses(port).map(hold);
-    // A machine without IPv6 has nobody there who could hold the port.
+    // On a machine without IPv6, no process can have the port there.
     let v6_is_taken = v6.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
     v4.is_ok() && !v6_is_taken
 }
 
-/// Binds without listening: it tells whether somebody listens there, and is in nobody's way who
-/// wants to.
+/// Binds without listening. This shows whether another socket listens there, and hinders no later listener.
 ///
 /// # Errors
 ///
-/// When somebody listens there, or there is no such address.
+/// When a socket listens there, or the address does not exist.
 pub fn hold(address: net::SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // As std does: connections of before may still be closing.
+    // As in std, because earlier connections may still be closing.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -142,7 +141,7 @@ mod tests {
     #[test]
     fn no_port_is_handed_out_that_another_process_has_claimed() {
         let claims = || Claims { made: 0, left: 0..0, held: Vec::new() };
-        // Two of them in one process are as strange to each other as two processes.
+        // Two values in one process behave as two processes do.
         let (mut ours, mut theirs) = (claims(), claims());
         let ours: HashSet<u16> = (0..2 * CLAIM_PORTS).map(|_| ours.next()).collect();
         assert!((0..2 * CLAIM_PORTS).all(|_| !ours.contains(&theirs.next())));

@@ -1,4 +1,4 @@
-//! A running extension, from its start to its end.
+//! A running extension's process, from its start to its end.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,17 +19,17 @@ use crate::log::{Log, read_lines};
 use crate::process_group::ProcessGroup;
 use crate::watch::Watch;
 
-/// How often a log that is left unread is looked at, if nothing tells that it is to be read again.
+/// How often to check whether an unread log must be read again, in case no wakeup comes.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
-/// The leader of a process group of its own, as each process that Lambda starts; what it forks is
-/// stopped and killed along with it as long as it stays in the group. What leaves that, only a
-/// [`Container`](crate::Container) holds.
+/// The leader of its own process group, like each process that Lambda starts. Its children are stopped and
+/// killed with it while they stay in the group. Only a [`Container`](crate::Container) also keeps those that
+/// leave.
 pub struct Process {
     group: Arc<ProcessGroup>,
     output: Arc<Watch<Output>>,
     started_at: Instant,
-    /// Holds the link the process was started through.
+    /// The directory with the link by which the process was started.
     _home: Option<TempDir>,
     _entry: Entry,
 }
@@ -37,7 +37,7 @@ pub struct Process {
 #[derive(Default)]
 struct Output {
     log: Log,
-    /// Of stdout and stderr, how many have reached their end.
+    /// How many of stdout and stderr have ended.
     ended: usize,
     is_unread: bool,
 }
@@ -57,13 +57,13 @@ impl Process {
             .unwrap_or_else(|error| panic!("can't start {program:?}: {error}"))
     }
 
-    /// `runtime_api` is the address in its environment, if a local Lambda of this process has it.
-    /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it,
-    /// on the threads that read them; of one longer than 256 KiB each piece.
+    /// `runtime_api` is the address in its environment, if that belongs to a local Lambda of this process.
+    /// `on_line` gets each line of stdout and stderr without its line feed, before the log has it, on the
+    /// threads that read them. It gets a line longer than 256 KiB in pieces.
     ///
     /// # Errors
     ///
-    /// When the program can't be executed, with the system's reason.
+    /// When the program cannot be executed, with the system's reason.
     pub(crate) fn spawn(
         mut command: Command,
         home: Option<TempDir>,
@@ -85,11 +85,11 @@ impl Process {
         Ok(Self { group, output, started_at, _home: home, _entry: entry })
     }
 
-    /// Calls this once with the end of the process, on a thread of its own; a drop is an end as
-    /// well. A process that `then` itself holds is not dropped before.
+    /// Calls `then` once with the end of the process, on another thread. A drop also ends the process. If
+    /// `then` owns the process, the process is not dropped before.
     pub fn on_exit(&self, then: impl FnOnce(ExitStatus) + Send + 'static) {
         let group = Arc::clone(&self.group);
-        // Without a deadline: it ends with the process, at the latest when that is dropped.
+        // Without a deadline, because this thread ends with the process, at its drop or earlier.
         let wait = move || then(group.wait_to_the_end());
         let name = format!("exit of {}", self.pid());
         thread::Builder::new().name(name).spawn(wait).expect("a thread to wait for the end");
@@ -104,7 +104,7 @@ impl Process {
         self.group.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// The moment before the process was made.
+    /// A time just before the process was made.
     #[must_use]
     pub fn started_at(&self) -> Instant {
         self.started_at
@@ -118,7 +118,7 @@ impl Process {
             panic!("process {} still runs after {within:?}; {}", self.pid(), self.seen())
         });
         let left = deadline.saturating_duration_since(Instant::now());
-        // A grandchild may hold the pipes open; the log is then what there is.
+        // A grandchild may keep the pipes open. Then the log is incomplete.
         self.output.wait(left, |output| (output.ended == 2).then_some(()));
         status
     }
@@ -128,15 +128,15 @@ impl Process {
         self.group.wait(Duration::ZERO).is_none()
     }
 
-    /// What the process wrote to stdout and stderr so far, by line, in the order of arrival. A line
-    /// longer than 256 KiB is several. At least the last 1.75 MiB are kept; before them, a line in
-    /// brackets tells how much is left out.
+    /// The lines that the process wrote to stdout and stderr so far, in the order of arrival. A line longer
+    /// than 256 KiB becomes several. At least the last 1.75 MiB are kept. If lines were dropped, a first line
+    /// in brackets gives their number.
     #[must_use]
     pub fn log(&self) -> String {
         self.output.read(|output| output.log.text())
     }
 
-    /// Waits until a line of the log contains `needle`, and returns the line.
+    /// Waits until a line of the log contains `needle`. Returns the line.
     #[expect(clippy::must_use_candidate, reason = "a test may want nothing but the wait")]
     pub fn wait_for_log(&self, needle: &str, within: Duration) -> String {
         let mut seen = 0;
@@ -147,23 +147,23 @@ impl Process {
         line.flatten().unwrap_or_else(|| panic!("no {needle:?} within {within:?}; {}", self.seen()))
     }
 
-    /// Reads no more of what it writes, until [`Self::read_log`]: soon the pipes are full, and who
-    /// writes to one waits.
+    /// Stops reading the process's output until [`Self::read_log`]. Soon the pipes are full, and the process's
+    /// threads that write to them wait.
     pub fn leave_log_unread(&self) {
         self.output.update(|output| output.is_unread = true);
     }
 
-    /// Goes on reading.
+    /// Reads the output again.
     pub fn read_log(&self) {
         self.output.update(|output| output.is_unread = false);
     }
 
-    /// Stops all threads of its group, as a freeze does, until [`Self::resume`].
+    /// Stops all threads of the group until [`Self::resume`], as a freeze does.
     pub fn stop(&self) {
         self.group.signal(Signal::STOP);
     }
 
-    /// Waits until it is stopped, by whoever.
+    /// Waits until the process is stopped, by any cause.
     pub fn wait_until_stopped(&self, within: Duration) {
         let is_stopped = || container::process_table::is_stopped_itself(self.group.pid());
         assert!(container::until(within, is_stopped), "it is not stopped; {}", self.seen());
@@ -173,24 +173,23 @@ impl Process {
         self.group.signal(Signal::CONT);
     }
 
-    /// Asks its group to end with SIGTERM, as Lambda asks a runtime at the start of the shutdown
-    /// phase.
+    /// Sends SIGTERM to the group, as Lambda does to a runtime at the start of the shutdown phase.
     pub fn terminate(&self) {
         self.group.signal(Signal::TERM);
     }
 
-    /// Lets the process have no descriptor of this number or above; those it has stay open.
+    /// Forbids the process new descriptors with this number or above. Its open ones stay.
     pub fn limit_descriptors(&self, count: u64) {
         self.limit("nofile", count);
     }
 
-    /// Lets the process start a thread only where its user has fewer than so many, of whatever
-    /// processes; those it has stay. It does not hold for root's: see [`crate::Launch::user`].
+    /// Forbids the process new threads if its user has this many threads in all processes. Its running ones
+    /// stay. The limit has no effect on root: see [`crate::Launch::user`].
     pub fn limit_threads(&self, count: u64) {
         self.limit("nproc", count);
     }
 
-    /// Has the process end by SIGXFSZ when it writes to a file beyond so many bytes: with 0, at all.
+    /// Ends the process by SIGXFSZ if it writes to a file beyond this many bytes. With 0, any write ends it.
     pub fn limit_files(&self, bytes: u64) {
         self.limit("fsize", bytes);
     }
@@ -199,7 +198,7 @@ impl Process {
         limit(self.pid(), resource, count).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    /// How many processes of its group outlive the leader, which has ended.
+    /// How many processes of the group are alive after their leader has ended.
     pub(crate) fn left_behind(&self) -> usize {
         let mut left = 0;
         container::until(container::FOLLOWS_WITHIN, || {
@@ -209,7 +208,7 @@ impl Process {
         left
     }
 
-    /// Ends its group with SIGKILL, frozen or not, as Lambda does after the shutdown phase.
+    /// Sends SIGKILL to the group, frozen or not, as Lambda does after the shutdown phase.
     pub fn kill(&self) {
         assert!(self.group.kill().is_some(), "process {} outlives its SIGKILL", self.pid());
     }
@@ -219,12 +218,12 @@ impl Process {
     }
 }
 
-/// By util-linux's `prlimit`, as the process's own user: not even root may limit that of another
-/// everywhere, nor raise a hard limit, so that stays what is inherited.
+/// Sets a limit with util-linux's `prlimit`, as the process's own user. On some systems not even root may limit
+/// another user's process. No user may raise a hard limit, so the inherited one stays.
 ///
 /// # Errors
 ///
-/// Why the process is not limited.
+/// Why the process has no such limit.
 pub(crate) fn limit(pid: u32, resource: &str, count: u64) -> Result<(), String> {
     let failed = |why: &dyn fmt::Display| format!("can't limit process {pid}: {why}");
     let owner = fs::metadata(format!("/proc/{pid}")).map_err(|error| failed(&error))?;
@@ -251,13 +250,14 @@ impl Drop for Process {
 fn remove(group: Weak<ProcessGroup>) -> Remove {
     Box::new(move || {
         if let Some(group) = group.upgrade() {
-            // Of one that outlives its SIGKILL the exit status has no room to tell.
+            // A process that outlives SIGKILL cannot be reported here, because the exit status has no room for
+            // that.
             let _ended = group.kill();
         }
     })
 }
 
-/// Reads to the end on a thread, so that the process never blocks on a full pipe.
+/// Reads the pipe to its end on a thread, so that the process never waits at a full pipe.
 fn collect(
     name: &str,
     pipe: impl Read + Send + 'static,
@@ -273,7 +273,7 @@ fn collect(
                 output.wait(LOOKS_EVERY, |output| (!output.is_unread).then_some(()));
             }
         });
-        // A pipe that can't be read any more has ended as well.
+        // A pipe that can no longer be read has ended too.
         drop(end);
         output.update(|output| output.ended += 1);
     };

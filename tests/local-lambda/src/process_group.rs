@@ -1,4 +1,4 @@
-//! A process group: a process of ours and all that it forks, as far as they stay with it.
+//! A process group: a process that we started, and its children that stay in the group.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,33 +17,33 @@ use rustix::process::{
 
 use crate::container::{self, Inner, Mark};
 
-/// How long a killed process may take to end: the system frees its memory and closes its files.
+/// How long a killed process may take to end. The system frees its memory and closes its files.
 const KILLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a file is waited for that can't be executed as somebody can still write it ("text file
-/// busy"). One that was just made is open for a moment in whatever other threads fork meanwhile.
+/// How long to retry the start of a file that another process has open for writing ("text file busy"). A new
+/// file can stay open for a moment in a child that another thread forks meanwhile.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 pub struct ProcessGroup {
-    /// Of the leader; the group has the same number.
+    /// The pid of the leader. The group has the same number.
     pid: Pid,
-    /// Becomes readable when the leader ends: a wait with a deadline, which std has not.
+    /// Becomes readable when the leader ends. std has no wait with a deadline.
     ended: OwnedFd,
     leader: Mutex<Leader>,
     mark: Option<Mark>,
     container: OnceLock<Weak<Inner>>,
 }
 
-/// The leader is reaped last: while it is a zombie, no other process can get its number, and the
-/// group can be signalled.
+/// The leader is reaped last. While it is a zombie, no other process can get its number, so signals to the
+/// group are safe.
 enum Leader {
     Unreaped(Child),
     Reaped(ExitStatus),
 }
 
 impl ProcessGroup {
-    /// Gives the pipes to read besides, where the command asks for them. `runtime_api` is the
-    /// address in the environment, if it is that of a local Lambda of this process.
+    /// Starts the group. Also returns the pipes to read, if the command has any. `runtime_api` is the address
+    /// in the environment, if it belongs to a local Lambda of this process.
     pub fn spawn(
         command: &mut Command,
         runtime_api: Option<&OsStr>,
@@ -62,36 +62,36 @@ impl ProcessGroup {
         self.pid
     }
 
-    /// What its processes are known by wherever they go.
+    /// The mark by which its processes are found, wherever they go.
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
     }
 
-    /// Whether the group still has its number to itself.
+    /// Whether the leader was reaped. Then another group may have the number.
     pub fn is_reaped(&self) -> bool {
         matches!(*self.leader(), Leader::Reaped(_))
     }
 
-    /// Tells the group where it is held; `false` if it is held already.
+    /// Records the group's container. `false` if the group already has one.
     pub fn enter(&self, container: Weak<Inner>) -> bool {
         self.container.set(container).is_ok()
     }
 
-    /// Signals the processes of the group, unless they were killed and the leader is reaped.
+    /// Signals the processes of the group, unless the leader is reaped.
     pub fn signal(&self, signal: Signal) {
         let leader = self.leader();
         if matches!(*leader, Leader::Reaped(_)) {
             return;
         }
         match kill_process_group(self.pid, signal) {
-            // The leader left a group of which it was the last.
+            // The leader left the group as its last member.
             Ok(()) | Err(Errno::SRCH) => {}
             Err(error) => panic!("can't signal process group {}: {error}", self.pid),
         }
     }
 
-    /// Kills the processes of the group, frozen or not, and reaps the leader. `None` if it did not
-    /// end in [`KILLED_WITHIN`].
+    /// Kills the processes of the group, frozen or not, and reaps the leader. `None` if the leader did not end
+    /// within [`KILLED_WITHIN`].
     pub fn kill(&self) -> Option<ExitStatus> {
         if let Leader::Reaped(status) = *self.leader() {
             return Some(status);
@@ -118,7 +118,7 @@ impl ProcessGroup {
         self.status()
     }
 
-    /// Waits for the end of the leader however long it lives.
+    /// Waits for the end of the leader without a time limit.
     pub fn wait_to_the_end(&self) -> ExitStatus {
         self.poll(None);
         self.status().expect("a readable process descriptor tells an end")
@@ -131,7 +131,7 @@ impl ProcessGroup {
             .expect("polling a process descriptor");
     }
 
-    /// Asks without reaping.
+    /// Reads the exit status without reaping.
     fn status(&self) -> Option<ExitStatus> {
         let leader = self.leader();
         if let Leader::Reaped(status) = *leader {
@@ -143,7 +143,7 @@ impl ProcessGroup {
             .map(|it| status(&it))
     }
 
-    /// The leader may have moved to another group.
+    /// Kills the leader by its pid, because it may have moved to another group.
     fn kill_leader(&self) {
         let leader = self.leader();
         if matches!(*leader, Leader::Unreaped(_)) {
@@ -171,7 +171,7 @@ fn is_busy(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ExecutableFileBusy
 }
 
-/// As wait(2) encodes it.
+/// Encodes the status as wait(2) does.
 fn status(told: &WaitIdStatus) -> ExitStatus {
     const CORE_DUMPED: i32 = 0x80;
     ExitStatus::from_raw(match (told.exit_status(), told.terminating_signal()) {

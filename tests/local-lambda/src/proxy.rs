@@ -23,18 +23,18 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Shared {
-    /// The only `Proxy-Authorization` that is let through, if any is needed.
+    /// The only `Proxy-Authorization` that the proxy accepts. With `None`, it accepts any.
     required: Mutex<Option<String>>,
-    /// CONNECT is refused, as Squid refuses it for any port other than 443.
+    /// Whether CONNECT is refused, as Squid refuses it for ports other than 443.
     refuses_tunnels: AtomicBool,
     asked: Watch<Vec<Asked>>,
 }
 
 struct Asked {
-    /// `host:port` of a tunnel, or a URL.
+    /// The `host:port` of a tunnel, or a URL.
     target: String,
     authorization: Option<String>,
-    /// Counts from 0, in the order of acceptance.
+    /// The connection's number, from 0, in the order of acceptance.
     connection: usize,
 }
 
@@ -51,13 +51,13 @@ impl Proxy {
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
         let listener = Listener::start("proxy", move |accepted| {
-            // A tunnel ends when either side does, in an error or not.
+            // A tunnel ends when either side ends, also after an error.
             let _ = serve(&accepted, &serving);
         });
         Self { listener, shared }
     }
 
-    /// Answers 407 to whoever does not bring these Basic credentials.
+    /// Answers 407 to requests without these Basic credentials.
     #[must_use]
     pub fn requiring(self, user: &str, password: &str) -> Self {
         let credentials = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
@@ -78,25 +78,25 @@ impl Proxy {
         format!("http://{}", self.listener.address())
     }
 
-    /// Every `host:port` a tunnel was asked to, refused ones included, in the order of arrival.
+    /// The `host:port` of each requested tunnel, also of refused ones, in the order of arrival.
     #[must_use]
     pub fn tunnels(&self) -> Vec<String> {
         self.asked(|it| it.is_tunnel().then(|| it.target.clone()))
     }
 
-    /// Every URL that a request was to be forwarded to, refused ones included, in the order of arrival.
+    /// The URL of each request to forward, also of refused ones, in the order of arrival.
     #[must_use]
     pub fn forwarded(&self) -> Vec<String> {
         self.asked(|it| (!it.is_tunnel()).then(|| it.target.clone()))
     }
 
-    /// On which connection each tunnel and each URL was asked for, counted from 0.
+    /// The number of the connection, from 0, for each tunnel and each URL.
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
         self.asked(|it| Some(it.connection))
     }
 
-    /// The `Proxy-Authorization` that came with each tunnel and each URL.
+    /// The `Proxy-Authorization` of each tunnel and each URL.
     #[must_use]
     pub fn authorizations(&self) -> Vec<Option<String>> {
         self.asked(|it| Some(it.authorization.clone()))
@@ -150,8 +150,7 @@ fn admit(request: &Request, connection: usize, shared: &Shared) -> Result<(), Ve
     Ok(())
 }
 
-/// Sends the request on, on a connection of its own, without the headers that are for this proxy, and
-/// gives the answer.
+/// Forwards the request on a new connection, without the headers for this proxy. Returns the answer.
 fn forward(request: &Request) -> io::Result<Vec<u8>> {
     let Request { method, target, headers, body } = request;
     let address = target.trim_start_matches("http://");
@@ -167,13 +166,13 @@ fn forward(request: &Request) -> io::Result<Vec<u8>> {
     Ok(http::render(status, &headers, &body))
 }
 
-/// Headers of one connection are not (RFC 9110, section 7.6.1).
+/// Whether a header is forwarded. Headers for one connection are not (RFC 9110, section 7.6.1).
 fn is_forwarded(name: &str) -> bool {
     let own = ["Connection", "Proxy-Authorization", "Proxy-Connection", "Transfer-Encoding"];
     !own.iter().any(|it| it.eq_ignore_ascii_case(name))
 }
 
-/// Copies both ways until both sides have said that they are done.
+/// Copies in both directions until both sides have closed.
 fn tunnel(client: &TcpStream, server: &TcpStream) -> io::Result<()> {
     thread::scope(|scope| {
         let up = scope.spawn(|| copy(client, server));
@@ -186,7 +185,7 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
     let copied = io::copy(&mut from, &mut to);
     match copied {
         Ok(_) => to.shutdown(Shutdown::Write),
-        // A reset on one side leaves nothing to say to the other.
+        // After a reset on one side, nothing can be sent to the other.
         Err(_) => to.shutdown(Shutdown::Both),
     }
 }

@@ -1,4 +1,4 @@
-//! Records each event, in the timeline and for the subscribers of telemetry.
+//! Records each event in the timeline, and for the subscribers of telemetry.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub struct Recorder {
     pub telemetry: TelemetryApi,
     configuration: Arc<Configuration>,
     notes: Arc<Watch<Vec<String>>>,
-    /// Of all processes so far, in the order of their start.
+    /// The pids of all processes so far, in the order of their start.
     pids: Arc<Watch<Vec<(Role, u32)>>>,
 }
 
@@ -37,7 +37,7 @@ impl Recorder {
         Self { timeline, telemetry, configuration, notes: Arc::default(), pids: Arc::default() }
     }
 
-    /// Something that was asked for and can't be had; told once.
+    /// Notes once that a requested feature is not available.
     pub fn note(&self, note: String) {
         self.notes.update(|notes| {
             if !notes.contains(&note) {
@@ -60,7 +60,7 @@ impl Recorder {
         self.add_at(exit.at, event);
     }
 
-    /// Of the process of this role that was started last.
+    /// The pid of the latest process with this role.
     pub fn pid_of(&self, process: &Role) -> Option<u32> {
         self.pids
             .read(|pids| pids.iter().rev().find(|(role, _)| role == process).map(|(_, pid)| *pid))
@@ -74,7 +74,7 @@ impl Recorder {
         self.timeline.add_at(at, event);
     }
 
-    /// A line that a process wrote.
+    /// Records a line that a process wrote.
     pub fn line(&self, process: &Role, line: &str) {
         let line = line.to_owned();
         self.telemetry.record(match process {
@@ -85,7 +85,7 @@ impl Recorder {
     }
 
     fn outcome_of_status(&self, status: &Status) -> Outcome {
-        // Each of AWS's two daemons has its own word for it (the emulator's `fatalerror` on demand).
+        // Each of AWS's two daemons has another word for it (the emulator's is `fatalerror` on demand).
         let managed = self.configuration.initialization.is_managed_instances();
         let timeout = if managed { "Sandbox.Timedout" } else { "Sandbox.Timeout" };
         match status {

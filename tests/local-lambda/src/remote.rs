@@ -1,4 +1,4 @@
-//! The remote collector: records what arrives and answers as the test says.
+//! The remote collector. It records the requests, and answers as the test orders.
 
 mod answering;
 mod channel;
@@ -46,11 +46,11 @@ struct Shared {
     reason = "every wait of a double panics when its time is over"
 )]
 impl Remote {
-    /// By which clients reach it over TLS.
+    /// The host names for TLS.
     pub const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-    /// Plain HTTP on 127.0.0.1; takes all but OTLP that does not decode
-    /// ([`Answer::accepting`]) until told otherwise.
+    /// Plain HTTP on 127.0.0.1. By default it accepts everything except OTLP that does not decode
+    /// ([`Answer::accepting`]).
     #[must_use]
     pub fn start() -> Self {
         Self::listen(None)
@@ -62,7 +62,7 @@ impl Remote {
         Self::start_tls_as(authority.issue(&Self::NAMES))
     }
 
-    /// As [`Self::start_tls`], with no version after TLS 1.2.
+    /// As [`Self::start_tls`], but without TLS 1.3.
     #[must_use]
     pub fn start_tls12(authority: &Authority) -> Self {
         Self::start_tls_as(authority.issue_for_tls12(&Self::NAMES))
@@ -74,7 +74,7 @@ impl Remote {
         Self::listen(Some(identity))
     }
 
-    /// Plain HTTP; the first requests get these answers, all later ones are taken.
+    /// Plain HTTP. The first requests get these answers, and all later ones are accepted.
     #[must_use]
     pub fn start_scripted(answers: impl IntoIterator<Item = Answer>) -> Self {
         let remote = Self::start();
@@ -86,44 +86,44 @@ impl Remote {
         remote
     }
 
-    /// The URL that agents append their paths to.
+    /// The URL to which agents append their paths.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.origin())
     }
 
-    /// `http://HOST:PORT`, or `https`.
+    /// The origin: `http://HOST:PORT` or `https://HOST:PORT`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("{}:{}", self.scheme_and_host, self.entrance.port())
     }
 
-    /// From now on each request gets the answer that this gives for it.
+    /// From now on, `script` returns the answer to each request.
     pub fn answer_with(&self, script: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
         self.shared.script.change(|rules| rules.answer = Arc::new(script));
     }
 
-    /// From now on a request that this gives a cut for is not, or not only, answered. It is given
-    /// the number of the request; they count from 0, in the order of their first bytes.
+    /// From now on, a request ends its connection if `cut` returns a cut for it. `cut` gets the request's
+    /// number, from 0, in the order of first bytes.
     pub fn cut_with(&self, cut: impl Fn(usize) -> Option<Cut> + Send + Sync + 'static) {
         self.shared.script.change(|rules| rules.cut = Some(Arc::new(cut)));
     }
 
-    /// From now on a request that is cut gets this answer before its connection ends, as by a remote
-    /// that does not want the body.
+    /// From now on, a cut request gets this answer before its connection ends, as from a remote that refuses
+    /// the body.
     pub fn answer_cut_with(&self, answer: impl Fn() -> Answer + Send + Sync + 'static) {
         self.shared.script.change(|rules| rules.early_answer = Some(Arc::new(answer)));
     }
 
-    /// From now on a connection that this gives an end for ends so before anything is read. It is
-    /// given the number of the connection; they count from 0, in the order of acceptance.
+    /// From now on, a connection ends before the remote reads anything, if `end` returns an end for it. `end`
+    /// gets the connection's number, from 0, in the order of acceptance.
     pub fn refuse_with(&self, end: impl Fn(usize) -> Option<End> + Send + Sync + 'static) {
         self.shared.script.change(|rules| rules.refusal = Some(Arc::new(end)));
     }
 
-    /// Runs the action at this moment of this request, on the thread of its connection, which
-    /// stands still meanwhile; a panic in it closes the connection. With TLS, bytes count as they
-    /// are without it, and of the connection the whole TLS record of a byte was read.
+    /// Runs the action at this moment of this request. It runs on the thread of the connection, which waits
+    /// meanwhile. A panic in it closes the connection. With TLS, the moment counts decrypted bytes, but the
+    /// remote has read the whole TLS record that contains the byte.
     pub fn at(
         &self,
         moment: Moment,
@@ -133,45 +133,43 @@ impl Remote {
         self.shared.script.hooks.add(moment, request, Box::new(action));
     }
 
-    /// From now on reads at this pace, beneath TLS too. Connections to come have a small receive
-    /// buffer; the client notices when that and its own send buffer are full.
+    /// From now on, reads encrypted or plain bytes at this pace. New connections have a small receive buffer.
+    /// The client notices the pace when that buffer and its own send buffer are full.
     pub fn read_at(&self, pace: Pace) {
         self.shared.script.change(|rules| rules.reading = Some(pace));
         self.entrance.read_slowly();
     }
 
-    /// From now on keeps connections no longer than this; for one that waits, from its next
-    /// request on.
+    /// From now on, keeps connections at most this long. For an idle one this starts with its next request.
     pub fn keep_alive(&self, keep_alive: KeepAlive) {
         self.shared.script.change(|rules| rules.keep_alive = keep_alive);
     }
 
-    /// Closes the connections that are between two requests, or before their first, orderly; when
-    /// this returns the clients can see it. Of an action of [`Self::at`], the own connection ends
-    /// once the action has returned.
+    /// Closes the idle connections in order. When this returns, the clients can see it. The connection of a
+    /// running action ([`Self::at`]) ends after the action.
     pub fn close_idle(&self) {
         self.shared.connections.end_idle(End::Close);
     }
 
-    /// As [`Self::close_idle`], with a reset.
+    /// Resets the idle connections. Otherwise as [`Self::close_idle`].
     pub fn reset_idle(&self) {
         self.shared.connections.end_idle(End::Reset);
     }
 
-    /// Forgets the connections that are between two requests, as a NAT does after some minutes:
-    /// the client sees nothing until it sends, and then a reset.
+    /// Forgets the idle connections, as a NAT does after some minutes. A client notices nothing until it sends.
+    /// Then it gets a reset.
     pub fn forget_idle(&self) {
         self.shared.connections.forget_idle();
     }
 
-    /// As [`Self::forget_idle`], by a firewall that answers nothing: what the client sends is lost, and
-    /// not even its system's packets are acknowledged.
+    /// Forgets the idle connections, as a firewall does that answers nothing. The client's bytes are lost and
+    /// never acknowledged.
     pub fn lose_idle(&self) {
         self.shared.connections.lose_idle();
     }
 
-    /// Resets all connections, that of an action of [`Self::at`] once this has returned, and
-    /// refuses new ones, until [`Self::come_back`].
+    /// Resets all connections and refuses new ones, until [`Self::come_back`]. The connection of a running
+    /// action ([`Self::at`]) is reset after this returns.
     pub fn go_down(&self) {
         self.shared.connections.end_all(End::Reset);
         self.entrance.close();

@@ -1,5 +1,5 @@
-//! Answers of the Extensions API and the Runtime API, byte for byte as AWS's daemon writes them (seen with the Runtime
-//! Interface Emulator 1.170.0 of aws-sam-cli; its source is the daemon's, in stand-alone form).
+//! Answers of the Extensions API and the Runtime API, byte for byte as AWS's daemon writes them (seen with the
+//! Runtime Interface Emulator 1.170.0 of aws-sam-cli, which has the daemon's source in stand-alone form).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,8 +14,8 @@ use crate::runtime_event::RuntimeEvent;
 use crate::variables::METADATA_TOKEN;
 use crate::wire::Wire;
 
-/// Go's server says the length of what fits into its first buffer, and sends more than that as a
-/// chunk.
+/// The longest body with a `Content-Length`. Go's server declares the length if the body fits into its first
+/// buffer. It sends a longer body in chunks.
 const LENGTH_TOLD_MAX: usize = 2048;
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -31,7 +31,7 @@ impl Reply {
         Self::plain(status, body).with("Content-Type", "application/json")
     }
 
-    /// Nearly every error of a client is a 403; its name is in the body.
+    /// A refusal. Nearly all errors of clients have status 403, and the body has the error's name.
     pub fn refusal(error_type: &str, message: &str) -> Self {
         Self::error(403, error_type, message)
     }
@@ -55,7 +55,7 @@ impl Reply {
         self.with("Lambda-Extension-Identifier", &identifier.to_string())
     }
 
-    /// `tracing` is left out, as when the caller sent no trace id.
+    /// INVOKE. It has no `tracing` if the caller sent no trace id.
     pub fn invoke(
         configuration: &Configuration,
         request_id: &str,
@@ -73,7 +73,7 @@ impl Reply {
             .with("Lambda-Extension-Event-Identifier", &Uuid::new_v4().to_string())
     }
 
-    /// Neither event identifier nor `application/json`: the daemon sets no header here.
+    /// SHUTDOWN. The daemon sets neither an event identifier nor `application/json` here.
     pub fn shutdown(reason: &str, deadline: SystemTime) -> Self {
         let event = Shutdown {
             event_type: EventType::Shutdown,
@@ -83,7 +83,7 @@ impl Reply {
         Self::plain(200, object(&event))
     }
 
-    /// What the runtime's next is answered with. Go's server sorts the headers.
+    /// The answer to the runtime's `next`. Go's server sorts the headers.
     pub fn runtime_event(configuration: &Configuration, event: &RuntimeEvent) -> Self {
         let optional = |reply: Self, name: &str, value: Option<&String>| match value {
             Some(value) => reply.with(name, value),
@@ -110,7 +110,7 @@ impl Reply {
         Self::plain(200, text)
     }
 
-    /// For environments from a snapshot, which must not hold keys.
+    /// Credentials, for environments from a snapshot, which must not contain keys.
     pub fn credentials() -> Self {
         let keys = serde_json::json!({
             "AccessKeyId": "AKIALOCALLAMBDA00000",
@@ -121,7 +121,7 @@ impl Reply {
         Self::json(200, object(&keys))
     }
 
-    /// Where the environment runs, for who has the token.
+    /// The place where the environment runs, for requests with the token.
     pub fn metadata(request: &Request) -> Self {
         let token = format!("Bearer {METADATA_TOKEN}");
         if request.header("Authorization") != Some(&token) {
@@ -145,7 +145,7 @@ impl Reply {
         Self::plain(405, "").with("Allow", allow)
     }
 
-    /// Also ends the connection, as Go's server does.
+    /// A 400 that also ends the connection, as Go's server does.
     pub fn bad_request(message: &str) -> Self {
         Self::plain(400, format!("400 Bad Request: {message}")).with("Connection", "close")
     }
@@ -154,12 +154,12 @@ impl Reply {
         http::header(&self.headers, "Connection") == Some("close")
     }
 
-    /// Will be written in this way.
+    /// Sets the way in which the reply is written.
     pub fn over(self, wire: Wire) -> Self {
         Self { wire, ..self }
     }
 
-    /// The whole answer, so that no reader sees half of it, unless the wire is told otherwise.
+    /// Renders the reply in one piece, so that no reader sees half of it. [`Wire`] can change that.
     pub fn render(mut self) -> Outgoing {
         if self.wire.additions {
             self = self.with_additions();
@@ -171,7 +171,7 @@ impl Reply {
             self = self.with("Content-Length", &length);
         }
         if !typed && !self.body.is_empty() {
-            // Go guesses a type where the daemon named none, and puts it last.
+            // If the daemon names no type, Go guesses one and writes it last.
             self = self.with("Content-Type", TEXT);
         }
         self.wire.render(self.status, self.headers, &self.body)
@@ -240,7 +240,7 @@ struct Shutdown<'a> {
     shutdown_reason: &'a str,
 }
 
-/// Events end with the brace, all other answers with a line feed.
+/// An object as JSON. An event ends with the brace, any other answer with a line feed.
 fn object(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("strings and numbers serialise")
 }

@@ -1,6 +1,6 @@
-//! The Runtime API, version 2018-06-01: hands events to the runtime and takes what it makes of them
-//! (AWS docs "Using the Lambda runtime API for custom runtimes"; texts and order of the checks from
-//! the emulator's `internal/lambda/rapi`).
+//! The Runtime API, version 2018-06-01: gives events to the runtime and takes its responses (AWS docs "Using
+//! the Lambda runtime API for custom runtimes"; texts and order of the checks from the emulator's
+//! `internal/lambda/rapi`).
 
 mod outcome;
 mod state;
@@ -25,7 +25,7 @@ pub struct RuntimeApi {
     wire: Wire,
     state: State,
     nexts: usize,
-    /// Nexts that wait for an event, in the order of arrival.
+    /// The calls of `next` that wait for an event, in the order of arrival.
     polls: VecDeque<Arrival>,
     restore_poll: Option<Arrival>,
     queued: VecDeque<RuntimeEvent>,
@@ -36,14 +36,14 @@ pub struct RuntimeApi {
 struct HandedOut {
     event: RuntimeEvent,
     outcome: Option<Outcome>,
-    /// The connection of the worker that has it.
+    /// The connection of the worker that has the invocation.
     worker: usize,
-    /// That worker waits for the next one.
+    /// Whether that worker waits for its next event.
     is_back: bool,
     timed_out: bool,
 }
 
-/// Calls that were answered late: their number and the status.
+/// The number and status of each call that was answered late.
 pub type Answered = Vec<(usize, u16)>;
 
 impl RuntimeApi {
@@ -61,7 +61,7 @@ impl RuntimeApi {
         }
     }
 
-    /// Answers the call, but for a next, which is answered with an event later.
+    /// Answers the call. A `next` is answered later, with an event.
     pub fn call(&mut self, request: &Request, path: &str, arrival: &Arrival) -> Option<Reply> {
         if path.starts_with("/runtime/restore/") && !self.is_from_snapshot() {
             return Some(Reply::not_found());
@@ -91,7 +91,7 @@ impl RuntimeApi {
         self.restore_poll.take_if(|poll| poll.from.number == connection);
     }
 
-    /// How often it has asked for an event, or to be restored.
+    /// How often the runtime has polled for an event, or asked for the restore.
     pub fn nexts(&self) -> usize {
         self.nexts
     }
@@ -101,24 +101,24 @@ impl RuntimeApi {
         self.ready_since().is_some()
     }
 
-    /// When the first next had arrived that waits for an event.
+    /// When the oldest waiting `next` arrived.
     pub fn ready_since(&self) -> Option<Instant> {
         self.polls.front().map(|poll| poll.at)
     }
 
-    /// Whether it waits to be restored from a snapshot.
+    /// Whether the runtime waits to be restored from a snapshot.
     pub fn awaits_restore(&self) -> bool {
         self.restore_poll.is_some()
     }
 
-    /// Lets a runtime that waits for it know that it runs in a restored environment.
+    /// Answers a runtime that waits for the restore.
     pub fn restore(&mut self) -> Answered {
         let Some(poll) = self.restore_poll.take() else { return Vec::new() };
         self.state = State::Restoring;
         vec![poll.answer(Reply::empty().over(self.wire))]
     }
 
-    /// Hands the event out, now or as soon as the runtime asks for one.
+    /// Gives the event to the runtime, now or at its next poll.
     pub fn deliver(&mut self, event: RuntimeEvent) -> Answered {
         self.queued.push_back(event);
         self.dispatch()
@@ -128,7 +128,7 @@ impl RuntimeApi {
         let mut answered = Vec::new();
         while !self.polls.is_empty() {
             let Some(event) = self.queued.pop_front() else { break };
-            // The poll that came last: one before it may be of a connection that is as good as gone.
+            // The latest poll, because earlier ones may be on dead connections.
             let Some(poll) = self.polls.pop_back() else { break };
             let reply = Reply::runtime_event(&self.configuration, &event);
             let worker = poll.from.number;
@@ -136,7 +136,7 @@ impl RuntimeApi {
             self.state = State::Running;
             if !self.is_concurrent() {
                 self.handed_out.clear();
-                // Else one that is as good as gone would make the runtime look ready.
+                // Otherwise a poll on a dead connection would make the runtime look ready.
                 self.polls.clear();
             }
             let (is_back, timed_out) = (false, false);
@@ -150,7 +150,7 @@ impl RuntimeApi {
         found.and_then(|it| it.outcome.as_ref())
     }
 
-    /// Nobody waits for what becomes of it any more.
+    /// The result of this invocation is no longer needed.
     pub fn withdraw(&mut self, request_id: &str) {
         self.queued.retain(|event| event.request_id != request_id);
         let mut handed_out = self.handed_out.iter_mut();
@@ -159,7 +159,7 @@ impl RuntimeApi {
         }
     }
 
-    /// Whether the worker that had this event waits for another.
+    /// Whether the worker that had this event waits for another one.
     pub fn is_back(&self, request_id: &str) -> bool {
         let found = self.handed_out.iter().find(|it| it.event.request_id == request_id);
         found.is_none_or(|it| it.is_back)
@@ -169,12 +169,12 @@ impl RuntimeApi {
         self.init_error.as_ref()
     }
 
-    /// A new runtime is started; what an old one still sends means nothing.
+    /// A new runtime starts. Calls of the old one are ignored from now on.
     pub fn reset(&mut self) {
         *self = Self::new(Arc::clone(&self.configuration), self.wire);
     }
 
-    /// A runtime that asks again before it has answered gets the same event again.
+    /// A runtime that polls again before it has answered gets the same event again.
     fn next(&mut self, arrival: &Arrival) -> Option<Reply> {
         if let Initialization::ManagedInstances { max_concurrency } =
             self.configuration.initialization
@@ -201,7 +201,7 @@ impl RuntimeApi {
         None
     }
 
-    /// A worker that was answered may ask for more over another connection.
+    /// Marks the worker as back. It may have polled on another connection.
     fn take_back(&mut self, worker: usize) {
         let away = |is: &dyn Fn(&HandedOut) -> bool| {
             self.handed_out.iter().position(|it| !it.is_back && is(it))
@@ -228,7 +228,7 @@ impl RuntimeApi {
             Some(mode) if !mode.is_empty() && mode != "streaming" => {
                 let error_type = "Runtime.InvalidResponseModeHeader";
                 self.settle(index, Outcome::error(error_type, Vec::new(), at));
-                // Nothing leads out of here: such a runtime is of no use any more.
+                // The runtime cannot leave this state, so it can do nothing any more.
                 self.state = State::Responding;
                 let message = "Invalid function response mode";
                 return Err(Reply::error(400, "InvalidFunctionResponseMode", message));
@@ -258,7 +258,7 @@ impl RuntimeApi {
         Ok(Reply::accepted())
     }
 
-    /// The invocation that can be answered under this id.
+    /// The index of the invocation with this id that can be answered, or the refusal.
     fn answerable(&mut self, id: &str, to: &str) -> Result<usize, Reply> {
         let index = self.handed_out.iter().position(|it| it.event.request_id == id);
         let index =

@@ -1,4 +1,4 @@
-//! What the runtime gets for one invocation.
+//! The event that the runtime gets for one invocation.
 
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ pub struct RuntimeEvent {
     pub context: CallerContext,
 }
 
-/// What the caller of the function sent along with the payload.
+/// The data that the caller of the function sent besides the payload.
 #[derive(Debug, Clone, Default)]
 pub struct CallerContext {
-    /// `X-Amzn-Trace-Id`; extensions get it too.
+    /// `X-Amzn-Trace-Id`. Extensions get it too.
     pub trace_id: Option<String>,
     pub client_context: Option<String>,
     pub cognito_identity: Option<String>,

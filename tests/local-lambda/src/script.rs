@@ -1,4 +1,4 @@
-//! What a test wants to be different about the platform.
+//! Deviations of the platform that a test requests.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ pub struct PlatformScript {
     clock: Clock,
 }
 
-/// What the platform's clock shows, beside that of the processes.
+/// The difference between the platform's clock and that of the processes.
 #[derive(Debug, Clone, Copy, Default)]
 enum Clock {
     #[default]
@@ -24,51 +24,50 @@ enum Clock {
 }
 
 impl PlatformScript {
-    /// Lambda Managed Instances: an extension may ask for SHUTDOWN only.
+    /// Lambda Managed Instances, where an extension may register for SHUTDOWN only.
     #[must_use]
     pub fn managed_instances(mut self, managed_instances: bool) -> Self {
         self.managed_instances = managed_instances;
         self
     }
 
-    /// The base name of the extension's file; who registers under another name is taken for an
-    /// internal extension, which may not ask for SHUTDOWN.
+    /// The base name of the extension's file. An extension that registers with another name counts as an
+    /// internal one, which may not register for SHUTDOWN.
     #[must_use]
     pub fn expected_name(mut self, name: impl Into<String>) -> Self {
         self.expected_name = Some(name.into());
         self
     }
 
-    /// Every register is answered with this; only a 200 registers the extension.
+    /// Answers each registration in this way. Only a 200 registers the extension.
     #[must_use]
     pub fn register_answer(mut self, status: u16, body: impl Into<Vec<u8>>) -> Self {
         self.register_answer = Some((status, body.into()));
         self
     }
 
-    /// An extension's `nth` next (counted from 1) is answered at once with this instead of an event.
+    /// Answers an extension's `nth` call of `next` (from 1) in this way at once, instead of with an event.
     #[must_use]
     pub fn next_answer(mut self, nth: usize, status: u16, body: impl Into<Vec<u8>>) -> Self {
         self.next_answers.push((nth, status, body.into()));
         self
     }
 
-    /// All answers are written in this way.
+    /// Writes all answers in this way.
     #[must_use]
     pub fn wire(mut self, wire: Wire) -> Self {
         self.wire = wire;
         self
     }
 
-    /// Deadlines of extensions are told by a clock that is so much ahead of theirs, as if theirs was
-    /// set back.
+    /// Extensions get deadlines from a clock that is ahead of theirs by this time, as if theirs was set back.
     #[must_use]
     pub fn clock_ahead(mut self, by: Duration) -> Self {
         self.clock = Clock::Ahead(by);
         self
     }
 
-    /// As [`Self::clock_ahead`], with a clock that is behind: deadlines have passed when they are told.
+    /// Extensions get deadlines from a clock that is behind theirs. So the deadlines have already passed.
     #[must_use]
     pub fn clock_behind(mut self, by: Duration) -> Self {
         self.clock = Clock::Behind(by);

@@ -34,10 +34,10 @@ pub struct Setup {
     pub(crate) on_panic: OnPanic,
 }
 
-/// What a local Lambda does if a panic drops it.
+/// What a local Lambda does when a panic drops it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnPanic {
-    /// Prints its timeline, which a test that fails is to be understood by.
+    /// Prints its timeline, which explains a failed test.
     Print,
     BeSilent,
 }
@@ -47,27 +47,27 @@ pub(crate) enum OnPanic {
 pub(crate) struct ExtensionFile {
     pub name: String,
     pub path: PathBuf,
-    /// Changes to its variables; without a value one is taken away.
+    /// Changes to its variables. `None` removes one.
     pub environment: Vec<(OsString, Option<OsString>)>,
 }
 
-/// Who runs the function's code.
+/// The runtime of the function.
 #[derive(Clone)]
 pub enum Runtime {
-    /// Threads of this process, which no freeze reaches; made anew for each init.
+    /// Threads of this process, which no freeze stops. Each init makes new ones.
     Function(Arc<dyn Fn() -> Function + Send + Sync>),
-    /// A program that speaks the Runtime API, started in this directory.
+    /// A program that uses the Runtime API, started in this directory.
     Command { program: PathBuf, arguments: Vec<OsString>, directory: Option<PathBuf> },
-    /// Whoever connects; the test does what a runtime would. A reset ends its connections, as it
-    /// ends processes.
+    /// Any client. The test does the runtime's part. A reset ends the client's connections, as it ends
+    /// processes.
     Outside,
 }
 
-/// Who the processes run as.
+/// The user that runs the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
-    /// Lambda's, uid 993 and gid 990, where this process is root and their files are open to all;
-    /// else its own.
+    /// Lambda's user, uid 993 and gid 990, if this process is root and any user can read the files. Else this
+    /// process's user.
     Lambda,
     Own,
 }
@@ -84,7 +84,7 @@ impl Runtime {
 }
 
 impl Setup {
-    /// Lambda's defaults, no extension, and a runtime that the test plays.
+    /// Lambda's defaults, no extension, and [`Runtime::Outside`].
     pub fn new() -> Self {
         Self {
             configuration: Configuration::default(),
@@ -121,8 +121,7 @@ impl Setup {
         self
     }
 
-    /// Sets a variable of the extension that was added last, or takes it away, whatever Lambda
-    /// would give it.
+    /// Sets or removes a variable of the extension that was added last, regardless of Lambda's own value.
     ///
     /// # Panics
     ///
@@ -138,18 +137,18 @@ impl Setup {
         self
     }
 
-    /// Changes anything that has no method of its own here.
+    /// Changes settings that have no method here.
     pub fn configuration(mut self, change: impl FnOnce(&mut Configuration)) -> Self {
         change(&mut self.configuration);
         self
     }
 
-    /// The function's timeout, which covers extensions too.
+    /// Sets the function's timeout, which covers extensions too.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.configuration(|it| it.timeout = timeout)
     }
 
-    /// The function's memory size.
+    /// Sets the function's memory size.
     pub fn memory_mb(self, memory_mb: u32) -> Self {
         self.configuration(|it| it.memory_mb = memory_mb)
     }
@@ -177,13 +176,13 @@ impl Setup {
         self
     }
 
-    /// Freezes in this way instead of the best that can be had.
+    /// Freezes in this way instead of the best one that works here.
     pub fn freeze_by(mut self, freeze_by: FreezeBy) -> Self {
         self.freeze_by = Some(freeze_by);
         self
     }
 
-    /// Gives all processes together no more CPU and memory than the function's memory size buys.
+    /// Limits the CPU and memory of all processes together, as the function's memory size does.
     pub fn confined(mut self) -> Self {
         self.confined = true;
         self
@@ -194,13 +193,13 @@ impl Setup {
         self
     }
 
-    /// The Telemetry API answers 202, as AWS's emulator does: nothing will ever be delivered.
+    /// The Telemetry API answers 202, as AWS's emulator does, and delivers nothing.
     pub fn without_telemetry(mut self) -> Self {
         self.telemetry = Support::Unsupported;
         self
     }
 
-    /// Shortens the waits of the Telemetry API, such as `timeoutMs`, to a part of what is asked for.
+    /// Divides the waits of the Telemetry API, such as `timeoutMs`, by `times`.
     ///
     /// # Panics
     ///
@@ -210,25 +209,24 @@ impl Setup {
         self
     }
 
-    /// Where the APIs are served; any free port of loopback unless told.
+    /// The address of the APIs. By default, any free port of loopback.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
         self
     }
 
-    /// Prints nothing if a panic drops the local Lambda: the caller that catches it reports it.
+    /// Prints nothing when a panic drops the local Lambda, because the caller catches and reports the panic.
     pub fn silent_on_panic(mut self) -> Self {
         self.on_panic = OnPanic::BeSilent;
         self
     }
 
-    /// Starts the extensions and the runtime. What goes wrong with them is Lambda's to tell, in the
-    /// first invocation.
+    /// Starts the extensions and the runtime. The first invocation reports their failures, as on Lambda.
     ///
     /// # Errors
     ///
-    /// When two extensions have one name, the address can't be listened on, or a temporary directory
-    /// not be made.
+    /// When two extensions have one name, the address cannot be listened on, or a temporary directory cannot be
+    /// made.
     pub fn start(self) -> io::Result<Lambda> {
         Lambda::start(self)
     }

@@ -1,4 +1,4 @@
-//! When the machine stood still: who waits for an answer then learns nothing of who answers.
+//! Notices when the whole machine stands still. A slow answer then proves nothing about the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::watch::Watch;
 
 const TICK: Duration = Duration::from_millis(5);
-/// A tick that comes later than this is a standstill.
+/// A tick that is later than this counts as a standstill.
 const TICK_MAX: Duration = Duration::from_millis(15);
 
-/// Looks at the clock until it is dropped.
+/// Reads the clock regularly until it is dropped.
 pub struct Standstills {
     found: Arc<Mutex<Vec<(Instant, Instant)>>>,
     is_over: Arc<AtomicBool>,
@@ -21,7 +21,7 @@ pub struct Standstills {
 impl Standstills {
     /// # Panics
     ///
-    /// When there is no thread for it.
+    /// When the system refuses a thread.
     #[must_use]
     pub fn watch() -> Self {
         let (found, is_over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
@@ -41,11 +41,11 @@ impl Standstills {
         Self { found, is_over, looking: Some(looking) }
     }
 
-    /// How long of this time it stood still.
+    /// How much of this time the machine stood still.
     ///
     /// # Panics
     ///
-    /// Never: nobody panics who holds the lock.
+    /// Never, because no thread panics while it holds the lock.
     #[must_use]
     pub fn within(&self, from: Instant, to: Instant) -> Duration {
         within(&self.found.lock().expect("pushing never panics"), from, to)

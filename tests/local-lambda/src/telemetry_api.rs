@@ -1,7 +1,6 @@
-//! The Telemetry API, version 2022-07-01, of one environment: the subscribers, and what they get
-//! (AWS docs "Accessing real-time telemetry data for extensions using the Telemetry API"; texts of
-//! the answers from the emulator's `rapi/handler/runtimelogs.go`, seen with version 1.170.0 of
-//! aws-sam-cli).
+//! The Telemetry API, version 2022-07-01, of one environment: its subscribers, and their events (AWS docs
+//! "Accessing real-time telemetry data for extensions using the Telemetry API"; texts of the answers from the
+//! emulator's `rapi/handler/runtimelogs.go`, seen with version 1.170.0 of aws-sam-cli).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +16,7 @@ use crate::telemetry::time_scale::TimeScale;
 use crate::telemetry::vocabulary::SubscriptionState;
 use crate::watch::Watch;
 
-/// Clones are the same API. The threads of its subscribers end with the last of them.
+/// Clones are the same API. The threads of its subscribers end with the last clone.
 #[derive(Clone)]
 pub struct TelemetryApi {
     rules: Rules,
@@ -26,18 +25,18 @@ pub struct TelemetryApi {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Only schema 2025-01-29, and no `platform.runtimeDone`.
+    /// Whether only schema 2025-01-29 exists, and no `platform.runtimeDone`.
     pub managed_instances: bool,
     pub support: Support,
     pub log_format: LogFormat,
-    /// Of `timeoutMs`, and of the waits before a delivery is tried again.
+    /// Scales `timeoutMs`, and the waits before a delivery is repeated.
     pub time_scale: TimeScale,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     Supported,
-    /// As in the emulator: whatever is asked is answered with 202, and nothing is ever delivered.
+    /// As in the emulator: each request gets 202, and nothing is delivered.
     Unsupported,
 }
 
@@ -49,7 +48,7 @@ struct Shared {
 }
 
 impl TelemetryApi {
-    /// For a platform that answers as the emulator does.
+    /// The rules of a platform that answers as the emulator does.
     pub fn unsupported() -> Self {
         Self::new(Rules {
             managed_instances: false,
@@ -65,15 +64,15 @@ impl TelemetryApi {
         Self { rules, shared: Arc::new(Watch::new(shared)) }
     }
 
-    /// The answer to everybody, known or not, where telemetry is not supported.
+    /// The answer to all clients, known or not, if telemetry is not supported.
     pub fn stub(&self) -> Option<Reply> {
         (self.rules.support == Support::Unsupported).then(|| not_supported("Telemetry"))
     }
 
-    /// Answers `PUT /2022-07-01/telemetry` of an extension that is known by its identifier.
+    /// Answers `PUT /2022-07-01/telemetry` of an extension with a known identifier.
     ///
-    /// A second subscription of the same extension is a 500, as in the code for Managed Instances,
-    /// and changes nothing; what Lambda does on demand is not documented.
+    /// A second subscription of the same extension gets 500 and changes nothing, as in the code for Managed
+    /// Instances. Lambda's answer on demand is not documented.
     pub fn subscribe(&self, extension: &str, body: &[u8]) -> Reply {
         if let Some(stub) = self.stub() {
             return stub;
@@ -86,13 +85,13 @@ impl TelemetryApi {
         }
     }
 
-    /// Answers `PUT /2020-08-15/logs`, the older API: not there on Managed Instances, and never
+    /// Answers `PUT /2020-08-15/logs`, the older API. It does not exist on Managed Instances, and is never
     /// supported here.
     pub fn subscribe_logs(&self) -> Reply {
         if self.rules.managed_instances { Reply::not_found() } else { not_supported("Logs") }
     }
 
-    /// From now on nobody can subscribe, and nothing is kept for who might.
+    /// From now on nobody can subscribe, so no events are kept for later subscribers.
     pub fn close_subscriptions(&self) {
         self.shared.update(|shared| {
             shared.closed = true;
@@ -100,18 +99,18 @@ impl TelemetryApi {
         });
     }
 
-    /// A new generation of extensions may subscribe; those of the old one are gone.
+    /// A new generation of extensions may subscribe. Subscriptions of the old one end.
     pub fn reset(&self) {
         let gone = self.shared.update(|shared| {
             shared.closed = false;
             shared.early.clear();
             std::mem::take(&mut shared.subscribers)
         });
-        // Their threads are waited for, and may want what is locked above.
+        // This waits for their threads, which may need the locks above.
         drop(gone);
     }
 
-    /// Takes the event for whom it concerns. Never waits for a subscriber.
+    /// Queues the event for its subscribers. Never waits for a subscriber.
     pub fn record(&self, event: Event) {
         if self.rules.managed_instances && matches!(event, Event::RuntimeDone(_)) {
             return;
@@ -119,8 +118,8 @@ impl TelemetryApi {
         self.shared.update(|shared| shared.record(event));
     }
 
-    /// All is frozen: no delivery begins until the release. One that is under way goes on,
-    /// and has its deadline again after the release.
+    /// The environment freezes, so no delivery begins until the release. A running delivery continues, and has
+    /// its whole time limit again after the release.
     pub fn hold(&self) {
         self.shared.update(|shared| {
             shared.held = true;
@@ -135,8 +134,8 @@ impl TelemetryApi {
         });
     }
 
-    /// Delivers all that is recorded now without waiting for `timeoutMs`, as before a SHUTDOWN; a
-    /// wait before another try is not cut short. False if a subscriber did not take it in time.
+    /// Delivers all recorded events without waiting for `timeoutMs`, as before a SHUTDOWN. The wait before a
+    /// repeated delivery is not shortened. False if a subscriber did not accept its events in time.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let flushes: Vec<Flush> =
@@ -145,7 +144,7 @@ impl TelemetryApi {
     }
 
     fn invalid(&self, message: &str) -> Reply {
-        // The code for Managed Instances forgets to escape the message, which may have quotes.
+        // The code for Managed Instances does not escape the message, which may contain quotes.
         let quoted = if self.rules.managed_instances {
             format!("\"{message}\"")
         } else {

@@ -1,4 +1,4 @@
-//! The events in an execution environment, moment by moment, for people and for machines.
+//! The events in an execution environment with their times, for people and for machines.
 
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::watch::Watch;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Runtime,
-    /// By its name, which is that of its file.
+    /// An extension, by the name of its file.
     Extension(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
-    /// Since the start of the local Lambda.
+    /// The time since the start of the local Lambda.
     #[serde(rename = "at_ms", serialize_with = "as_ms")]
     pub at: Duration,
     #[serde(flatten)]
@@ -30,15 +30,15 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case", rename_all_fields = "snake_case")]
 pub enum Event {
-    /// `phase` is `init`, `invoke` for one repeated within an invocation, or `snap-start`.
+    /// `phase` is `init`, `snap-start`, or `invoke` for an init that is repeated within an invocation.
     InitStarted {
         phase: &'static str,
     },
-    /// Executed, or about to be.
+    /// The process was executed, or is about to be.
     Started {
         process: Role,
     },
-    /// The system does not execute it, for the reason that it gives.
+    /// The system cannot execute the file, for this reason.
     NotExecuted {
         process: Role,
         why: String,
@@ -61,7 +61,7 @@ pub enum Event {
     InvokeStarted {
         request_id: String,
     },
-    /// The caller has the function's answer from now on.
+    /// The caller has the function's response from now on.
     Replied {
         request_id: String,
         status: Status,
@@ -86,11 +86,11 @@ pub enum Event {
     ShutdownStarted {
         reason: String,
     },
-    /// SIGTERM, which only a runtime gets.
+    /// The runtime got SIGTERM. No other process gets it.
     Terminated {
         process: Role,
     },
-    /// The event was handed out.
+    /// The extension got the event.
     ShutdownSent {
         extension: String,
     },
@@ -109,25 +109,24 @@ pub enum Event {
         process: Role,
         line: String,
     },
-    /// Older lines that are not kept: of what processes write, the last 8 MiB are, and up to twice
-    /// that.
+    /// Older lines were dropped. At least the last 8 MiB of processes' lines are kept, and at most twice that.
     LinesLeftOut {
         lines: usize,
         bytes: usize,
     },
 }
 
-/// How a phase ended; the failures carry Lambda's name for them, such as `Extension.Crash`.
+/// The result of a phase. Failures carry Lambda's name, such as `Extension.Crash`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     Success,
-    /// The function reported it; nothing is reset.
+    /// The function reported the error. Nothing is reset.
     Error(String),
     Failure(String),
     Timeout,
 }
 
-/// Grows while the local Lambda runs, and can still be read when that is gone.
+/// Grows while the local Lambda runs. It can still be read afterwards.
 #[derive(Clone)]
 pub struct Timeline {
     started: Instant,
@@ -143,7 +142,7 @@ impl Timeline {
         self.add_at(Instant::now(), event);
     }
 
-    /// Adds what is noticed only now.
+    /// Adds an event that happened earlier.
     pub(crate) fn add_at(&self, at: Instant, event: Event) {
         let at = at.saturating_duration_since(self.started);
         self.entries.update(|entries| entries.push(Entry { at, event }));
@@ -154,19 +153,19 @@ impl Timeline {
         self.entries.read(|entries| entries.iter().cloned().collect())
     }
 
-    /// Those that came after the first `count`, and how many there were with them.
+    /// The entries after the first `count`, and the number of all entries.
     #[must_use]
     pub fn entries_since(&self, count: usize) -> (Vec<Entry>, usize) {
         self.entries.read(|entries| entries.since(count))
     }
 
-    /// Waits until there were more than `count`; `false` when the time is over.
+    /// Waits until there are more than `count` entries. `false` when the time is over.
     #[must_use]
     pub fn grows_beyond(&self, count: usize, within: Duration) -> bool {
         self.entries.wait(within, |entries| (entries.added() > count).then_some(())).is_some()
     }
 
-    /// Waits for an entry that this finds; it sees each once, in their order.
+    /// Waits for an entry that `find` accepts. `find` gets each entry once, in order.
     pub(crate) fn wait_for<R>(
         &self,
         within: Duration,
@@ -187,7 +186,7 @@ impl Display for Entry {
     }
 }
 
-/// One line whatever a process wrote or named.
+/// Always one line, whatever a process wrote or named.
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: &Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
@@ -243,8 +242,8 @@ impl Display for Event {
     }
 }
 
-/// Shows control characters as Rust writes them, but tabs: a line feed would end the line of the
-/// time line, and others move the cursor.
+/// Escapes control characters except tabs as Rust does. A line feed would end the timeline's line, and others
+/// would move the cursor.
 struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl Write for OneLine<'_, '_> {
@@ -294,7 +293,7 @@ impl Serialize for Status {
 }
 
 pub fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    // Microseconds are as fine as anything here is known.
+    // Nothing here is measured more precisely than in microseconds.
     serializer.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e3)
 }
 

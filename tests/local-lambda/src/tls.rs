@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and servers it vouches for.
+//! The test's own certificate authority, and servers with its certificates.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -24,7 +24,7 @@ pub struct Authority {
     _home: TempDir,
 }
 
-/// What a server shows to its clients.
+/// The certificate and key that a server presents.
 pub struct Identity {
     config: Arc<ServerConfig>,
     pem: String,
@@ -43,7 +43,7 @@ impl Authority {
 
     /// # Errors
     ///
-    /// When its certificate can't be written to a temporary directory.
+    /// When its certificate cannot be written to a temporary directory.
     pub fn create() -> io::Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -56,26 +56,27 @@ impl Authority {
         Ok(Self { issuer, pem_file, _home: home })
     }
 
-    /// The authority's certificate, for `SSL_CERT_FILE`. Gone when the authority is dropped.
+    /// The file with the authority's certificate, for `SSL_CERT_FILE`. It is removed when the authority is
+    /// dropped.
     #[must_use]
     pub fn pem_file(&self) -> &Path {
         &self.pem_file
     }
 
-    /// For a host or an address of each of these names.
+    /// Issues a certificate for these hosts and addresses.
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Identity {
         self.sign(&params(names))
     }
 
-    /// As [`Self::issue`], to a server that speaks nothing newer than TLS 1.2.
+    /// As [`Self::issue`], for a server without TLS 1.3.
     pub(crate) fn issue_for_tls12(&self, names: &[&str]) -> Identity {
         let key = key();
         let certificate = params(names).signed_by(&key, &self.issuer).expect("valid parameters");
         Identity::speaking(&certificate, &key, &[&TLS12])
     }
 
-    /// As [`Self::issue`], for a time that is long over.
+    /// As [`Self::issue`], but expired long ago.
     pub(crate) fn issue_expired(&self, names: &[&str]) -> Identity {
         self.sign(&expired(params(names)))
     }
@@ -90,7 +91,7 @@ impl Authority {
 fn params(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("host names and addresses");
-    // Python 3.13 and later take no certificate without it.
+    // Python 3.13 and later accept no certificate without it.
     params.use_authority_key_identifier_extension = true;
     params
 }
@@ -113,29 +114,29 @@ fn key() -> KeyPair {
 
 #[expect(clippy::missing_panics_doc, reason = "making keys fails only with the machine")]
 impl Identity {
-    /// With a certificate that nobody but its owner vouches for.
+    /// With a self-signed certificate.
     #[must_use]
     pub fn self_signed(names: &[&str]) -> Self {
         Self::signed_by_itself(&params(names))
     }
 
-    /// With a self-signed certificate that is an authority's, as `openssl req -x509` makes them.
+    /// With a self-signed certificate that is also an authority's, as `openssl req -x509` makes it.
     #[must_use]
     pub fn own_authority(names: &[&str]) -> Self {
         Self::signed_by_itself(&of_an_authority(names))
     }
 
-    /// As [`Self::own_authority`], for a time that is long over.
+    /// As [`Self::own_authority`], but expired long ago.
     #[must_use]
     pub fn own_authority_expired(names: &[&str]) -> Self {
         Self::signed_by_itself(&expired(of_an_authority(names)))
     }
 
-    /// With this certificate, and its private key.
+    /// With this certificate and its private key.
     ///
     /// # Panics
     ///
-    /// When they are not in PEM form, or don't belong together.
+    /// When they are not in PEM form, or do not match.
     #[must_use]
     pub fn of_pem(certificate: &str, key: &str) -> Self {
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
@@ -175,7 +176,7 @@ impl Identity {
         pem: String,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
-        // Named, because another crate of the same build may bring a second provider.
+        // Given explicitly, because another crate of the same build may bring a second provider.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)

@@ -1,5 +1,5 @@
-//! The environment variables of an extension and of a runtime: who sees which is part of the
-//! contract (AWS docs "Using the Lambda Extensions API" lists what extensions do not get).
+//! The environment variables of an extension and of a runtime. Lambda defines which process gets which (AWS
+//! docs "Using the Lambda Extensions API" lists those that extensions do not get).
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use crate::configuration::{Configuration, Initialization};
 
 pub type Variables = BTreeMap<String, String>;
 
-/// Where the platform listens for extensions and runtime, as `HOST:PORT`.
+/// The variable with the address of the Runtime API, as `HOST:PORT`.
 pub const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// As in AWS's base images.
+/// The value in AWS's base images.
 pub const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
 const LIBRARY_PATH: &str = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
 const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
-/// Nobody listens there; SDKs only need the variable.
+/// The address of the X-Ray daemon. Nothing listens there. SDKs only need the variable.
 const XRAY_DAEMON: (&str, &str) = ("169.254.79.129", "2000");
 
-/// For the metadata endpoint, which lies beside the Runtime API.
+/// The token for the metadata endpoint, which is served beside the Runtime API.
 pub const METADATA_TOKEN: &str = "local-lambda";
 
-/// What every external extension of the function gets.
+/// The variables that each external extension of the function gets.
 pub fn of_extension(configuration: &Configuration, runtime_api: &str) -> Variables {
     let is_internal = |name: &str| name.starts_with('_');
     let mut variables = common(configuration, runtime_api);
@@ -29,7 +29,7 @@ pub fn of_extension(configuration: &Configuration, runtime_api: &str) -> Variabl
     variables
 }
 
-/// What the runtime, and with it the function, gets.
+/// The variables that the runtime, and with it the function, gets.
 pub fn of_runtime(configuration: &Configuration, runtime_api: &str) -> Variables {
     let mut variables = common(configuration, runtime_api);
     let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
@@ -43,7 +43,7 @@ pub fn of_runtime(configuration: &Configuration, runtime_api: &str) -> Variables
     set("_AWS_XRAY_DAEMON_ADDRESS", host);
     set("_AWS_XRAY_DAEMON_PORT", port);
     match configuration.initialization {
-        // Many environments come from one snapshot, so it can't name the log of one.
+        // Many environments come from one snapshot, so it cannot name one environment's log.
         Initialization::SnapStart => {}
         Initialization::ManagedInstances { max_concurrency } => {
             set("AWS_LAMBDA_MAX_CONCURRENCY", &max_concurrency.to_string());
@@ -74,14 +74,14 @@ fn common(configuration: &Configuration, runtime_api: &str) -> Variables {
     set("AWS_LAMBDA_INITIALIZATION_TYPE", configuration.initialization.name());
     set("AWS_LAMBDA_METADATA_API", runtime_api);
     set("AWS_LAMBDA_METADATA_TOKEN", METADATA_TOKEN);
-    // Extensions too: AWS lists what they do not get, and this is not in the list.
+    // Extensions get it too. AWS's list of variables that they do not get does not contain it.
     set("AWS_LAMBDA_LOG_FORMAT", configuration.log_format.name());
     set("TZ", ":UTC");
     set("PATH", PATH);
     set("LD_LIBRARY_PATH", LIBRARY_PATH);
     set("LANG", "en_US.UTF-8");
     if configuration.initialization == Initialization::SnapStart {
-        // A snapshot must hold no keys, so they are fetched instead.
+        // A snapshot must contain no keys, so the runtime fetches them.
         let url = format!("http://{runtime_api}/2021-04-23/credentials");
         set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
         set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "local-lambda");

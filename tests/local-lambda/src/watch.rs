@@ -1,4 +1,4 @@
-//! A value that threads change and others wait for, always with a deadline.
+//! A value that threads change and other threads wait for, always with a deadline.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -24,9 +24,9 @@ impl<T> Watch<T> {
         updated
     }
 
-    /// Waits until `find` finds something, or gives `None` when the time is over.
+    /// Waits until `find` returns something. `None` when the time is over.
     ///
-    /// `find` must not panic: it holds the lock, and the threads of the double need it.
+    /// `find` must not panic, because it holds the lock that the platform's threads need.
     pub fn wait<R>(
         &self,
         within: Duration,

@@ -1,18 +1,18 @@
-//! How an answer of the platform is put on the wire. Lambda promises HTTP/1.1 and nothing more: a
-//! client that only understands what AWS's daemon happens to write breaks when it changes.
+//! The bytes of an answer of the platform. Lambda promises HTTP/1.1 and nothing more. A client that accepts
+//! only the form that AWS's daemon writes would break if the daemon changed.
 
 use crate::connection::Outgoing;
 use crate::http::{self, Headers};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// The body in chunks, of a few bytes each, instead of a `Content-Length`.
+    /// Sends the body in chunks of a few bytes, instead of with a `Content-Length`.
     pub chunked: bool,
     pub header_case: HeaderCase,
-    /// Each byte in a write, and so mostly in a segment, of its own.
+    /// Writes each byte separately, so that most bytes have their own segment.
     pub bytewise: bool,
-    /// A header and, in an object, a field that no client knows, as a later version of the API may
-    /// add them. Events of the runtime stay as they are: they are the caller's.
+    /// Adds a header, and a member in each object, that no client knows, as a later version of the API may.
+    /// Events of the runtime stay unchanged, because they come from the caller.
     pub additions: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Where an agent reports to.
+//! The address to which an agent reports.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -15,7 +15,7 @@ use super::wire::Destination;
 pub struct Endpoint {
     authority: String,
     base: String,
-    /// The host and the first part of the path, as Node's agent names what it calls.
+    /// The host and the first part of the path, by which Node's agent names its target.
     resource: String,
     host: Host,
 }
@@ -24,11 +24,11 @@ pub struct Endpoint {
 enum Host {
     Localhost(Localhost, u16),
     Plain,
-    /// With the name that the certificate has to have, and who may have signed it.
+    /// TLS, with the name in the server's certificate and the trusted authorities.
     Tls(String, Option<Arc<ClientConfig>>),
 }
 
-/// What the name `localhost` means to the agent. Lambda's own images differ in it.
+/// How `localhost` resolves for the agent. It differs between Lambda's own images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Localhost {
     /// 127.0.0.1, and `::1` if that fails
@@ -52,12 +52,11 @@ impl Endpoint {
         }
     }
 
-    /// A remote collector, `http[s]://HOST[:PORT][/PATH]`. One with TLS is reached only once its
-    /// authority is trusted.
+    /// A remote collector, `http[s]://HOST[:PORT][/PATH]`. One with TLS needs [`Self::trusting`].
     ///
     /// # Errors
     ///
-    /// When the URL is none of that form, with what is wrong.
+    /// When the URL has another form, with the reason.
     pub fn remote(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let default_port = match scheme {
@@ -86,11 +85,11 @@ impl Endpoint {
         Ok(Self { authority, base, resource, host })
     }
 
-    /// Trusts the authorities in this file, and no others; without TLS it changes nothing.
+    /// Trusts only the authorities in this file. Without TLS this changes nothing.
     ///
     /// # Errors
     ///
-    /// When the file holds no certificates, with why.
+    /// When the file has no certificates, with the reason.
     pub fn trusting(mut self, pem_file: &Path) -> Result<Self, String> {
         if let Host::Tls(_, config) = &mut self.host {
             *config = Some(stream::trusting(pem_file)?);
@@ -110,7 +109,7 @@ impl Endpoint {
         Destination { base: &self.base, authority: &self.authority, resource: &self.resource }
     }
 
-    /// In the order in which they are tried.
+    /// The addresses, in the order of the attempts.
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);

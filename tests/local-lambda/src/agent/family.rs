@@ -1,34 +1,34 @@
-//! Which agent.
+//! The families of agents.
 
-/// The agents that tell themselves apart on the wire, each as of the version it was recorded with.
+/// The agents that differ in the bytes they send, each in the version from which it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Family {
-    /// Thundra for Python 2.7.4: one composite, kept-alive connections, gives up after 5 s
+    /// Thundra for Python 2.7.4: one composite, persistent connections, gives up after 5 s
     ThundraPython,
     /// Catchpoint for Python 3.0.10: as Thundra's, with arrays
     CatchpointPython,
-    /// Thundra for Node.js 2.14.4: arrays in chunks, kept-alive connections, gives up after 3 s,
-    /// tries again once after a reset
+    /// Thundra for Node.js 2.14.4: arrays in chunks, persistent connections, gives up after 3 s, tries once
+    /// more after a reset
     Node,
     /// Thundra for Node.js up to 2.14.1, as of 2.13.65: all items in one composite
     NodeComposite,
-    /// Thundra for Go v2: composites, a connection each, never gives up
+    /// Thundra for Go v2: composites, a new connection for each, never gives up
     Go,
-    /// OpenTelemetry for Python 1.45.2: OTLP in Protobuf, kept-alive connections, gives up after 10 s
+    /// OpenTelemetry for Python 1.45.2: OTLP in Protobuf, persistent connections, gives up after 10 s
     OtelPython,
-    /// OpenTelemetry for Node.js, exporter 0.223.1: OTLP in JSON, in chunks, kept-alive connections,
-    /// gives up after 10 s
+    /// OpenTelemetry for Node.js, exporter 0.223.1: OTLP in JSON, in chunks, persistent connections, gives up
+    /// after 10 s
     OtelNode,
 }
 
 impl Family {
-    /// The port on localhost that agents of this family report to unless told otherwise.
+    /// The default port on localhost of this family's agents.
     #[must_use]
     pub fn local_port(self) -> u16 {
         self.profile().local_port
     }
 
-    /// Whether they are OpenTelemetry's, which report by OTLP.
+    /// Whether they belong to OpenTelemetry and report by OTLP.
     #[must_use]
     pub fn speaks_otlp(self) -> bool {
         matches!(self, Self::OtelPython | Self::OtelNode)

@@ -1,4 +1,4 @@
-//! What an agent tells of one invocation, as items.
+//! The items in an agent's report of one invocation.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use super::profile::AgentProfile;
 use super::reporter::Agent;
 use super::wire::{Wire, fill};
 
-/// One invocation with its identifiers, which stay the same however often it is reported.
+/// One invocation with its identifiers. They stay the same if it is reported again.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     request_id: String,
@@ -22,7 +22,7 @@ pub struct Invocation {
     body: String,
 }
 
-/// How the invocation went, as the agent sees it.
+/// The result of the invocation, as the agent sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Success,
@@ -30,12 +30,12 @@ pub enum Ending {
         kind: String,
         message: String,
     },
-    /// It still runs shortly before its deadline.
+    /// It was still running shortly before its deadline.
     Timeout,
 }
 
 impl Invocation {
-    /// Starts now.
+    /// An invocation that starts now.
     #[must_use]
     pub fn of(request_id: &str) -> Self {
         let uuid = || Uuid::new_v4().to_string();
@@ -57,17 +57,16 @@ impl Invocation {
         self
     }
 
-    /// The body of the function's response, which the root span quotes: agents for Python and Go
-    /// put no limit on it.
+    /// Sets the body of the function's response, which the root span contains. Agents for Python and Go do not
+    /// limit its size.
     #[must_use]
     pub fn response(mut self, body: &str) -> Self {
         body.clone_into(&mut self.body);
         self
     }
 
-    /// The texts of this many items, as they stand in the body of a request of this agent: the
-    /// Invocation, the root Span, and then Spans below it; of OpenTelemetry's, which have no
-    /// Invocation beside their spans, the root and then spans below it.
+    /// The texts of this many items, as in the body of this agent's request: the Invocation, the root Span, and
+    /// Spans below it. OpenTelemetry's agents send no Invocation, so these are the root and spans below it.
     #[must_use]
     pub fn items(&self, agent: &Agent, ending: &Ending, count: usize) -> Vec<String> {
         let wire = Wire::of(agent.family().profile().wire);
@@ -77,7 +76,7 @@ impl Invocation {
         items.take(count).collect()
     }
 
-    /// `span` counts spans from 0, the root; without it the item is the Invocation.
+    /// `span` counts spans from 0, the root. `None` is the Invocation.
     fn item(&self, pattern: &str, agent: &Agent, ending: &Ending, span: Option<usize>) -> String {
         let profile = agent.family().profile();
         let is_root = span == Some(0);
@@ -112,7 +111,7 @@ impl Invocation {
         })
     }
 
-    /// What only spans of OpenTelemetry name.
+    /// Values that only OpenTelemetry's spans contain.
     fn in_otlp(&self, name: &str, ending: &Ending) -> Option<String> {
         let succeeds = *ending == Ending::Success;
         Some(match name {
@@ -127,7 +126,7 @@ impl Invocation {
     }
 }
 
-/// Of OpenTelemetry's identifiers, which are 16 and 8 bytes in hexadecimal.
+/// Hexadecimal digits of OpenTelemetry's identifiers, which have 16 and 8 bytes.
 const TRACE_DIGITS: usize = 32;
 const SPAN_DIGITS: usize = 16;
 

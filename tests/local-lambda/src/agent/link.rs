@@ -1,4 +1,4 @@
-//! A connection to an HTTP server that takes one request after the other.
+//! A connection to an HTTP server, for one request after the other.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Link {
         Self { messages: Messages::new(stream), open: true }
     }
 
-    /// Whether another request may be sent: the server said and did nothing against it.
+    /// Whether the connection can take another request. The server must neither forbid that nor have closed.
     pub fn is_reusable(&mut self) -> bool {
         self.open && self.messages.stream().socket().is_quiet()
     }
@@ -27,9 +27,9 @@ impl Link {
         self.messages.stream().socket().set_patience(patience)
     }
 
-    /// Sends the parts, each in a write of its own, and reads the response.
+    /// Sends each part in a separate write, and reads the response.
     pub fn exchange(&mut self, parts: &[&[u8]]) -> io::Result<Response> {
-        // What breaks off within may leave bytes of this exchange behind.
+        // After a failure, bytes of this exchange may remain on the connection.
         self.open = false;
         for part in parts {
             self.messages.stream().write_all(part)?;

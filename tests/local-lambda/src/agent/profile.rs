@@ -1,5 +1,5 @@
-//! The behaviour of each family, as data. The heads and bodies are in `wire/`, as recorded with
-//! the real agents on a fake Lambda; the rest is from the agents' sources, named beside each value.
+//! The behaviour of each family, as data. The heads and bodies in `wire/` were recorded from the real agents on
+//! a local Lambda. All other values come from the agents' sources, which the constants below name.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,43 +7,43 @@ use std::time::Duration;
 use super::family::Family;
 
 pub struct AgentProfile {
-    /// Head, body, Invocation and Span; see [`super::wire`].
+    /// The patterns of head, body, Invocation and Span, see [`super::wire`].
     pub wire: &'static str,
     pub local_port: u16,
-    /// Items of one request; more go into further requests.
+    /// The largest number of items in one request. The rest goes into further requests.
     pub items_max: usize,
-    /// Requests on their way at the same time; more wait.
+    /// The largest number of requests at the same time. The rest waits.
     pub parallel_max: usize,
-    /// How long the agent waits for a connection, and for each sign of life on it.
+    /// Time limit of a connection attempt, and of each read and write.
     pub patience: Option<Duration>,
-    /// Whether a connection that broke without an answer is followed by one more attempt.
+    /// Whether the agent tries once more after a connection broke without an answer.
     pub retries_reset: bool,
-    /// The statuses that are no failure.
+    /// The statuses that count as success.
     pub successes: RangeInclusive<u16>,
-    /// Whether an empty report is sent as `[]`.
+    /// Whether the agent sends an empty report as `[]`.
     pub sends_nothing: bool,
-    /// Whether the Invocation is the last of the items that go out, as it ended last.
+    /// Whether the Invocation is the last item, because it ended last.
     pub invocation_last: bool,
-    /// How long before the deadline an invocation that still runs is reported as timed out.
+    /// How long before the deadline the agent reports a running invocation as timed out.
     pub timeout_margin: Duration,
     pub after_timeout: AfterTimeout,
-    /// What a timeout is called: type and message.
+    /// The type and message of a timeout.
     pub timeout_error: (&'static str, &'static str),
-    /// What the root span says of the parent it has not, as JSON.
+    /// The parent of the root span, as JSON.
     pub no_parent: &'static str,
     pub first_span_order: usize,
 }
 
-/// What becomes of a handler that ends after the agent reported its timeout.
+/// What happens if a handler ends after the agent has reported its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterTimeout {
-    /// A second report repeats the items of the first and adds the Invocation once more.
+    /// The agent reports the same items again, and the Invocation once more.
     ReportAgain,
-    /// The handler's result goes to the runtime without another report.
+    /// The runtime gets the handler's result, and the agent sends no other report.
     StaySilent,
-    /// The handler's result never reaches the runtime, so the function really times out.
+    /// The runtime never gets the handler's result, so the function really times out.
     DropResult,
-    /// The agent does not watch the deadline, and so never reports a timeout.
+    /// The agent does not watch the deadline, so it never reports a timeout.
     NeverReported,
 }
 
@@ -63,7 +63,7 @@ impl Family {
 
 const ANY: RangeInclusive<u16> = 0..=u16::MAX;
 
-/// `thundra/reporter.py` and `thundra/constants.py` of the package `thundra` 2.7.4.
+/// From `thundra/reporter.py` and `thundra/constants.py` of the package `thundra` 2.7.4.
 const THUNDRA_PYTHON: AgentProfile = AgentProfile {
     wire: include_str!("wire/thundra-python.txt"),
     local_port: 3333,
@@ -84,9 +84,8 @@ const THUNDRA_PYTHON: AgentProfile = AgentProfile {
 const CATCHPOINT_PYTHON: AgentProfile =
     AgentProfile { wire: include_str!("wire/catchpoint-python.txt"), ..THUNDRA_PYTHON };
 
-/// `src/Reporter.ts` and `src/Constants.ts` of npm `@thundra/core` 2.14.4. Its cap on the size of a
-/// report, 32 KiB unless configured, is taken as set to its maximum: what it trims away would say
-/// nothing about who receives the rest.
+/// From `src/Reporter.ts` and `src/Constants.ts` of npm `@thundra/core` 2.14.4. The limit of a report's size,
+/// 32 KiB by default, is set to its maximum, because trimmed reports would prove nothing about the receiver.
 const NODE: AgentProfile = AgentProfile {
     wire: include_str!("wire/node.txt"),
     local_port: 3333,
@@ -111,8 +110,8 @@ const NODE_COMPOSITE: AgentProfile = AgentProfile {
     ..NODE
 };
 
-/// `agent/reporter.go` and `config/config.go` of `thundra-io/thundra-lambda-agent-go` v2. The margin
-/// is that of the us-* regions (except us-west-*) from 384 MB on; below, the real one is longer.
+/// From `agent/reporter.go` and `config/config.go` of `thundra-io/thundra-lambda-agent-go` v2. The margin is
+/// that of the us-* regions (except us-west-*) with 384 MB or more. With less memory, the real one is longer.
 const GO: AgentProfile = AgentProfile {
     wire: include_str!("wire/go.txt"),
     local_port: 3333,
@@ -130,13 +129,12 @@ const GO: AgentProfile = AgentProfile {
     first_span_order: 0,
 };
 
-/// `exporter/otlp/proto/http/trace_exporter` and `sdk/trace/export` of the packages
-/// `opentelemetry-exporter-otlp-proto-http` and `opentelemetry-sdk` 1.45.2, in a batch that is flushed
-/// at the end of each invocation. The resource and the attributes are those that its detector and its
-/// instrumentation of Lambda add, and a response, as a hook of the customer does. The success of a 3xx
-/// and the second attempt at once are in `exporter/otlp/common/http.py`. The real one tries again with
-/// a back-off, too, what is answered 429, 502, 503 or 504, and what is not answered; here that is a
-/// failure.
+/// From `exporter/otlp/proto/http/trace_exporter` and `sdk/trace/export` of the packages
+/// `opentelemetry-exporter-otlp-proto-http` and `opentelemetry-sdk` 1.45.2. The batch is flushed at the end of
+/// each invocation. The resource and the attributes are those of its detector and its instrumentation for
+/// Lambda. The response is an attribute that a customer's hook would add. The success of a 3xx and the
+/// immediate second attempt are in `exporter/otlp/common/http.py`. After a 429, 502, 503, 504 or no answer, the
+/// real one tries again with a back-off. Here that is a failure.
 const OTEL_PYTHON: AgentProfile = AgentProfile {
     wire: include_str!("wire/otel-python.txt"),
     local_port: 4318,
@@ -154,12 +152,11 @@ const OTEL_PYTHON: AgentProfile = AgentProfile {
     first_span_order: 0,
 };
 
-/// `src/transport` and `src/export/BatchSpanProcessorBase.ts` of npm
-/// `@opentelemetry/otlp-exporter-base` 0.223.1 and `@opentelemetry/sdk-trace` 2.12.1. It tries again with
-/// a back-off as Python's does, and here does not either. Its spans are as the library of OTLP in Rust
-/// writes them, so that they are the items that the remote reads: the real one has another order, has
-/// numbers as numbers, and leaves out `traceState`, `parentSpanId` and a status's message where they
-/// are empty.
+/// From `src/transport` and `src/export/BatchSpanProcessorBase.ts` of npm `@opentelemetry/otlp-exporter-base`
+/// 0.223.1 and `@opentelemetry/sdk-trace` 2.12.1. The real one tries again with a back-off as Python's does.
+/// Here it does not. Its spans have the form of the Rust library for OTLP, so that the remote reads the same
+/// items. The real form has another order and plain numbers, and omits an empty `traceState`, `parentSpanId` or
+/// status message.
 const OTEL_NODE: AgentProfile = AgentProfile {
     wire: include_str!("wire/otel-node.txt"),
     parallel_max: 30,

@@ -1,4 +1,4 @@
-//! What became of a report.
+//! The result of a report.
 
 use std::fmt;
 use std::io;
@@ -6,37 +6,37 @@ use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct Reported {
-    /// The texts of the items, as they stand in the bodies.
+    /// The texts of the items, as in the bodies.
     pub items: Vec<String>,
-    /// Every request, in the order of the batches; a second one for a batch follows the first.
+    /// Every request, in the order of the batches. A second attempt of a batch follows the first.
     pub attempts: Vec<Attempt>,
-    /// How long the agent held the invocation.
+    /// How long the report delayed the invocation.
     pub took: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Counts from 0.
+    /// The batch's number, from 0.
     pub batch: usize,
-    /// Whether the connection had served a request before.
+    /// Whether the connection had already served a request.
     pub reused: bool,
-    /// The status, if the family takes it for a success.
+    /// The status, if it counts as success for the family.
     pub outcome: Result<u16, Failure>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens.
+    /// No server listens.
     Refused,
     /// The connection was reset.
     Reset,
-    /// The connection was closed before the answer was whole.
+    /// The connection was closed before the answer was complete.
     Closed,
-    /// The agent's patience was over.
+    /// The agent's time limit was reached.
     TimedOut,
-    /// A status that the family takes for a failure.
+    /// A status that counts as failure for the family.
     Status(u16),
-    /// Anything else, in the system's words.
+    /// Any other failure, with the system's message.
     Other(String),
 }
 
@@ -47,7 +47,7 @@ impl Reported {
         self.failure().is_none()
     }
 
-    /// What the first batch that failed ended with.
+    /// The result of the first batch that failed.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         let next_batches = self.attempts.iter().skip(1).map(|attempt| Some(attempt.batch));
@@ -65,7 +65,7 @@ impl From<io::Error> for Failure {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => Self::Reset,
             io::ErrorKind::UnexpectedEof => Self::Closed,
-            // A socket's own timeout says that it would block.
+            // A socket reports its timeout as `WouldBlock`.
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut,
             _ => Self::Other(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! An agent: turns items into requests and waits for what becomes of them.
+//! An agent: sends items in requests and waits for the answers.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +14,7 @@ use super::reported::{Attempt, Failure, Reported};
 use super::sockets::Sockets;
 use super::wire::{Framed, Wire};
 
-/// Keeps its connections from one report to the next, as the real one does from one invocation to
-/// the next.
+/// An agent. It keeps its connections between reports, as the real one does between invocations.
 pub struct Agent {
     family: Family,
     wire: Wire,
@@ -24,14 +23,13 @@ pub struct Agent {
     patience: Option<Duration>,
     timeout_margin: Duration,
     gzip: bool,
-    /// Connections that wait for the next request. The last one used is the next, as in urllib3's
-    /// pool and in Node's.
+    /// Idle connections. The last one used is the next one, as in the pools of urllib3 and Node.
     idle: Mutex<Vec<Link>>,
     sockets: Arc<Sockets>,
 }
 
 impl Agent {
-    /// Reports to `http://localhost:PORT/v1`.
+    /// An agent that reports to `http://localhost:PORT/v1`.
     #[must_use]
     pub fn local(family: Family, port: u16) -> Self {
         Self::to(family, Endpoint::local(port, Localhost::default()))
@@ -59,27 +57,27 @@ impl Agent {
         self
     }
 
-    /// How long to wait for a connection and for each sign of life on it, instead of the family's
-    /// 5 s (Python), 3 s (Node.js), for ever (Go) or 10 s (OpenTelemetry). Must be above zero.
+    /// Sets the time limit of a connection attempt and of each read and write. The families' own are 5 s
+    /// (Python), 3 s (Node.js), none (Go) and 10 s (OpenTelemetry). Must be above zero.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
     }
 
-    /// How long before its deadline an invocation is reported as timed out, instead of the family's
-    /// 200 ms (Python), 1 s (Node.js) or 600 ms (Go); OpenTelemetry's never report one.
+    /// Sets how long before its deadline the agent reports an invocation as timed out. The families' own are
+    /// 200 ms (Python), 1 s (Node.js) and 600 ms (Go). OpenTelemetry's agents never do.
     #[must_use]
     pub fn timeout_margin(mut self, margin: Duration) -> Self {
         self.timeout_margin = margin;
         self
     }
 
-    /// Packs its bodies, as `OTEL_EXPORTER_OTLP_COMPRESSION` has it.
+    /// Compresses the bodies, as with `OTEL_EXPORTER_OTLP_COMPRESSION`.
     ///
     /// # Panics
     ///
-    /// When the agent is none of OpenTelemetry's: no other can.
+    /// When the agent is not one of OpenTelemetry's, because only those can.
     #[must_use]
     pub fn gzip(mut self) -> Self {
         assert!(self.wire.can_gzip(), "{:?} has no gzip", self.family);
@@ -92,18 +90,18 @@ impl Agent {
         self.family
     }
 
-    /// The key of this agent's items.
+    /// The key in this agent's reports.
     #[must_use]
     pub fn api_key(&self) -> &str {
         &self.key
     }
 
-    /// Sends these items and waits as long as the family does for what becomes of them.
+    /// Sends these items and waits for the answers as long as the family does.
     ///
     /// # Panics
     ///
-    /// When the system gives no thread for a request beside another, or an item is no span for an
-    /// agent that sends Protobuf.
+    /// When the system refuses a thread for a parallel request, or an item is no span and the agent sends
+    /// Protobuf.
     #[must_use]
     pub fn report(&self, items: &[String]) -> Reported {
         let started = Instant::now();
@@ -122,11 +120,11 @@ impl Agent {
         Reported { items: items.to_vec(), attempts, took: started.elapsed() }
     }
 
-    /// The body of a request with these items, before it is packed.
+    /// The body of a request with these items, before compression.
     ///
     /// # Panics
     ///
-    /// When an item is no span for an agent that sends Protobuf.
+    /// When an item is no span and the agent sends Protobuf.
     #[must_use]
     pub fn body(&self, items: &[String]) -> Vec<u8> {
         self.wire.encoded(&self.wire.body(&self.key, items))
@@ -136,7 +134,7 @@ impl Agent {
         self.timeout_margin
     }
 
-    /// Closes all its connections; a report on its way fails.
+    /// Closes all its connections. A report in progress fails.
     pub(crate) fn close(&self) {
         self.sockets.close();
     }
@@ -150,7 +148,7 @@ impl Agent {
             }
             attempts
         };
-        // The first request needs no thread of its own: most reports are one request.
+        // The first request needs no thread of its own, because most reports are one request.
         let beside = bodies.len().min(self.family.profile().parallel_max).saturating_sub(1);
         let mut attempts = thread::scope(|scope| {
             let spawn = |number| {
@@ -170,7 +168,7 @@ impl Agent {
         attempts
     }
 
-    /// One attempt, or two where the family tries again.
+    /// Makes one attempt, or two if the family tries again.
     fn post(&self, batch: usize, body: &str) -> Vec<Attempt> {
         let request = self.wire.frame(&self.endpoint.destination(), &self.key, body, self.gzip);
         let mut attempts = vec![self.attempt(batch, &request, self.take_idle())];
@@ -197,7 +195,7 @@ impl Agent {
             None => self.connect()?,
         };
         let response = match self.family {
-            // Python's http.client writes a head and its body apart.
+            // Python's http.client writes a head and its body separately.
             Family::ThundraPython | Family::CatchpointPython | Family::OtelPython => {
                 link.exchange(&[head, body])
             }
@@ -216,7 +214,7 @@ impl Agent {
         Ok(Link::over(self.endpoint.secure(socket)?))
     }
 
-    /// Connections that the server ended meanwhile are dropped without a word, as all agents do.
+    /// Silently drops connections that the server has closed, as all agents do.
     fn take_idle(&self) -> Option<Link> {
         let mut idle = self.idle();
         while let Some(mut link) = idle.pop() {

@@ -1,11 +1,11 @@
-//! The connections of one client, which can all be closed at once from another thread.
+//! The connections of one client. Another thread can close all at once.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-/// A connection; it closes when the last clone is gone.
+/// A connection. It closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Socket(Arc<TcpStream>);
 
@@ -19,8 +19,8 @@ struct State {
 }
 
 impl Sockets {
-    /// Connects to the first of these addresses that takes the connection. `patience` is for each
-    /// connecting, read and write; without it the system's own limits hold.
+    /// Connects to the first of these addresses that accepts. `patience` limits each connection attempt, read
+    /// and write. Without it the system's own limits apply.
     pub fn connect(
         &self,
         addresses: &[SocketAddr],
@@ -41,7 +41,7 @@ impl Sockets {
     }
 
     fn register(&self, stream: TcpStream, patience: Option<Duration>) -> io::Result<Socket> {
-        // Agents for Python and Go set it themselves, Node's does in its own way of connecting.
+        // Agents for Python and Go set this themselves. Node.js sets it when it connects.
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
         let socket = Socket(Arc::clone(&stream));
@@ -55,12 +55,12 @@ impl Sockets {
         Ok(socket)
     }
 
-    /// Ends what is open; nothing connects any more.
+    /// Closes all connections, and forbids new ones.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
         for stream in state.open.iter().filter_map(Weak::upgrade) {
-            // Fails if the other side closed first, which is what is wanted.
+            // This fails if the other side closed first, and then nothing is left to do.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -71,13 +71,13 @@ impl Sockets {
 }
 
 impl Socket {
-    /// For each read and each write; `None` waits for ever.
+    /// Sets the time limit of each read and write. `None` is no limit.
     pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
         self.0.set_read_timeout(patience)?;
         self.0.set_write_timeout(patience)
     }
 
-    /// Whether the other side neither closed nor sent what nobody asked for.
+    /// Whether the other side has neither closed nor sent unexpected bytes.
     pub fn is_quiet(&self) -> bool {
         let peeked = self.0.set_nonblocking(true).and_then(|()| self.0.peek(&mut [0]));
         let quiet = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);

@@ -1,4 +1,4 @@
-//! What a request goes over: TCP, or TLS on it.
+//! The stream for requests: TCP, or TLS over TCP.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl Stream {
     }
 }
 
-/// Trusts the authorities in this file alone.
+/// A configuration that trusts only the authorities in this file.
 pub fn trusting(pem_file: &Path) -> Result<Arc<ClientConfig>, String> {
     let failed = |why: &dyn std::fmt::Display| {
         format!("cannot trust the certificates in {}: {why}", pem_file.display())
@@ -45,7 +45,7 @@ pub fn trusting(pem_file: &Path) -> Result<Arc<ClientConfig>, String> {
     if roots.is_empty() {
         return Err(failed(&"there are none"));
     }
-    // Named, because another crate of the same build may bring a second provider.
+    // Given explicitly, because another crate of the same build may bring a second provider.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,6 +1,5 @@
-//! Recorded requests as patterns: the head, an empty line, the body, an Invocation and a Span, with
-//! `$name` for what differs from one request to the next. A body that goes out as Protobuf is written
-//! here as the JSON of the same.
+//! Recorded requests as patterns: the head, an empty line, the body, an Invocation and a Span. `$name` stands
+//! for the parts that differ between requests. A Protobuf body is written here as its JSON.
 
 use uuid::Uuid;
 
@@ -15,14 +14,14 @@ pub struct Wire {
     pub span: &'static str,
 }
 
-/// What a head says of where it goes.
+/// The address of a request, for its head.
 pub struct Destination<'a> {
     pub base: &'a str,
     pub authority: &'a str,
     pub resource: &'a str,
 }
 
-/// A request as it goes out.
+/// A request in the form in which it is sent.
 pub struct Framed {
     pub head: Vec<u8>,
     pub body: Vec<u8>,
@@ -40,12 +39,12 @@ impl Wire {
         self.head.contains("\nConnection: keep-alive")
     }
 
-    /// Whether the head has a place for the header that says so.
+    /// Whether the head has a place for `Content-Encoding: gzip`.
     pub fn can_gzip(&self) -> bool {
         self.head.contains(CONTENT_ENCODING)
     }
 
-    /// The body of one request; the items are in it byte for byte.
+    /// The body of one request, which contains the items byte for byte.
     pub fn body(&self, key: &str, items: &[String]) -> String {
         fill(self.body, |name| match name {
             "items" => Some(items.join(",")),
@@ -54,7 +53,7 @@ impl Wire {
         })
     }
 
-    /// The head as it precedes this body, and the body as the head frames it.
+    /// The head for this body, and the body with the framing that the head declares.
     pub fn frame(&self, to: &Destination<'_>, key: &str, body: &str, gzip: bool) -> Framed {
         let body = self.encoded(body);
         let body = if gzip { gzip::pack(&body) } else { body };
@@ -70,7 +69,7 @@ impl Wire {
         });
         let head = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
         let body = if self.head.ends_with("\nTransfer-Encoding: chunked") {
-            // Node sends what it is given at once as one chunk; zlib gives it gzip's header apart.
+            // Node sends each write as one chunk, and zlib writes gzip's header separately.
             let (first, rest) = body.split_at(if gzip { GZIP_HEADER_BYTES } else { 0 });
             let chunks = [first, rest].into_iter().filter(|it| !it.is_empty());
             let chunk =
@@ -82,7 +81,7 @@ impl Wire {
         Framed { head: head.into_bytes(), body }
     }
 
-    /// The bytes of a body as this head says that they are, but for packing and chunks.
+    /// The body's bytes in the head's format, before compression and chunks.
     pub fn encoded(&self, body: &str) -> Vec<u8> {
         if !self.head.contains("\ncontent-type: application/x-protobuf") {
             return body.as_bytes().to_vec();
@@ -92,14 +91,14 @@ impl Wire {
     }
 }
 
-/// Of a header without a name or a comment (RFC 1952).
+/// The size of a gzip header without a name or a comment (RFC 1952).
 const GZIP_HEADER_BYTES: usize = 10;
 
-/// The one line of a head that is not in every request.
+/// The only line of a head that is not in every request.
 const CONTENT_ENCODING: &str = "\nContent-Encoding: gzip";
 
-/// Replaces each `$name` that has a value, and `$uuid` by another one each time. `$LATEST` is no
-/// name: names are lower case.
+/// Replaces each `$name` that has a value, and each `$uuid` by a new one. `$LATEST` is no name, because names
+/// are lower case.
 pub fn fill(pattern: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut filled = String::with_capacity(pattern.len());
     let mut parts = pattern.split('$');

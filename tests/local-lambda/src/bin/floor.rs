@@ -1,6 +1,5 @@
-//! The least an extension can do: register for INVOKE, where there is one, and SHUTDOWN, and poll.
-//! Blocking, one connection, nothing but std: what an extension that does something is measured
-//! against.
+//! The smallest possible extension: it registers for INVOKE, if that exists, and for SHUTDOWN, and polls. It is
+//! blocking, and has one connection and no crate but std. Other extensions are compared with it.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,7 +8,7 @@ use std::path::Path;
 
 /// # Errors
 ///
-/// When there is no API, or it does not answer as it should.
+/// When the API does not exist, or its answer is not valid.
 pub fn main() -> io::Result<()> {
     let path = env::args_os().next().unwrap_or_default();
     let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
@@ -48,7 +47,7 @@ impl Answer {
     }
 }
 
-/// No timeouts: Lambda may freeze the process inside this call.
+/// Without timeouts, because Lambda may freeze the process inside this call.
 fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> io::Result<Answer> {
     connection.get_mut().write_all(request.as_bytes())?;
     let status = line(connection)?;
@@ -67,7 +66,7 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> io::Result<
         }
     }
     let mut body = String::new();
-    // AWS's daemon chunks only what is longer than any answer here; but it may.
+    // AWS's daemon sends only long answers in chunks, and none here is long. But it may send any in chunks.
     while chunked {
         length = u64::from_str_radix(&line(connection)?, 16).map_err(io::Error::other)?;
         connection.take(length).read_to_string(&mut body)?;
@@ -79,7 +78,7 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> io::Result<
     Ok(Answer { identifier, body })
 }
 
-/// A line without its end; an early end of the connection is an error.
+/// A line without its end. If the connection ends early, this is an error.
 fn line(connection: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     match connection.read_line(&mut line)? {

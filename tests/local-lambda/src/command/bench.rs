@@ -1,8 +1,8 @@
-//! `local-lambda bench`: what extensions cost, side by side.
+//! `local-lambda bench`: compares the costs of extensions.
 //!
-//! Lambda starts the runtime only when every external extension has registered, so the time from exec
-//! to register is added to each cold start; the first next is awaited too, but beside the runtime's
-//! own start (AWS docs "Lambda execution environment lifecycle").
+//! Lambda starts the runtime when every external extension has registered. So the time from exec to register is
+//! added to each cold start. Lambda also waits for the first `next`, but the runtime starts meanwhile (AWS docs
+//! "Lambda execution environment lifecycle").
 
 use std::fs;
 use std::io;
@@ -48,47 +48,47 @@ mod wrapped;
 
 /// Compares what extensions cost
 ///
-/// Measures each extension, in an order that changes, beside three that it brings along: `floor`, which
-/// registers and polls and nothing else, the physical limit; `bare`, the same with a tiny_http server
-/// that reads and answers; `async`, the relay of this repository as it is usually written, with AWS's
-/// `lambda-extension` crate; and beside `none`, no extension at all. Where one is reported to over OTLP,
-/// `async` is too, as `async-otlp`. One round before, which fills the page cache, is not counted. What
-/// takes reports at its port is measured at that too.
+/// Measures the extensions in changing order, together with four comparators. `none` is no extension at all.
+/// `floor` only registers and polls, which is the physical limit. `bare` is `floor` with a tiny_http server
+/// that reads and answers reports. `async` is this repository's relay in the usual form, with AWS's
+/// `lambda-extension` crate; with an extension for OTLP, it is also measured as `async-otlp`. A first round
+/// fills the page cache and is not counted. Posts are measured only if the extension accepts reports at its
+/// port.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[group(skip)]
 #[command(group = ArgGroup::new(MEASURED).required(true).multiple(true))]
 pub struct Arguments {
-    /// An extension and what to call it; give it once for each
+    /// An extension and its name in the results. Repeatable
     #[arg(long = "extension", value_name = "NAME=PATH", group = MEASURED, value_parser = Contender::parse)]
     extensions: Vec<Contender>,
 
-    /// An extension that is reported to over OTLP, and what to call it; give it once for each. What is
-    /// posted is a span of the same size, in Protobuf; in `added` and `freezes`, where an agent reports,
-    /// it is the agent's two spans, which are smaller
+    /// An extension that gets its reports over OTLP, and its name in the results. Repeatable. Each post is a
+    /// span of the same size, in Protobuf. In `added` and `freezes` it is the agent's two spans, which are
+    /// smaller
     #[arg(long, value_name = "NAME=PATH", group = MEASURED, value_parser = Contender::parse)]
     otlp: Vec<Contender>,
 
-    /// A program that starts a runtime, as `AWS_LAMBDA_EXEC_WRAPPER` names one, and what to call it; give
-    /// it once for each. `floor` stands for the runtime
+    /// A program that starts a runtime, as `AWS_LAMBDA_EXEC_WRAPPER` names one, and its name in the results.
+    /// Repeatable. `floor` is the runtime
     #[arg(long = "wrapper", value_name = "NAME=PATH", value_parser = Contender::parse, conflicts_with = "no_comparators")]
     wrappers: Vec<Contender>,
 
-    /// A variable of all extensions, or of that of this name. In the value, `{port}` stands for where
-    /// agents report to, `{remote}` for the remote's scheme, host and port, `{ca}` for a file with the
-    /// authority to trust. Those that this repository's extension has are set
+    /// A variable of all extensions, or of the one with this name. In the value, `{port}` stands for the port
+    /// for reports, `{remote}` for the remote's scheme, host and port, `{ca}` for a file with its certificate
+    /// authority. The variables of this repository's extension are set already
     #[arg(long = "env", value_name = "[NAME:]VARIABLE=VALUE", value_parser = Variable::parse)]
     variables: Vec<Variable>,
 
-    /// Where binaries `floor`, `bare` and `async` are; unless given, cargo builds them
+    /// The directory of the binaries `floor`, `bare` and `async`. By default cargo builds them
     #[arg(long, value_name = "DIR", conflicts_with = "no_comparators")]
     comparators: Option<PathBuf>,
 
-    /// Measure only the extensions that are named
+    /// Measure only the named extensions, without comparators
     #[arg(long)]
     no_comparators: bool,
 
-    /// Measure only this; give it once for each
+    /// Measure only this. Repeatable
     #[arg(long, value_name = "GROUP")]
     only: Vec<Measure>,
 
@@ -96,8 +96,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
 
-    /// How many rounds there are, up to 35, in each of which all take their turns; `posts` has a third of
-    /// them, `idle`, `added` and `freezes` a fifth
+    /// The number of rounds, up to 35. Each round measures all extensions. `posts` has a third of this number,
+    /// `idle`, `added` and `freezes` a fifth
     #[arg(long, default_value = "30", value_parser = clap::value_parser!(u8).range(1..=RUNS_MAX))]
     runs: u8,
 
@@ -105,27 +105,27 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Write a page with tables and plots as well
+    /// Also write a page with tables and plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Write a picture of some of the figures as well
+    /// Also write a picture of some figures
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
-    /// Hold the figures to what is in this file, in lines such as
-    /// `first_next(mine) <= 1.25 * first_next(floor)`, below `[full]` or `[128]`, and exit with 1 if one
-    /// is broken or was not measured. Both sides are of the same round; counts hold in each round, and
-    /// all else in the middle one. What is broken is measured again, up to twice
+    /// Check the figures against the budgets in this file. It has lines such as `first_next(mine) <= 1.25 *
+    /// first_next(floor)`, below `[full]` or `[128]`. The exit code is 1 if a budget is broken or was not
+    /// measured. Both sides come from the same round. Counts must hold in each round, all other figures in the
+    /// middle one. A broken budget is measured again, up to twice
     #[arg(long, value_name = "FILE")]
     budgets: Option<PathBuf>,
 }
 
-/// Each start takes two ports that no other has had, for the extension and for its remote, and of those
-/// there are 12,000. With all that can be measured of six contenders at two sizes a round takes about
-/// 100 of them, and three times that if all is measured twice more.
+/// Limit of rounds. Each start takes two new ports, for the extension and for its remote, and 12,000 ports
+/// exist. A round with all measures of six contenders at two sizes takes about 100 of them, and three times as
+/// many if all are measured twice more.
 const RUNS_MAX: i64 = 35;
-/// What there must be one of at least.
+/// The group of options of which at least one must be given.
 const MEASURED: &str = "measured";
 
 const EXAMPLES: &str = "\
@@ -148,7 +148,7 @@ Examples:
 
 /// # Errors
 ///
-/// When a contender is not there, or a file can't be read or written.
+/// When a contender does not exist, or a file cannot be read or written.
 pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let budgets = arguments.budgets.as_deref().map(budget::read).transpose()?.unwrap_or_default();
     let mut contenders = lineup::lineup(arguments)?;
@@ -166,7 +166,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         let (results, failures) = rounds.measure(plan)?;
         all_well(&failures).map(|()| results)
     };
-    // As JSON, the results have standard output for themselves.
+    // JSON on standard output must stand alone.
     let say = |line: &str| {
         if arguments.json {
             eprintln!("{line}");
@@ -178,7 +178,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// All that is asked for.
+/// All requested measures, with their sizes.
 fn plan(arguments: &Arguments) -> Vec<(Size, Measure)> {
     let is_asked_for = |(size, measure): &(Size, Measure)| {
         arguments.size.is_none_or(|only| only == *size)

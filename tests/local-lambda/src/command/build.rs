@@ -11,9 +11,9 @@ use serde::Deserialize;
 const PACKAGE: &str = "thundra-lambda-extension";
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
 
-/// Variables that cargo sets for a program that it runs, or for what it builds (The Cargo Book,
-/// "Environment variables Cargo sets"). A cargo that inherits them builds anew whatever watches one of them,
-/// such as ring. All others that begin with `CARGO_` are the user's own.
+/// Variables that cargo sets for a program that it runs or builds (The Cargo Book, "Environment variables Cargo
+/// sets"). A cargo that inherits them rebuilds each crate that watches one of them, such as ring. All other
+/// variables that begin with `CARGO_` belong to the user.
 const SET_BY_CARGO: [&str; 9] = [
     "CARGO",
     "CARGO_BIN_NAME",
@@ -28,7 +28,7 @@ const SET_BY_CARGO: [&str; 9] = [
 const SET_BY_CARGO_PREFIXES: [&str; 4] =
     ["CARGO_PKG_", "CARGO_BIN_EXE_", "CARGO_CFG_", "CARGO_FEATURE_"];
 
-/// Of cargo's messages, what is needed here (The Cargo Book, "External tools", "Artifact messages").
+/// The needed parts of cargo's messages (The Cargo Book, "External tools", "Artifact messages").
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
@@ -40,11 +40,11 @@ struct Target {
     name: String,
 }
 
-/// The path of the extension's binary, built with cargo's own progress on standard error.
+/// Builds the extension and returns its path. cargo shows its progress on standard error.
 ///
 /// # Errors
 ///
-/// When the sources are gone, cargo can't be run, or the build fails.
+/// When the sources are gone, cargo cannot be run, or the build fails.
 pub fn extension() -> io::Result<PathBuf> {
     let mut built = binaries(MANIFEST, &["--package", PACKAGE])?;
     built
@@ -52,18 +52,19 @@ pub fn extension() -> io::Result<PathBuf> {
         .ok_or_else(|| other("cargo built no extension: give --extension".to_owned()))
 }
 
-/// The paths of the binaries of this manifest's package, by their names, built in the same way.
+/// Builds the binaries of this manifest's package and returns their paths by name. cargo shows its progress on
+/// standard error.
 ///
 /// # Errors
 ///
-/// As well.
+/// As [`extension`].
 pub fn binaries(manifest: &str, options: &[&str]) -> io::Result<BTreeMap<String, PathBuf>> {
     if !Path::new(manifest).is_file() {
         return Err(other(format!(
             "can't build it, the sources are no longer at {manifest}: give the path of the binary"
         )));
     }
-    // `cargo run` says which cargo it is.
+    // `cargo run` sets this to its own path.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(&cargo);
     build.args(["build", "--release", "--locked", "--manifest-path", manifest]).args(options);

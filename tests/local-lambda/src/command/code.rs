@@ -1,4 +1,4 @@
-//! The options that say what runs as the function.
+//! The options that select the function's code.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,25 +16,25 @@ pub struct Code {
     #[arg(long, value_name = "FAMILY", default_value = "thundra-python")]
     agent: Family,
 
-    /// Where the agent in the built-in function reports to: `local`, which is port 3333 of
-    /// localhost, or 4318 for OpenTelemetry's, or `http://HOST[:PORT][/PATH]`, to which they append
+    /// Where the agent in the built-in function reports to: `local` or a URL. `local` is port 3333 of
+    /// localhost, or 4318 for OpenTelemetry. A URL is `http://HOST[:PORT][/PATH]`. The agent appends
     /// `/monitoring-data` or the like, or `/traces`, but no `/v1`
     #[arg(long, value_name = "local|URL", default_value = "local", value_parser = collector)]
     report_to: Collector,
 
-    /// Where the command starts, instead of here
+    /// The directory in which the command starts, instead of the current one
     #[arg(long, value_name = "DIR", requires = "command")]
     directory: Option<PathBuf>,
 
-    /// A program that speaks the Runtime API, such as `python3 -m awslambdaric app.handler`;
-    /// without one, the built-in function runs, see `local-lambda function --help`
+    /// A program that uses the Runtime API, such as `python3 -m awslambdaric app.handler`. By default the
+    /// built-in function runs, see `local-lambda function --help`
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["agent", "report_to"])]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collector {
-    /// On localhost, at the port that the agents of this family know.
+    /// The agent's own port on localhost.
     Local,
     Url(String),
 }
@@ -42,7 +42,7 @@ pub enum Collector {
 impl Code {
     /// # Errors
     ///
-    /// When the system does not tell where this program is, or the directory isn't there.
+    /// When this program's own path is unknown, or the directory does not exist.
     pub fn runtime(&self) -> io::Result<Runtime> {
         let Some((program, arguments)) = self.command.split_first() else {
             let report_to = match &self.report_to {
@@ -62,11 +62,11 @@ impl Code {
     }
 }
 
-/// The built-in function as a process of its own, which a freeze reaches.
+/// The built-in function as its own process, which a freeze can stop.
 ///
 /// # Errors
 ///
-/// When the system does not tell where this program is.
+/// When this program's own path is unknown.
 pub fn built_in(agent: Family, options: Vec<String>) -> io::Result<Runtime> {
     let family = agent.to_possible_value().expect("every family has a name");
     let first = ["function", "--verbose", "--agent", family.get_name()];

@@ -1,4 +1,4 @@
-//! `local-lambda conformance`: what Lambda asks of any extension, tried on this one.
+//! `local-lambda conformance`: tests whether an extension does what Lambda requires of any extension.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -17,65 +17,62 @@ use super::output;
 mod choice;
 mod text;
 
-/// Tries on an extension what Lambda, agents and remotes ask of one
+/// Tests an extension against the requirements of Lambda, agents and remotes
 ///
-/// Plays named scenarios, each on a local Lambda of its own, several at a time. A scenario is held, is
-/// broken, does not apply, or could not be played. Each says what it proves and what it stands on: a
-/// page of AWS's documentation, or the issue of an extension that broke. Those of the kind lifecycle
-/// are for any extension; those of the kind relay apply to one that takes reports of agents and
-/// sends them on, for which `{remote}` has to be in a variable, and `{port}` or else `--port` be
-/// given; those about TLS also want `{ca}` in one. All of them take one to two minutes. Those of the kind
-/// attack throw at a relay's port what anything in the function could, while two healthy agents
-/// post; they take minutes, one after the other, and are played only if asked for by `--kind` or
-/// `--only`. Exits with 0 when nothing is broken, with 1 when
-/// something is, with 2 when it was called in a wrong way, and with 3 when nothing is broken but a
-/// scenario could not be played or its outcome not be told, as on a full disk.
+/// Runs named scenarios, each on its own local Lambda, several at a time. A scenario holds, breaks, does not
+/// apply, or could not run. Each one proves a sentence and names its source: a page of AWS's documentation, or
+/// the issue of an extension that broke. Scenarios of kind lifecycle apply to any extension. Scenarios of kind
+/// relay apply to an extension that forwards the reports of agents. They need `{remote}` in a variable, and
+/// `{port}` in a variable or else `--port`. Scenarios about TLS also need `{ca}` in a variable. All of these
+/// together take one to two minutes. Scenarios of kind attack send a relay's port anything that code in the
+/// function could send, while two healthy agents post. They run one after the other, take minutes, and run only
+/// with `--kind` or `--only`. The exit code is 0 if nothing broke, 1 if a scenario broke, and 2 after wrong
+/// use. It is 3 if nothing broke, but a scenario could not run or could not be reported, as on a full disk.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
-    /// The extension: any executable file
+    /// The extension, any executable file
     #[arg(long, value_name = "PATH", required_unless_present = "list")]
     extension: Option<PathBuf>,
 
-    /// A variable of the function; in VALUE `{port}` stands for a free port, `{remote}` for
-    /// http://127.0.0.1:PORT of a collector, or https://localhost:PORT, and `{ca}` for a PEM file
-    /// with the certificate authority of the latter. Give it once for each
+    /// A variable of the function. Repeatable. In VALUE, `{port}` stands for a free port, and `{remote}` for
+    /// the URL of a collector, http://127.0.0.1:PORT or https://localhost:PORT. `{ca}` stands for a PEM file
+    /// with the certificate authority of the https one
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
 
-    /// The port where agents report to it, if no variable says so; scenarios are played one at a
-    /// time then
+    /// The port for reports, if no variable sets it. Then the scenarios run one at a time
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// Play the scenarios of this kind alone
+    /// Run only the scenarios of this kind
     #[arg(long, value_enum)]
     kind: Option<OfKind>,
 
-    /// Play this scenario; give it once for each. Without, all are played
+    /// Run only this scenario. Repeatable
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     only: Vec<Scenario>,
 
-    /// Leave this scenario out; give it once for each
+    /// Leave this scenario out. Repeatable
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     except: Vec<Scenario>,
 
-    /// How many to play at a time; as many as there are CPUs, unless told. An extension that listens
-    /// on a port of its own, which no variable sets, meets its copies there and breaks nearly
-    /// anywhere: play it with 1, or with `--port` if agents report to that port
+    /// How many scenarios run at a time, by default as many as there are CPUs. Use 1 for an extension with a
+    /// fixed port, or `--port` if agents report to that port. Otherwise its copies collide, and nearly all
+    /// scenarios break
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// How long next-held-open and frozen-for-long keep a next waiting, such as 310s
+    /// How long next-held-open and frozen-for-long keep a `next` waiting, such as 310s
     #[arg(long, value_name = "TIME", default_value = "61s", value_parser = super::span::positive)]
     next_held: Duration,
 
-    /// Keep it waiting for 5 s only, which proves less
+    /// Keep it waiting for only 5 s, which proves less
     #[arg(long, conflicts_with = "next_held")]
     quick: bool,
 
-    /// Print each scenario with its kind, what it proves, and its source, and play none
+    /// Print each scenario with its kind, its sentence and its source, and run none
     #[arg(long)]
     list: bool,
 
@@ -116,9 +113,9 @@ enum OfKind {
     Attack,
 }
 
-/// As for what the parser of the arguments refuses.
+/// The exit code of clap for wrong arguments.
 const WRONG_USE: u8 = 2;
-/// Nothing is known to be broken, but not all is known.
+/// The exit code if nothing broke, but not all results are known.
 const NOT_ALL_TOLD: u8 = 3;
 
 pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
@@ -143,7 +140,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(exit_code(&findings, &told))
 }
 
-/// What comes out, and whether it could be told.
+/// Runs the scenarios. Returns the findings, and whether they could be printed.
 fn play(
     arguments: &Arguments,
     subject: &Subject,
@@ -179,7 +176,7 @@ fn play(
 
 struct Progress {
     told: usize,
-    /// After what could not be written nothing more is; the scenarios go on, for the exit code.
+    /// After a failure nothing more is written. The scenarios continue, because the exit code needs them.
     written: io::Result<()>,
 }
 
@@ -188,7 +185,8 @@ impl Progress {
         self.told += 1;
         let line = text::line(self.told, finding, scenarios);
         if is_for_later {
-            // Stdout is for the whole, and nothing depends on what people could read meanwhile.
+            // Standard output gets the whole result. The result does not depend on whether progress could be
+            // printed.
             let _unread = io::stderr().write_all(line.as_bytes());
         } else if self.written.is_ok() {
             self.written = output::print(&line);
@@ -210,7 +208,7 @@ fn exit_code(findings: &[Finding], told: &io::Result<()>) -> ExitCode {
     }
 }
 
-/// Their messages are in the verdicts.
+/// Prints no panic of a scenario, because its message is in the verdict.
 fn keep_panics_of_scenarios_quiet() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

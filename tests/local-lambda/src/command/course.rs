@@ -1,21 +1,21 @@
-//! The words in which the command line says what connections and requests meet.
+//! Parses the command line's words for the treatment of connections and requests.
 
 use local_lambda::{Answer, Cut, End, Moment, Pace};
 
 use super::span::positive;
 
-/// What a request meets: an answer, or an end of its connection before.
+/// The treatment of a request: an answer, or an earlier end of its connection.
 #[derive(Clone)]
 pub struct Course {
     pub cut: Option<Cut>,
     pub answer: Answer,
 }
 
-/// What a connection meets before anything is read.
+/// The treatment of a connection before anything is read.
 #[derive(Clone, Copy)]
 pub struct Admission(pub Option<End>);
 
-/// Enough for the status line, and not for the head.
+/// Enough bytes for the status line, but not for the head.
 const HALF_BYTES: usize = 20;
 
 pub fn parse_course(text: &str) -> Result<Course, String> {
@@ -45,7 +45,7 @@ pub fn parse_admission(text: &str) -> Result<Admission, String> {
     }
 }
 
-/// `64/10ms`.
+/// Parses a pace such as `64/10ms`.
 pub fn parse_pace(text: &str) -> Result<Pace, String> {
     let (bytes, pause) = text.split_once('/').ok_or("not BYTES/PAUSE, such as 64/10ms")?;
     match bytes.parse() {

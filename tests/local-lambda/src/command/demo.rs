@@ -1,4 +1,4 @@
-//! `local-lambda demo`: the same function with and without the extension, measured.
+//! `local-lambda demo`: measures the same function with and without the extension.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -21,21 +21,20 @@ mod comparison;
 mod table;
 mod way;
 
-/// Shows what the extension is for: one function, reporting directly and through it
+/// Shows the benefit of the extension: one function, reporting directly and through it
 ///
-/// Runs the same function in two environments, each with an agent that reports every invocation
-/// before it answers: once to a remote collector that takes 4 ms to answer, once to the extension,
-/// which passes the reports on to such a collector. The invocations alternate, so that whatever
-/// else the machine does meets both. After each, the environment is frozen, as on Lambda. Prints
-/// what the caller waits, what is billed, and how many reports arrived. Takes less than a minute.
-/// The exit code is 0 if no invocation failed and each report arrived once, else 1.
+/// Runs the same function in two environments. In each, an agent reports every invocation before the response.
+/// One agent reports to a remote collector that takes 4 ms to answer. The other reports to the extension, which
+/// forwards the reports to such a collector. The invocations alternate, so that other load on the machine
+/// affects both. After each invocation the environment is frozen, as on Lambda. Prints how long the caller
+/// waits, the billed time, and how many reports arrived. Takes less than a minute. The exit code is 0 if no
+/// invocation failed and each report arrived once, else 1.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The extension; built by cargo from the sources of this repository unless given. It is told
-    /// by `THUNDRA_EXTENSION_PORT` where to listen, and where to send by
-    /// `THUNDRA_EXTENSION_COLLECTOR_URL`; with an agent of OpenTelemetry's, by
-    /// `THUNDRA_EXTENSION_OTLP_PORT` and `THUNDRA_EXTENSION_OTLP_ENDPOINT`
+    /// The extension. By default cargo builds it from this repository's sources. It gets its port in
+    /// `THUNDRA_EXTENSION_PORT` and its remote in `THUNDRA_EXTENSION_COLLECTOR_URL`. With an agent of
+    /// OpenTelemetry's it gets them in `THUNDRA_EXTENSION_OTLP_PORT` and `THUNDRA_EXTENSION_OTLP_ENDPOINT`
     #[arg(long, value_name = "PATH")]
     extension: Option<PathBuf>,
 
@@ -43,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FAMILY", default_value = "thundra-python")]
     agent: Family,
 
-    /// How often the function is invoked each way, beside its cold start
+    /// How often each function is invoked after its cold start
     #[arg(long, value_name = "COUNT", default_value = "50")]
     invocations: NonZeroUsize,
 
@@ -55,7 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "4ms", value_parser = duration)]
     latency: Duration,
 
-    /// The function's memory size, in MB, to which and whose CPU share each environment is held
+    /// The function's memory size in MB. It limits the memory and the CPU share of each environment
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(MEMORY_MB))]
     memory: u32,
 
@@ -116,7 +115,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// How many of all invocations are done.
+/// How many of all invocations have ended.
 struct Progress {
     done: usize,
     all: usize,

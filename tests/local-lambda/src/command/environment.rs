@@ -1,4 +1,4 @@
-//! The options that describe a function's environment, as its owner would configure it.
+//! The options that describe a function's environment, with the settings of a function's owner.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,21 +11,21 @@ use local_lambda::{FreezeBy, Initialization, LogFormat, Setup, TimeLimits, User}
 
 use super::span::positive;
 
-/// What Lambda sells (AWS docs "Configure Lambda function memory").
+/// The memory sizes on Lambda, in MB (AWS docs "Configure Lambda function memory").
 pub const MEMORY_MB: RangeInclusive<i64> = 128..=10_240;
 
-/// The longest that Lambda lets a function run (AWS docs "Configure Lambda function timeout"). The
-/// shortest there is a second; here what is shorter tries a timeout in less time.
+/// The longest timeout on Lambda (AWS docs "Configure Lambda function timeout"). The shortest there is one
+/// second. Here it may be shorter, so that a test of a timeout takes less time.
 const TIMEOUT_MAX: Duration = Duration::from_secs(900);
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Environment")]
 pub struct Environment {
-    /// An executable file in /opt/extensions, under its own name; give it once for each
+    /// An executable file for /opt/extensions, under its own name. Repeatable
     #[arg(long = "extension", value_name = "PATH")]
     extensions: Vec<PathBuf>,
 
-    /// The function's timeout, which covers extensions too; up to 15 minutes
+    /// The function's timeout, which covers extensions too. Up to 15 minutes
     #[arg(long, default_value = "3s", value_parser = function_timeout)]
     timeout: Duration,
 
@@ -33,19 +33,19 @@ pub struct Environment {
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(MEMORY_MB))]
     memory: u32,
 
-    /// One of the function's own variables; give it once for each
+    /// One of the function's own variables. Repeatable
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
 
-    /// How environments of the function come to be
+    /// How environments of the function are initialized
     #[arg(long, value_enum, value_name = "TYPE", default_value = "on-demand")]
     init_type: InitType,
 
-    /// Hold all processes together to the CPU share and the memory that the memory size buys
+    /// Limit all processes together to the CPU share and the memory of the memory size
     #[arg(long)]
     confined: bool,
 
-    /// How to freeze; `auto` is the first of the others that can be had
+    /// How to freeze. `auto` is the first of the others that works here
     #[arg(long, value_enum, value_name = "WAY", default_value = "auto")]
     freeze_by: FreezeWay,
 
@@ -53,16 +53,16 @@ pub struct Environment {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 
-    /// Where the Runtime API and the Extensions API listen; any free port unless told
+    /// The address of the Runtime API and the Extensions API. By default, any free port
     #[arg(long, value_name = "HOST:PORT")]
     runtime_api: Option<SocketAddr>,
 
-    /// Accept subscriptions to the Telemetry API with 202 and deliver nothing, as AWS's emulator;
-    /// the older Logs API always does so, and is not there on Managed Instances
+    /// Answer 202 to subscriptions to the Telemetry API and deliver nothing, as AWS's emulator does. The older
+    /// Logs API always does so, and does not exist on Managed Instances
     #[arg(long)]
     no_telemetry: bool,
 
-    /// Multiply Lambda's limits (init 10 s, shutdown 2 s, of that 300 ms for the runtime)
+    /// Multiply Lambda's limits (init 10 s, shutdown 2 s, of which 300 ms for the runtime)
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     time_limits_scale: f64,
 
@@ -74,12 +74,12 @@ pub struct Environment {
     #[arg(long, value_name = "NAME", default_value = "local-lambda-function")]
     function_name: String,
 
-    /// Whom the processes run as: Lambda's uid 993, which takes root, or who runs this
+    /// The user of the processes: Lambda's uid 993, which requires root, or the current user
     #[arg(long, value_enum, default_value = "lambda")]
     user: Owner,
 }
 
-/// How many events a runtime of Managed Instances takes at the same time.
+/// How many events a runtime on Managed Instances takes at the same time.
 const MAX_CONCURRENCY: usize = 10;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -113,7 +113,7 @@ enum Owner {
 impl Environment {
     /// # Errors
     ///
-    /// When an extension isn't there.
+    /// When an extension does not exist.
     pub fn setup(&self) -> io::Result<Setup> {
         let mut setup = Setup::new()
             .timeout(self.timeout)
@@ -156,7 +156,7 @@ impl Environment {
 
 /// # Errors
 ///
-/// When there is no file at this path, or something else.
+/// When no file has this path.
 pub fn existing(extension: &PathBuf) -> io::Result<&PathBuf> {
     let shown = extension.display();
     match extension.metadata() {

@@ -16,35 +16,34 @@ use signal_hook::flag;
 
 /// Runs a function with a telemetry agent, as Lambda's runtimes do
 ///
-/// Takes events from the Runtime API and ends as a runtime does: never by itself. The agent does on
-/// the wire what the real one of its family does.
+/// Takes events from the Runtime API and, as a runtime, never ends by itself. The agent sends the same bytes as
+/// the real one of its family.
 #[derive(clap::Args)]
 #[command(after_help = EVENTS)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Arguments {
-    /// Which agent is in the function
+    /// The family of the agent in the function
     #[arg(long, value_name = "FAMILY")]
     agent: Family,
 
-    /// The port on localhost that the agent reports to, instead of its family's 3333 or 4318
-    /// (OpenTelemetry)
+    /// The port on localhost to which the agent reports, instead of its family's 3333 or 4318 (OpenTelemetry)
     #[arg(long, conflicts_with = "report_to")]
     port: Option<u16>,
 
-    /// Which addresses the name `localhost` has
+    /// The addresses of the name `localhost`
     #[arg(long, value_name = "ORDER", default_value = "v4-first", conflicts_with = "report_to")]
     localhost: Localhost,
 
-    /// Report to this collector instead, as without an extension: `http[s]://HOST[:PORT][/PATH]`, to
-    /// which the agent appends `/monitoring-data` or the like, or `/traces`, but no `/v1`
+    /// Report to this collector instead, as without an extension: `http[s]://HOST[:PORT][/PATH]`. The agent
+    /// appends `/monitoring-data` or the like, or `/traces`, but no `/v1`
     #[arg(long, value_name = "URL", value_parser = Endpoint::remote)]
     report_to: Option<Endpoint>,
 
-    /// The authorities to trust at an https URL, as PEM
+    /// A PEM file of authorities to trust for an https URL
     #[arg(long, value_name = "FILE", requires = "report_to")]
     ca: Option<PathBuf>,
 
-    /// The key in the agent's reports, instead of `some-key`; OpenTelemetry's have none
+    /// The key in the agent's reports, instead of `some-key`. OpenTelemetry's agents send none
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
 
@@ -53,8 +52,8 @@ pub struct Arguments {
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     patience_ms: Option<u32>,
 
-    /// How long before its deadline the agent reports an invocation as timed out, in milliseconds,
-    /// instead of its family's 200 (Python), 1000 (Node.js) or 600 (Go); OpenTelemetry's never do
+    /// How long before its deadline the agent reports an invocation as timed out, in milliseconds, instead of
+    /// its family's 200 (Python), 1000 (Node.js) or 600 (Go). OpenTelemetry's agents never do
     #[arg(long, value_name = "MS")]
     timeout_margin_ms: Option<u32>,
 
@@ -62,19 +61,19 @@ pub struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     init_ms: u32,
 
-    /// Fail the init, say so to the Runtime API and exit with code 1
+    /// Fail the init: report it to the Runtime API and exit with code 1
     #[arg(long)]
     init_error: bool,
 
-    /// Never ask for an event
+    /// Never poll for an event
     #[arg(long, conflicts_with = "init_error")]
     never_ready: bool,
 
-    /// Go on after SIGTERM, so that the end comes with SIGKILL
+    /// Ignore SIGTERM, so that only SIGKILL ends the function
     #[arg(long)]
     ignore_sigterm: bool,
 
-    /// Write a line for each invocation to standard error, where otherwise nothing is written
+    /// Write a line for each invocation to standard error. By default nothing is written
     #[arg(long)]
     verbose: bool,
 }
@@ -111,7 +110,7 @@ pub fn run(arguments: Arguments) -> io::Result<()> {
     let environment = Environment::of(initialization_type.as_deref(), max_concurrency.as_deref())
         .map_err(io::Error::other)?;
     if arguments.ignore_sigterm {
-        // The flag is nobody's business: setting it replaces the signal's default, the end.
+        // Nobody reads the flag. Setting it replaces the signal's default action, which ends the process.
         flag::register(SIGTERM, Arc::new(AtomicBool::new(false)))?;
     }
     let verbose = arguments.verbose;
@@ -123,7 +122,7 @@ pub fn run(arguments: Arguments) -> io::Result<()> {
     match end {
         End::Crashed => process::abort(),
         End::Exited => Ok(()),
-        // Of a platform that is gone nobody needs to be told.
+        // If the platform is gone, no message is needed.
         End::InitFailed | End::Stopped | End::Disconnected(_) => process::exit(1),
         End::Unreachable(why) | End::Refused(why) => Err(io::Error::other(why)),
     }

@@ -1,24 +1,24 @@
-//! What agents speak to an extension, and how it is told.
+//! The protocols between agents and extensions, and the variables that configure them.
 
 use local_lambda::agent::Family;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// That of Thundra's agents.
+    /// The protocol of Thundra's agents.
     Thundra,
     /// OTLP over HTTP, in Protobuf.
     Otlp,
 }
 
-/// How any extension learns its port and where to deliver. An extension that has other variables gets
-/// those by `--env`.
+/// The variables that give this repository's extension its port and its remote. Another extension gets its own
+/// variables by `--env`.
 const VARIABLES: [(&str, &str); 3] = [
     ("THUNDRA_EXTENSION_PORT", "{port}"),
     ("THUNDRA_EXTENSION_COLLECTOR_URL", "{remote}/v1"),
     ("SSL_CERT_FILE", "{ca}"),
 ];
 
-/// The same for OTLP.
+/// The same variables for OTLP.
 const OF_OTLP: [(&str, &str); 3] = [
     ("THUNDRA_EXTENSION_OTLP_PORT", "{port}"),
     ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "{remote}"),
@@ -26,7 +26,7 @@ const OF_OTLP: [(&str, &str); 3] = [
 ];
 
 impl Protocol {
-    /// The agent in the function.
+    /// The family of the agent in the function.
     pub fn family(self) -> Family {
         match self {
             Self::Thundra => Family::ThundraPython,
@@ -34,18 +34,18 @@ impl Protocol {
         }
     }
 
-    /// That of an agent of this family.
+    /// The protocol of this family's agents.
     pub fn of(family: Family) -> Self {
         if family.speaks_otlp() { Self::Otlp } else { Self::Thundra }
     }
 
-    /// What an extension is told, with `{port}`, `{remote}` and `{ca}` in the values.
+    /// The variables of an extension. Their values contain `{port}`, `{remote}` and `{ca}`.
     pub fn variables(self) -> Vec<(String, String)> {
         let variables = if self == Self::Thundra { VARIABLES } else { OF_OTLP };
         variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }
 
-    /// Whether this is a variable of all extensions.
+    /// Whether all extensions get this variable.
     pub fn is_told_to_all(name: &str) -> bool {
         VARIABLES.iter().any(|(it, _)| *it == name)
     }

@@ -12,25 +12,25 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// In milliseconds.
+    /// The quartiles in milliseconds.
     ///
     /// # Panics
     ///
-    /// Without a sample.
+    /// When there is no sample.
     pub fn of(samples: &[Duration]) -> Self {
         Self::of_numbers(samples.iter().copied().map(ms))
     }
 
-    /// Between two samples by linear interpolation.
+    /// Interpolates linearly between two samples.
     ///
     /// # Panics
     ///
-    /// Without a sample.
+    /// When there is no sample.
     pub fn of_numbers(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let quarter = |number: usize| {
-            // In quarters of a step between two samples, so that no float becomes an index.
+            // Positions count in quarters of a step between two samples, so that no float becomes an index.
             let position = number * (sorted.len() - 1);
             let below = sorted[position / 4];
             let above = sorted[(position / 4 + 1).min(sorted.len() - 1)];

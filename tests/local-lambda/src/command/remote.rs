@@ -1,4 +1,4 @@
-//! `local-lambda remote`: the collector double for tests that are not written in Rust.
+//! `local-lambda remote`: the local remote collector, for tests that are not written in Rust.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,70 +17,69 @@ use super::course::{Admission, Course, parse_admission, parse_course, parse_pace
 use super::output;
 use super::span::positive;
 
-/// Runs a remote collector that records every request, and fails as it is told to
+/// Runs a remote collector that records every request, and fails as ordered
 ///
-/// Prints one line of JSON when it listens, `{"url": "https://localhost:PORT/v1", "ca":
-/// "DIR/ca.pem"}`, and answers requests as --answer says; an endpoint of OTLP is that URL without
-/// its `/v1`. Before each answer it appends one line to
-/// DIR/requests.jsonl, `{"method", "path", "headers": {NAME: VALUE}, "body_base64"}`, so whoever has
-/// the answer finds the line. Ends when its standard input closes, or on a signal; so give it one
-/// that stays open, where the shell gives background jobs none.
+/// Prints one line of JSON when it listens, `{"url": "https://localhost:PORT/v1", "ca": "DIR/ca.pem"}`. Answers
+/// requests as --answer orders. For OTLP, use that URL without its `/v1`. Before each answer it appends one
+/// line to DIR/requests.jsonl, `{"method", "path", "headers": {NAME: VALUE}, "body_base64"}`. So a client that
+/// has the answer finds the line there. Ends on a signal, or when its standard input closes. Shells give
+/// background jobs no standard input, so redirect one that stays open.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Serve HTTPS, with a certificate for localhost and 127.0.0.1 of the authority in DIR/ca.pem
+    /// Serve HTTPS, with a certificate for localhost and 127.0.0.1 from the authority in DIR/ca.pem
     #[arg(long)]
     tls: bool,
 
-    /// Where to write requests.jsonl and ca.pem; made if it does not exist
+    /// The directory for requests.jsonl and ca.pem. It is created if it does not exist
     #[arg(long)]
     dir: PathBuf,
 
-    /// What a request is answered; repeated, what the first, the second, ... is, and the last stays
+    /// The answer to a request. If repeated, the answers to the first, the second and so on, and the last one
+    /// for the rest
     ///
-    /// STATUS from 200 to 599 (200 comes with the body `{}`, or to OTLP in Protobuf with an empty one
-    /// of that type; others come without one); `hang` for no
-    /// answer while the connection lasts; `reset` for a TCP reset in its place; `half` for the
-    /// beginning of a 200 and a close, `half-reset` for one and a reset. Or END@MOMENT, to leave the
-    /// connection at a moment of the request: END is `close`, `reset` or `hang`, MOMENT is `bytes:N`
-    /// (N bytes of the request were read), `head` (its head was), `body:N` (N bytes of its body
-    /// were), `answer` (all of it, before the answer) or `answered` (after a 200). Requests count in
-    /// the order of their first bytes.
+    /// STATUS is a number from 200 to 599. A 200 has the body `{}`, or an empty one for OTLP in Protobuf, and
+    /// all others have none. `hang` sends no answer while the connection lasts, and `reset` resets it instead.
+    /// `half` sends the beginning of a 200 and closes, `half-reset` does the same and resets. END@MOMENT leaves
+    /// the connection at a moment of the request. END is `close`, `reset` or `hang`. MOMENT is `bytes:N` (after
+    /// N bytes of the request), `head` (after its head), `body:N` (after N bytes of its body), `answer` (after
+    /// all of it, before the answer) or `answered` (after a 200). Requests count in the order of their first
+    /// bytes.
     #[arg(long, value_name = "ANSWER", default_value = "200", value_parser = parse_course)]
     answer: Vec<Course>,
 
-    /// What a connection meets: `serve`, or before anything is read `close`, `reset` or `hang`;
-    /// repeated, what the first, the second, ... meets, and the last stays
+    /// The treatment of a connection: `serve`, or before anything is read `close`, `reset` or `hang`. If
+    /// repeated, the treatments of the first, the second and so on, and the last one for the rest
     #[arg(long, value_name = "ADMISSION", default_value = "serve", value_parser = parse_admission)]
     accept: Vec<Admission>,
 
-    /// How long each answer waits, such as 200ms or 2s; a client that does not wait so long is not
-    /// answered, but its request is taken all the same
+    /// The delay of each answer, such as 200ms or 2s. A client that leaves earlier gets no answer, but its
+    /// request counts as accepted
     #[arg(long, value_name = "TIME", value_parser = positive)]
     latency: Option<Duration>,
 
-    /// How fast requests are read: so many bytes and then a pause, such as 1024/100ms
+    /// The pace of reading requests: a number of bytes, then a pause, such as 1024/100ms
     #[arg(long, value_name = "BYTES/PAUSE", value_parser = parse_pace)]
     read_pace: Option<Pace>,
 
-    /// How fast answers are written, such as 1/10ms for byte by byte
+    /// The pace of writing answers, such as 1/10ms for byte by byte
     #[arg(long, value_name = "BYTES/PAUSE", value_parser = parse_pace)]
     write_pace: Option<Pace>,
 
-    /// Close each connection after so many answers, without saying so before
+    /// Close each connection after this number of answers, without announcing it
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
     close_after: Option<u32>,
 
-    /// Close each connection that was idle for so long
+    /// Close each connection that was idle for this time
     #[arg(long, value_name = "TIME", value_parser = positive)]
     close_idle_after: Option<Duration>,
 
     /// When standard input closes, print one more line of JSON
     ///
-    /// `{"requests", "undelivered", "cut_short": [{"connection", "path", "body_bytes"}], "items",
-    /// "repeated": [ITEM]}`: requests that arrived whole; those of them whose client had gone
-    /// before the answer; those that did not arrive whole; different items that were answered with a
-    /// 2xx, and those of them that came more than once. Items are the elements of a body that is an
-    /// array, or of its data.allMonitoringData; of OTLP, the spans, data points and log records.
+    /// The line is `{"requests", "undelivered", "cut_short": [{"connection", "path", "body_bytes"}], "items",
+    /// "repeated": [ITEM]}`. `requests` counts complete requests. `undelivered` counts those whose client had
+    /// left before the answer. `cut_short` lists incomplete requests. `items` counts different items that were
+    /// answered with a 2xx, and `repeated` lists those that came more than once. Items are the elements of an
+    /// array, or of its data.allMonitoringData. For OTLP they are spans, data points and log records.
     #[arg(long)]
     report: bool,
 }
@@ -136,7 +135,7 @@ fn record(remote: &Remote, requests: File, arguments: &Arguments) {
         let mut requests = requests.lock().expect("a write that failed was the last");
         requests.write_all(line.as_bytes()).expect("cannot write to requests.jsonl");
         let answer = match &nth(&courses, received.number).answer {
-            // Unread: the library that reads does not know all of OTLP's JSON.
+            // The request is not decoded, because the decoding library does not support all of OTLP's JSON.
             answer if *answer == Answer::ok() => Answer::accepting_unread(received),
             answer => answer.clone(),
         };
@@ -145,7 +144,7 @@ fn record(remote: &Remote, requests: File, arguments: &Arguments) {
     });
 }
 
-/// The one at this place, or the last.
+/// The element at this place, or the last one.
 fn nth<T>(all: &[T], place: usize) -> &T {
     all.get(place).or(all.last()).expect("an option with a default has a value")
 }

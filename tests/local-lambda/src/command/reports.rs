@@ -1,9 +1,9 @@
-//! What became of the reports of invocations.
+//! Counts the reports of invocations at the remote.
 
 use local_lambda::{Invocation, Received, Remote};
 use serde::Serialize;
 
-/// One for each invocation, the cold one too.
+/// Counts of the reports, one for each invocation, also for the cold one.
 #[derive(Default, Serialize)]
 pub struct Reports {
     pub sent: usize,
@@ -20,7 +20,7 @@ impl Reports {
             accepted.flat_map(Received::items).map(|item| item.to_string()).collect();
         let mut reports = Self { sent: invocations.len(), ..Self::default() };
         for Invocation { request_id, .. } in invocations {
-            // The one item that every family's report has once for each invocation.
+            // Each family sends exactly one item with this text for each invocation.
             let marks = [r#""type":"Invocation""#, r#""key":"faas.invocation_id""#];
             let is_it = |it: &&String| {
                 marks.iter().any(|mark| it.contains(mark)) && it.contains(request_id)

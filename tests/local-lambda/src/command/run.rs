@@ -1,4 +1,4 @@
-//! `local-lambda run`: an environment from init to shutdown, as it happens.
+//! `local-lambda run`: an environment from init to shutdown, with live output.
 
 use std::fs;
 use std::io;
@@ -22,46 +22,46 @@ mod screen;
 mod summary;
 mod verdict;
 
-/// Runs a function and extensions as Lambda would, and shows what happens
+/// Runs a function and extensions as Lambda would, and prints each event
 ///
-/// Starts the extensions and then the function, invokes it, freezes all processes after each
-/// invocation, thaws them for the next, and shuts down. Prints each step when it happens, then what
-/// each invocation took and how the processes ended. The exit code is 0 if all inits and all
+/// Starts the extensions and then the function, and invokes it. Freezes all processes after each invocation,
+/// thaws them for the next one, and finally shuts down. Prints each step when it happens. At the end it prints
+/// the duration of each invocation and how the processes ended. The exit code is 0 if all inits and all
 /// invocations succeeded, and all extensions ended well and left no process behind, else 1.
 ///
-/// SIGINT, SIGTERM and SIGHUP end all processes. SIGKILL leaves them; the next start of
-/// local-lambda removes their cgroups, with the processes in them, and temporary directories.
+/// SIGINT, SIGTERM and SIGHUP end all processes. SIGKILL leaves them. The next start of local-lambda removes
+/// their cgroups, with the processes in them, and temporary directories.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// How often the function is invoked; 0 for init and shutdown alone
+    /// How often the function is invoked. 0 is for init and shutdown alone
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     invocations: usize,
 
-    /// The event of an invocation; several take turns. What the built-in function does at which
-    /// event is in `local-lambda function --help`
+    /// The event of an invocation. If repeated, the events take turns. `local-lambda function --help` lists the
+    /// events of the built-in function
     #[arg(long = "event", value_name = "JSON|@FILE", default_value = "{}", value_parser = event)]
     events: Vec<String>,
 
-    /// What each caller sends as `X-Amzn-Trace-Id`, for the function and for the extensions
+    /// The `X-Amzn-Trace-Id` of each caller, for the function and for the extensions
     #[arg(long, value_name = "ID")]
     trace_id: Option<String>,
 
-    /// What each caller sends as `X-Amz-Client-Context`, but not in Base64
+    /// The `X-Amz-Client-Context` of each caller, not in Base64
     #[arg(long, value_name = "JSON")]
     client_context: Option<String>,
 
-    /// How long the processes stay frozen between two invocations, such as 250ms or 2s; at least,
-    /// they are frozen and thawed
+    /// How long the processes stay frozen between two invocations, such as 250ms or 2s, at least. With 0 they
+    /// are still frozen and thawed
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     freeze: Duration,
 
-    /// The reason of the shutdown, as extensions are told it
+    /// The reason of the shutdown that extensions get
     #[arg(long, value_enum, value_name = "REASON", default_value = "spindown")]
     shutdown: Reason,
 
-    /// Print one JSON object a line: what happens, then `{"invocation": …}` when one is over, and
-    /// at the end `{"shutdown": …}` and the rest
+    /// Print one JSON object a line: each event, then `{"invocation": …}` for each invocation that has ended,
+    /// and finally `{"shutdown": …}` and the rest
     #[arg(long)]
     json: bool,
 

@@ -1,20 +1,20 @@
-//! Times on the command line.
+//! Durations on the command line.
 
 use std::time::Duration;
 
-/// Nothing here is meant to last longer, and sums of such times overflow nothing.
+/// Limit of a duration, so that no sum overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// In milliseconds.
+/// The time in milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Such as `250ms`, `2s` or `1m 30s`; up to a day.
+/// Parses a duration such as `250ms`, `2s` or `1m 30s`, up to a day.
 ///
 /// # Errors
 ///
-/// When it is none, with what is wrong.
+/// When the text is no duration. The error has the reason.
 pub fn duration(argument: &str) -> Result<Duration, String> {
     match humantime::parse_duration(argument) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
@@ -23,11 +23,11 @@ pub fn duration(argument: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, above zero.
+/// Parses a duration above zero.
 ///
 /// # Errors
 ///
-/// When it is none, with what is wrong.
+/// When the text is no such duration. The error has the reason.
 pub fn positive(argument: &str) -> Result<Duration, String> {
     match duration(argument)? {
         Duration::ZERO => Err("it must be longer than nothing".to_owned()),

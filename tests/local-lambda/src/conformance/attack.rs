@@ -1,6 +1,6 @@
-//! Attacks on the local port, each for itself and by the hundred or thousand, while two healthy
-//! agents post. Anything in the function can reach that port; what it sends there must harm neither
-//! the agents nor the function, and must leave nothing behind.
+//! Attacks on the local port, each repeated a hundred or a thousand times, while two healthy agents post. Any
+//! code in the function can reach that port. Its bytes must harm neither the agents nor the function, and must
+//! leave nothing behind.
 
 mod connections;
 mod healthy;
@@ -12,7 +12,7 @@ mod volley;
 pub use self::attack_run::ONLY_LATE;
 use super::{Kind, Scenario, Subject, Verdict};
 
-/// From single bytes to whole crowds.
+/// All attacks, from single bytes to many connections.
 pub fn all() -> Vec<Scenario> {
     [heads::ALL, lengths::ALL, connections::ALL].concat()
 }

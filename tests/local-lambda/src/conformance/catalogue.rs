@@ -25,7 +25,7 @@ pub fn attacks() -> Vec<Scenario> {
     attack::all()
 }
 
-/// Whether it waits so much longer than it works that it takes no place from others.
+/// Whether the scenario mostly waits, so that others can run beside it.
 pub fn sleeps(scenario: &Scenario) -> bool {
     [polling::NEXT_HELD, polling::LONG_FREEZE].contains(&scenario.name)
 }

@@ -1,5 +1,4 @@
-//! Variables that are missing, empty or odd: an extension that ends over one takes the function
-//! along.
+//! Variables that are missing, empty or odd. An extension that ends because of one also ends the function.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -62,7 +61,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// What Lambda gives an extension besides the address of its API.
+/// The variables that Lambda gives an extension, except the address of its API.
 const GIVEN: [&str; 12] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
@@ -78,10 +77,10 @@ const GIVEN: [&str; 12] = [
     "LANG",
 ];
 
-/// What finds programs and libraries: taken away, but never set to nonsense.
+/// Variables for finding programs and libraries. They are removed, but never set to nonsense.
 const PATHS: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
 
-/// What Lambda gives to none, but programs look for.
+/// Variables that Lambda does not set, but that programs look for.
 const NOT_GIVEN: [&str; 4] = ["HOME", "USER", "TMPDIR", "XDG_CONFIG_HOME"];
 
 type Change = (&'static str, Option<OsString>);
@@ -100,7 +99,7 @@ fn not_utf_8() -> Vec<Change> {
     own.map(|name| (name, bytes())).into()
 }
 
-/// Nobody listens there: a real proxy cannot reach into an execution environment either.
+/// Proxies at which nothing listens. A real proxy cannot reach the API inside an execution environment either.
 fn proxies() -> Vec<Change> {
     let proxy = format!("http://127.0.0.1:{}", free_port());
     let names =
@@ -108,7 +107,7 @@ fn proxies() -> Vec<Change> {
     names.map(|name| (name, Some(proxy.clone().into()))).into()
 }
 
-/// Its own variables stay as they are.
+/// Runs the subject with these changes. Its own variables stay.
 fn changed(subject: &Subject, changes: Vec<Change>) -> Verdict {
     let is_own = |name: &str| subject.variables.iter().any(|(own, _)| own == name);
     let count = changes.len();

@@ -1,4 +1,4 @@
-//! A local Lambda with the subject in it, and a function whose agent is silent.
+//! A local Lambda with the subject, and a function whose agent does not report.
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ use crate::watch::Watch;
 /// An event for a function that does nothing and reports nothing.
 pub const QUIET: &str = r#"{"reports":0}"#;
 
-/// One for a function that works for 300 ms, which leaves time for what is done beside it.
+/// An event at which the function works for 300 ms, so that the scenario can act meanwhile.
 pub const WORKING: &str = r#"{"reports":0,"work_ms":300}"#;
 
-/// Reached only where something hangs; a loaded machine slows a good extension far less.
+/// The function's timeout. It passes only if something hangs. A loaded machine slows a good extension far less.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the names of all other extensions begin.
+/// The prefix of the names of all other extensions.
 pub const NEIGHBOUR: &str = "another-";
 
 pub struct Fixture {
     pub lambda: Lambda,
     name: String,
-    /// On Managed Instances one learns from the refusal what to ask for.
+    /// On Managed Instances, an extension learns from a refusal which events exist.
     registers_may_be_refused: bool,
     _far: Far,
 }
 
 impl Subject {
-    /// Starts it, in a setup with these changes.
+    /// Starts the subject, in a setup with these changes.
     pub(super) fn started(&self, change: impl FnOnce(Setup, &Far) -> Setup) -> Fixture {
         let prepared = self.prepare(self.plain());
         let setup = prepared.setup.runtime(Runtime::function(silent)).timeout(TIMEOUT);
@@ -49,7 +49,7 @@ impl Subject {
         Fixture { lambda, name, registers_may_be_refused: managed, _far: prepared.far }
     }
 
-    /// Starts it and waits for an init that goes well.
+    /// Starts the subject and waits for a successful init.
     pub(super) fn ready(&self, change: impl FnOnce(Setup, &Far) -> Setup) -> Fixture {
         let fixture = self.started(change);
         let ready = fixture.lambda.wait_for_init();
@@ -58,7 +58,7 @@ impl Subject {
     }
 }
 
-/// In one line what an init failed of. Ends the scenario where that is the machine.
+/// The reason of a failed init, in one line. If the machine is the reason, this ends the scenario.
 pub fn init_failure(lambda: &Lambda) -> String {
     let timeline = lambda.timeline();
     let is_the_machines = |event: &Event| matches!(event, Event::InitEnded { status: Status::Failure(it), .. } if it == SANDBOX_FAILURE);
@@ -73,17 +73,17 @@ pub fn init_failure(lambda: &Lambda) -> String {
     told
 }
 
-/// A function whose agent has nobody to report to, and is never asked to.
+/// A function whose agent never reports.
 pub fn silent() -> Function {
     Function::of(Agent::to(Family::ThundraPython, Endpoint::local(free_port(), Localhost::V4First)))
 }
 
-/// Lets this much time pass: what is looked for is that nothing happens.
+/// Lets this time pass. Scenarios use it to prove that nothing happens.
 pub fn pass(time: Duration) {
     Watch::<()>::default().wait(time, |()| None::<()>);
 }
 
-/// For people: as fine as anything here means something.
+/// A time for people, with meaningful digits only.
 pub fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
@@ -93,7 +93,7 @@ impl Fixture {
         &self.name
     }
 
-    /// Of the process that was started last.
+    /// The pid of the latest process.
     pub fn pid(&self) -> u32 {
         self.lambda.pid_of(&self.name).expect("it was started")
     }
@@ -105,12 +105,12 @@ impl Fixture {
         self.succeeded(self.lambda.invoke(QUIET))
     }
 
-    /// An invocation of which a process was killed. The function works long enough for its end to be
-    /// known: a frozen process dies only when it is thawed, and not every extension is waited for.
+    /// An invocation in which a process was killed. The function works long enough for the kill to be noticed.
+    /// Lambda does not wait for every extension, and a frozen process ends only after the thaw.
     ///
     /// # Errors
     ///
-    /// When it does not fail.
+    /// When the invocation does not fail.
     pub fn invoke_with_a_dead_process(&self) -> Result<Invocation, String> {
         let failed = self.lambda.invoke(r#"{"reports":0,"work_ms":5000}"#);
         match failed.status {
@@ -126,7 +126,7 @@ impl Fixture {
         }
     }
 
-    /// Whether it asked for this event when it registered last.
+    /// Whether its last registration included this event.
     pub fn asks_for(&self, wanted: &str) -> bool {
         let timeline = self.lambda.timeline();
         let asked = timeline.iter().rev().find_map(|entry| match &entry.event {
@@ -136,7 +136,7 @@ impl Fixture {
         asked.is_some_and(|events| events.iter().any(|event| event.name() == wanted))
     }
 
-    /// How often a process of it was started.
+    /// How often it was started.
     pub fn starts(&self) -> usize {
         let ours = Role::Extension(self.name.clone());
         let is_start =
@@ -150,7 +150,7 @@ impl Fixture {
         self.lambda.calls().iter().filter(|call| call.path == path).count()
     }
 
-    /// How many calls of this kind have their answer.
+    /// How many calls of this kind were answered.
     pub fn answers(&self, path: &str) -> usize {
         let path = format!("/2020-01-01/extension{path}");
         let calls = self.lambda.calls();
@@ -169,11 +169,11 @@ impl Fixture {
         kill_process(pid, signal).map_err(|error| format!("can't signal {extension}: {error}"))
     }
 
-    /// Ends the environment; how well the extension leaves it is for other scenarios to say.
+    /// Ends the environment. Other scenarios judge how well the extension leaves.
     ///
     /// # Errors
     ///
-    /// When it did what Lambda refuses.
+    /// When the extension made a call that Lambda refuses.
     pub fn finish(self) -> Result<String, String> {
         self.is_blameless()?;
         let report = self.lambda.take_down("spindown");
@@ -181,11 +181,11 @@ impl Fixture {
         Ok(format!("at the end {}", ended.status))
     }
 
-    /// Three invocations, and an end of any kind.
+    /// Runs three invocations, and any end.
     ///
     /// # Errors
     ///
-    /// When one does not succeed, or the process is another one now.
+    /// When an invocation fails, or the extension was restarted.
     pub fn goes_on(self) -> Result<String, String> {
         self.serve()?;
         let end = self.finish()?;
@@ -196,7 +196,7 @@ impl Fixture {
     ///
     /// # Errors
     ///
-    /// When the extension does not leave as it should, or did what Lambda refuses.
+    /// When the extension does not end as it must, or made a call that Lambda refuses.
     pub fn shut_down(self, reason: &str) -> Result<String, String> {
         let asked = self.asks_for("SHUTDOWN");
         let report = self.lambda.take_down(reason);
@@ -221,10 +221,10 @@ impl Fixture {
 
     /// # Errors
     ///
-    /// When the platform refused a call of an extension, or holds something else against it.
+    /// When the platform refused a call of an extension, or recorded another violation.
     pub fn is_blameless(&self) -> Result<(), String> {
         let mut violations = self.lambda.violations();
-        // A neighbour that is killed abandons its next.
+        // A neighbour that is killed abandons its `next`.
         violations.retain(|violation| !violation.starts_with(NEIGHBOUR));
         if !violations.is_empty() {
             return Err(format!("Lambda forbids what it did: {}", violations.join("; ")));
@@ -242,11 +242,11 @@ impl Fixture {
         })
     }
 
-    /// Three invocations and a good end.
+    /// Runs three invocations, and requires a good end.
     ///
     /// # Errors
     ///
-    /// When one does not succeed, the process is another one now, or does not leave as it should.
+    /// When an invocation fails, the extension was restarted, or it does not end as it must.
     pub fn live(self) -> Result<String, String> {
         self.serve()?;
         let end = self.shut_down("spindown")?;

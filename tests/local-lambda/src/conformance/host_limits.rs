@@ -1,10 +1,10 @@
-//! The parts of Lambda that this machine cannot give to any scenario.
+//! The properties of Lambda that this machine cannot provide to any scenario.
 
 use crate::configuration::Configuration;
 use crate::container::{Container, FreezeBy, Limits};
 
-/// The limits of this machine in one line; `None` if it has none. A scenario that needs what is
-/// missing does not apply.
+/// The limits of this machine in one line. `None` if it has none. A scenario that needs a missing property does
+/// not apply.
 #[must_use]
 pub fn host_limits() -> Option<String> {
     let is_root = rustix::process::geteuid().is_root();

@@ -1,4 +1,4 @@
-//! The kinds of environments, and the user that Lambda runs processes as.
+//! Scenarios about the kinds of environments, and about the user of Lambda's processes.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -60,7 +60,7 @@ fn lambdas_user(subject: &Subject) -> Verdict {
     Verdict::judged(fixture.live().map(|seen| format!("uid 993; {seen}")))
 }
 
-/// An init that nobody waits for may take 13 times as long.
+/// Short limits. An init that no invocation waits for may take 13 times as long.
 const LIMITS: TimeLimits = TimeLimits { init: Duration::from_secs(1), ..TimeLimits::LAMBDA };
 
 fn provisioned_concurrency(subject: &Subject) -> Verdict {
@@ -71,7 +71,7 @@ fn provisioned_concurrency(subject: &Subject) -> Verdict {
     Verdict::judged(fixture.live())
 }
 
-/// Waits until it is frozen, and for half a second more.
+/// Waits until the environment is frozen, and half a second more.
 fn await_freeze(fixture: &Fixture) {
     fixture.lambda.wait_for("freeze", |event| matches!(event, Event::Frozen).then_some(()));
     pass(Duration::from_millis(500));
@@ -131,7 +131,7 @@ fn managed_instances(subject: &Subject) -> Verdict {
     }))
 }
 
-/// How many invocations the function worked on at the same time.
+/// The largest number of invocations that the function had at the same time.
 fn most_at_once(fixture: &Fixture) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for entry in fixture.lambda.timeline() {

@@ -1,4 +1,4 @@
-//! Which extensions a scenario is for.
+//! The kinds of scenarios, by the extensions to which they apply.
 
 use std::fmt::{self, Display};
 
@@ -7,12 +7,12 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// What Lambda asks of any.
+    /// Requirements of Lambda for any extension.
     Lifecycle,
-    /// What agents and remotes ask of one that takes reports and delivers them.
+    /// Requirements of agents and remotes for an extension that accepts reports and forwards them.
     Relay,
-    /// What a relay's port has to bear from anybody in the function. They take minutes, and are
-    /// played by themselves.
+    /// Anything that code in the function may send to a relay's port. These scenarios take minutes, and run by
+    /// themselves.
     Attack,
 }
 

@@ -1,4 +1,4 @@
-//! Other extensions in the same environment: copies of this one, under other names.
+//! Scenarios with other extensions in the same environment: copies of the subject with other names.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
 
 const FIXED_PORT: &str = "its port is fixed: a copy would take it away";
 
-/// With so many copies; `None` where they would fight for a port.
+/// An environment with this many copies. `None` if all would use the same port.
 fn among(subject: &Subject, copies: usize) -> Option<Fixture> {
     if subject.fixed_port.is_some() {
         return None;
@@ -89,7 +89,7 @@ fn slow_one_beside_it(subject: &Subject) -> Verdict {
         pass(HELD);
         fixture.signal(&copy, Signal::CONT)?;
         let invocation = fixture.succeeded(running.end(TIMEOUT * 2))?;
-        // Two each: the first, and the one after the invocation.
+        // Each copy polls twice: before and after the invocation.
         let nexts = fixture.calls("/event/next");
         if nexts != 4 {
             return Err(format!("{nexts} nexts of two extensions after one invocation, not 4"));

@@ -1,4 +1,4 @@
-//! One next after the other, and nothing in between.
+//! Scenarios about polling: one `next` after the other, and no call in between.
 
 use std::time::Duration;
 
@@ -65,10 +65,10 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const INVOCATIONS: usize = 30;
-/// Of a function that does nothing: twice the shortest time in which the Telemetry API tells that it
-/// is done, for those who wait for it.
+/// Limit of the time that an invocation without work takes. It is twice the shortest time in which the
+/// Telemetry API reports the end, for extensions that wait for that.
 const HELD_MAX: Duration = Duration::from_millis(50);
-/// So many more with it than without are its doing, and need no more of them.
+/// If this many more invocations are slow with the extension than without, the extension is the reason.
 const HELD_ENOUGH: usize = 4;
 
 fn next_after_each_invocation(subject: &Subject) -> Verdict {
@@ -78,7 +78,7 @@ fn next_after_each_invocation(subject: &Subject) -> Verdict {
         for _ in 1..INVOCATIONS {
             fixture.invoke()?;
         }
-        // Time for what it does beside its next, which the freezes held up.
+        // Gives the extension time for work besides its `next`, which the freezes delayed.
         fixture.succeeded(fixture.lambda.invoke(WORKING))?;
         let nexts = fixture.calls("/event/next");
         let due = if fixture.asks_for("INVOKE") { INVOCATIONS + 1 } else { 1 };
@@ -106,7 +106,7 @@ fn invocations_not_held(subject: &Subject) -> Verdict {
 fn held_with_and_without(fixture: Fixture, alone: &Lambda) -> Result<String, String> {
     let is_held = |invocation: &Invocation| invocation.duration >= HELD_MAX;
     let (mut count, mut with, mut without) = (0, 0, 0);
-    // In turns, so that whatever else the machine does holds up both.
+    // The two alternate, so that other load on the machine slows both.
     while count < INVOCATIONS && with < without + HELD_ENOUGH {
         without += usize::from(is_held(&alone.invoke(QUIET)));
         with += usize::from(is_held(&fixture.invoke()?));
@@ -119,7 +119,7 @@ fn held_with_and_without(fixture: Fixture, alone: &Lambda) -> Result<String, Str
 }
 
 fn next_held_open(subject: &Subject) -> Verdict {
-    // Before the first invocation nothing is frozen: a timer in the extension runs.
+    // Nothing is frozen before the first invocation, so timers in the extension run.
     let fixture = subject.ready(|setup, _| setup);
     Verdict::judged((|| {
         pass(subject.next_held);
@@ -153,11 +153,11 @@ fn frozen_between_invocations(subject: &Subject) -> Verdict {
 }
 
 fn frozen_for_long(subject: &Subject) -> Verdict {
-    /// Between the thaw and its event: a time limit that is over has its turn first.
+    /// Time between the thaw and the event, so that an expired timer in the extension fires first.
     const AWAKE: Duration = Duration::from_millis(500);
     let fixture = subject.ready(|setup, _| setup);
     Verdict::judged((|| {
-        // Its next is open, and what limits it runs, some time before the freeze.
+        // Some time before the freeze, the extension polls, and a time limit of the `next` runs.
         fixture.succeeded(fixture.lambda.invoke(WORKING))?;
         let nexts = fixture.calls("/event/next");
         pass(subject.next_held);
@@ -182,7 +182,7 @@ fn frozen_with_an_event(subject: &Subject) -> Verdict {
         return Verdict::does_not_apply("it does not ask for INVOKE");
     }
     Verdict::judged((|| {
-        // It stands still before the event is there, and so can't be done with it.
+        // The extension is stopped before it gets the event, so it cannot have finished.
         fixture.signal(fixture.name(), Signal::STOP)?;
         let running = fixture.lambda.begin(WORKING);
         fixture.lambda.wait_for("invocation", |event| {

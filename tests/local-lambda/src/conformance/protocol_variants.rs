@@ -1,4 +1,4 @@
-//! Answers as HTTP and the API allow them, though AWS's daemon writes them otherwise today.
+//! Answers that HTTP and the API allow, but that AWS's daemon does not send today.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// In the second that is looked at; one that pauses 50 ms stays below.
+/// Limit of polls in the observed second. An extension that pauses 50 ms stays below it.
 const NEXTS_MAX: usize = 20;
 
 fn over(subject: &Subject, wire: Wire) -> Verdict {
@@ -149,7 +149,7 @@ fn huge_event(subject: &Subject) -> Verdict {
     )
 }
 
-/// An event that it does not know comes between two others.
+/// Sends an event of unknown type between two others.
 fn tells_nothing(subject: &Subject, event: &str) -> Verdict {
     let script = PlatformScript::default().next_answer(2, 200, event);
     let fixture = subject.ready(|setup, _| setup.script(script));
@@ -170,7 +170,7 @@ fn tells_nothing(subject: &Subject, event: &str) -> Verdict {
 }
 
 fn next_answered_500(subject: &Subject) -> Verdict {
-    /// Enough for a loop without a pause to show itself within the second.
+    /// Enough failures to expose a loop without a pause within the second.
     const FAILURES: usize = 1000;
     const LOOKED_AT: Duration = Duration::from_secs(1);
     let body = r#"{"errorMessage":"of the platform","errorType":"InternalServerError"}"#;

@@ -1,5 +1,4 @@
-//! Requests that no proper client sends: bytes on a connection of their own, whatever comes
-//! back.
+//! Requests as raw bytes, which no proper client sends. Each has its own connection, and any answer is good.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,13 +8,14 @@ use socket2::SockRef;
 
 use super::speech::Speech;
 
-/// Where the kernel's queue is full, it asks again after a second.
+/// Time limit of a connection attempt. If the kernel's queue is full, the client's system repeats the attempt
+/// after a second.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 
-/// What the client does once it has sent its bytes.
+/// The client's next step after it has sent its bytes.
 #[derive(Clone, Copy)]
 pub enum Then {
-    /// Reads what is answered, for a short while, and closes.
+    /// Reads an answer for a short while, and closes.
     Wait,
     Close,
     Reset,
@@ -26,7 +26,7 @@ impl Then {
         match self {
             Self::Wait => {
                 stream.set_read_timeout(Some(patience)).expect("a timeout above zero");
-                // Whatever comes, or does not, is the server's choice.
+                // The server may answer anything or nothing.
                 let _ = stream.read(&mut [0; 1024]);
             }
             Self::Close => {}
@@ -38,8 +38,8 @@ impl Then {
     }
 }
 
-/// A connection on which these bytes were sent, or as many of them as the server let come before it
-/// ended it; `None` if it takes no connection, or no more bytes for this long.
+/// A connection on which these bytes were sent. If the server ends it early, some are missing. `None` if the
+/// server accepts no connection, or reads no more bytes for `patience`.
 pub fn send_raw(port: u16, bytes: &[u8], patience: Duration) -> Option<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, CONNECTED_WITHIN).ok()?;
@@ -51,14 +51,14 @@ pub fn send_raw(port: u16, bytes: &[u8], patience: Duration) -> Option<TcpStream
     }
 }
 
-/// A proper report, with these header lines beside the usual ones.
+/// A proper report with these additional header lines.
 pub fn report(speech: Speech, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     [head(speech, &format!("{headers}Content-Length: {length}\r\n")), body.as_bytes().to_vec()]
         .concat()
 }
 
-/// The head of a report with these header lines; each ends with its line end.
+/// The head of a report with these additional header lines, each with its line end.
 pub fn head(speech: Speech, headers: &str) -> Vec<u8> {
     let path = speech.path();
     let head = format!(

@@ -1,4 +1,4 @@
-//! From the start of the process to its register.
+//! Scenarios from the start of the process to its registration.
 
 use std::time::Duration;
 
@@ -49,17 +49,17 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// A start with a 128 MB function's CPU: the default of a function's timeout, which a repeated init
-/// counts against (AWS docs "Lambda execution environment lifecycle").
+/// Time limit of a start with a 128 MB function's CPU. It is the default timeout of a function, which also
+/// limits a repeated init (AWS docs "Lambda execution environment lifecycle").
 const CONFINED_WITHIN: Duration = Duration::from_secs(3);
-/// The least of so many starts counts: the machine is busy with other things as well.
+/// The number of starts, of which the fastest counts. Other load slows the rest.
 const CONFINED_STARTS: usize = 3;
 /// Longer than Lambda's limit, so that a slow start on a busy machine is measured and not cut off.
 const CONFINED_INIT: Duration = Duration::from_secs(60);
 const MEMORY_MB: u32 = 128;
-/// AWS docs "Configure Lambda function memory".
+/// The memory size with a whole CPU, in MB (AWS docs "Configure Lambda function memory").
 const MEMORY_MB_OF_A_CPU: f64 = 1769.0;
-/// More registers than this are a loop without a pause.
+/// More registrations than this are a loop without a pause.
 const REGISTERS_MAX: usize = 20;
 
 fn registers_in_time(subject: &Subject) -> Verdict {
@@ -118,8 +118,8 @@ fn small_share_of_a_cpu(subject: &Subject) -> Verdict {
     Verdict::of(alone < CONFINED_WITHIN, seen)
 }
 
-/// What a start would take with this share of a CPU that nobody else wants: on a busy machine even
-/// a small share is not always given.
+/// How long a start would take with this share of an idle CPU. A busy machine does not always provide even a
+/// small share.
 fn expected_with_cpu(subject: &Subject, share: f64) -> Result<Duration, String> {
     let mut least = Duration::MAX;
     for _ in 0..CONFINED_STARTS {
@@ -155,7 +155,7 @@ fn refused_register(subject: &Subject) -> Verdict {
     }
 }
 
-/// How its first process ended, and whether it had to be killed.
+/// How its first process ended, and whether the platform had to kill it.
 fn end_of(fixture: &Fixture) -> (String, bool) {
     let timeline = fixture.lambda.timeline();
     let of_ours = |process: &crate::timeline::Role| process.to_string() == fixture.name();

@@ -1,4 +1,5 @@
-//! Extensions that take agents' reports on loopback, answer at once, and deliver them to a remote.
+//! Scenarios for extensions that accept agents' reports on loopback, answer at once, and forward the reports to
+//! a remote.
 
 mod aftermath;
 mod delivery;
@@ -21,7 +22,7 @@ pub use fixture::{ARRAYS, RelayFixture, play};
 
 use super::Scenario;
 
-/// From a healthy remote to the worst.
+/// All of them, beginning with a healthy remote.
 pub fn all() -> Vec<Scenario> {
     [
         delivery::ALL,

@@ -1,4 +1,4 @@
-//! What fails is not the extension: it gets SHUTDOWN, and a new process of it starts over.
+//! Scenarios in which another part fails. The extension gets SHUTDOWN, and a new process of it starts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -71,9 +71,9 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Of the function: long enough for the init that is repeated within an invocation.
+/// The function's timeout, long enough for an init that is repeated within an invocation.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Of the init, instead of 10 s.
+/// The limit of the init, instead of 10 s.
 const INIT_LIMIT: Duration = Duration::from_secs(4);
 
 fn after(subject: &Subject, event: &str, reason: &str) -> Verdict {
@@ -110,13 +110,13 @@ fn killed(subject: &Subject) -> Verdict {
         if fixture.starts() != 2 {
             return Err(format!("{} processes, not 2: {}", fixture.starts(), fixture.story()));
         }
-        // That its next was abandoned is not the doing of the one that was killed.
+        // An extension that was killed did not abandon its `next` on its own.
         drop(fixture.lambda.take_down("spindown"));
         Ok(format!("{}; with a new process the next succeeds in {took}", failed.status))
     })())
 }
 
-/// Only the first of the function's inits goes this way.
+/// Gives the function this first init. Its later ones succeed.
 fn after_init(subject: &Subject, first: Init) -> Verdict {
     let fixture = subject.started(|setup, _| {
         let limits = TimeLimits { init: INIT_LIMIT, ..TimeLimits::LAMBDA };
@@ -135,7 +135,7 @@ fn after_init(subject: &Subject, first: Init) -> Verdict {
     Verdict::judged(started_over(fixture).map(|lived| format!("the first init fails; {lived}")))
 }
 
-/// A second process has registered, and serves.
+/// Requires that a second process has registered and serves invocations.
 fn started_over(fixture: Fixture) -> Result<String, String> {
     let invocation = fixture.invoke()?;
     if fixture.starts() != 2 {

@@ -1,4 +1,4 @@
-//! What it uses of the function's CPU, memory, descriptors and log.
+//! Scenarios about the extension's use of CPU, memory, descriptors and log.
 
 use std::time::Duration;
 
@@ -34,12 +34,12 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 fn sleeps_while_idle(subject: &Subject) -> Verdict {
-    // On demand nothing is frozen before the first invocation.
+    // On demand, nothing is frozen before the first invocation.
     let fixture = subject.ready(|setup, _| setup);
     Verdict::judged((|| {
         let unused = quiet_span(&fixture)?;
         fixture.invoke()?;
-        // As beside a function that works for long: a freeze would hide what it does.
+        // A function that works for long also prevents a freeze, which would hide the extension's activity.
         fixture.lambda.freezer().thaw();
         let used = quiet_span(&fixture).map_err(|seen| format!("after its first event {seen}"))?;
         fixture.finish()?;
@@ -47,14 +47,14 @@ fn sleeps_while_idle(subject: &Subject) -> Verdict {
     })())
 }
 
-/// One quiet span tells that it sleeps; what it still does for its start on a busy machine goes into
-/// the first.
+/// Requires one quiet span, which proves that the extension sleeps. On a busy machine, its work after the start
+/// may fill the first span.
 fn quiet_span(fixture: &Fixture) -> Result<String, String> {
     const SETTLED: Duration = Duration::from_millis(500);
     const IDLE: Duration = Duration::from_secs(2);
-    /// One per cent of a CPU, where a function of 128 MB has seven.
+    /// Limit of CPU time: one per cent of a CPU. A function of 128 MB has seven.
     const CPU_MAX: Duration = Duration::from_millis(20);
-    /// Ten a second: below what the coarsest of busy loops needs.
+    /// Limit of wake-ups: ten a second, fewer than the slowest busy loop has.
     const WAKES_MAX: u64 = 20;
     const SPANS: usize = 3;
     let used = || (fixture.lambda.cpu_time(), Footprint::within(&fixture.lambda).wakes);
@@ -80,7 +80,8 @@ fn steady_footprint(subject: &Subject) -> Verdict {
     const INVOCATIONS: usize = 200;
     const MORE_PROCESSES_MAX: usize = 2;
     const MORE_DESCRIPTORS_MAX: usize = 2;
-    /// An allocator takes memory in steps; a leak of 20 kB an invocation is twice this.
+    /// Limit of growth in memory. An allocator takes memory in steps. A leak of 20 kB in each invocation would
+    /// be twice this.
     const MORE_MEMORY_KB_MAX: u64 = 2048;
     let fixture = subject.ready(|setup, _| setup);
     Verdict::judged((|| {
@@ -111,7 +112,7 @@ fn steady_footprint(subject: &Subject) -> Verdict {
 
 fn quiet_log(subject: &Subject) -> Verdict {
     const INVOCATIONS: usize = 20;
-    /// Of one invocation, on average.
+    /// Limit of lines for one invocation, on average.
     const LINES_MAX: usize = 100;
     let fixture = subject.ready(|setup, _| setup);
     Verdict::judged((|| {

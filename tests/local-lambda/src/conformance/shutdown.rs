@@ -1,4 +1,4 @@
-//! The end of the environment: SHUTDOWN is the only notice, and SIGKILL the only signal.
+//! Scenarios about the end of the environment. SHUTDOWN is the only announcement, and SIGKILL the only signal.
 
 use std::time::Duration;
 

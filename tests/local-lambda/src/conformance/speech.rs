@@ -1,4 +1,4 @@
-//! What the subject's agents speak.
+//! The protocol of the subject's agents.
 
 use crate::agent::Family;
 use crate::otlp::{self, Encoding, Request, Signal};
@@ -7,10 +7,10 @@ use super::relay::ARRAYS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Speech {
-    /// As Thundra's and Catchpoint's.
+    /// The arrays of Thundra's and Catchpoint's agents.
     #[default]
     Arrays,
-    /// As OpenTelemetry's. Raw requests are JSON, so that both are texts.
+    /// OTLP, as from OpenTelemetry's SDKs. Raw requests are JSON, so that they are text in both protocols.
     Otlp,
 }
 
@@ -22,7 +22,7 @@ impl Speech {
         }
     }
 
-    /// Where reports go.
+    /// The path of reports.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Arrays => ARRAYS,
@@ -38,7 +38,7 @@ impl Speech {
         }
     }
 
-    /// A report with an item in which this JSON is told, and the item as the remote will have it.
+    /// A report with one item that contains this JSON, and the item in the form that the remote receives.
     pub(crate) fn report(self, told: &str) -> (String, String) {
         match self {
             Self::Arrays => (format!("[{told}]"), told.to_owned()),
@@ -50,7 +50,7 @@ impl Speech {
         }
     }
 
-    /// A body of so many bytes that may be taken, where that can be.
+    /// A body of this many bytes, which the extension may accept if possible.
     pub(crate) fn sized(self, bytes: usize) -> String {
         match self {
             Self::Otlp if bytes >= 2 => format!("{{{}}}", " ".repeat(bytes - 2)),

@@ -1,4 +1,4 @@
-//! The extension under test, and what has to be known to put it into a situation.
+//! The extension under test, and the settings that scenarios need.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,47 +17,47 @@ const REMOTE: &str = "{remote}";
 /// Stands for a PEM file with the certificate of an authority, in a variable's value.
 const AUTHORITY: &str = "{ca}";
 
-/// All that is filled in.
+/// All placeholders.
 const PLACEHOLDERS: [&str; 3] = [PORT, REMOTE, AUTHORITY];
 
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub binary: PathBuf,
-    /// Names and values; in a value `{port}` stands for a free port, `{remote}` for
-    /// `http://127.0.0.1:PORT` of a collector double or, where a scenario is about TLS,
-    /// `https://localhost:PORT`, and `{ca}` for a PEM file with the authority that it may trust.
+    /// Names and values. In a value `{port}` stands for a free port. `{remote}` stands for
+    /// `http://127.0.0.1:PORT` of a collector, or `https://localhost:PORT` in a scenario about TLS. `{ca}`
+    /// stands for a PEM file with that collector's authority.
     pub variables: Vec<(String, String)>,
-    /// Where agents report to it, when that can't be chosen by a variable.
+    /// The port for reports, if no variable can set it.
     pub fixed_port: Option<u16>,
-    /// Of the scenarios of the kind relay only those named `malformed-…` speak anything but arrays;
-    /// attacks speak both.
+    /// The protocol of its agents. Of the scenarios of the kind relay, only those named `malformed-…` support a
+    /// protocol other than arrays. Attacks support both.
     pub speech: Speech,
-    /// How long the scenarios about it keep a next waiting.
+    /// How long some scenarios keep a `next` waiting.
     pub next_held: Duration,
 }
 
-/// Just above the minute that HTTP clients like for a limit.
+/// Just longer than a minute, which is a usual limit of HTTP clients.
 pub const NEXT_HELD: Duration = Duration::from_secs(61);
 
-/// One copy of the subject, with a port and a remote of its own.
+/// One copy of the subject, with its own port and remote.
 pub struct Prepared {
     pub setup: Setup,
-    /// Of its local server; `None` if it has none that agents could report to.
+    /// The port of its local server. `None` if it has none for agents.
     pub port: Option<u16>,
     pub far: Far,
 }
 
-/// What the subject meets outside of the environment.
+/// The subject's peers outside of the environment.
 pub struct Far {
     pub remote: Remote,
-    /// Whom the subject may trust, if it is told. Its file goes when this goes.
+    /// The authority that the subject may be configured to trust. Its file is removed with it.
     authority: Option<Authority>,
 }
 
-/// What a remote shows of itself over TLS.
+/// The certificate that a remote presents.
 #[derive(Clone, Copy)]
 pub enum Certificate {
-    /// Of the authority that the subject may trust, for the remote's name.
+    /// It comes from the trusted authority, for the remote's name.
     Right,
     OfAnotherAuthority,
     ForAnotherName,
@@ -65,24 +65,23 @@ pub enum Certificate {
     SelfSigned,
 }
 
-/// Never the remote's.
+/// A name that the remote never has.
 const ANOTHER_NAME: &str = "elsewhere.test";
 
 impl Subject {
-    /// Without variables and a port of its own, for Thundra's agents.
+    /// Without variables and without a fixed port, for Thundra's agents.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let (variables, fixed_port, speech) = (Vec::new(), None, Speech::default());
         Self { binary: binary.into(), variables, fixed_port, speech, next_held: NEXT_HELD }
     }
 
-    /// Whether it takes reports from agents and delivers them to a remote that can be chosen.
+    /// Whether it accepts reports from agents and forwards them to a configurable remote.
     #[must_use]
     pub fn relays(&self) -> bool {
         self.has_port() && self.mentions(REMOTE)
     }
 
-    /// Of what a relay needs, the one thing that is not said, if the other is: an oversight, as it
-    /// looks.
+    /// If only one of the port and the remote is configured, the missing one. The user probably forgot it.
     #[must_use]
     pub fn missing_half(&self) -> Option<&'static str> {
         match (self.has_port(), self.mentions(REMOTE)) {
@@ -92,14 +91,14 @@ impl Subject {
         }
     }
 
-    /// The first `{word}` in a variable that stands for nothing.
+    /// The first `{word}` in a variable that is no placeholder.
     #[must_use]
     pub fn unknown_placeholder(&self) -> Option<&str> {
         let words = self.variables.iter().flat_map(|(_, value)| words_in_braces(value));
         words.into_iter().find(|word| !PLACEHOLDERS.contains(word))
     }
 
-    /// Whether it can be told whom it may trust.
+    /// Whether a variable can name an authority to trust.
     #[must_use]
     pub fn takes_an_authority(&self) -> bool {
         self.mentions(AUTHORITY)
@@ -113,7 +112,7 @@ impl Subject {
         self.variables.iter().any(|(_, value)| value.contains(placeholder))
     }
 
-    /// The name of its file, and so of the extension.
+    /// The extension's name, which is that of its file.
     #[must_use]
     pub fn name(&self) -> String {
         self.binary.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -145,7 +144,7 @@ impl Subject {
         Prepared { setup, port: self.relays().then_some(port), far }
     }
 
-    /// Adds another copy under this name, with a port of its own; variables are those of the copy.
+    /// Adds another copy with this name and its own port and variables.
     pub(crate) fn copied(&self, setup: Setup, name: &str, far: &Far) -> Setup {
         let setup = setup.extension_named(&self.binary, name);
         let variables = self.filled_in(free_port(), far);
@@ -157,8 +156,7 @@ impl Subject {
     }
 }
 
-/// Variables with what they shall have for `{port}`, `{remote}` and `{ca}`; without an authority, that
-/// is nothing.
+/// The variables, with values for `{port}`, `{remote}` and `{ca}`. Without an authority, `{ca}` becomes empty.
 pub fn filled_in<'a>(
     variables: &'a [(String, String)],
     port: u16,
@@ -178,8 +176,7 @@ fn create_authority() -> Authority {
     Authority::create().unwrap_or_else(|error| Obstacle::not_started(&error))
 }
 
-/// With their braces; what has anything but letters, digits, `-` and `_` in them, such as JSON, is
-/// none.
+/// The words with their braces. A word has only letters, digits, `-` and `_`, so braces of JSON do not count.
 fn words_in_braces(value: &str) -> impl Iterator<Item = &str> {
     let is_of_a_word = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
     value.match_indices('{').filter_map(move |(start, _)| {

@@ -1,4 +1,4 @@
-//! What came out of a scenario, with what was seen.
+//! The verdict of a scenario, with its observations.
 
 use std::io;
 use std::panic::panic_any;
@@ -10,23 +10,23 @@ use serde::Serialize;
 pub enum Verdict {
     Held(String),
     Broke(String),
-    /// The extension does nothing that the scenario is about.
+    /// The extension lacks the feature that the scenario tests.
     DoesNotApply(String),
-    /// Something failed that is not the extension's, such as a full disk of this machine: nothing is
-    /// known of the extension.
+    /// Something other than the extension failed, such as a full disk of this machine. So nothing is known of
+    /// the extension.
     NotPlayed(String),
 }
 
-/// The panic of a scenario that can't go on for such a reason.
+/// The panic of a scenario that cannot continue for such a reason.
 pub(super) struct Obstacle(pub String);
 
 impl Obstacle {
-    /// Ends the scenario, which is not played.
+    /// Ends the scenario as not run.
     pub(super) fn not_started(error: &io::Error) -> ! {
         panic_any(Self(format!("the local Lambda does not start: {error}")))
     }
 
-    /// The same, for what the machine lacks.
+    /// Ends the scenario as not run, because the machine lacks something.
     pub(super) fn shortage(told: String) -> ! {
         panic_any(Self(told))
     }
@@ -49,7 +49,7 @@ impl Verdict {
         Self::NotPlayed(why.into())
     }
 
-    /// Broke by what the error says.
+    /// Held with the observations, or broken with the error.
     #[must_use]
     pub fn judged(seen: Result<String, String>) -> Self {
         match seen {
@@ -58,13 +58,13 @@ impl Verdict {
         }
     }
 
-    /// Held if `kept`, else broken by what was seen instead.
+    /// Held if `kept`, else broken. Both with the observations.
     pub fn of(kept: bool, seen: impl Into<String>) -> Self {
         if kept { Self::held(seen) } else { Self::broke(seen) }
     }
 
-    /// Of what has to be done in time: one attempt in time tells that it can be, and a busy machine
-    /// holds up some. Broke by the last of them.
+    /// For a step that must be done in time. One attempt in time is enough, because a busy machine delays some.
+    /// If none is, the verdict is that of the last one.
     pub(super) fn of_attempts(mut attempt: impl FnMut() -> Self) -> Self {
         const ATTEMPTS: usize = 3;
         let mut verdict = attempt();

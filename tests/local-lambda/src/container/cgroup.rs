@@ -1,4 +1,4 @@
-//! One cgroup of our own.
+//! One cgroup that we made.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes a cgroup below the own one, with the right to move processes into it.
+    /// Makes a cgroup below our own one. Processes can be moved into it.
     pub fn make(hierarchy: &Hierarchy) -> Result<Self, String> {
         let parent = hierarchy.own.clone();
         let make = || {
@@ -28,7 +28,7 @@ impl Cgroup {
         };
         let (directory, dir_lock) = DirLock::make(Proof::Name, make)
             .map_err(|error| format!("can't make a cgroup in {}: {error}", parent.display()))?;
-        // v2 asks for the right to write to the common ancestor of the two cgroups.
+        // In v2, the move needs permission to write to the common ancestor of the two cgroups.
         let place = if hierarchy.version == Version::V2 { &parent } else { &directory };
         if let Err(error) = writable(&place.join("cgroup.procs")) {
             let _no_cgroup_either = fs::remove_dir(&directory);
@@ -37,7 +37,7 @@ impl Cgroup {
         Ok(Self { version: hierarchy.version, parent, directory, _dir_lock: dir_lock })
     }
 
-    /// Those beside the one that would be made here whose owners are dead.
+    /// The sibling cgroups whose owners are dead.
     pub fn inherited(hierarchy: &Hierarchy) -> impl Iterator<Item = Self> {
         let (version, parent) = (hierarchy.version, hierarchy.own.clone());
         dir_lock::inheritance(&hierarchy.own, Proof::Name).map(move |(directory, dir_lock)| Self {
@@ -48,20 +48,20 @@ impl Cgroup {
         })
     }
 
-    /// By what of the two files there is.
+    /// Thaws it, by the file that exists.
     pub fn thaw(&self) {
         for (file, value) in [("cgroup.freeze", "0"), ("freezer.state", "THAWED")] {
             if self.has(file) {
-                // Of what stays frozen, the wait for its end tells.
+                // If it stays frozen, the wait for its end reports that.
                 let _thawed = self.write(file, value);
             }
         }
     }
 
-    /// Of v2: has the own cgroup hand the controller down. It refuses as long as it has processes
-    /// itself, unless it is the root (kernel docs "Control Group v2", "No Internal Process
-    /// Constraint"). Only a threaded controller, as cpu, is handed down all the same, but then no
-    /// process can be moved into a cgroup below ("Threads"): it is taken back.
+    /// Makes our own cgroup pass the controller down (v2). The kernel refuses while that cgroup has processes,
+    /// unless it is the root (kernel docs "Control Group v2", "No Internal Process Constraint"). It accepts a
+    /// threaded controller such as cpu, but then no process can be moved into a cgroup below ("Threads"). So
+    /// this is then undone.
     pub fn ask_for(&self, controller: &str) -> Result<(), String> {
         let has = || {
             self.read("cgroup.controllers")
@@ -101,12 +101,12 @@ impl Cgroup {
         self.directory.join(file).exists()
     }
 
-    /// A number of a file that holds nothing else.
+    /// The number in a file that contains nothing else.
     pub fn number(&self, file: &str) -> Option<u64> {
         self.read(file).ok()?.trim().parse().ok()
     }
 
-    /// A number of a file with lines of a key and a number.
+    /// A number in a file whose lines are a key and a number.
     pub fn keyed_number(&self, file: &str, key: &str) -> Option<u64> {
         let text = self.read(file).ok()?;
         let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
@@ -118,24 +118,24 @@ impl Cgroup {
         list.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
     }
 
-    /// Moves a process with all its threads in; one that has ended meanwhile is none.
+    /// Moves a process with all its threads into it. A process that has ended is skipped.
     pub fn admit(&self, pid: Pid) -> io::Result<()> {
         move_to(&self.directory, pid)
     }
 
-    /// Moves a process of v1 back to where this one was made. There a frozen one thaws.
+    /// Moves a process of v1 back to the cgroup below which this one was made. There a frozen process thaws.
     pub fn release(&self, pid: Pid) -> io::Result<()> {
         move_to(&self.parent, pid)
     }
 
-    /// Sends SIGKILL to all that is in it now, and tells whether that is nothing.
+    /// Sends SIGKILL to all its processes. Returns whether it has none.
     pub fn kill(&self) -> bool {
         let held: Vec<(Pid, OwnedFd)> = self
             .pids()
             .into_iter()
             .filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
             .collect();
-        // Read again: a number that was still listed after its descriptor was opened is not reused.
+        // Read again, because a pid that is still listed after its descriptor was opened is not reused.
         let listed = self.pids();
         for (_, process) in held.iter().filter(|(pid, _)| listed.contains(pid)) {
             let _ended_meanwhile = pidfd_send_signal(process, Signal::KILL);
@@ -143,7 +143,7 @@ impl Cgroup {
         listed.is_empty()
     }
 
-    /// Fails as long as processes in it are ending.
+    /// Removes it. This fails while its processes are ending.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -161,7 +161,7 @@ fn move_to(directory: &Path, pid: Pid) -> io::Result<()> {
     }
 }
 
-/// Without the wish to create it: no file of a cgroup can be, and elsewhere none should.
+/// Opens without creating the file. No file can be created in a cgroup, and none should be elsewhere.
 fn writable(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().write(true).open(path)
 }

@@ -12,7 +12,7 @@ use super::limits::{Limits, limit_memory};
 
 pub struct Cgroups<'a> {
     hierarchies: &'a Hierarchies,
-    /// By the own cgroup that it was tried in: a hierarchy serves for several purposes.
+    /// The results by our own cgroup in a hierarchy, because one hierarchy has several uses.
     tried: Vec<(PathBuf, Result<Arc<Cgroup>, String>)>,
     pub notes: Vec<String>,
 }
@@ -26,7 +26,7 @@ impl<'a> Cgroups<'a> {
         self.tried.iter().filter_map(|(_, cgroup)| cgroup.as_ref().ok().cloned()).collect()
     }
 
-    /// The given way or, without one, the first that can be had.
+    /// The requested way of freezing, or the first one that works here.
     pub fn freezing(&mut self, by: Option<FreezeBy>) -> Freezing {
         let ways = match &by {
             Some(by) => std::slice::from_ref(by),
@@ -57,7 +57,7 @@ impl<'a> Cgroups<'a> {
         }
     }
 
-    /// Gives the cgroup that counts the memory.
+    /// Limits the memory. Returns the cgroup that counts it.
     pub fn limit_memory(&mut self, limits: Limits) -> Option<Arc<Cgroup>> {
         let memory_mb = limits.memory_mb?;
         let limited = self.with("memory").and_then(|cgroup| {
@@ -67,7 +67,7 @@ impl<'a> Cgroups<'a> {
         limited.map_err(|why| self.notes.push(format!("memory is not limited: {why}"))).ok()
     }
 
-    /// Gives a cgroup that counts the CPU time: v2 does in any, also without the controller.
+    /// A cgroup that counts CPU time. Any cgroup of v2 does so, also without the controller.
     pub fn accounting(&mut self) -> Option<Arc<Cgroup>> {
         let made = self.made().into_iter().find(|cgroup| cpu_time(cgroup).is_some());
         let made = made.ok_or_else(String::new).or_else(|_| self.with("cpuacct"));
@@ -120,7 +120,7 @@ impl<'a> Cgroups<'a> {
     }
 }
 
-/// Of all processes that ever were in it.
+/// The CPU time of all processes that were ever in it.
 pub fn cpu_time(cgroup: &Cgroup) -> Option<Duration> {
     match cgroup.version {
         Version::V1 => cgroup.number("cpuacct.usage").map(Duration::from_nanos),
@@ -128,7 +128,7 @@ pub fn cpu_time(cgroup: &Cgroup) -> Option<Duration> {
     }
 }
 
-/// What of it the kernel ran for them.
+/// The part of the CPU time that the kernel used for them.
 pub fn cpu_time_in_kernel(cgroup: &Cgroup) -> Option<Duration> {
     match cgroup.version {
         // Since Linux 4.7.

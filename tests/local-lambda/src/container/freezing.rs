@@ -24,7 +24,7 @@ impl Freezing {
         }
     }
 
-    /// Returns when all are frozen.
+    /// Returns when all processes are frozen.
     pub fn freeze(&self, held: &Held) -> Result<(), String> {
         let frozen = match self {
             Self::V2(cgroup) => {
@@ -52,13 +52,13 @@ impl Freezing {
         }
     }
 
-    /// Lets a killed process of this group end: a process that v1 froze can't. No other one runs.
+    /// Lets the killed processes of this group end, which a freeze by v1 prevents. No other process runs.
     pub fn release_killed(&self, group: Pid) {
         if let Self::V1(cgroup) = self {
             let inside = cgroup.pids();
             let killed = process_table::of_group(group).filter(|pid| inside.contains(pid));
             for pid in killed {
-                // Of what can't be released, the wait for its end tells.
+                // If it is not released, the wait for its end reports that.
                 let _released = cgroup.release(pid);
             }
         }

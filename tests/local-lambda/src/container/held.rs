@@ -1,4 +1,4 @@
-//! The processes that a container holds: groups, and what left them.
+//! The processes in a container: groups, and processes that left them.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::mark::Mark;
 use super::{SETTLED_WITHIN, process_table, until};
 use crate::process_group::ProcessGroup;
 
-/// So often in a row nothing must be found: a look at the table may miss a process that is executing
-/// a program at that moment, and so shows no environment, or that gets a number below its parent's.
+/// How many times in a row no process must be found. One reading of the table may miss a process that is
+/// executing a program just then and shows no environment, or one with a pid below its parent's.
 const LOOKS: usize = 2;
 
 pub struct Held {
@@ -23,7 +23,7 @@ impl Held {
         process_table::members(&groups, &self.marks)
     }
 
-    /// Those that left their group, or whose group is dissolved.
+    /// The processes that left their group, or whose group no longer exists.
     pub fn strays(&self) -> Vec<Pid> {
         let mut members = self.members();
         for group in &self.groups {
@@ -37,8 +37,8 @@ impl Held {
         self.groups.iter().any(|group| process_table::of_group(group.pid()).any(|it| it == pid))
     }
 
-    /// Returns when all are stopped; `false` if they are not in [`SETTLED_WITHIN`]. The signals
-    /// reach a group at once, so that it can't outrun them by forking.
+    /// Returns when all processes are stopped. `false` if they are not within [`SETTLED_WITHIN`]. A signal
+    /// reaches a whole group at once, so the group cannot escape it by forking.
     pub fn stop(&self) -> bool {
         let is_running = |pid: &Pid| !process_table::is_stopped(*pid);
         until_quiet(|| {
@@ -54,7 +54,7 @@ impl Held {
         self.signal_with(&self.strays(), Signal::CONT);
     }
 
-    /// Kills all, stopped or not, and tells whether that is nothing.
+    /// Kills all processes, stopped or not. Returns whether there were none.
     pub fn kill(&self) -> bool {
         self.signal_with(&self.strays(), Signal::KILL);
         self.members().is_empty()
@@ -70,7 +70,7 @@ impl Held {
     }
 }
 
-/// Repeats `is_quiet` until it was [`LOOKS`] times in a row; `false` when [`SETTLED_WITHIN`] is over.
+/// Repeats `is_quiet` until it was true [`LOOKS`] times in a row. `false` when [`SETTLED_WITHIN`] is over.
 pub fn until_quiet(mut is_quiet: impl FnMut() -> bool) -> bool {
     let mut quiet = 0;
     until(SETTLED_WITHIN, || {

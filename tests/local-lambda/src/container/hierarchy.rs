@@ -1,4 +1,4 @@
-//! Where cgroups can be made: the mounted hierarchies, and the own cgroup in each (cgroups(7)).
+//! The mounted cgroup hierarchies, and our own cgroup in each (cgroups(7)).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub enum Version {
 pub struct Hierarchy {
     pub version: Version,
     controllers: Vec<String>,
-    /// The own cgroup, or the topmost visible one where the own is not visible.
+    /// Our own cgroup, or the topmost visible one if ours is not visible.
     pub own: PathBuf,
 }
 
@@ -21,12 +21,12 @@ pub struct Hierarchies(Vec<Hierarchy>);
 
 impl Hierarchies {
     pub fn of_this_process() -> Self {
-        // Without /proc there are none to be found, which the notes then say.
+        // Without /proc, no hierarchy is found, and the notes report that.
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
     }
 
-    /// Of lines as proc(5) describes `/proc/PID/mountinfo` and cgroups(7) `/proc/PID/cgroup`.
+    /// Parses the lines of `/proc/PID/mountinfo` (proc(5)) and `/proc/PID/cgroup` (cgroups(7)).
     pub fn parse(mounts: &str, memberships: &str) -> Self {
         let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
         let hierarchy = |line| Hierarchy::find(line, &mounts);
@@ -41,7 +41,7 @@ impl Hierarchies {
         self.0.iter().find(|it| it.version == Version::V2)
     }
 
-    /// The one that has this controller: of v1, or else of v2.
+    /// The hierarchy with this controller, of v1 or else of v2.
     pub fn with(&self, controller: &str) -> Option<&Hierarchy> {
         self.0.iter().find(|it| it.controllers.iter().any(|one| one == controller))
     }
@@ -71,7 +71,7 @@ impl Hierarchy {
 }
 
 struct Mount {
-    /// Which cgroup of the hierarchy is seen at the mount point.
+    /// The cgroup of the hierarchy that is visible at the mount point.
     root: PathBuf,
     point: PathBuf,
     kind: String,
@@ -100,7 +100,7 @@ impl Mount {
     }
 }
 
-/// mountinfo writes space, tab, line feed and backslash as three octal digits.
+/// Decodes a field. mountinfo writes space, tab, line feed and backslash as three octal digits.
 fn unescape(field: &str) -> PathBuf {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     let plain = escapes.iter().fold(field.to_owned(), |text, (code, it)| text.replace(code, it));

@@ -19,7 +19,7 @@ pub struct Inner {
     pub(super) accounting: Option<Arc<Cgroup>>,
     pub(super) cgroups: Vec<Arc<Cgroup>>,
     pub(super) groups: Mutex<Vec<Weak<ProcessGroup>>>,
-    /// They outlive their groups: so may what left these.
+    /// The marks stay when their groups are gone, because processes that left the groups may still live.
     pub(super) marks: Mutex<Vec<Mark>>,
     pub(super) state: Mutex<State>,
 }
@@ -33,7 +33,7 @@ pub enum State {
 }
 
 impl Inner {
-    /// Lets the killed processes of this group end, also within a freeze.
+    /// Lets the killed processes of this group end, also in a freeze.
     pub fn release_killed(&self, group: Pid) {
         self.freezing.release_killed(group);
     }
@@ -41,7 +41,7 @@ impl Inner {
     pub fn admit(&self, group: &Arc<ProcessGroup>) -> Result<(), String> {
         let state = self.state();
         if *state == State::Ended {
-            // The container is not dropped, so it was the interrupt.
+            // Only an interrupt does this while the container is not dropped.
             leftovers::wait_for_the_exit();
         }
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(group));
@@ -62,7 +62,7 @@ impl Inner {
         self.turn(State::Frozen, State::Running, || self.freezing.thaw(&self.held()))
     }
 
-    /// Tells whether this call did it.
+    /// Changes the state by `act`. Returns whether this call changed it.
     fn turn(&self, from: State, to: State, act: impl FnOnce() -> Result<(), String>) -> bool {
         let mut state = self.state();
         let turns = *state == from;
@@ -80,7 +80,7 @@ impl Inner {
             .unwrap_or_else(|| self.held().members().into_iter().map(process_table::cpu_time).sum())
     }
 
-    /// Killed first and thawed then, so that a frozen process never runs again.
+    /// Kills first and thaws then, so that a frozen process never runs again.
     pub fn end(&self) {
         let mut state = self.state();
         if *state == State::Ended {
@@ -91,7 +91,7 @@ impl Inner {
         let empty = until_quiet(|| {
             let none = held.kill();
             let empty = self.cgroups.iter().fold(none, |empty, cgroup| cgroup.kill() && empty);
-            // Of what stays frozen, the loop's end tells.
+            // If a process stays frozen, the end of this loop reports that.
             let _thawed = self.freezing.thaw(&held);
             empty
         });
@@ -103,7 +103,7 @@ impl Inner {
         }
     }
 
-    /// All live processes, wherever they are held.
+    /// All live processes of the container.
     pub fn members(&self) -> Vec<Pid> {
         let mut members = self.held().members();
         for pid in self.cgroups.iter().flat_map(|cgroup| cgroup.pids()) {
@@ -114,11 +114,11 @@ impl Inner {
         members
     }
 
-    /// The live processes that left their groups, or outlive these.
+    /// The live processes that left their groups, or whose groups are gone.
     pub fn strays(&self) -> Vec<Pid> {
         let held = self.held();
         let mut strays = held.strays();
-        // Of what is in a cgroup, neither parent nor mark matters.
+        // For a process in a cgroup, neither parent nor mark matters.
         for pid in self.cgroups.iter().flat_map(|cgroup| cgroup.pids()) {
             if !strays.contains(&pid) && !held.is_in_a_group(pid) {
                 strays.push(pid);
@@ -140,7 +140,7 @@ impl Inner {
         }
     }
 
-    /// Without the groups that were killed and reaped.
+    /// The processes, without groups that were killed and reaped.
     fn held(&self) -> Held {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|group| group.upgrade().is_some_and(|group| !group.is_reaped()));
@@ -157,7 +157,7 @@ impl Inner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A state is set whole.
+        // Each change of the state is a single assignment, so it is whole even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,7 +175,7 @@ fn remove_cgroup(cgroup: &Cgroup) {
     }
 }
 
-/// Repeated until there is none outside: one that is not yet moved may fork meanwhile.
+/// Repeats until no process is outside, because a process that is not moved yet may fork.
 fn move_in(held: &Held, cgroups: &[Arc<Cgroup>]) -> Result<(), String> {
     if cgroups.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What a function of a configured memory may use.
+//! The limits of a function with a given memory size.
 
 use std::thread;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use super::cgroup::Cgroup;
 use super::hierarchy::Version;
 
-/// The configured memory that brings one CPU (AWS docs "Lambda quotas").
+/// The memory size with one whole CPU, in MB (AWS docs "Lambda quotas").
 const ONE_CPU_MB: u32 = 1769;
 
-/// AWS's MB are 1,048,576 bytes.
+/// AWS's MB have 1,048,576 bytes.
 const BYTES_PER_MB: u64 = 1 << 20;
 
-/// A share is given anew at each start of this. The kernel takes no less than 1 ms per period,
-/// which is enough for the 1.4 ms of 128 MB; the kernel's own 100 ms would let such a process run
-/// for 7 ms and then rest for 93 ms, longer than many an invocation takes.
+/// The period of the CPU share, which begins anew in each. The kernel's minimum is 1 ms per period, and 128 MB
+/// have 1.4 ms of this one. With the kernel's own 100 ms, such a process would run for 7 ms and then rest for
+/// 93 ms, longer than many invocations.
 const PERIOD: Duration = Duration::from_millis(20);
 const LEAST_PER_PERIOD: Duration = Duration::from_millis(1);
 
-/// Limits of all processes of an execution environment together; none by default.
+/// Limits of all processes of an execution environment together. By default there are none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
-    /// In MB as AWS counts them, of 1,048,576 bytes; no swap comes on top.
+    /// The memory in AWS's MB of 1,048,576 bytes. Swap is forbidden in addition.
     pub memory_mb: Option<u32>,
     pub cpu: Option<CpuShare>,
 }
 
 impl Limits {
-    /// The memory of a function, and the CPU that comes with it.
+    /// The limits of a function with this memory size: the memory, and its CPU share.
     pub fn of_memory_mb(memory_mb: u32) -> Self {
         Self { memory_mb: Some(memory_mb), cpu: Some(CpuShare::of_memory_mb(memory_mb)) }
     }
@@ -42,19 +42,19 @@ pub struct CpuShare {
 }
 
 impl CpuShare {
-    /// In proportion, with one CPU at 1,769 MB; no less than 5 % of one, which is the least that
-    /// the kernel can hold and less than the 7 % of Lambda's smallest function.
+    /// In proportion to one CPU at 1,769 MB, but at least 5 % of one. The kernel cannot enforce less, and
+    /// Lambda's smallest function has 7 %.
     pub fn of_memory_mb(memory_mb: u32) -> Self {
         Self { per_period: (PERIOD * memory_mb / ONE_CPU_MB).max(LEAST_PER_PERIOD) }
     }
 
-    /// 1.0 is one CPU.
+    /// The share in CPUs.
     #[must_use]
     pub fn cpus(self) -> f64 {
         self.per_period.as_secs_f64() / PERIOD.as_secs_f64()
     }
 
-    /// A word if this machine has less.
+    /// A note if this machine has fewer CPUs.
     pub(super) fn shortage(self) -> Option<String> {
         let there = thread::available_parallelism().ok()?.get();
         let short = self.per_period > PERIOD * u32::try_from(there).ok()?;
@@ -77,13 +77,14 @@ impl CpuShare {
 
 pub fn limit_memory(memory_mb: u32, cgroup: &Cgroup) -> Result<(), String> {
     let bytes = (u64::from(memory_mb) * BYTES_PER_MB).to_string();
-    // v1 limits memory and swap together, and not below the memory alone; v2 limits swap.
+    // v1 limits memory and swap together, and that limit cannot be below the one of memory alone. v2 limits
+    // swap separately.
     let (memory, swap, no_swap) = match cgroup.version {
         Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", bytes.as_str()),
         Version::V2 => ("memory.max", "memory.swap.max", "0"),
     };
     cgroup.write(memory, &bytes)?;
-    // A kernel that does not account for swap has no such file.
+    // A kernel that does not count swap has no such file.
     if cgroup.has(swap) { cgroup.write(swap, no_swap) } else { Ok(()) }
 }
 

@@ -10,20 +10,20 @@ use rustix::process::Pid;
 use super::process_table;
 use crate::variables::RUNTIME_API;
 
-/// The Runtime API's address in the environment, which forks hand on, and execs as a rule. No other
-/// execution environment has it: this one listens there.
+/// The Runtime API's address in the environment. Children inherit it, and usually keep it when they execute
+/// another program. No other execution environment has it, because this one listens there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// As `/proc/PID/environ` holds it.
+    /// The variable in the form of `/proc/PID/environ`.
     variable: Vec<u8>,
-    /// When the first process with it was started. An older process is a stranger's, such as a shell
-    /// in which somebody set the variable.
+    /// The start of the first process with it. An older process with it is unrelated, such as a shell in which
+    /// a user set the variable.
     since: u64,
 }
 
 impl Mark {
-    /// Of what descends from this process, which was started with this address. `None` where the
-    /// own environment has it as well, and with it who knows who else.
+    /// The mark of this process, which was started with this address, and of its descendants. `None` if our own
+    /// environment has the address too, because then unrelated processes may have it.
     pub fn of(leader: Pid, runtime_api: &OsStr) -> Option<Self> {
         if env::var_os(RUNTIME_API).is_some_and(|own| own == runtime_api) {
             return None;
@@ -36,7 +36,7 @@ impl Mark {
         self.variable == other.variable && self.since >= other.since
     }
 
-    /// Whether the process has it; one of another user shows nothing but to root.
+    /// Whether the process has the mark. Only root can see that of another user's process.
     pub fn is_on(&self, pid: i32, started: u64) -> bool {
         started >= self.since
             && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {

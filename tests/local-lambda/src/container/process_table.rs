@@ -1,4 +1,4 @@
-//! The system's processes as proc(5) shows them: for what no cgroup can tell.
+//! The system's processes, from proc(5), for questions that no cgroup answers.
 
 use std::fs;
 use std::time::Duration;
@@ -7,8 +7,7 @@ use rustix::process::Pid;
 
 use super::mark::Mark;
 
-/// All live processes of these groups and those with these marks, and all their live descendants in
-/// whatever group.
+/// All live processes of these groups, those with these marks, and all their live descendants in any group.
 pub fn members(groups: &[Pid], marks: &[Mark]) -> Vec<Pid> {
     let groups: Vec<i32> = groups.iter().map(|group| group.as_raw_nonzero().get()).collect();
     let (mut found, mut others): (Vec<Process>, Vec<Process>) = processes().partition(|it| {
@@ -35,23 +34,23 @@ pub fn of_group(group: Pid) -> impl Iterator<Item = Pid> {
     members.filter_map(|it| Pid::from_raw(it.pid))
 }
 
-/// When the process was made, in ticks since the system's start.
+/// The start of the process, in ticks since the system's start.
 pub fn started(pid: Pid) -> Option<u64> {
     Some(Process::read(pid.as_raw_nonzero().get())?.started)
 }
 
-/// Whether the process can run nothing before it is continued. A thread in uninterruptible sleep
-/// (a parent in vfork(2) waits so for its child) stops before it runs anything of its own.
+/// Whether the process runs no code until it is continued. A thread in uninterruptible sleep, such as a parent
+/// in vfork(2) that waits for its child, stops before it runs any of its code.
 pub fn is_stopped(pid: Pid) -> bool {
     threads(pid, "stat").all(|stat| matches!(state(&stat), Some('T' | 't' | 'D' | 'Z' | 'X')))
 }
 
-/// The same, but not of one that waits for the disk, which will run on.
+/// As [`is_stopped`], but not for a process that waits for the disk, because it will run on.
 pub fn is_stopped_itself(pid: Pid) -> bool {
     threads(pid, "stat").all(|stat| state(&stat) == Some('T'))
 }
 
-/// What the scheduler gave to the threads that live now.
+/// The CPU time of the threads that are alive.
 pub fn cpu_time(pid: Pid) -> Duration {
     let nanoseconds = |line: String| line.split(' ').next()?.parse::<u64>().ok();
     Duration::from_nanos(threads(pid, "schedstat").filter_map(nanoseconds).sum())
@@ -67,7 +66,7 @@ struct Process {
 
 impl Process {
     fn read(pid: i32) -> Option<Self> {
-        /// Between a process's group and its start.
+        /// The number of fields between a process's group and its start.
         const OTHER_FIELDS: usize = 16;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = fields(&stat)?;
@@ -93,7 +92,7 @@ fn state(stat: &str) -> Option<char> {
     fields(stat)?.next()?.chars().next()
 }
 
-/// From the state on: the name before it may hold spaces and parentheses.
+/// The fields from the state on. The name before it may contain spaces and parentheses.
 fn fields(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
     Some(stat.rsplit_once(')')?.1.split_whitespace())
 }

@@ -1,4 +1,4 @@
-//! What a register asks for.
+//! The contents of a registration.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ pub struct Application {
     pub with_account: bool,
 }
 
-/// Who is an external extension; all others are internal ones.
+/// Which extensions are external. All others are internal.
 pub enum Externals {
     Anyone,
     /// The names of the files in `/opt/extensions`.
@@ -22,7 +22,7 @@ pub enum Externals {
 }
 
 impl Application {
-    /// Or why nobody could ask for it, whatever the state of the extensions.
+    /// Parses a registration, or refuses it for a reason that does not depend on the state of the extensions.
     pub fn of(
         request: &Request,
         externals: &Externals,
@@ -55,7 +55,7 @@ impl Externals {
     }
 }
 
-/// The event of this name, or why it can't be asked for.
+/// The event with this name, or the reason of the refusal.
 fn admitted(kind: Kind, managed_instances: bool, event: &str) -> Result<EventType, String> {
     match (kind, managed_instances, EventType::of(event)) {
         (Kind::External, _, Some(shutdown @ EventType::Shutdown)) => Ok(shutdown),

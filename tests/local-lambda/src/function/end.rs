@@ -1,20 +1,20 @@
-//! How a function ends.
+//! The ends of a function.
 
-/// There is no good end: Lambda's runtimes ask for events until they are killed.
+/// No end is a success, because Lambda's runtimes poll until they are killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// An event told it to die of a signal.
+    /// An event ordered it to die by a signal.
     Crashed,
-    /// An event told it to end with code 0.
+    /// An event ordered it to exit with code 0.
     Exited,
-    /// Its init failed, and the platform knows.
+    /// Its init failed, and it has reported that to the platform.
     InitFailed,
-    /// Who runs it stopped it.
+    /// Its owner stopped it.
     Stopped,
-    /// The platform closed the Runtime API; in the words of the system.
+    /// The platform closed the Runtime API. The text is the system's message.
     Disconnected(String),
-    /// There is no Runtime API; in the words of the system.
+    /// The Runtime API cannot be reached. The text is the system's message.
     Unreachable(String),
-    /// The platform refused a call, or answered it with what is no event.
+    /// The platform refused a call, or its answer was no event.
     Refused(String),
 }

@@ -1,29 +1,29 @@
-//! The kind of environment a function runs in, and how its init goes.
+//! The kind of environment in which a function runs, and the course of its init.
 
 use std::num::NonZeroUsize;
 
-/// As `AWS_LAMBDA_INITIALIZATION_TYPE` and `AWS_LAMBDA_MAX_CONCURRENCY` tell a runtime.
+/// The kind of environment, from `AWS_LAMBDA_INITIALIZATION_TYPE` and `AWS_LAMBDA_MAX_CONCURRENCY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
-    /// Also with provisioned concurrency, which runtimes don't tell apart.
+    /// On demand, or with provisioned concurrency, which runtimes do not distinguish.
     OnDemand,
-    /// After init waits to be restored, and for its first event only then.
+    /// After its init the function waits to be restored, and only then polls.
     SnapStart,
-    /// Takes this many events at the same time.
+    /// The function takes this many events at the same time.
     ManagedInstances(NonZeroUsize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
     Succeeds,
-    /// Reports an error to the Runtime API and ends.
+    /// The init reports an error to the Runtime API, and the function ends.
     Fails,
-    /// Never asks for an event.
+    /// The init never ends, so the function never polls.
     Hangs,
 }
 
 impl Environment {
-    /// From the values of the two variables, where set.
+    /// Parses the two variables, if they are set.
     ///
     /// # Errors
     ///

@@ -11,9 +11,9 @@ use super::end::End;
 use crate::agent::{Link, Sockets, Stream};
 use crate::http::Response;
 
-/// For the answer to a post, and for a connection; Lambda gives both at once.
+/// Time limit of an answer to a post, and of a connection attempt. Lambda answers both at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// Waiting for an event has no limit: the process is frozen meanwhile.
+/// Waiting for an event has no limit, because the process is frozen meanwhile.
 const NO_LIMIT: Option<Duration> = None;
 
 pub struct RuntimeApi {
@@ -28,7 +28,7 @@ pub struct Event {
     pub body: Vec<u8>,
 }
 
-/// What a handler, or an init, fails with.
+/// The error of a handler or of an init.
 pub struct Failed {
     pub kind: String,
     pub message: String,
@@ -57,10 +57,12 @@ impl RuntimeApi {
         self.get("restore/next").map(drop)
     }
 
+    /// Posts the response.
+    ///
     /// # Errors
     ///
-    /// When Lambda takes no response; one that is too large it turns into an error of the function,
-    /// as all runtimes leave it to do, and one that is too late is nobody's any more.
+    /// When Lambda no longer accepts responses. A response that is too large becomes an error of the function
+    /// on Lambda's side, and one that is too late is ignored. All runtimes leave both to Lambda.
     pub fn respond(&mut self, request_id: &str, body: &str) -> Result<(), End> {
         match self.post(&format!("invocation/{request_id}/response"), "", body)? {
             410 | 413 => Ok(()),
@@ -150,7 +152,7 @@ fn accepted(what: &str, status: u16) -> Result<(), End> {
     }
 }
 
-/// In the past where the deadline is.
+/// The instant of a deadline. It is in the past if the deadline is.
 fn from_epoch(milliseconds: &str) -> Option<Instant> {
     let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds.parse().ok()?))?;
     match deadline.duration_since(SystemTime::now()) {

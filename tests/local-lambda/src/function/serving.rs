@@ -1,4 +1,4 @@
-//! One event on its way through the handler and the agent.
+//! The handling of one event by the handler and the agent.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ pub struct Serving<'a> {
     shared: &'a Shared,
     event: &'a Event,
     task: Task,
-    /// Why the handler throws, if it does.
+    /// The error of the handler, if it fails.
     failed: Option<Failed>,
     invocation: Invocation,
     started: Instant,
-    /// What the agent's reports took so far.
+    /// How long the agent's reports took so far.
     agent_took: Duration,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Serving<'a> {
         Self { shared, event, task, failed, invocation, started, agent_took }
     }
 
-    /// What the runtime has to tell Lambda, once the agent lets it.
+    /// The runtime's result for Lambda, as soon as the agent has finished its part.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl<'a> Serving<'a> {
         Ok(failed.map_or_else(|| Ok(self.response(handler_took)), Err))
     }
 
-    /// What still happens when the response is sent.
+    /// The steps after the response is sent.
     pub fn end(&mut self) {
         let (handler_and_agent, agent) = (self.started.elapsed(), self.agent_took);
         if self.task.after_response_post {
@@ -83,7 +83,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Lets the handler's time pass. Gives the agent's report if the deadline came near.
+    /// Waits for the handler's time. Returns the agent's report if the deadline came near.
     fn work(&mut self) -> Result<Option<Reported>, End> {
         let margin = self.agent().margin();
         let timeout_at = self.event.deadline.checked_sub(margin).unwrap_or(self.started);
@@ -105,8 +105,8 @@ impl<'a> Serving<'a> {
         Ok(timed_out)
     }
 
-    /// Python's agent reports from a signal handler: an error of the report is thrown into the
-    /// customer's handler.
+    /// Whether the agent's report interrupts the handler. Python's agent reports from a signal handler, so an
+    /// error of the report is raised in the customer's handler.
     fn is_interrupted(&mut self, timed_out: Option<&Reported>) -> bool {
         let failure = timed_out.and_then(Reported::failure);
         let throws = self.after_timeout() == AfterTimeout::ReportAgain;

@@ -1,4 +1,4 @@
-//! What the threads of a running function have in common.
+//! The data that all threads of a running function share.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use super::{Function, Moment, Report};
 use crate::agent::{Reported, Sockets};
 use crate::watch::Watch;
 
-/// Waits without an end are cut into such pieces, which a watch can count.
+/// A wait without an end is split into waits of this length, because a watch needs a limit.
 const LONG: Duration = Duration::from_secs(3600);
 
 pub struct Shared {
     pub function: Function,
     pub runtime_api: String,
-    /// To the Runtime API.
+    /// The connections to the Runtime API.
     pub sockets: Arc<Sockets>,
     pub record: Watch<Record>,
 }
 
 #[derive(Default)]
 pub struct Record {
-    /// `None` where nobody will read them.
+    /// The reports. `None` if nobody will read them.
     pub reports: Option<Vec<Report>>,
     pub invocations: usize,
     pub stopping: bool,
@@ -36,7 +36,7 @@ pub struct Record {
 }
 
 impl Shared {
-    /// The life of the function, from its init on.
+    /// Runs the function, from its init on.
     pub fn live(&self) {
         let mut first = Worker::new(self);
         match self.init(&mut first) {
@@ -61,7 +61,7 @@ impl Shared {
                 worker.api().restored()
             }
             Init::Succeeds => Ok(()),
-            // Comes back only with an error: the function was stopped.
+            // This returns only with an error, when the function is stopped.
             Init::Hangs => self.pass_until(None),
             Init::Fails => {
                 let kind = "Sandbox.InitError".to_owned();
@@ -77,7 +77,7 @@ impl Shared {
         self.end(end);
     }
 
-    /// The first end is the function's: nothing of a process outlives a part of it that ended.
+    /// Records the end. Only the first one counts, because a process ends with the first of its parts.
     fn end(&self, end: End) {
         self.record.update(|record| {
             let end = if record.stopping { End::Stopped } else { end };
@@ -86,7 +86,7 @@ impl Shared {
         self.stop();
     }
 
-    /// Lambda's runtimes wait for events without a limit; so this wait starts over.
+    /// Waits for the end without a limit, because Lambda's runtimes wait for events without one.
     pub fn wait_to_the_end(&self) -> End {
         loop {
             if let Some(end) = self.record.wait(LONG, |record| record.end.clone()) {
@@ -101,7 +101,7 @@ impl Shared {
         self.function.agent.close();
     }
 
-    /// Lets the time pass until then, or without an end until the function is stopped.
+    /// Waits until this time. Without a time, waits until the function is stopped.
     pub fn pass_until(&self, end: Option<Instant>) -> Result<(), End> {
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -114,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// Uses up this much CPU time; the more wall time the less of a CPU the function has.
+    /// Uses this much CPU time. The smaller the function's CPU share, the longer this takes.
     pub fn compute(&self, cpu: Duration) {
         let used = || {
             let used = clock_gettime(ClockId::ThreadCPUTime);

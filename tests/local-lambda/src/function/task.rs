@@ -1,31 +1,31 @@
-//! What an event tells the handler to do.
+//! The orders that an event gives to the handler.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Above Lambda's limit of 6 MB, so that going beyond it can be tried.
+/// Limit of a response, above Lambda's 6 MB, so that tests can exceed that.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 const ITEMS_MAX: usize = 100_000;
 
-/// An event's JSON, in which every key may be left out and an unknown one is an error.
+/// An event as JSON. Every key is optional, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Task {
-    /// `work_ms`: wall time the handler waits, as for a database; after `cpu_ms`.
+    /// `work_ms`: wall time that the handler waits after `cpu_ms`, as for a database.
     #[serde(rename = "work_ms", with = "milliseconds")]
     pub work: Duration,
-    /// `cpu_ms`: CPU time the handler uses up; on a small function this takes longer.
+    /// `cpu_ms`: CPU time that the handler uses. On a small function this takes longer.
     #[serde(rename = "cpu_ms", with = "milliseconds")]
     pub cpu: Duration,
-    /// Items of each report.
+    /// The number of items in each report.
     pub items: usize,
-    /// Reports before the response, one after the other; 0 turns the agent off.
+    /// The number of reports before the response, one after the other. 0 turns the agent off.
     pub reports: usize,
     pub outcome: Outcome,
-    /// Length of the text in the response, which the agent reports as well.
+    /// The length of the text in the response, which the agent reports too.
     pub body_bytes: usize,
-    /// One more report after the response, before the next event is asked for.
+    /// Whether the agent reports once more after the response, before the next poll.
     pub after_response_post: bool,
 }
 
@@ -33,11 +33,11 @@ pub struct Task {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Success,
-    /// The handler throws: the agent reports it, the runtime posts an error.
+    /// The handler fails. The agent reports that, and the runtime posts an error.
     Error,
-    /// The process dies of a signal, without a word of its agent.
+    /// The process dies by a signal, and its agent does not report.
     Crash,
-    /// The process ends with code 0, without a word of its agent.
+    /// The process exits with code 0, and its agent does not report.
     #[serde(rename = "exit-0")]
     Exit0,
     /// The handler never returns.
@@ -49,7 +49,7 @@ pub enum Outcome {
 impl Task {
     /// # Errors
     ///
-    /// When the event is none of this form, or beyond a limit, with what is wrong.
+    /// When the event has another form or exceeds a limit, with the reason.
     pub fn parse(event: &[u8]) -> Result<Self, String> {
         let task: Self = serde_json::from_slice(event)
             .map_err(|error| format!("cannot read the event: {error}"))?;
@@ -62,11 +62,11 @@ impl Task {
         Ok(task)
     }
 
-    /// The event that says this.
+    /// The event with these orders.
     ///
     /// # Panics
     ///
-    /// Never: numbers and names serialise.
+    /// Never, because numbers and names serialise.
     #[must_use]
     pub fn event(&self) -> String {
         serde_json::to_string(self).expect("numbers and names serialise")

@@ -1,4 +1,4 @@
-//! One of the function's threads: asks for an event, serves it, and asks for the next.
+//! One of the function's threads: polls for an event, handles it, and polls again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl<'a> Worker<'a> {
         &mut self.api
     }
 
-    /// Serves events until one of them, or the platform, ends the function.
+    /// Handles events until one of them, or the platform, ends the function.
     pub fn serve(&mut self) -> Result<Infallible, End> {
         loop {
             let event = self.api.next()?;

@@ -1,4 +1,4 @@
-//! The head of a message: what it says, and how it frames the body.
+//! The head of a message, and the framing of the body that it declares.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::http::{Headers, header};
 
 const HEADERS_MAX: usize = 100;
 
-/// Where the body ends.
+/// How the end of the body is found.
 pub enum Framing {
     Length(usize),
     Chunked,
@@ -29,7 +29,7 @@ impl Framing {
     }
 }
 
-/// Nothing while the head is incomplete, else its length and what it says.
+/// The length of the head and its contents. `None` while the head is incomplete.
 pub type Parsed<H> = io::Result<Option<(usize, H)>>;
 
 pub fn parse_request(bytes: &[u8]) -> Parsed<(String, String, Headers)> {

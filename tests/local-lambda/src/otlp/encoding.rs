@@ -1,4 +1,4 @@
-//! How a message of OTLP is written down.
+//! The encodings of OTLP messages.
 
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ impl Encoding {
         }
     }
 
-    /// By the value of a Content-Type, which may have parameters.
+    /// The encoding for a Content-Type, which may have parameters.
     pub(crate) fn of(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         let is_it = |it: &Self| it.content_type().eq_ignore_ascii_case(media_type);
@@ -33,8 +33,7 @@ impl Encoding {
         }
     }
 
-    /// A `google.rpc.Status` with this message of less than 128 bytes, as a receiver answers to what
-    /// it does not take.
+    /// A `google.rpc.Status` with this message of less than 128 bytes, as in a receiver's refusal.
     pub(crate) fn status(self, message: &str) -> Vec<u8> {
         const MESSAGE: u8 = 2 << 3 | 2;
         match self {
@@ -46,13 +45,13 @@ impl Encoding {
         }
     }
 
-    /// `None` where it is no such message.
+    /// Decodes a message. `None` if the bytes are no such message.
     pub(super) fn read<M: Message + Default + DeserializeOwned>(self, bytes: &[u8]) -> Option<M> {
         match self {
             Self::Protobuf => M::decode(bytes).ok(),
             Self::Json => match serde_json::from_slice(bytes) {
                 Ok(message) => Some(message),
-                // The library wants the list, which may be left out where it is empty.
+                // The library requires the list, which the sender may omit if it is empty.
                 Err(_) => serde_json::from_slice(bytes).ok().map(|Empty {}| M::default()),
             },
         }

@@ -1,4 +1,4 @@
-//! What is in the messages of OTLP, below the resources and scopes that it is told of.
+//! The contents of OTLP messages, below resources and scopes.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -18,8 +18,8 @@ pub fn log_records(logs: &ExportLogsServiceRequest) -> impl Iterator<Item = &Log
     scopes.flat_map(|scope| &scope.log_records)
 }
 
-/// The points of all metrics as JSON, each with the name of its metric: without, equal points of two
-/// would be one.
+/// The points of all metrics as JSON, each with the name of its metric. Without the name, equal points of two
+/// metrics would be the same item.
 pub fn data_points(metrics: &ExportMetricsServiceRequest) -> Vec<String> {
     let named = self::metrics(metrics).flat_map(|metric| {
         let name = json(&metric.name);
@@ -29,7 +29,7 @@ pub fn data_points(metrics: &ExportMetricsServiceRequest) -> Vec<String> {
     named.collect()
 }
 
-/// Each kind of metric has points of another type.
+/// The points of one metric. Each kind of metric has another type of points.
 fn points(data: &Data) -> Vec<String> {
     match data {
         Data::Gauge(gauge) => all_json(&gauge.data_points),
@@ -40,8 +40,8 @@ fn points(data: &Data) -> Vec<String> {
     }
 }
 
-/// Whether the library has read all of what it had in JSON: a kind of points that it can't, such as
-/// a histogram whose counts are texts, it leaves out without a word.
+/// Whether the library has decoded all of the JSON. It silently drops points that it does not support, such as
+/// a histogram with its counts as strings.
 pub fn is_whole(metrics: &ExportMetricsServiceRequest) -> bool {
     let has_value = |it: &NumberDataPoint| it.value.is_some();
     self::metrics(metrics).all(|metric| match &metric.data {
@@ -57,7 +57,7 @@ fn metrics(metrics: &ExportMetricsServiceRequest) -> impl Iterator<Item = &Metri
     scopes.flat_map(|scope| &scope.metrics)
 }
 
-/// As the library writes it: equal messages have equal texts.
+/// The library's JSON of a message. Equal messages have equal texts.
 pub fn json(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("messages of OTLP serialise")
 }

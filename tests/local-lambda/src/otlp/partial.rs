@@ -1,4 +1,4 @@
-//! What a receiver of OTLP says to a request of which it takes a part.
+//! The answer of an OTLP receiver that accepts only a part of a request.
 
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceResponse,
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Encoding, Signal};
 
 pub struct Partial<'a> {
-    /// How many items it does not take, and why.
+    /// How many items it rejects, and why.
     pub rejected: i64,
     pub message: &'a str,
 }
@@ -47,7 +47,7 @@ fn protobuf(signal: Signal, count: i64, error_message: String) -> Vec<u8> {
     }
 }
 
-/// Not by the library: it writes a count as a number, where Protobuf's JSON has 64 bits in a string.
+/// Not by the library, because it writes a count as a number. Protobuf's JSON has 64-bit numbers as strings.
 fn json(signal: Signal, count: i64, message: &str) -> Vec<u8> {
     let rejected = match signal {
         Signal::Traces => "rejectedSpans",

@@ -1,4 +1,4 @@
-//! A request of OTLP, of one of the signals.
+//! An OTLP request for one of the signals.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -24,7 +24,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// `None` where it is no OTLP, or none that can be read.
+    /// `None` if the request is no OTLP, or cannot be decoded.
     pub fn of(received: &Received) -> Option<Self> {
         let (signal, encoding) = received.otlp()?;
         match received.header("Content-Encoding") {
@@ -36,7 +36,7 @@ impl Request {
         }
     }
 
-    /// `None` where it can't be read, or not all of it.
+    /// Decodes a body. `None` if any part of it cannot be decoded.
     pub fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Option<Self> {
         let is_all = |it: &_| encoding == Encoding::Protobuf || is_whole(it);
         match signal {
@@ -63,7 +63,7 @@ impl Request {
         }
     }
 
-    /// What is said of each resource as JSON, with all that is below it, in order.
+    /// Each resource as JSON, with everything below it, in order.
     pub fn resources(&self) -> Vec<String> {
         match self {
             Self::Traces(traces) => all_json(&traces.resource_spans),
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Its JSON is not all that Protobuf's mapping allows.
+    /// The library's JSON does not support all of Protobuf's JSON mapping.
     #[test]
     fn metrics_of_which_the_library_would_read_but_a_part_are_no_request() {
         for data in [

@@ -1,4 +1,4 @@
-//! What OTLP tells of, each at a path of its own.
+//! The signals of OTLP, each with its own path.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -10,7 +10,7 @@ pub enum Signal {
 impl Signal {
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// Where a receiver takes it.
+    /// The path at which a receiver accepts the signal.
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
@@ -20,7 +20,7 @@ impl Signal {
         }
     }
 
-    /// By the path of a request; a receiver may have them below a path of its own.
+    /// The signal for a request's path. A receiver may have another path before it.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default();
         Self::ALL.into_iter().find(|signal| path.ends_with(signal.path()))

@@ -1,5 +1,5 @@
-//! Init: the extensions start together, the runtime when all of them have registered; it is over
-//! when all of them and the runtime have asked for their first event.
+//! Init. The extensions start together. The runtime starts when all of them have registered. Init ends when all
+//! of them and the runtime have polled for their first event.
 
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ use crate::telemetry::vocabulary::{ErrorType, ExtensionState, Phase};
 use crate::timeline::Role;
 
 impl Phases {
-    /// The init that nobody waits for yet. When it fails it is repeated with the first invocation.
+    /// Runs the init that no invocation waits for. If it fails, the first invocation repeats it.
     pub(super) fn first_init(&mut self) {
         let configuration = &self.ground.setup.configuration;
         let (phase, freezes) = match configuration.initialization {
-            // An invocation is on its way: it is why there is an init.
+            // On demand, an invocation is the reason of the init.
             Initialization::OnDemand => (Phase::Init, false),
             Initialization::SnapStart => (Phase::SnapStart, true),
             _ => (Phase::Init, true),
@@ -32,7 +32,7 @@ impl Phases {
         }
     }
 
-    /// One that failed is still to be shut down: who waits for it is told first.
+    /// Runs an init. A failed one must still be shut down, after its caller has the result.
     pub(super) fn init(&mut self, phase: Phase, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
         self.generations += 1;
@@ -43,7 +43,7 @@ impl Phases {
         let limit = deadline.saturating_duration_since(started);
         let initialised = launched.and_then(|()| self.initialise(phase, deadline));
         let initialised = initialised.map_err(|failure| match failure {
-            // Within an invocation it is the function's timeout that is over.
+            // Within an invocation, the function's timeout is the limit instead.
             Failure::TimedOut(_) if phase != Phase::Invoke => Failure::InitTimedOut(limit),
             failure => failure,
         });
@@ -97,7 +97,7 @@ impl Phases {
         })
     }
 
-    /// How each extension fared, as one line each in the log and one record each in telemetry.
+    /// Reports the state of each extension, as a line in the log and as a telemetry record.
     fn standings(&self, initialised: &Result<(), Failure>) -> Vec<record::Extension> {
         let error = |error_type: String| ErrorType { error_type };
         self.ground.apis.read(|apis| {
@@ -120,7 +120,7 @@ impl Phases {
     }
 }
 
-/// Whether it is why this extension could not start.
+/// Whether this failure is the reason why this extension could not start.
 fn is_of_launch(failure: &Failure, extension: &str) -> bool {
     match failure {
         Failure::Launch { process: Role::Extension(name), .. } => name == extension,

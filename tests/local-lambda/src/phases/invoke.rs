@@ -1,5 +1,5 @@
-//! Invoke: the event goes to the runtime and to the extensions at once, the caller has its reply as
-//! soon as the runtime has posted it, and the phase lasts until all have asked for the next event.
+//! Invoke. The runtime and the extensions get the event at once. The caller gets its reply as soon as the
+//! runtime has posted it. The phase lasts until all have polled for the next event.
 
 use std::time::{Duration, Instant};
 
@@ -26,15 +26,15 @@ impl Phases {
         run.end(invocation);
     }
 
-    /// Gives the moment at which the last of them asked for the next event.
+    /// Runs the phase. Returns when the last of them polled for the next event.
     fn take_through(&mut self, run: &mut Run) -> Result<Instant, Failure> {
         if self.generation.is_none() {
             self.init(Phase::Invoke, run.deadline)?;
-            // It took place within the invocation, whose duration covers it.
+            // The init ran within the invocation, so the invocation's duration contains it.
             self.unbilled_init = Duration::ZERO;
         }
         self.ground.thaw();
-        // One that was reset asks for it again.
+        // After a reset, the runtime asks for the restore again.
         if self.is_snapshot || self.ground.apis.read(|apis| apis.runtime.awaits_restore()) {
             self.restore(run)?;
         }
@@ -43,7 +43,7 @@ impl Phases {
         self.await_ends(run)
     }
 
-    /// The snapshot's runtime may have asked to be told; extensions never are.
+    /// Restores the snapshot. Its runtime may have asked to be notified. Extensions are never notified.
     fn restore(&mut self, run: &mut Run) -> Result<(), Failure> {
         let started = Instant::now();
         let limit = self.ground.setup.limits.restore;
@@ -65,7 +65,7 @@ impl Phases {
         let took = started.elapsed();
         self.ground.recorder.restored(&restored, took);
         restored?;
-        // The snapshot was paid for when it was taken.
+        // The init was billed when the snapshot was taken.
         self.unbilled_init = Duration::ZERO;
         run.restored(took);
         Ok(())

@@ -1,6 +1,6 @@
-//! Managed Instances: several invocations at once. Extensions are no part of an invocation, nothing
-//! is ever frozen, and nothing is repaired: when a process ends, so does the environment (order of
-//! the steps from the emulator's `internal/lambda-managed-instances/invoke`).
+//! Managed Instances: several invocations at once. Extensions are no part of an invocation. Nothing is ever
+//! frozen or restarted: when a process ends, the environment ends (order of the steps from the emulator's
+//! `internal/lambda-managed-instances/invoke`).
 
 use std::mem;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::apis::Apis;
 use crate::failure::Failure;
 
 impl Phases {
-    /// Returns at once; the invocation goes on beside others.
+    /// Returns at once. The invocation runs beside others.
     pub(super) fn invoke_beside_others(&mut self, order: Order) {
         let mut run = Run::start(&self.ground, order);
         let generation = match self.idle() {
@@ -28,7 +28,7 @@ impl Phases {
         self.in_flight.push(thread);
     }
 
-    /// The environment ends with the first of its processes.
+    /// Ends the environment, because one of its processes has ended.
     pub(super) fn lose(&mut self, generation: usize) {
         let is_living = self.generation.as_ref().is_some_and(|it| it.number() == generation);
         if !self.is_concurrent() || !is_living {
@@ -39,17 +39,17 @@ impl Phases {
         }
     }
 
-    /// Ends the invocations that are under way, each with its reply.
+    /// Ends the running invocations, each with its reply.
     pub(super) fn abort_invocations(&mut self) {
         self.ground.apis.update(|apis| apis.shutting_down = true);
         for thread in mem::take(&mut self.in_flight) {
-            // What each waits for ends with that; a panic there has its message in the output already.
+            // Each thread's wait has ended. A thread that panicked has already printed its message.
             let _ = thread.join();
         }
     }
 
-    /// The number of the one generation there ever is, if a worker of it waits for an event; one
-    /// that still starts is as busy as one that works.
+    /// The number of the only generation, if one of its workers waits for an event. A worker that is still
+    /// starting counts as busy.
     fn idle(&self) -> Result<usize, Failure> {
         if let Some(failure) = &self.over {
             return Err(failure.clone());
@@ -70,8 +70,8 @@ impl Run {
             self.ground.apis.update(|apis| apis.runtime.withdraw(self.request_id()));
         }
         let invocation = self.settle(Instant::now(), failure.as_ref(), Duration::ZERO);
-        // The caller may count on the worker for its next invocation. Whether it comes back is not
-        // this invocation's business.
+        // The caller may rely on the worker for its next invocation. If the worker does not come back, that is
+        // no failure of this one.
         let is_back = |apis: &mut Apis| apis.runtime.is_back(self.request_id()).then_some(());
         let _ = wait(&self.ground, generation, self.deadline, is_back);
         self.end(invocation);

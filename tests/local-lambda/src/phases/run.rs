@@ -1,5 +1,5 @@
-//! One invocation on its way: handed out, replied to, settled. On demand and on Managed Instances
-//! alike; who else has to be waited for is theirs to say.
+//! One running invocation: the event is handed out, the reply is received, the result is recorded. It is the
+//! same on demand and on Managed Instances. Those modules know which other processes must be waited for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -46,14 +46,16 @@ impl Run {
         &self.order.request_id
     }
 
-    /// The snapshot it needs is restored, which took so long; only now does its own time begin.
+    /// The snapshot for this invocation is restored, which took this time. The invocation's own time begins
+    /// now.
     pub fn restored(&mut self, took: Duration) {
         self.started = Instant::now();
         self.deadline = self.started + self.ground.setup.configuration.timeout;
         self.restore = Some(took);
     }
 
-    /// To the runtime, and to the extensions that get INVOKE, of which Managed Instances have none.
+    /// Gives the event to the runtime, and to the extensions with INVOKE. On Managed Instances no extension has
+    /// it.
     pub fn hand_out(&mut self) {
         self.is_handed_out = true;
         let Order { request_id, payload, context, .. } = &self.order;
@@ -70,11 +72,11 @@ impl Run {
         let (request_id, payload) = (request_id.clone(), payload.clone());
         let event = RuntimeEvent { request_id, payload, deadline, context: context.clone() };
         self.ground.apis.update(|apis| {
-            // Of several at once nobody can say whose next is whose.
+            // With several workers, no `next` can be attributed to one invocation.
             let alone = !configuration.initialization.is_managed_instances();
             apis.serving = alone.then(|| event.request_id.clone());
             let listening = apis.extensions.registered_mut().iter_mut();
-            // To one whose next was abandoned nothing can be handed: it runs into the timeout.
+            // If an extension's `next` was abandoned, it cannot get the event, and the invocation times out.
             let answered = listening
                 .filter(|extension| extension.wants(EventType::Invoke))
                 .filter_map(|extension| extension.hand_out(EventType::Invoke, invoke).ok())
@@ -85,7 +87,7 @@ impl Run {
         });
     }
 
-    /// Until the runtime of this generation has posted it.
+    /// Waits until the runtime of this generation has posted the reply.
     pub fn await_reply(&mut self, generation: usize) -> Result<(), Failure> {
         let id = &self.order.request_id;
         let posted = |apis: &mut Apis| apis.runtime.outcome(id).cloned();
@@ -96,7 +98,7 @@ impl Run {
         Ok(())
     }
 
-    /// The runtime asked for the next event then.
+    /// The runtime polled for the next event at this time.
     pub fn runtime_is_done(&mut self, at: Instant) {
         self.runtime_done = Some(at);
         if let Some(reply) = &self.reply {
@@ -104,8 +106,8 @@ impl Run {
         }
     }
 
-    /// The emulator's `handleReset`: the end of its runtime is told of an invocation that is reset,
-    /// too, as an error unless its type is one of AWS's `Sandbox.` errors.
+    /// Records the end of the runtime for an invocation that is reset, as the emulator's `handleReset` does.
+    /// The result is an error, unless the type is one of AWS's `Sandbox.` errors.
     fn runtime_has_failed(&self, reply: &Reply, failure: &Failure, at: Instant) {
         let status = match failure.status() {
             Status::Failure(it) if !it.starts_with("Sandbox.") => Status::Error(it),
@@ -120,8 +122,8 @@ impl Run {
         self.ground.recorder.runtime_done(request_id, context, reply, took);
     }
 
-    /// The caller that has no reply yet gets the failure, and the invocation is told. `init` is
-    /// what of an init is billed with it.
+    /// Ends the invocation: a caller without a reply gets the failure, and the invocation is recorded. `init`
+    /// is the part of an init that is billed with it.
     pub fn settle(
         &mut self,
         ended: Instant,
@@ -134,7 +136,7 @@ impl Run {
         let duration = ended.saturating_duration_since(self.started);
         let reply = self.reply.clone().expect("a failure is a reply too");
         let overhead = self.runtime_done.map(|done| ended.saturating_duration_since(done));
-        // Managed Instances are billed by their time, not by invocation.
+        // On Managed Instances, the bill counts their time and not invocations.
         let managed = self.ground.setup.configuration.initialization.is_managed_instances();
         let is_reset = self.is_handed_out && self.runtime_done.is_none() && !managed;
         if let Some(failure) = failure.filter(|_| is_reset) {
@@ -157,7 +159,7 @@ impl Run {
         invocation
     }
 
-    /// Nothing was begun, and nothing but the reply is told.
+    /// Ends an invocation that was not begun. Only its reply is recorded.
     pub fn refuse(mut self, failure: &Failure) {
         self.fail(failure);
         let reply = self.reply.clone().expect("it was just given");
@@ -172,9 +174,9 @@ impl Run {
         self.end(invocation);
     }
 
-    /// Whoever waits for its end goes on.
+    /// Notifies the caller that waits for the invocation's end.
     pub fn end(self, invocation: Invocation) {
-        // Nobody waits for it when the test has no use for it.
+        // This fails if the test does not wait for it.
         let _ = self.order.ended.send(invocation);
     }
 
@@ -187,13 +189,13 @@ impl Run {
         self.ground.recorder.add_at(at, Event::Replied { request_id, status: status.clone() });
         let latency = at.saturating_duration_since(self.started);
         let reply = Reply { payload, status, latency };
-        // Nobody waits for it when the test has no use for it.
+        // This fails if the test does not wait for it.
         let _ = self.order.replied.send(reply.clone());
         self.reply = Some(reply);
     }
 }
 
-/// Lambda bills each millisecond that was begun.
+/// Rounds up, because Lambda bills each begun millisecond.
 fn whole_ms(duration: Duration) -> Duration {
     let begun = duration + Duration::from_nanos(999_999);
     Duration::from_secs(begun.as_secs()) + Duration::from_millis(begun.subsec_millis().into())

@@ -1,5 +1,5 @@
-//! Shutdown: first the runtime, by SIGTERM and within its share, then the extensions, by SHUTDOWN;
-//! who is left at the deadline is killed. External extensions never get SIGTERM.
+//! Shutdown. First the runtime gets SIGTERM and its part of the time, then the extensions get SHUTDOWN. The
+//! platform kills the rest at the deadline. External extensions never get SIGTERM.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,16 +14,16 @@ use crate::process::Process;
 use crate::reply::Reply;
 use crate::timeline::{Event, Role};
 
-/// How long a killed process may take to be gone, which is the kernel's business.
+/// How long the kernel may take to end a killed process.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long what they have sent may take to be read once they are gone; it is there already. What is
-/// left then is forgotten.
+/// How long the last bytes of ended processes may take to be read. They have already arrived. Unread ones are
+/// forgotten then.
 const HEARD_OUT_WITHIN: Duration = Duration::from_secs(1);
 
-/// A machine that stands still takes the extensions' last milliseconds, not the time of this
-/// double: both would wake up behind the deadline, and the kill might come first. From so long
-/// before the deadline on it is looked that often, and what a look comes later is put on top.
+/// If the machine stands still shortly before the deadline, both this program and the extensions would wake up
+/// after it, and the kill might come first. So from this long before the deadline on, the time is checked
+/// often, and each delay of a check is added to the deadline.
 const STALLS_COUNT_WITHIN: Duration = Duration::from_millis(250);
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
 
@@ -34,7 +34,7 @@ struct Fate {
 }
 
 impl Phases {
-    /// Ends this generation, if there is one.
+    /// Ends the current generation, if there is one.
     pub(super) fn shut_down(&mut self, reason: &str) -> ShutdownReport {
         self.ground.thaw();
         let started = Instant::now();
@@ -52,18 +52,18 @@ impl Phases {
         let (deadline, share) = (started + budget.whole, started + budget.runtime);
         let mut fates = vec![self.end_runtime(&generation, share)];
         generation.stop_function();
-        // A subscriber that takes nothing any more must not eat the others' time.
+        // A subscriber that accepts no more events must not use the others' time.
         let left = share.saturating_duration_since(Instant::now());
         self.ground.recorder.telemetry.flush(left);
         fates.extend(self.end_extensions(&generation, reason, deadline));
         let processes = self.reap(&generation, fates);
-        // What they left behind is killed, so that nobody of before makes a call any more.
+        // Processes that they left behind are killed, so that no old process makes a call any more.
         let strays = self.ground.container.strays();
         drop(generation);
         self.ground.container.kill_strays();
         self.ground.acceptor.hear_out(HEARD_OUT_WITHIN);
-        // Here and not at the next init, whose first calls may come before its thread has a turn.
-        // Under the lock of the APIs, so that each connection is of before or of after it.
+        // Reset here, because the next init's first calls may come before its thread runs. It needs the lock of
+        // the APIs, so that each connection belongs to either the old or the new generation.
         self.ground.apis.update(|apis| apis.reset(self.ground.acceptor.cut_off()));
         self.ground.recorder.telemetry.reset();
         let duration = started.elapsed();
@@ -71,7 +71,7 @@ impl Phases {
         ShutdownReport { reason: reason.to_owned(), duration, processes, strays }
     }
 
-    /// Without a phase.
+    /// Kills all processes without a shutdown phase.
     pub(super) fn kill(&mut self) {
         self.abort_invocations();
         self.ground.container.thaw();
@@ -91,7 +91,7 @@ impl Phases {
         self.ground.setup.limits.of_shutdown(&kinds)
     }
 
-    /// One that has no time for it is killed at once, and learns of nothing.
+    /// Ends the runtime. Without time, it is killed at once and gets no signal.
     fn end_runtime(&self, generation: &Generation, deadline: Instant) -> Fate {
         let mut fate = Fate { role: Role::Runtime, told: false, killed: false };
         let Some(process) = generation.process(&Role::Runtime) else { return fate };
@@ -127,7 +127,7 @@ impl Phases {
             killed: false,
         };
         let mut fates: Vec<Fate> = names.map(fate).collect();
-        // Who did not ask for notice gets none.
+        // An extension that did not register for SHUTDOWN gets none.
         let wants_notice = |role: &Role| self.ground.apis.read(|apis| wants_notice(apis, role));
         for fate in fates.iter_mut().filter(|fate| !wants_notice(&fate.role)) {
             self.kill_if_left(generation, fate);
@@ -139,7 +139,7 @@ impl Phases {
         fates
     }
 
-    /// Hands SHUTDOWN out to each that asks for its next event by the deadline, or until all are gone.
+    /// Gives SHUTDOWN to each extension that polls by the deadline, or until all have ended.
     fn tell_all(
         &self,
         generation: &Generation,
@@ -173,7 +173,7 @@ impl Phases {
             .ground
             .apis
             .update(|apis| {
-                // One that has hung up meanwhile may ask again.
+                // An extension that closed its connection may poll again.
                 let handed_out =
                     apis.extensions.named(&name)?.hand_out(EventType::Shutdown, event).ok()?;
                 apis.mark(&vec![handed_out]);
@@ -218,14 +218,14 @@ impl Phases {
     }
 }
 
-/// What there is to do while extensions are waited for.
+/// The next step while extensions are waited for.
 enum Step {
-    /// This one waits for its event.
+    /// This extension polls for its event.
     Tell(usize),
     End,
 }
 
-/// The longest wait of which the deadline need not know how long it really was.
+/// The longest wait that cannot hide a delay near the deadline.
 fn next_wait(left: Duration) -> Duration {
     match left.checked_sub(STALLS_COUNT_WITHIN) {
         Some(until_then) if !until_then.is_zero() => until_then,

@@ -1,4 +1,4 @@
-//! What became of the processes of an environment, for who shut it down.
+//! The report about the processes of an environment after its shutdown.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ pub struct ShutdownReport {
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub duration: Duration,
     pub processes: Vec<Ended>,
-    /// Processes that still live and left the group they were forked in: whose they are, nobody can
-    /// tell any more. They are killed then.
+    /// Processes that are alive and have left the group in which they were forked, so that their origin is
+    /// unknown. They are killed then.
     pub strays: usize,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Ended {
     pub process: Role,
-    /// As the system tells it, such as `exit status: 0`.
+    /// The system's text, such as `exit status: 0`.
     pub status: String,
-    /// It was still there when its time was over.
+    /// Whether it was alive at the end of its time and was killed.
     pub killed: bool,
-    /// It was told, by SHUTDOWN or SIGTERM.
+    /// Whether it got SHUTDOWN or SIGTERM.
     pub told: bool,
-    /// Processes of its group that outlived its own end.
+    /// How many processes of its group outlived it.
     pub left_behind: usize,
 }
 
 impl ShutdownReport {
-    /// How the extension of this name ended.
+    /// The end of the extension with this name.
     #[must_use]
     pub fn extension(&self, name: &str) -> Option<&Ended> {
         let wanted = Role::Extension(name.to_owned());

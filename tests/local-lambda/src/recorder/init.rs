@@ -1,4 +1,4 @@
-//! What is told of how an environment comes to be.
+//! Records the start of an environment.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Recorder {
         }));
     }
 
-    /// The runtime has asked for its first event, or never will.
+    /// The runtime has polled for its first event, or has failed.
     pub fn runtime_initialised(&self, phase: Phase, done: &Result<(), Failure>) {
         self.telemetry.record(Telemetry::InitRuntimeDone(InitRuntimeDone {
             initialization_type: self.initialization_type(),
@@ -90,7 +90,7 @@ impl Recorder {
 
     fn outcome_of(&self, done: &Result<(), Failure>) -> Outcome {
         match status_of(done) {
-            // An init fails by an error, says the schema.
+            // In the schema, a failed init has an error.
             Status::Failure(error_type) => Outcome::Error(ErrorType::new(error_type)),
             status => self.outcome_of_status(&status),
         }

@@ -1,4 +1,4 @@
-//! What is told of an invocation.
+//! Records an invocation.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,15 +12,15 @@ use crate::telemetry::record::{
 use crate::telemetry::vocabulary::{Span, SpanName, Took, Tracing};
 use crate::timeline::Event;
 
-/// The peak is unknown where memory is not limited.
+/// The peak if memory is not limited, because then it is unknown.
 const UNKNOWN_MEMORY_MB: u32 = 0;
 
-/// What the report of an invocation tells beside the invocation itself.
+/// The additional figures in an invocation's report.
 pub struct Usage {
-    /// Of the init or the restore that came before it.
+    /// The duration of the init or restore before it.
     pub init: Option<Duration>,
     pub restore: Option<Duration>,
-    /// Of all processes since the start; none where memory is not limited.
+    /// The peak of all processes since the start. `None` if memory is not limited.
     pub memory_peak_bytes: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ impl Recorder {
         }));
     }
 
-    /// The runtime has asked for the next event.
+    /// The runtime has polled for the next event.
     pub fn runtime_done(
         &self,
         request_id: &str,
@@ -48,7 +48,7 @@ impl Recorder {
         let ago = |time: Duration| SystemTime::now() - time;
         let latency =
             Span { name: SpanName::ResponseLatency, start: ago(duration), duration: reply.latency };
-        // Posted whole, it takes no time of its own.
+        // The response arrived in one piece, so it took no time of its own.
         let response = Span {
             name: SpanName::ResponseDuration,
             start: latency.start + reply.latency,

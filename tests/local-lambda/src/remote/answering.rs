@@ -1,4 +1,4 @@
-//! An answer on its way out.
+//! Writes an answer.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::remote::channel::Channel;
 use crate::remote::connections::Line;
 use crate::remote::record::Fate;
 
-/// How long the client's kernel may take to say that nobody reads the answer; on loopback it
-/// says so within the write.
+/// How long the client's kernel may take to report that nobody reads the answer. On loopback it does so within
+/// the write.
 const BOUNCES_WITHIN: Duration = Duration::from_millis(100);
 
-/// Gives what became of the answer, and the end of the connection, or `None` if it can take the
-/// next request.
+/// Writes the answer. Returns its fate, and the connection's end, or `None` if the connection can take the next
+/// request.
 pub fn carry_out(answer: Answer, line: Line<'_>, channel: &mut Channel<'_>) -> (Fate, Option<End>) {
     let mut manner = Manner { pace: None, cut: None };
     let mut answer = answer;
@@ -54,11 +54,11 @@ pub fn carry_out(answer: Answer, line: Line<'_>, channel: &mut Channel<'_>) -> (
     }
 }
 
-/// How an answer is written.
+/// The way in which an answer is written.
 #[derive(Clone, Copy)]
 struct Manner {
     pace: Option<Pace>,
-    /// After so many bytes, and how the connection ends then.
+    /// The number of bytes after which the connection ends, and how it ends.
     cut: Option<(usize, End)>,
 }
 
@@ -78,7 +78,8 @@ fn reply(
     }
     match manner.cut {
         Some((_, end)) => (Fate::Withheld, Some(end)),
-        // Who has closed answers bytes with a reset; who has only stopped sending reads them.
+        // A client that has closed answers bytes with a reset. A client that has only stopped sending reads
+        // them.
         None if client_had_gone && reports(line, PollFlags::ERR, BOUNCES_WITHIN) => {
             (Fate::Undelivered, Some(End::Close))
         }

@@ -1,4 +1,4 @@
-//! The byte stream of one connection: TCP, slow if it is told to, and TLS over it.
+//! The byte stream of one connection: TCP, optionally at a pace, and optionally TLS over it.
 
 use std::io::{self, Read, Write};
 
@@ -27,12 +27,12 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// What an orderly close begins with: nothing, or the farewell of TLS (RFC 8446, section 6.1).
+    /// Begins an orderly close. With TLS, this sends its close message (RFC 8446, section 6.1).
     pub fn say_goodbye(&mut self) {
         match self {
             Self::Tls(stream) if !stream.conn.is_handshaking() => {
                 stream.conn.send_close_notify();
-                // Fails if the client has gone, and then needs no farewell.
+                // This fails if the client has gone, and then no close message is needed.
                 let _ = stream.flush();
             }
             Self::Tls(_) | Self::Plain(_) => {}
@@ -73,7 +73,7 @@ impl Read for Wire<'_> {
         let count = stream.read(&mut buffer[..most])?;
         match self.line.pause(pace.pause) {
             None => Ok(count),
-            // As for who is in the read when the order comes.
+            // The same result as for a read that is running when the order comes.
             Some(_) => Ok(0),
         }
     }

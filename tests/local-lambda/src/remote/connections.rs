@@ -10,13 +10,12 @@ use socket2::{SockFilter, SockRef};
 use crate::moment::End;
 use crate::watch::Watch;
 
-/// How long a connection may take to end when it is told to; its thread is awake at once.
+/// How long a connection may take to end after an order. Its thread wakes up at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
-/// How long to wait for answers that are being written; to a client that does not read it takes
-/// for ever.
+/// How long to wait for answers that are being written. A client that does not read would delay them for ever.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
-/// The instruction of a packet filter that says how much of the packet to keep (`linux/bpf_common.h`).
+/// The instruction of a packet filter that returns how much of the packet to keep (`linux/bpf_common.h`).
 const RETURN: u16 = 0x06;
 
 #[derive(Default)]
@@ -25,21 +24,21 @@ pub struct Connections(Watch<Table>);
 #[derive(Default)]
 struct Table {
     open: BTreeMap<usize, Open>,
-    /// Those that ended included.
+    /// The number of connections, including ended ones.
     served: usize,
-    /// Connections still in the queue of the kernel get this order when they are accepted.
+    /// Connections that are still in the kernel's queue get this order when they are accepted.
     order_to_all: Option<End>,
 }
 
 struct Open {
     stream: Weak<TcpStream>,
     phase: Phase,
-    /// Within a write, which may last until the client reads.
+    /// Whether a write is running, which may last until the client reads.
     writes: bool,
-    /// An action of the test runs on its thread.
+    /// Whether an action of the test is running on its thread.
     stands_still: bool,
     order: Option<End>,
-    /// As by a NAT: the next bytes are answered with a reset.
+    /// Whether it is forgotten, as by a NAT. The next bytes are answered with a reset.
     forgotten: bool,
 }
 
@@ -48,7 +47,7 @@ enum Phase {
     /// Waits for the first byte of a request.
     Idle,
     Busy,
-    /// The client may have the answer already, and take the connection for idle.
+    /// The client may already have the answer, and consider the connection idle.
     Answering,
 }
 
@@ -61,8 +60,8 @@ pub struct Line<'a> {
 }
 
 impl Connections {
-    /// Serves this connection on this thread. When others see that it has left, it is closed or
-    /// reset for the client too.
+    /// Serves this connection on this thread. When it is removed from the table, it is already closed or reset
+    /// for the client.
     pub fn serve(&self, number: usize, stream: Arc<TcpStream>, talk: impl FnOnce(Line<'_>) -> End) {
         self.0.update(|table| {
             let open = Open {
@@ -78,7 +77,7 @@ impl Connections {
         });
         let end = talk(Line { number, stream: &stream, connections: self });
         if end == End::Reset {
-            // With the last owner of the socket gone, no linger means a reset.
+            // When the last owner drops the socket, a linger time of zero resets it.
             let lingers = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
             lingers.expect("an option of every TCP socket");
         }
@@ -86,21 +85,21 @@ impl Connections {
         self.0.update(|table| table.open.remove(&number));
     }
 
-    /// Whether so many were served, or are, within this time.
+    /// Waits until this many connections were accepted. False when the time is over.
     pub fn wait_for(&self, count: usize, within: Duration) -> bool {
         self.0.wait(within, |table| (table.served >= count).then_some(())).is_some()
     }
 
-    /// Ends the idle connections, and returns when the clients' sides know. One that stands still
-    /// after its answer ends once it goes on.
+    /// Ends the idle connections, and returns when the clients can see it. A connection with a running action
+    /// ends after the action.
     pub fn end_idle(&self, end: End) {
         let told = self.when(Open::has_answered, |table| table.tell(end, Open::is_idle));
         self.wait_for_end_of(&told);
     }
 
-    /// Ends all connections, now and to come. One that stands still ends once it goes on.
+    /// Ends all connections, present and future. A connection with a running action ends after the action.
     pub fn end_all(&self, end: End) {
-        // In the middle of a write the end would be a close before it is a reset.
+        // In the middle of a write, the client would see a close before the reset.
         let told = self.when(Open::has_written, |table| {
             table.order_to_all = Some(end);
             table.tell(end, |_| true)
@@ -108,7 +107,7 @@ impl Connections {
         self.wait_for_end_of(&told);
     }
 
-    /// Closes all connections, now and to come, without waiting.
+    /// Closes all connections, present and future, without waiting.
     pub fn dismiss(&self) {
         self.0.update(|table| {
             table.order_to_all = Some(End::Close);
@@ -127,7 +126,7 @@ impl Connections {
         });
     }
 
-    /// The kernel drops all that comes for them, as a firewall on the way would.
+    /// Makes the kernel drop all bytes for the idle connections, as a firewall on the way would.
     pub fn lose_idle(&self) {
         let nothing_passes = [SockFilter::new(RETURN, 0, 0, 0)];
         self.when(Open::has_answered, |table| {
@@ -139,7 +138,7 @@ impl Connections {
         });
     }
 
-    /// Acts when all connections are ready, or when the time is over that this may take.
+    /// Acts when all connections are ready, or when this takes too long.
     fn when<R>(&self, is_ready: fn(&Open) -> bool, act: impl Fn(&mut Table) -> R) -> R {
         let acted = self
             .0
@@ -173,9 +172,9 @@ impl Open {
     fn tell(&mut self, end: End) {
         self.order = Some(end);
         let Some(stream) = self.stream.upgrade() else { return };
-        // The end of reading says nothing to the client: the thread decides how it all ends.
+        // The client does not notice that reading has ended. The thread decides how the connection ends.
         let direction = if self.writes { Shutdown::Both } else { Shutdown::Read };
-        // Fails if the client closed first, which ends the thread's wait too.
+        // This fails if the client closed first, which also ends the thread's wait.
         let _ = stream.shutdown(direction);
     }
 }
@@ -186,7 +185,7 @@ impl Line<'_> {
         self.update(|open| open.phase = Phase::Idle);
     }
 
-    /// A request has begun; the end if there is none to be.
+    /// A request has begun. Returns the end if the connection must not take it.
     pub fn begin(&self) -> Option<End> {
         self.update(|open| {
             open.phase = Phase::Busy;
@@ -206,7 +205,7 @@ impl Line<'_> {
         written
     }
 
-    /// Runs actions of the test, for which nobody waits.
+    /// Runs actions of the test. Other threads do not wait for them.
     pub fn stand_still<R>(&self, actions: impl FnOnce() -> R) -> R {
         self.update(|open| open.stands_still = true);
         let done = actions();
@@ -218,7 +217,7 @@ impl Line<'_> {
         self.update(|open| open.order)
     }
 
-    /// Lets the time pass, or gives the order that came meanwhile.
+    /// Waits for this time. Returns the order if one comes meanwhile.
     pub fn pause(&self, pause: Duration) -> Option<End> {
         self.connections.0.wait(pause, |table| table.of(self.number).order)
     }
@@ -229,7 +228,7 @@ impl Line<'_> {
 }
 
 impl Table {
-    /// Gives those whose end can be waited for.
+    /// Orders connections to end. Returns those that can be waited for.
     fn tell(&mut self, end: End, concerns: impl Fn(&Open) -> bool) -> Vec<usize> {
         let concerned = self.open.iter_mut().filter(|(_, open)| concerns(open));
         let told = concerned.filter_map(|(number, open)| {

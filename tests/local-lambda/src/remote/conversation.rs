@@ -14,9 +14,9 @@ use crate::remote::connections::Line;
 use crate::remote::reading::Reading;
 use crate::remote::record::{Cause, Fate, Received};
 
-/// How long bytes are taken after an early close, so that it is not a reset for the client.
+/// How long bytes are read after an early close. Without that, the client would get a reset.
 const LINGERS: Duration = Duration::from_secs(1);
-/// A hang lasts until the connection is told to end; this is beyond any test.
+/// The length of a hang, which ends when the connection is ordered to end. It is longer than any test.
 const EVER: Duration = Duration::from_secs(24 * 3600);
 
 struct Conversation<'a> {
@@ -26,7 +26,7 @@ struct Conversation<'a> {
     answered: usize,
 }
 
-/// Serves the connection to its end, and says what is left to do: a close or a reset.
+/// Serves the connection to its end. Returns whether the caller must close or reset it.
 pub fn talk(line: Line<'_>, shared: &Shared) -> End {
     let reading = Reading::new(Channel::new(line, shared), line, shared);
     let mut conversation =
@@ -39,7 +39,7 @@ pub fn talk(line: Line<'_>, shared: &Shared) -> End {
     conversation.finish(end)
 }
 
-/// How the connection is left.
+/// The way in which the connection ends.
 struct Ending {
     end: End,
     /// Whether the client may still be sending.
@@ -79,7 +79,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// How a connection ends that gives no further request.
+    /// The end of a connection without a further request.
     fn ending(&mut self, error: Option<io::Error>) -> Ending {
         let order = self.line.order();
         let reading = self.messages.stream();
@@ -88,7 +88,7 @@ impl Conversation<'_> {
         let cause = match (told, error) {
             (Some(end), _) if has_begun => Some(Cause::Remote(end)),
             (Some(_), _) | (None, None) => None,
-            // The time of an idle connection is over.
+            // The time limit of an idle connection is reached.
             (None, Some(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
             (None, Some(error)) => Some(Cause::Client(error.to_string())),
         };
@@ -99,13 +99,13 @@ impl Conversation<'_> {
         Ending { end: told.unwrap_or(End::Close), is_early: told.is_some() && has_begun }
     }
 
-    /// Gives the end of the connection, or `None` if it can take the next request.
+    /// Answers a request. Returns the end of the connection, or `None` if it can take the next request.
     fn respond(&mut self, request: Request) -> Option<End> {
         let asks_to_close =
             request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let received = self.received(request);
         let number = received.number;
-        // Decided before it is recorded: who has seen the request may change the script.
+        // Decided before the request is recorded, because a test that sees the request may change the script.
         let answer = (self.shared.script.rules().answer)(&received);
         let status = answer.status_code();
         self.shared.record.update(|record| {
@@ -139,7 +139,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Does what comes before the close or the reset that is left.
+    /// Does all steps before the close or reset, which it returns.
     fn finish(&mut self, Ending { end, is_early }: Ending) -> End {
         let early_answer = self.shared.script.rules().early_answer;
         if let Some(answer) =
@@ -152,7 +152,7 @@ impl Conversation<'_> {
         if end == End::Close {
             self.messages.stream().stream.say_goodbye();
             if is_early {
-                // Fails if the client has gone, and then there is nothing to take.
+                // This fails if the client has gone, and then there is nothing to read.
                 let _ = self.line.stream.shutdown(Shutdown::Write);
                 self.drain(LINGERS);
             }
@@ -164,13 +164,13 @@ impl Conversation<'_> {
         if is_early {
             self.line.pause(EVER);
         } else {
-            // There is nothing to be read: a client that goes away is noticed.
+            // Nothing arrives, but this notices when the client closes.
             self.drain(EVER);
         }
         self.line.order().unwrap_or(End::Close)
     }
 
-    /// Reads and forgets, until the client closes or the time is over.
+    /// Reads and discards bytes until the client closes or the time is over.
     fn drain(&self, within: Duration) {
         let mut stream = self.line.stream;
         let deadline = Instant::now() + within;

@@ -11,13 +11,13 @@ use crate::listener::Listener;
 use crate::port::{free_port, hold};
 use crate::watch::Watch;
 
-/// For connections that are read slowly. Linux doubles it.
+/// The receive buffer of connections that are read slowly. Linux doubles it.
 const SLOW_RECEIVE_BUFFER_BYTES: usize = 4096;
-/// Connections that wait to be accepted, as std has it; further ones wait at the client.
+/// How many connections may wait to be accepted, as in std. Further ones wait at the client.
 const BACKLOG: i32 = 128;
 
-/// A process that is just being started by another thread holds all descriptors, this port too,
-/// until it executes its program.
+/// How long the port may stay taken. A child that another thread is starting has all descriptors, including
+/// this port's, until it executes its program.
 const FREED_WITHIN: Duration = Duration::from_secs(5);
 const LOOKS_EVERY: Duration = Duration::from_millis(1);
 
@@ -30,25 +30,24 @@ pub struct Entrance {
 type Serve = dyn Fn(usize, Arc<TcpStream>) + Send + Sync;
 
 struct Door {
-    /// `None` only within a change.
+    /// `None` only during a change.
     state: Option<State>,
-    /// Connections that were accepted before it was last opened.
+    /// How many connections were accepted before it was last opened.
     accepted_before: usize,
     reads_slowly: bool,
 }
 
 enum State {
     Open(Listener),
-    /// Bound but not listening: it refuses all, and nobody else can take the port.
+    /// Bound but not listening. The port refuses connections, and no other process can take it.
     Closed(Socket),
 }
 
 impl Entrance {
-    /// Opens on a free port of 127.0.0.1 and serves each connection, with its number, on a thread
-    /// of its own.
+    /// Opens a free port of 127.0.0.1. `serve` gets each connection with its number, on a new thread.
     pub fn open(serve: impl Fn(usize, Arc<TcpStream>) + Send + Sync + 'static) -> Self {
         let serve: Arc<Serve> = Arc::new(serve);
-        // No port that the kernel might give to an outgoing connection while this one is closed.
+        // The port is none that the kernel may give to an outgoing connection while this one is closed.
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).ok();
         let socket =
             iter::repeat_with(bind).flatten().next().expect("it goes on until there is one");
@@ -97,8 +96,7 @@ impl Entrance {
         };
     }
 
-    /// Gives the connections to come a small receive buffer, so that the client feels it soon when
-    /// nobody reads.
+    /// Gives new connections a small receive buffer, so that the client soon notices when nobody reads.
     pub fn read_slowly(&self) {
         let mut door = self.door();
         door.reads_slowly = true;
@@ -130,7 +128,8 @@ impl Entrance {
 impl Door {
     fn limit(&self, socket: &Socket) {
         if self.reads_slowly {
-            // Connections inherit it; set on one of them it would come after its first window.
+            // Connections inherit the size. On a connection itself, it would be set after the first window was
+            // sent.
             socket
                 .set_recv_buffer_size(SLOW_RECEIVE_BUFFER_BYTES)
                 .expect("an option of every TCP socket");

@@ -1,4 +1,4 @@
-//! What a test sees of the remote, and waits for.
+//! The requests and connections of the remote, for tests to inspect and wait for.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,19 +18,20 @@ impl Remote {
         self.shared.record.read(|record| record.received.clone())
     }
 
-    /// Requests that did not arrive whole, and connections that failed before any.
+    /// Requests that did not arrive completely, and connections that failed before any request.
     #[must_use]
     pub fn cut_short(&self) -> Vec<CutShort> {
         self.shared.record.read(|record| record.cut_short.clone())
     }
 
-    /// What became of these items so far. An answer on its way does not confirm yet.
+    /// How often each of these items was delivered so far. An answer that is being written does not confirm its
+    /// items yet.
     #[must_use]
     pub fn delivery(&self, expected: &[impl AsRef<[u8]>]) -> Delivery {
         Delivery::of(&self.received(), expected)
     }
 
-    /// Waits until at least `count` requests were received, and returns all.
+    /// Waits until at least `count` requests were received. Returns all of them.
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Received> {
         let whole =
             |record: &mut Record| (record.received.len() >= count).then(|| record.received.clone());
@@ -39,7 +40,7 @@ impl Remote {
         })
     }
 
-    /// Whether no further request is received for so long: for what must not happen.
+    /// Whether no further request is received for this time. Tests use it to prove that nothing happens.
     #[must_use]
     pub fn is_silent_for(&self, time: Duration) -> bool {
         let before = self.received().len();
@@ -47,8 +48,7 @@ impl Remote {
         self.shared.record.wait(time, further).is_none()
     }
 
-    /// Waits until it is known what became of the answers to at least `count` requests, and
-    /// returns all requests.
+    /// Waits until the fates of at least `count` answers are known. Returns all requests.
     pub fn wait_for_fates(&self, count: usize, within: Duration) -> Vec<Received> {
         let settled = |record: &mut Record| {
             let known = record.received.iter().filter(|it| it.fate != Fate::Pending).count();
@@ -59,7 +59,7 @@ impl Remote {
         })
     }
 
-    /// Waits until at least `count` requests were cut short, and returns all of these.
+    /// Waits until at least `count` requests were cut short. Returns all of these.
     pub fn wait_for_cut_short(&self, count: usize, within: Duration) -> Vec<CutShort> {
         let cut = |record: &mut Record| {
             (record.cut_short.len() >= count).then(|| record.cut_short.clone())
@@ -69,7 +69,7 @@ impl Remote {
         })
     }
 
-    /// Waits until each of these items was accepted, and returns what became of them.
+    /// Waits until each of these items was accepted. Returns how often each was delivered.
     pub fn wait_for_items(&self, expected: &[impl AsRef<[u8]>], within: Duration) -> Delivery {
         let mut missing: HashSet<Item> = expected.iter().map(Item::from).collect();
         let mut looked_at = 0;

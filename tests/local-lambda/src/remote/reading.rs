@@ -1,5 +1,5 @@
-//! The bytes of requests on their way in: what a moment hangs on, and what is left to see of a
-//! request that was cut short.
+//! Reads requests. Actions can wait for a position in the bytes, and a request that was cut short can be
+//! inspected.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::remote::Shared;
 use crate::remote::connections::Line;
 use crate::remote::record::{Cause, CutShort, Head};
 
-/// Reads from the stream, but never past a moment that something waits for.
+/// Reads from the stream, but never past a moment that an action waits for.
 pub struct Reading<'a, S> {
     pub stream: S,
     line: Line<'a>,
@@ -19,11 +19,11 @@ pub struct Reading<'a, S> {
     end: Option<End>,
 }
 
-/// A request, as far as it was read.
+/// The part of a request that was read.
 struct Partial {
     number: usize,
     bytes: Vec<u8>,
-    /// With its length in bytes.
+    /// The head, with its length in bytes.
     head: Option<(usize, Head)>,
     cut: Option<Cut>,
 }
@@ -33,14 +33,14 @@ impl<'a, S> Reading<'a, S> {
         Self { stream, line, shared, request: None, end: None }
     }
 
-    /// Goes on to the next request, of which these bytes were read with the last one.
+    /// Begins the next request. `unread` are its bytes that were read with the last one.
     pub fn next_request(&mut self, unread: &[u8]) -> Result<(), End> {
         self.request = None;
         self.line.rest();
         if unread.is_empty() { Ok(()) } else { self.take(unread) }
     }
 
-    /// The number of the request that was read, and when its head was there.
+    /// The number of the request that was read, and when its head was complete.
     pub fn request(&self) -> Option<(usize, Instant)> {
         let request = self.request.as_ref()?;
         Some((request.number, request.head.as_ref()?.1.at))
@@ -50,12 +50,16 @@ impl<'a, S> Reading<'a, S> {
         self.request.is_some()
     }
 
-    /// How the connection has to end, by the script.
+    /// The end of the connection that the script orders, if any.
     pub fn end(&self) -> Option<End> {
         self.end
     }
 
-    /// Runs what is due at this stage, and says how the connection ends if it has to.
+    /// Runs the actions that are due at this stage.
+    ///
+    /// # Errors
+    ///
+    /// The end of the connection, if an action or the script orders one.
     pub fn reach(&mut self, stage: Stage) -> Result<(), End> {
         let Some(request) = &self.request else { return Ok(()) };
         let progress = request.progress(stage);
@@ -106,7 +110,7 @@ impl<'a, S> Reading<'a, S> {
     fn bytes_before_next_moment(&self) -> usize {
         let script = &self.shared.script;
         let Some(request) = &self.request else {
-            // Only with its first byte does a request have a number, and so its moments.
+            // A request has a number, and so its moments, only from its first byte on.
             let watched = script.rules().cut.is_some() || !script.hooks.is_empty();
             return if watched { 1 } else { usize::MAX };
         };
@@ -132,7 +136,7 @@ impl Partial {
     fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         if self.head.is_none() {
-            // What is not HTTP has no head; whoever reads the messages says so.
+            // Bytes that are not HTTP have no head. The reader of the messages reports that.
             if let Ok(Some((length, (method, path, headers)))) = parse_request(&self.bytes) {
                 self.head = Some((length, Head { method, path, headers, at: Instant::now() }));
             }

@@ -1,4 +1,4 @@
-//! What the remote has seen.
+//! The requests that the remote has recorded.
 
 use std::fmt;
 use std::time::Instant;
@@ -8,48 +8,48 @@ use crate::items::Item;
 use crate::moment::End;
 use crate::otlp::{Encoding, Request, Signal};
 
-/// A request that arrived whole; the body is free of chunk framing.
+/// A request that arrived completely. Its body is without chunk framing.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// Requests count from 0, in the order of their first bytes.
+    /// The request's number, from 0, in the order of first bytes.
     pub number: usize,
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Connections count from 0, in the order of acceptance.
+    /// The connection's number, from 0, in the order of acceptance.
     pub connection: usize,
     /// When the last byte of the head had arrived.
     pub head_at: Instant,
     /// When the last byte had arrived.
     pub at: Instant,
-    /// What it is answered, if the script has an answer with a status for it.
+    /// The status of the answer, if the script's answer has one.
     pub status: Option<u16>,
     pub fate: Fate,
 }
 
-/// What became of the answer to a request.
+/// The fate of the answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It waits to be written, or is being written.
+    /// It is not written completely yet.
     Pending,
-    /// It was written whole, and nothing says that the client was gone.
+    /// It was written completely, and the client had not gone as far as is known.
     Answered,
-    /// The client had gone, or went before all was written.
+    /// The client had gone before all was written.
     Undelivered,
-    /// The script kept it back: a hang, a reset, half an answer.
+    /// The script withheld it: a hang, a reset, or half of the answer.
     Withheld,
 }
 
-/// A request that did not arrive whole, or a connection that failed before any, as in a handshake.
+/// A request that did not arrive completely, or a connection that failed before any request, as in a handshake.
 #[derive(Debug, Clone)]
 pub struct CutShort {
     pub connection: usize,
     /// `None` before the first byte of a request.
     pub request: Option<usize>,
-    /// `None` when not even this was whole.
+    /// `None` if not even the head arrived completely.
     pub head: Option<Head>,
-    /// What was read of the body, with the framing if it is chunked.
+    /// The part of the body that was read, with the framing if it is chunked.
     pub body: Vec<u8>,
     pub cause: Cause,
 }
@@ -65,9 +65,9 @@ pub struct Head {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The client closed, reset, or sent what is not HTTP or TLS; in words.
+    /// The client closed, reset, or sent bytes that are neither HTTP nor TLS. The text describes which.
     Client(String),
-    /// The test told the remote to.
+    /// The test ordered the remote to end it.
     Remote(End),
 }
 
@@ -78,14 +78,14 @@ pub struct Record {
 }
 
 impl Received {
-    /// The first header of this name, in any case.
+    /// The first header with this name, in any case of letters.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         http::header(&self.headers, name)
     }
 
-    /// The items of the body ([`Item::of`]). Those of OTLP are its spans, data points or log records,
-    /// also of a body in gzip; OTLP that does not decode is one item, the body itself.
+    /// The items of the body ([`Item::of`]). Those of OTLP are its spans, data points or log records, also in a
+    /// gzip body. OTLP that does not decode is one item, the whole body.
     #[must_use]
     pub fn items(&self) -> Vec<Item> {
         if !self.is_otlp() {
@@ -103,17 +103,17 @@ impl Received {
         self.otlp().is_some()
     }
 
-    /// How it is OTLP, if it is, by its path and Content-Type.
+    /// The signal and encoding of an OTLP request, by its path and Content-Type.
     pub(crate) fn otlp(&self) -> Option<(Signal, Encoding)> {
         Some((Signal::of(&self.path)?, self.encoding()?))
     }
 
-    /// That of OTLP which its Content-Type says; what is no OTLP may be JSON as well.
+    /// The encoding by the Content-Type. A request that is not OTLP may be JSON as well.
     pub(crate) fn encoding(&self) -> Option<Encoding> {
         Encoding::of(self.header("Content-Type")?)
     }
 
-    /// Whether the remote takes it: its answer, delivered or not, has a 2xx.
+    /// Whether the remote accepts the request: its answer, delivered or not, is a 2xx.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))

@@ -1,4 +1,4 @@
-//! What the test wants of the remote, as it stands at a moment.
+//! The test's current orders to the remote.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,17 +16,17 @@ pub struct Script {
 #[derive(Clone)]
 pub struct Rules {
     pub answer: Arc<dyn Fn(&Received) -> Answer + Send + Sync>,
-    /// Given the number of a request.
+    /// Gets the number of a request.
     pub cut: Option<Arc<dyn Fn(usize) -> Option<Cut> + Send + Sync>>,
-    /// What a request that is cut is answered.
+    /// The answer to a request that is cut.
     pub early_answer: Option<Arc<dyn Fn() -> Answer + Send + Sync>>,
-    /// Given the number of a connection.
+    /// Gets the number of a connection.
     pub refusal: Option<Arc<dyn Fn(usize) -> Option<End> + Send + Sync>>,
     pub reading: Option<Pace>,
     pub keep_alive: KeepAlive,
 }
 
-/// How long a connection is kept for the next request; by default as long as the client likes.
+/// How long a connection is kept for the next request. By default, until the client closes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeepAlive {
     pub(crate) requests: Option<usize>,
@@ -34,18 +34,18 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Closes after so many answers, without saying so before.
+    /// Closes after this number of answers, without announcing it.
     #[must_use]
     pub fn requests(mut self, most: usize) -> Self {
         self.requests = Some(most);
         self
     }
 
-    /// Closes when no byte came for so long, from the acceptance or the last answer on.
+    /// Closes when no byte arrived for this time since the acceptance or the last answer.
     ///
     /// # Panics
     ///
-    /// When it is zero.
+    /// When the time is zero.
     #[must_use]
     pub fn idle(mut self, longest: Duration) -> Self {
         assert!(longest > Duration::ZERO, "a connection needs a moment for its first byte");

@@ -1,4 +1,4 @@
-//! What the runtime makes of an event.
+//! The runtime's result for an event.
 
 use std::time::Instant;
 
@@ -6,14 +6,15 @@ use crate::failure::ErrorBody;
 use crate::http::Request;
 use crate::reply::Reply;
 
-/// 6 MiB and 100 bytes (AWS docs "Lambda quotas"; the emulator's `interop.MaxPayloadSize`).
+/// Limit of a response: 6 MiB and 100 bytes (AWS docs "Lambda quotas"; the emulator's
+/// `interop.MaxPayloadSize`).
 pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
 
-/// What the runtime posted.
+/// The result that the runtime posted.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub payload: Vec<u8>,
-    /// The type of the error, when that is what it posted.
+    /// The type of the error, if the result is one.
     pub error_type: Option<String>,
     pub at: Instant,
 }

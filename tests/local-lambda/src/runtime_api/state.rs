@@ -2,8 +2,8 @@
 
 use crate::reply::Reply;
 
-/// Where the one runtime of an on-demand environment stands. With several invocations at once each
-/// of its workers has a state of its own, and the platform keeps none.
+/// The state of the only runtime of an on-demand environment. On Managed Instances each worker has its own, and
+/// the platform keeps none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Started,
@@ -18,7 +18,7 @@ pub enum State {
 }
 
 impl State {
-    /// What a call is answered that would lead from here to there.
+    /// The refusal of a call that is not allowed in this state.
     pub fn refuse(self, to: &str) -> Reply {
         let from = self.name();
         let message = format!(

@@ -1,10 +1,10 @@
-//! The events that wait for one subscriber. Neither sockets nor a clock: time comes in.
+//! The events that wait for one subscriber. It uses neither sockets nor a clock: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Above it the oldest events go, and the next batch tells how many. Lambda's own limit is not
-/// documented; this is eight of the largest batches.
+/// Limit of the waiting events. Beyond it the oldest are dropped, and the next batch reports their number.
+/// Lambda's limit is not documented. This one is eight of the largest batches.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub struct Backlog {
@@ -14,16 +14,16 @@ pub struct Backlog {
     lost: Lost,
 }
 
-/// What makes a batch.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub items: usize,
     pub bytes: usize,
-    /// Since the first event of the batch.
+    /// The time since the first event of the batch.
     pub timeout: Duration,
 }
 
-/// Events that were dropped since it was last told.
+/// Events that were dropped since the last report about drops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lost {
     pub records: usize,
@@ -32,9 +32,9 @@ pub struct Lost {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ripeness {
-    /// When it is full or its time is over.
+    /// Only a batch that is full or whose time is over.
     Batch,
-    /// At once.
+    /// Any events, at once.
     Anything,
 }
 
@@ -47,7 +47,7 @@ impl Backlog {
         self.entries.len()
     }
 
-    /// The oldest may go because of it, never the event itself.
+    /// Adds an event. It may displace the oldest events, but is never dropped itself.
     pub fn push(&mut self, entry: Vec<u8>, now: Instant) {
         self.bytes += entry.len();
         self.entries.push_back((now, entry));
@@ -59,14 +59,14 @@ impl Backlog {
         }
     }
 
-    /// When the next batch is to go out if nothing else comes; in the past if it is full.
+    /// When the next batch is due if no other event comes. In the past if the batch is full.
     pub fn due(&self) -> Option<Instant> {
         let (first, _) = self.entries.front()?;
         let full = self.entries.len() >= self.limits.items || self.bytes >= self.limits.bytes;
         Some(if full { *first } else { *first + self.limits.timeout })
     }
 
-    /// The next batch if it is ripe, never empty. It ends with the event that reaches a limit.
+    /// The next batch if it is ripe. Never empty. It ends with the event that reaches a limit.
     pub fn take(&mut self, now: Instant, ripeness: Ripeness) -> Option<Vec<Vec<u8>>> {
         let due = self.due()?;
         if ripeness == Ripeness::Batch && now < due {
@@ -83,7 +83,7 @@ impl Backlog {
         Some(batch)
     }
 
-    /// What was dropped since this was last asked, if anything.
+    /// The events that were dropped since the last call, if any.
     pub fn take_lost(&mut self) -> Option<Lost> {
         let lost = std::mem::take(&mut self.lost);
         (lost.records > 0).then_some(lost)

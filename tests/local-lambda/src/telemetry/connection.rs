@@ -1,4 +1,4 @@
-//! The one connection to a subscriber, opened when there is something to deliver.
+//! The only connection to a subscriber, opened when there is an event to deliver.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::telemetry::stream::Stream;
 pub struct Connection {
     destination: Destination,
     gate: Arc<Gate>,
-    /// For one try, from its first byte to the end of the answer.
+    /// Time limit of one attempt, from its first byte to the end of the answer.
     within: Duration,
     open: Option<Messages<Stream>>,
 }
@@ -28,22 +28,22 @@ impl Connection {
         Delivery::of(entries, &self.destination)
     }
 
-    /// Tries once.
+    /// Makes one attempt.
     ///
     /// # Errors
     ///
-    /// When nobody listens, the subscriber hangs up or is out of time, or answers 400 or above.
-    /// Over TCP nobody says that a delivery was taken: it is done when the kernel has it.
+    /// When the subscriber does not listen, closes, takes too long, or answers 400 or above. Over TCP, a
+    /// subscriber does not confirm a delivery. It counts when the kernel has accepted it.
     pub fn deliver(&mut self, delivery: &Delivery) -> io::Result<()> {
         let reused = self.open.is_some();
         match self.attempt(delivery) {
-            // Closed while it was idle, as servers do: not a failure of the subscriber.
+            // Servers close idle connections. That is no failure of the subscriber.
             Err(error) if reused && is_end(&error) => self.attempt(delivery),
             attempted => attempted,
         }
     }
 
-    /// Leaves no connection open unless it can take the next delivery.
+    /// Keeps the connection open only if it can take the next delivery.
     fn attempt(&mut self, delivery: &Delivery) -> io::Result<()> {
         let pass = self.gate.enter()?;
         let mut messages = match self.open.take() {
@@ -81,7 +81,7 @@ fn final_response(messages: &mut Messages<Stream>) -> io::Result<Response> {
     }
 }
 
-/// An answer without framing has ended with its connection.
+/// Whether the connection ends with this response. One without framing always ends it.
 fn closes(response: &Response) -> bool {
     let framed = ["Content-Length", "Transfer-Encoding"];
     let is_framed = framed.iter().any(|name| response.header(name).is_some());

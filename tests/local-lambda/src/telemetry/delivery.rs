@@ -1,4 +1,4 @@
-//! A batch as it goes over the wire.
+//! A batch in the form in which it is sent.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,13 +6,13 @@ use ring::digest;
 
 use crate::telemetry::destination::Destination;
 
-/// The same bytes each time it is tried.
+/// The bytes, the same in each attempt.
 pub struct Delivery {
     pub bytes: Vec<u8>,
 }
 
 impl Delivery {
-    /// The entries as an array in a POST, or as lines.
+    /// The entries, as an array in a POST or as lines.
     pub fn of(entries: &[Vec<u8>], destination: &Destination) -> Self {
         let bytes = match destination {
             Destination::Http { authority, target, .. } => post(authority, target, entries),
@@ -24,7 +24,7 @@ impl Delivery {
     }
 }
 
-/// Headers in the order in which Go's client, and so AWS's daemon, writes them.
+/// The headers are in the order of Go's client, which AWS's daemon uses.
 fn post(authority: &str, target: &str, entries: &[Vec<u8>]) -> Vec<u8> {
     let body = [b"[", &*entries.join(&b","[..]), b"]"].concat();
     let sequence_id = STANDARD.encode(digest::digest(&digest::SHA256, &body));

@@ -1,21 +1,21 @@
-//! Where a subscriber listens.
+//! The address at which a subscriber listens.
 
 use serde_json::Value;
 
-/// Lambda's own (AWS docs "Accessing real-time telemetry data for extensions using the Telemetry
-/// API").
+/// The port that Lambda itself uses (AWS docs "Accessing real-time telemetry data for extensions using the
+/// Telemetry API").
 const RESERVED_PORT: u16 = 9001;
 const HOSTS: [&str; 2] = ["sandbox.localdomain", "sandbox"];
 
-/// Delivery goes to 127.0.0.1 in both cases, as in the emulator: an execution environment here has no
-/// network of its own, in which these names would have an address.
+/// Deliveries go to 127.0.0.1 in both cases, as in the emulator. A local execution environment has no network
+/// of its own in which these names would have an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     Http {
         port: u16,
-        /// Host and port as the URI has them.
+        /// The host and port of the URI.
         authority: String,
-        /// Path and query; `/` where the URI has none.
+        /// The path and query of the URI, or `/`.
         target: String,
     },
     Tcp {
@@ -26,7 +26,7 @@ pub enum Destination {
 impl Destination {
     /// # Errors
     ///
-    /// What is wrong with it, in words for `errorMessage`.
+    /// When the destination is not valid. The error is the text of `errorMessage`.
     pub fn of(destination: &Value) -> Result<Self, String> {
         let protocol = destination.get("protocol").and_then(Value::as_str);
         match protocol {

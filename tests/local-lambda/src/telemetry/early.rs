@@ -1,14 +1,14 @@
-//! What happened before somebody subscribed: kept for who does later.
+//! The events before a subscription, kept for later subscribers.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use crate::telemetry::event::Event;
 
-/// Above it the oldest are forgotten. An init has a dozen, and its log lines.
+/// Limit of the events. Beyond it the oldest are dropped. An init has a dozen, and its log lines.
 pub const EARLY_EVENTS_MAX: usize = 10_000;
 
-/// Of the lines among them; above it the oldest events are forgotten, too.
+/// Limit of the lines among them. Beyond it the oldest events are dropped too.
 const LINES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What the platform tells its telemetry subscribers (AWS docs "Lambda Telemetry API `Event` schema
+//! The events that the platform sends to telemetry subscribers (AWS docs "Lambda Telemetry API `Event` schema
 //! reference", schema 2025-01-29; order of the keys from the emulator's `interop/events_api.go`).
 
 use std::time::SystemTime;
@@ -46,7 +46,7 @@ pub enum Event {
     ExtensionLine(String),
 }
 
-/// The streams of which an extension takes one or more.
+/// The streams. An extension subscribes to one or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
@@ -55,11 +55,11 @@ pub enum Category {
     Extension,
 }
 
-/// How lines that are JSON objects are shown.
+/// The form of lines that are JSON objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lines {
     AsStrings,
-    /// A line that is no JSON object stays a string.
+    /// As objects. Any other line stays a string.
     AsObjects,
 }
 
@@ -107,12 +107,12 @@ fn entry(at: SystemTime, event: impl Serialize) -> Vec<u8> {
     serde_json::to_vec(&Entry { time, event }).expect("strings and numbers serialise")
 }
 
-/// The line with its own order of keys and its own way of writing numbers.
+/// The line as an object. The order of its keys and the form of its numbers stay.
 fn object(line: &str) -> Option<Box<RawValue>> {
     if !line.trim_start().starts_with('{') {
         return None;
     }
-    // In JSON a raw line break is white space, never text; NDJSON must not have it.
+    // A raw line break in JSON is white space, never text. NDJSON must not contain one.
     RawValue::from_string(line.replace(['\n', '\r'], " ")).ok()
 }
 

@@ -1,5 +1,5 @@
-//! What a subscriber's thread looks at before it touches the wire: whether all is frozen,
-//! and whether it is gone.
+//! A gate that a subscriber's thread passes before it uses the connection. It is held while the environment is
+//! frozen, and closed when the subscriber is gone.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::watch::Watch;
 
-/// A bound for waits that only an event ends; when it is over they begin again.
+/// Limit of a wait that only an event ends. After it the wait begins again.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -19,14 +19,14 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     held: bool,
-    /// How often it was held.
+    /// How often the gate was held.
     holds: u64,
     closing: bool,
-    /// Weak, so that it closes when its connection is given up.
+    /// Weak, so that the stream closes when its connection drops it.
     stream: Weak<TcpStream>,
 }
 
-/// Tells whether the gate was held since it was given.
+/// Records a passage, and so whether the gate was held since.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass {
     holds: u64,
@@ -44,19 +44,19 @@ impl Gate {
         self.state.update(|state| state.held = false);
     }
 
-    /// For good. Whoever reads or writes the stream gets its end.
+    /// Closes the gate for good. A thread that reads or writes the stream gets its end.
     pub fn close(&self) {
         let stream = self.state.update(|state| {
             state.closing = true;
             state.stream.upgrade()
         });
         if let Some(stream) = stream {
-            // Fails if the other side closed first, which is what is wanted.
+            // This fails if the other side closed first, and then nothing is left to do.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Waits until it is not held.
+    /// Waits until the gate is not held.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Gate {
         }
     }
 
-    /// The stream that ends when the gate closes.
+    /// Registers the stream, which ends when the gate closes.
     ///
     /// # Errors
     ///
@@ -86,13 +86,13 @@ impl Gate {
         })
     }
 
-    /// If it is held, or was since the pass was given, waits until it is not and gives a new pass.
+    /// If the gate is held, or was held since `pass`, waits until it is not, and returns a new pass.
     pub fn reenter(&self, pass: Pass) -> Option<Pass> {
         let was_held = self.state.read(|state| state.held || state.holds != pass.holds);
         if was_held { self.enter().ok() } else { None }
     }
 
-    /// Lets the time pass; false if it was closed meanwhile.
+    /// Waits for this time. False if the gate was closed meanwhile.
     pub fn pause(&self, pause: Duration) -> bool {
         self.state.wait(pause, |state| state.closing.then_some(())).is_none()
     }

@@ -1,29 +1,29 @@
-//! What waits for a subscriber, and when it is its turn.
+//! The events that wait for a subscriber, and the next step of its thread.
 
 use std::time::Instant;
 
 use crate::telemetry::backlog::{Backlog, Limits, Lost, Ripeness};
 
-/// Events count from 1.
+/// The queue. Its events are numbered from 1.
 pub struct Queue {
     backlog: Backlog,
     recorded: usize,
-    /// Up to here all are delivered or dropped.
+    /// All events up to this one are delivered or dropped.
     settled: usize,
-    /// The thread has a batch that is not delivered yet.
+    /// Whether the thread has a batch that is not delivered yet.
     under_way: bool,
-    /// Up to here nothing waits for its batch to ripen.
+    /// Events up to this one do not wait until their batch is ripe.
     flushed: usize,
     closing: bool,
 }
 
-/// What the thread of a subscriber does next.
+/// The next step of a subscriber's thread.
 pub enum Turn {
     Deliver {
         entries: Vec<Vec<u8>>,
         lost: Option<Lost>,
     },
-    /// Something came that changed when the next batch is due.
+    /// A new event has changed when the next batch is due.
     LookAgain,
     End,
 }
@@ -45,13 +45,13 @@ impl Queue {
         self.settle();
     }
 
-    /// Lets all that is recorded now go out at once; gives up to where that is.
+    /// Makes all recorded events due at once. Returns the number of the last one.
     pub fn flush(&mut self) -> usize {
         self.flushed = self.recorded;
         self.recorded
     }
 
-    /// Whether all up to there is delivered or dropped.
+    /// Whether all events up to this one are delivered or dropped.
     pub fn has_settled(&self, through: usize) -> bool {
         self.settled >= through
     }
@@ -70,7 +70,8 @@ impl Queue {
         self.closing
     }
 
-    /// What is to be done now, or since the next batch was known to be due then.
+    /// The next step. `known_due` is the time for which the thread already waits. `None` if it must go on
+    /// waiting.
     pub fn turn(&mut self, known_due: Option<Instant>) -> Option<Turn> {
         if self.closing {
             return Some(Turn::End);
@@ -84,7 +85,7 @@ impl Queue {
         (self.backlog.due() != known_due).then_some(Turn::LookAgain)
     }
 
-    /// What is dropped behind a batch that is under way counts when that is delivered.
+    /// If a batch is being delivered, later drops count when it is delivered.
     fn settle(&mut self) {
         if !self.under_way {
             self.settled = self.recorded - self.backlog.len();

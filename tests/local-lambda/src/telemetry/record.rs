@@ -1,5 +1,4 @@
-//! The records of platform events, field by field as AWS names them; what is `None` or empty is
-//! left out.
+//! The records of platform events, with AWS's names of the fields. Fields that are `None` or empty are omitted.
 
 use serde::Serialize;
 
@@ -18,7 +17,7 @@ pub struct Extension {
     pub name: String,
     #[serde(flatten)]
     pub state: ExtensionState,
-    /// What it registered for.
+    /// The events for which it registered.
     pub events: Vec<EventType>,
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::telemetry::gate::{Gate, Pass};
 
-/// Loopback connects at once or not at all, unless the listener's backlog is full.
+/// Time limit of a connection attempt. Loopback connects at once or never, unless the listener's backlog is
+/// full.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Its deadline stands still while the subscriber is frozen.
+/// A stream with a time limit that stands still while the subscriber is frozen.
 pub struct Stream {
     socket: Arc<TcpStream>,
     gate: Arc<Gate>,
@@ -20,7 +21,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opened with this pass; what is done on it takes no longer than `within`.
+    /// Connects with this pass. All later steps together have the time limit `within`.
     pub fn connect(port: u16, gate: Arc<Gate>, pass: Pass, within: Duration) -> io::Result<Self> {
         let address = (Ipv4Addr::LOCALHOST, port).into();
         let socket = Arc::new(TcpStream::connect_timeout(&address, CONNECT_WITHIN)?);
@@ -30,7 +31,7 @@ impl Stream {
         Ok(Self { socket, gate, pass, within, deadline })
     }
 
-    /// The time of another delivery begins.
+    /// Restarts the time limit for another delivery.
     pub fn start(&mut self, pass: Pass) {
         self.pass = pass;
         self.deadline = Instant::now() + self.within;
@@ -42,7 +43,7 @@ impl Stream {
     ) -> io::Result<R> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            // A socket takes no zero; it would wait for ever.
+            // With a timeout of zero the socket would wait for ever.
             match action(&self.socket, left.max(Duration::from_millis(1))) {
                 Err(error) if is_timeout(&error) => {
                     let pass = self.gate.reenter(self.pass).ok_or_else(|| self.too_long())?;

@@ -1,4 +1,4 @@
-//! One subscriber: what waits for it, and the thread that delivers it.
+//! One subscriber: its waiting events, and the thread that delivers them.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::telemetry::subscription::Subscription;
 use crate::telemetry::time_scale::TimeScale;
 use crate::watch::Watch;
 
-/// How long a subscriber may take for one batch, from its first byte to the end of the answer; time
-/// that it was frozen does not count. After it the batch is delivered again, on a new connection.
+/// Time limit of a delivery to a subscriber, from its first byte to the end of the answer, without frozen time.
+/// After it the batch is delivered again, on a new connection.
 const DELIVERY_WITHIN: Duration = Duration::from_secs(5);
 
-/// Lambda tries again "with backoff"; how long it waits is not documented. Doubles with each
-/// failure, up to the longest.
+/// The first and the longest wait before another attempt. Each failure doubles it. Lambda tries again "with
+/// backoff", and does not document the times.
 const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
 const RETRY_WAIT_LONGEST: Duration = Duration::from_secs(5);
 
-/// A bound for waits that only an event ends; when it is over they begin again.
+/// Limit of a wait that only an event ends. After it the wait begins again.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// The words of AWS's daemon.
+/// The text from AWS's daemon.
 const TOO_SLOW: &str = "Some logs were dropped because the downstream consumer is slower than the \
                         logs production rate";
 
@@ -43,7 +43,7 @@ pub struct Subscriber {
 impl Subscriber {
     /// # Errors
     ///
-    /// When the system has no thread left for it.
+    /// When the system refuses a thread.
     pub fn start(
         name: &str,
         subscription: Subscription,
@@ -75,7 +75,7 @@ impl Subscriber {
         &self.name
     }
 
-    /// Ignores what it did not ask for. Never waits for the wire.
+    /// Queues the event if the subscriber wants it. Never waits for the subscriber.
     pub fn take(&self, at: SystemTime, event: &Event) {
         if self.types.contains(&event.category()) {
             let entry = event.render(at, self.lines);
@@ -91,7 +91,7 @@ impl Subscriber {
         self.gate.release();
     }
 
-    /// Lets all that is recorded now go out at once; the wait for it is [`Flush::wait`].
+    /// Makes all recorded events due at once. [`Flush::wait`] waits for them.
     pub fn flush(&self) -> Flush {
         let through = self.queue.update(Queue::flush);
         Flush { queue: Arc::clone(&self.queue), through }
@@ -103,7 +103,7 @@ impl Drop for Subscriber {
         self.queue.update(Queue::close);
         self.gate.close();
         if let Some(delivering) = self.delivering.take() {
-            // If it panicked, its message is on stderr.
+            // A thread that panicked has already printed its message.
             let _ = delivering.join();
         }
     }
@@ -115,7 +115,7 @@ pub struct Flush {
 }
 
 impl Flush {
-    /// False if the time was over, or the subscriber gone, before all was delivered or dropped.
+    /// False if the time was over, or the subscriber gone, before all events were delivered or dropped.
     pub fn wait(&self, deadline: Instant) -> bool {
         let within = deadline.saturating_duration_since(Instant::now());
         let settled = |queue: &mut Queue| {
@@ -126,7 +126,7 @@ impl Flush {
     }
 }
 
-/// What the thread owns.
+/// The data of the thread.
 struct Courier {
     queue: Arc<Watch<Queue>>,
     gate: Arc<Gate>,
@@ -159,7 +159,7 @@ impl Courier {
         self.queue.wait(within, |queue| queue.turn(due)).unwrap_or(Turn::LookAgain)
     }
 
-    /// Tries until it is delivered; false if the execution environment is gone.
+    /// Repeats the delivery until it succeeds. False if the execution environment is gone.
     fn deliver(&mut self, entries: &[Vec<u8>]) -> bool {
         let delivery = self.connection.delivery(entries);
         let mut wait = RETRY_WAIT_FIRST;

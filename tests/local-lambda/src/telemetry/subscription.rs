@@ -1,5 +1,5 @@
-//! What an extension asks of the Telemetry API, and what Lambda has against it (AWS docs "Lambda
-//! Telemetry API reference"; limits also from the emulator's `telemetry-subscription-schema.json`).
+//! A request for a subscription, and its validation (AWS docs "Lambda Telemetry API reference"; limits also
+//! from the emulator's `telemetry-subscription-schema.json`).
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -27,19 +27,19 @@ pub struct Subscription {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Schema {
     V2022_07_01,
-    /// Shows lines of the JSON log format as objects.
+    /// Sends lines of the JSON log format as objects.
     V2022_12_13,
-    /// The only one of Managed Instances.
+    /// The only version on Managed Instances.
     V2025_01_29,
 }
 
-/// A batch goes out when it has reached one of these.
+/// The limits of a batch. It is sent when it reaches one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffering {
     pub items: usize,
-    /// Of the events as JSON, without what is between them.
+    /// The size of the events as JSON, without separators.
     pub bytes: usize,
-    /// Since the first event of the batch.
+    /// The time since the first event of the batch.
     pub timeout: Duration,
 }
 
@@ -48,8 +48,8 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// All that is wrong, in one line for `errorMessage`. Of Lambda's own words the docs show two
-    /// (`URI port is not provided; types should not be empty`); the others are put in their way.
+    /// All mistakes, in one line for `errorMessage`. The documentation shows two texts of Lambda's (`URI port
+    /// is not provided; types should not be empty`). The others imitate their style.
     pub fn of(body: &[u8], managed_instances: bool) -> Result<Self, String> {
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| format!("failed to parse JSON: {error}"))?;
@@ -79,7 +79,7 @@ fn schema(version: &Value, managed_instances: bool) -> Result<Schema, String> {
         (Some("2025-01-29"), _) => Ok(Schema::V2025_01_29),
         (Some("2022-12-13"), false) => Ok(Schema::V2022_12_13),
         (Some("2022-07-01"), false) => Ok(Schema::V2022_07_01),
-        // As the emulator has it.
+        // The text is the emulator's.
         (Some(_), true) => Err("schema validation error: jsonschema: '/schemaVersion' does not \
             validate with file:///telemetry-subscription-schema.json#/properties/schemaVersion/\
             enum: value must be \"2025-01-29\""

@@ -1,4 +1,4 @@
-//! The whole API with real subscribers behind real sockets.
+//! Tests of the whole API, with subscribers on real sockets.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,11 +15,11 @@ use crate::telemetry::early::EARLY_EVENTS_MAX;
 use crate::telemetry::record::{RuntimeDone, RuntimeDoneMetrics};
 use crate::telemetry::vocabulary::Outcome;
 
-/// For what must happen: long enough for a loaded machine.
+/// Time limit of an event that must happen. It is long enough for a loaded machine.
 const SOON: Duration = Duration::from_secs(60);
-/// For what must not happen.
+/// How long to watch for an event that must not happen.
 const A_MOMENT: Duration = Duration::from_millis(100);
-/// So long that no test sees it end.
+/// Longer than any test lasts.
 const NEVER_MS: u64 = 30_000;
 
 const ON_DEMAND: Rules = Rules {
@@ -39,7 +39,7 @@ fn port(remote: &Remote) -> u16 {
     remote.base_url().split([':', '/']).nth(4).unwrap().parse().unwrap()
 }
 
-/// A subscription that sends nothing by itself.
+/// A subscription without a limit that a test reaches, so that it sends nothing by itself.
 fn request(port: u16, types: &[&str]) -> Value {
     json!({
         "schemaVersion": "2025-01-29",
@@ -58,7 +58,7 @@ fn ask(api: &TelemetryApi, extension: &str, request: &Value) -> Response {
     answer(api.subscribe(extension, request.to_string().as_bytes()))
 }
 
-/// The reply as it arrives.
+/// The reply in the form in which it arrives.
 fn answer(reply: Reply) -> Response {
     Messages::new(reply.render().bytes()).response().unwrap()
 }
@@ -226,7 +226,7 @@ fn what_nobody_listened_to_is_delivered_when_somebody_does() {
     flush(&api);
 }
 
-/// A request of the test's own, so that what came before it and after it can be told apart.
+/// Sends a request from the test itself, which separates earlier requests from later ones.
 fn mark(remote: &Remote) {
     let mut messages =
         Messages::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port(remote))).unwrap());
@@ -295,7 +295,7 @@ fn what_is_dropped_is_told_and_with_what_is_delivered_adds_up() {
     let sum = |field: &str| told.iter().map(|it| it[field].as_u64().unwrap()).sum::<u64>();
     let lines: Vec<_> = records.iter().filter_map(|it| it.as_str().map(|it| &it[..2])).collect();
     assert_eq!(sum("droppedRecords") + lines.len() as u64, 20);
-    // The thread may have had a batch of one in its hands when the others came.
+    // The thread may have taken a batch of one event before the others came.
     assert!((12..=13).contains(&sum("droppedRecords")), "{told:?}");
     let entry =
         r#"{"time":"2006-01-02T15:04:05.000Z","type":"function","record":"00"}"#.len() + MIB;
@@ -480,6 +480,6 @@ fn the_end_of_the_api_waits_for_no_subscriber() {
     api.hold();
     let ended = Instant::now();
     drop(api);
-    // Below the deadline of a delivery, and below the bound after which idle waits begin again.
+    // Less than the time limit of a delivery, and less than the limit of idle waits.
     assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
 }

@@ -1,13 +1,13 @@
-//! How fast the waits of the platform go by, so that tests need not sit them out.
+//! Scales the waits of the platform, so that tests take less time.
 
 use std::time::Duration;
 
-/// Deadlines of what others do are not scaled: they are as slow as ever.
+/// A divisor of waits. Time limits of other programs are not scaled, because those run at their usual speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeScale(u32);
 
 impl TimeScale {
-    /// As on Lambda.
+    /// The times on Lambda.
     pub const REAL: Self = Self(1);
 
     /// # Panics

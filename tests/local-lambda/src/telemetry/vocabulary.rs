@@ -1,5 +1,5 @@
-//! The terms that records share, each a closed set of AWS's words (AWS docs "Lambda Telemetry API
-//! `Event` schema reference").
+//! The terms that records share. Each type has AWS's words (AWS docs "Lambda Telemetry API `Event` schema
+//! reference").
 
 use std::time::{Duration, SystemTime};
 
@@ -20,21 +20,21 @@ pub enum InitializationType {
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     Init,
-    /// An init that is done again within an invocation.
+    /// An init that is repeated within an invocation.
     Invoke,
     SnapStart,
 }
 
-/// Becomes `status`, and `errorType` where it is not a success.
+/// Written as `status`, and as `errorType` unless it is a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Outcome {
     Success,
-    /// What the function said of itself, such as `Function.Unknown`.
+    /// The error that the function reported, such as `Function.Unknown`.
     Error(ErrorType),
-    /// What ended it, such as `Runtime.ExitError` or `Extension.Crash`.
+    /// The failure that ended it, such as `Runtime.ExitError` or `Extension.Crash`.
     Failure(ErrorType),
-    /// `Sandbox.Timeout`; `Sandbox.Timedout` on Managed Instances.
+    /// `Sandbox.Timeout`, or `Sandbox.Timedout` on Managed Instances.
     Timeout(ErrorType),
 }
 
@@ -60,7 +60,7 @@ pub enum SpanName {
     ResponseLatency,
     ResponseDuration,
     RuntimeOverhead,
-    /// Of `platform.report` only.
+    /// Only in `platform.report`.
     ExtensionOverhead,
 }
 
@@ -72,7 +72,7 @@ pub struct Tracing {
     pub value: String,
 }
 
-/// Becomes `state`, and `errorType` where it has one.
+/// Written as `state`, and as `errorType` if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state")]
 pub enum ExtensionState {
@@ -91,7 +91,7 @@ pub enum SubscriptionState {
     Subscribed,
 }
 
-/// Metrics that are but a duration.
+/// Metrics that are only a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Took {
     #[serde(rename = "durationMs", serialize_with = "unit::ms")]

@@ -1,4 +1,4 @@
-//! What an extension adds to invocations, whatever its remote does.
+//! The time that an extension adds to invocations, with remotes of different kinds.
 
 use std::io;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::size::Size;
 use crate::command::span::ms;
 
 const INVOCATIONS: usize = 20;
-/// Events of the built-in function.
+/// The event at which the built-in function reports.
 const REPORTING: &str = "{}";
 const SILENT: &str = r#"{"reports":0}"#;
 
-/// How far away the remote is, and the figures of that.
+/// The remotes by distance, each with the names of its figures.
 const REMOTES: [(Away, &str, &str); 5] = [
     (Away::Milliseconds(0), "wait_0", "billed_0"),
     (Away::Milliseconds(4), "wait_4", "billed_4"),
@@ -29,7 +29,7 @@ const REMOTES: [(Away, &str, &str); 5] = [
 #[derive(Clone, Copy)]
 enum Away {
     Milliseconds(u64),
-    /// Refuses connections.
+    /// The remote refuses connections.
     Dead,
 }
 
@@ -63,7 +63,7 @@ fn remote(away: Away) -> Remote {
     remote
 }
 
-/// Invocations of one environment are no samples of their own: their median is one.
+/// Invokes one environment several times. Its invocations depend on each other, so their median is one sample.
 fn invoke(
     fixture: &Fixture,
     event: &str,

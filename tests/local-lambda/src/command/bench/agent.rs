@@ -1,4 +1,4 @@
-//! Posts the same report over and over, on one connection.
+//! Posts the same report again and again, on one connection.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// `None` where nobody listens, or a report is not taken there.
+    /// `None` if no server listens, or it refuses reports.
     pub fn at(port: u16, protocol: Protocol) -> Option<Self> {
         let connection = Connection::try_open(port).ok()?;
         let mut agent = Self { connection, request: report::request(protocol, port), port };
         agent.post().ok().map(|_| agent)
     }
 
-    /// How long the answer took. Where the server has closed the connection meanwhile, it is posted on
-    /// a new one.
+    /// Posts the report and returns how long the answer took. If the server has closed the connection
+    /// meanwhile, posts on a new one.
     ///
     /// # Errors
     ///
-    /// When there is none, or it is no success.
+    /// When there is no answer, or no success.
     pub fn post(&mut self) -> io::Result<Duration> {
         let began = Instant::now();
         let answer = if let Ok(answer) = self.connection.exchange(&self.request) {

@@ -1,12 +1,12 @@
-//! What figures may be at most, in relation to others of the same run.
+//! Limits of figures, in relation to other figures of the same run.
 //!
-//! A file of lines such as `first_next(relay) <= 1.25 * first_next(floor) + 0.1`, below a line that
-//! says at which size: `[full]` or `[128]`. `#` begins a comment.
+//! A file has lines such as `first_next(relay) <= 1.25 * first_next(floor) + 0.1`, below a line with the size:
+//! `[full]` or `[128]`. `#` begins a comment.
 //!
-//! Both sides are of one round, so that what the machine does to all in a round is on both; those of two
-//! measures are of rounds with the same number, which is chance. Counts hold in each round. All else holds
-//! in the middle one, of all rounds in the order of what is left of the budget, or in the worse of two in
-//! the middle: a round that a neighbour meets half-way may be on either side of it.
+//! Both sides come from one round, so the machine's state in that round affects both. Figures of two measures
+//! come from rounds with the same number, which are unrelated. Counts must hold in each round. All other
+//! figures must hold in the middle round, when rounds are sorted by the unused part of the budget. Of two
+//! middle rounds, the worse one decides, because a disturbance may begin halfway.
 
 use std::fs;
 use std::io;
@@ -34,18 +34,18 @@ enum Relation {
     AtLeast,
 }
 
-/// Of numbers, and of figures with a factor each.
+/// A sum of numbers, and of figures with a factor each.
 #[derive(Debug)]
 struct Sum(Vec<Term>);
 
 #[derive(Debug)]
 enum Term {
     Number(f64),
-    /// So often this figure of this contender.
+    /// A factor, a figure and its contender.
     Figure(f64, &'static Figure, String),
 }
 
-/// What came of a budget.
+/// The result for one budget.
 pub struct Finding {
     pub outcome: Outcome,
     pub line: String,
@@ -55,13 +55,13 @@ pub struct Finding {
 pub enum Outcome {
     Kept,
     Broken,
-    /// One of its figures, or of its contenders, is not there.
+    /// One of its figures or contenders was not measured.
     NotMeasured,
 }
 
 /// # Errors
 ///
-/// When the file can't be read, or a line not be understood, with the line.
+/// When the file cannot be read, or a line is wrong. The error has the line.
 pub fn read(path: &Path) -> io::Result<Vec<Budget>> {
     let text = fs::read_to_string(path)
         .map_err(|error| io::Error::other(format!("can't read {}: {error}", path.display())))?;
@@ -95,7 +95,7 @@ fn sum(text: &str) -> Result<Sum, String> {
     text.split(" + ").map(|term| product(term.trim())).collect::<Result<_, _>>().map(Sum)
 }
 
-/// `NUMBER`, `FIGURE(CONTENDER)`, or one times the other.
+/// `NUMBER`, `FIGURE(CONTENDER)`, or their product.
 fn product(text: &str) -> Result<Term, String> {
     let (sign, text) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest.trim()));
     let number = |text: &str| text.parse::<f64>().map_err(|_| format!("{text:?} is no number"));
@@ -128,7 +128,7 @@ impl Budget {
         Finding { outcome, line: format!("{verdict:6}  {left:10.2} {right:10.2}  [{size}] {line}") }
     }
 
-    /// Both sides in the round that decides. `None` if there is no round with all that it takes.
+    /// Both sides in the deciding round. `None` if no round has all figures.
     fn judged(&self, results: &Results) -> Option<(f64, f64)> {
         let at_size = results.at(self.size)?;
         let both = |round| self.left.of(at_size, round).zip(self.right.of(at_size, round));
@@ -142,7 +142,7 @@ impl Budget {
         rounds.get(decides).copied()
     }
 
-    /// By how much it is broken, where it is.
+    /// How far the budget is exceeded. Not positive if it is kept.
     fn excess(&self, (left, right): (f64, f64)) -> f64 {
         match self.relation {
             Relation::AtMost => left - right,
@@ -150,7 +150,7 @@ impl Budget {
         }
     }
 
-    /// Whether a figure in it comes of this measure at this size.
+    /// Whether this measure, at this size, has one of its figures.
     pub fn is_about(&self, size: Size, measure: Measure) -> bool {
         self.size == size && self.figures().any(|figure| measure.group().has(figure))
     }

@@ -1,4 +1,4 @@
-//! What is measured: an extension, or nothing.
+//! A contender: an extension, or none.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,23 +12,23 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 
 use crate::command::protocol::Protocol;
 
-/// The name of no extension at all.
+/// The name of the contender without an extension.
 pub const NONE: &str = "none";
 
 #[derive(Debug, Clone)]
 pub struct Contender {
     pub name: String,
-    /// Nothing where there is no extension at all.
+    /// The extension's file. `None` for the contender without an extension.
     pub path: Option<PathBuf>,
-    /// What a wrapper is to start; what stands for the runtime where there is no wrapper.
+    /// For a wrapper, the program that it starts, which is the runtime.
     pub wraps: Option<PathBuf>,
-    /// In which agents report to it.
+    /// The protocol in which agents report to it.
     pub protocol: Protocol,
-    /// Names and values, with `{port}`, `{remote}` and `{ca}` in them.
+    /// Names and values. The values may contain `{port}`, `{remote}` and `{ca}`.
     pub variables: Vec<(String, String)>,
 }
 
-/// A variable of all contenders, or of one.
+/// A variable of all contenders, or of one of them.
 #[derive(Debug, Clone)]
 pub struct Variable {
     of: Option<String>,
@@ -47,7 +47,7 @@ impl Contender {
         Self { name: name.to_owned(), path: Some(path), wraps: None, protocol, variables }
     }
 
-    /// The same, reported to over OTLP.
+    /// The same contender, which gets its reports over OTLP.
     pub fn over_otlp(self) -> Self {
         let protocol = Protocol::Otlp;
         Self { protocol, variables: protocol.variables(), ..self }
@@ -57,8 +57,8 @@ impl Contender {
         self.path.is_some() && self.wraps.is_some()
     }
 
-    /// The variables, and one that has reports sent as they come, as far as an extension knows it and
-    /// was not told otherwise: else those that wait would be sent when nobody looks any more.
+    /// Its variables, and one that makes a known extension send reports at once, unless the user set that
+    /// variable. Otherwise the extension would send waiting reports after the measurement.
     pub fn sending_at_once(&self) -> Vec<(String, String)> {
         let (name, value) = ("THUNDRA_EXTENSION_FLUSH", "continuously");
         let mut variables = self.variables.clone();
@@ -68,17 +68,17 @@ impl Contender {
         variables
     }
 
-    /// What it is told that others are not; without the values, which may be secret.
+    /// The names of the variables that only this contender has. Their values may be secret.
     pub fn own_variables(&self) -> Vec<String> {
         let names = self.variables.iter().map(|(name, _)| name);
         names.filter(|name| !Protocol::is_told_to_all(name)).cloned().collect()
     }
 
-    /// From `NAME=PATH`; the name becomes that of a file.
+    /// Parses `NAME=PATH`. The name becomes a file's name.
     ///
     /// # Errors
     ///
-    /// When it is not of that form.
+    /// When the argument has another form.
     pub fn parse(argument: &str) -> Result<Self, String> {
         match argument.split_once('=') {
             Some((name, path)) if is_name(name) && !path.is_empty() => {
@@ -97,12 +97,12 @@ impl Contender {
         }
     }
 
-    /// Goes on with a copy of the file: how it lies in the page cache depends on who wrote it, and
-    /// makes a start up to a quarter longer.
+    /// Replaces the file by a copy. The file's place in the page cache depends on the program that wrote it,
+    /// and makes a start up to a quarter longer.
     ///
     /// # Errors
     ///
-    /// When it can't be copied.
+    /// When it cannot be copied.
     pub fn move_to(&mut self, directory: &Path) -> io::Result<()> {
         let Some(path) = &mut self.path else { return Ok(()) };
         let place = directory.join(&self.name);
@@ -116,7 +116,7 @@ impl Contender {
 
     /// # Errors
     ///
-    /// When there is no such file.
+    /// When the file does not exist.
     pub fn check(&self) -> io::Result<()> {
         match &self.path {
             Some(path) if !path.is_file() => {
@@ -134,11 +134,11 @@ fn is_name(text: &str) -> bool {
 }
 
 impl Variable {
-    /// From `VARIABLE=VALUE` or `NAME:VARIABLE=VALUE`.
+    /// Parses `VARIABLE=VALUE` or `NAME:VARIABLE=VALUE`.
     ///
     /// # Errors
     ///
-    /// When it is not of that form.
+    /// When the argument has another form.
     pub fn parse(argument: &str) -> Result<Self, String> {
         let (name, value) = argument.split_once('=').ok_or("expected [NAME:]VARIABLE=VALUE")?;
         let (of, name) = match name.split_once(':') {
@@ -151,24 +151,24 @@ impl Variable {
         Ok(Self { of, name: name.to_owned(), value: value.to_owned() })
     }
 
-    /// Whom it is for, if not for all.
+    /// The contender that gets the variable. `None` for all.
     pub fn of(&self) -> Option<&str> {
         self.of.as_deref()
     }
 }
 
-/// What there is of an extension while nobody runs it.
+/// The sizes of an extension's file.
 pub struct OnDisk {
     pub bytes: usize,
-    /// What is left of them in a zip.
+    /// Its size in a zip.
     pub deflated: usize,
-    /// Whether another program loads it with its libraries; unknown of what is no binary.
+    /// Whether it is dynamically linked. `None` if it is no binary.
     pub is_dynamic: Option<bool>,
 }
 
 /// # Errors
 ///
-/// When it can't be read.
+/// When it cannot be read.
 pub fn on_disk(path: &Path) -> io::Result<OnDisk> {
     let whole = fs::read(path)?;
     let mut deflated = DeflateEncoder::new(Vec::new(), Compression::best());
@@ -177,7 +177,7 @@ pub fn on_disk(path: &Path) -> io::Result<OnDisk> {
     Ok(OnDisk { bytes, deflated, is_dynamic: is_dynamic(&whole) })
 }
 
-/// By its program headers (elf(5)).
+/// Whether its program headers name an interpreter (elf(5)).
 fn is_dynamic(file: &[u8]) -> Option<bool> {
     let elf = ElfFile64::<Endianness>::parse(file).ok()?;
     let headers = elf.elf_program_headers();

@@ -1,4 +1,4 @@
-//! CPU time, as the scheduler counts it.
+//! CPU time, from the scheduler.
 
 use std::ops::Sub;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
     pub all: Duration,
-    /// Where it is counted.
+    /// The part that the kernel used, if it is counted.
     pub kernel: Option<Duration>,
 }
 
 impl Cpu {
-    /// Of one of so many.
+    /// The average of `count` equal steps.
     pub fn of_each(self, count: u32) -> Self {
         Self { all: self.all / count, kernel: self.kernel.map(|it| it / count) }
     }

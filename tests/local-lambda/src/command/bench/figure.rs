@@ -1,12 +1,12 @@
-//! What is measured of an extension, and in which unit.
+//! The figures of an extension, with their units.
 
 use std::time::Duration;
 
 #[derive(Debug)]
 pub struct Figure {
-    /// In JSON and in budgets.
+    /// The name in JSON and in budgets.
     pub name: &'static str,
-    /// In tables and plots.
+    /// The title in tables and plots.
     pub title: &'static str,
     pub unit: Unit,
     pub reading: Reading,
@@ -20,24 +20,24 @@ pub enum Unit {
     Microseconds,
     PerSecond,
     Count,
-    /// A count, on average.
+    /// A count that is an average.
     Average,
 }
 
-/// How a figure is read.
+/// How a figure is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// As it is.
+    /// The value itself.
     Plain,
-    /// As what it is above this figure of no extension at all.
+    /// The difference to this figure of `none`.
     AboveNone(&'static str),
 }
 
-/// Figures that are measured together and stand in one table.
+/// Figures that are measured together and shown in one table.
 #[derive(Debug)]
 pub struct Group {
     pub title: &'static str,
-    /// How it is measured, in whole sentences.
+    /// The method of measuring, in whole sentences.
     pub how: &'static str,
     pub figures: &'static [Figure],
 }
@@ -54,7 +54,7 @@ impl Unit {
         }
     }
 
-    /// As many decimals as mean something.
+    /// The number of meaningful decimals.
     pub fn decimals(self) -> usize {
         match self {
             Self::Milliseconds | Self::Average => 2,
@@ -77,7 +77,7 @@ impl Figure {
         Self { name, title, unit: Unit::Milliseconds, reading: Reading::AboveNone(base) }
     }
 
-    /// The title with the unit.
+    /// The title and the unit.
     pub fn heading(&self) -> String {
         match self.unit.name() {
             "" => self.title.to_owned(),
@@ -96,16 +96,16 @@ pub fn microseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// A count or a size, which are far below what a fraction holds exactly.
+/// A count or a size. All of them are small enough for an exact fraction.
 pub fn number(number: impl TryInto<u32>) -> f64 {
     f64::from(number.try_into().unwrap_or(u32::MAX))
 }
 
-/// All, in the order of a report.
+/// All groups, in the order of a report.
 pub static GROUPS: [&Group; 8] =
     [&SIZE, &START, &IDLE, &INVOCATIONS, &POSTS, &ADDED, &FREEZES, &WRAPPED];
 
-/// The figure of this name.
+/// The figure with this name.
 pub fn named(name: &str) -> Option<&'static Figure> {
     GROUPS.iter().flat_map(|group| group.figures).find(|figure| figure.name == name)
 }

@@ -1,4 +1,4 @@
-//! The built-in function, whose agent reports to the extension, on the local Lambda.
+//! The built-in function on the local Lambda. Its agent reports to the extension.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::samples::Samples;
 use super::size::Size;
 use crate::command::code::built_in;
 
-/// Of the function: what an extension holds up shows in full.
+/// The function's timeout. It is long, so that a delay by an extension is measured whole.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Fixture {
@@ -43,19 +43,19 @@ impl Fixture {
         if fixture.lambda.wait_for_init() { Ok(fixture) } else { Err(fixture.failed("init")) }
     }
 
-    /// Whether anybody listens; frozen, it would not answer.
+    /// Whether the extension listens. It must not be frozen, or it would not answer.
     pub fn takes_reports(&self) -> bool {
         Connection::try_open(self.port).is_ok()
     }
 
-    /// What of the size can't be had here.
+    /// Notes the limits of the size that this machine cannot provide.
     pub fn notes(&self, samples: &mut Samples) {
         self.lambda.notes().iter().for_each(|note| samples.note(note));
     }
 
     /// # Errors
     ///
-    /// When it does not succeed.
+    /// When the invocation fails.
     pub fn invoke(&self, event: &str) -> io::Result<Invocation> {
         let invocation = self.lambda.invoke(event);
         match invocation.status {

@@ -1,4 +1,4 @@
-//! What becomes of reports when the environment is frozen again and again.
+//! Counts the reports that arrive while the environment freezes again and again.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::command::reports::Reports;
 const INVOCATIONS: usize = 30;
 const AWAY: Duration = Duration::from_millis(4);
 const FREEZE: Duration = Duration::from_millis(20);
-/// In each of so many freezes the remote closes the connections that wait.
+/// Every third freeze, the remote closes its idle connections.
 const CLOSES_EACH: usize = 3;
 
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {

@@ -1,4 +1,4 @@
-//! What an extension holds, and does, while nothing is asked of it.
+//! The resources and the activity of an idle extension.
 
 use std::env;
 use std::fs;
@@ -38,9 +38,9 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     Ok(samples)
 }
 
-/// Of the thread that asks, as strace(1) sees them: how far others come meanwhile differs from run to run,
-/// and under strace most of all. `None` where that is not there, may not trace or would trace what
-/// runs the extension.
+/// System calls of the polling thread up to its first `next`, from strace(1). Other threads make a different
+/// number of calls in each run, above all under strace. `None` if strace is missing, may not trace, or would
+/// trace the program that runs the extension.
 fn calls_to_first_next(contender: &Contender, size: Size) -> io::Result<Option<usize>> {
     let mut tries = Command::new("strace");
     let can_trace = tries.args(["--output=/dev/null", "true"]).output();
@@ -60,7 +60,8 @@ fn calls_to_first_next(contender: &Contender, size: Size) -> io::Result<Option<u
     Ok(to_first_next(&trace))
 }
 
-/// A call that another thread's interrupts is two lines; signals and ends are none.
+/// The number of calls in the trace. A call that is interrupted by another thread's takes two lines. Lines
+/// about signals and exits do not count.
 fn to_first_next(trace: &str) -> Option<usize> {
     let until = trace.find("/event/next")?;
     let lines = trace[..until].lines().filter_map(|line| line.trim_start().split_once(' '));

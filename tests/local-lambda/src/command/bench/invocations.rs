@@ -1,4 +1,4 @@
-//! What invocations cost in CPU time and wake-ups, and leave in memory.
+//! CPU time and wake-ups of invocations, and memory after them.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use super::samples::Samples;
 use super::size::Size;
 use super::started::{Over, Started};
 
-/// More than the first ten, which this repository's extension takes for sparse.
+/// More than ten invocations, because this repository's extension treats the first ten as sparse traffic.
 pub const WARM_UP: u32 = 12;
-/// What is reported in so many, 0.6 MB, fits into each contender's buffer, if nobody gets to send meanwhile;
-/// then it is waited until nothing is done any more.
+/// Invocations between two pauses. Their reports, 0.6 MB, fit into each contender's buffer, even if it cannot
+/// send meanwhile. The pause lasts until the extension is idle.
 const AT_ONCE: u32 = 200;
 const BATCHES: u32 = 5;
 const INVOCATIONS: u32 = BATCHES * AT_ONCE;
@@ -37,10 +37,10 @@ pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     Ok(samples)
 }
 
-/// Of one invocation, on average.
+/// The average cost of one invocation.
 struct Cost {
     cpu: Cpu,
-    /// Of threads that are there at the end; one that has ended takes its number along.
+    /// Wake-ups of the threads that exist at the end. A thread that ends takes its count along.
     wakes: f64,
 }
 
@@ -71,8 +71,8 @@ fn cost_of(started: &Started, mut agent: Option<&mut Agent>) -> io::Result<Cost>
     })
 }
 
-/// The agent reports when the extension has asked for its next event, as on Lambda, where the
-/// function takes longer than that.
+/// Invokes the extension, and posts a report each time when it has polled again. On Lambda it also polls before
+/// the report, because the function takes longer.
 pub fn invoke(started: &Started, times: u32, mut agent: Option<&mut Agent>) -> io::Result<()> {
     for _ in 0..times {
         started.invoke()?;

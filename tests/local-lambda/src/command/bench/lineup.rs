@@ -1,4 +1,4 @@
-//! Who is measured.
+//! Selects the contenders.
 
 use std::io;
 use std::path::Path;
@@ -7,11 +7,11 @@ use super::Arguments;
 use super::contender::{Contender, Variable};
 use crate::command::build;
 
-/// The comparators, and then what is compared with them.
+/// The comparators, then the given extensions.
 ///
 /// # Errors
 ///
-/// When two have one name, one is not there, or a variable is for nobody.
+/// When two have one name, one does not exist, or no contender has a variable's name.
 pub fn lineup(arguments: &Arguments) -> io::Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     if !arguments.no_comparators {
@@ -58,7 +58,7 @@ fn comparators(directory: Option<&Path>) -> io::Result<Vec<Contender>> {
         .collect()
 }
 
-/// Of the comparators, the one that takes OTLP too.
+/// The comparator that accepts OTLP too.
 fn async_otlp(comparators: &[Contender]) -> Option<Contender> {
     let it = comparators.iter().find(|it| it.name == ASYNC)?.clone();
     Some(Contender { name: format!("{ASYNC}-otlp"), ..it }.over_otlp())

@@ -1,4 +1,4 @@
-//! Where and when was measured, as far as others may know.
+//! The place and time of the measurement, without private details.
 
 use std::fs;
 use std::thread;

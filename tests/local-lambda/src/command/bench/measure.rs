@@ -1,4 +1,4 @@
-//! What is measured together, and how often.
+//! The measures: groups of figures that are measured together, and their number of rounds.
 
 use std::io;
 
@@ -16,13 +16,13 @@ pub enum Measure {
     Idle,
     /// CPU time and wake-ups of an invocation, memory after 1,000
     Invocations,
-    /// What an agent waits for a post, and posts per second
+    /// How long an agent waits for the answer to a post, and posts per second
     Posts,
-    /// What callers wait for and what is billed, with remotes near, far and dead
+    /// How long callers wait and what is billed, with remotes near, far and dead
     Added,
-    /// Reports delivered once, twice, never, with freezes
+    /// Reports that arrive once, twice or never, with freezes
     Freezes,
-    /// What wrappers add to the start of a runtime
+    /// The time that wrappers add to the start of a runtime
     Wrapped,
 }
 
@@ -37,12 +37,12 @@ impl Measure {
         Self::Wrapped,
     ];
 
-    /// All that can be measured, in the order in which it is.
+    /// All sizes and measures, in the order of measuring.
     pub fn at_each_size() -> impl Iterator<Item = (Size, Self)> {
         Size::ALL.into_iter().flat_map(|size| Self::ALL.map(|measure| (size, measure)))
     }
 
-    /// The figures that come of it.
+    /// The figures of this measure.
     pub fn group(self) -> &'static Group {
         match self {
             Self::Start => &figure::START,
@@ -55,7 +55,7 @@ impl Measure {
         }
     }
 
-    /// Wrappers are no extensions.
+    /// Whether the measure applies to this contender. Wrappers are no extensions.
     pub fn applies_to(self, contender: &Contender) -> bool {
         match self {
             Self::Wrapped => contender.wraps.is_some(),
@@ -63,7 +63,7 @@ impl Measure {
         }
     }
 
-    /// Beside the one that is not counted.
+    /// The number of counted rounds.
     pub fn rounds(self, runs: usize) -> usize {
         match self {
             Self::Start | Self::Invocations | Self::Wrapped => runs,
@@ -72,11 +72,11 @@ impl Measure {
         }
     }
 
-    /// Measures one contender once; what does not apply to it is left out.
+    /// Measures one contender once. Figures that do not apply are absent.
     ///
     /// # Errors
     ///
-    /// When it fails.
+    /// When the measurement fails.
     pub fn once(self, contender: &Contender, size: Size) -> io::Result<Samples> {
         match self {
             Self::Start => start::measure(contender, size),

@@ -1,4 +1,4 @@
-//! The results as one page that needs nothing else, and as one picture.
+//! The results as a page without external files, and as a picture.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -22,7 +22,7 @@ const STYLE: &str = "\
     @media print { body { color: #000; background: #fff; max-width: none; }\
     section { break-inside: avoid; } }";
 
-/// What the picture shows, at the first size that was measured.
+/// The figures in the picture, at the first measured size.
 const PICTURE: [&str; 6] =
     ["binary", "first_next", "idle_peak", "report_cpu", "post_p50", "silent_billed"];
 const GAP: usize = 16;
@@ -83,7 +83,7 @@ fn section(at_size: AtSize<'_>, group: &Group, subjects: &[String]) -> Markup {
     }
 }
 
-/// Two plots in a row; nothing of what was not measured.
+/// Two plots in a row. Figures that were not measured are absent.
 pub fn picture(results: &Results, subjects: &[String]) -> Option<String> {
     let (_, at_size) = results.each_size().next()?;
     let plots: Vec<(&Group, &Figure, Vec<Bar>)> = PICTURE
@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn a_picture_has_a_plot_for_each_figure_that_was_measured() {
         let picture = picture(&results(), &["relay".to_owned()]).unwrap();
-        // The picture, binary, first_next and post_p50; what is billed without a report is not there.
+        // The picture itself, binary, first_next and post_p50. The figure for billed time without a report is
+        // absent.
         assert_eq!(picture.matches("<svg").count(), 4, "{picture}");
     }
 }

@@ -1,4 +1,4 @@
-//! Bars, as SVG.
+//! Bar charts as SVG.
 
 use maud::{Markup, html};
 
@@ -9,11 +9,11 @@ use crate::command::quartiles::Quartiles;
 pub struct Bar {
     pub name: String,
     pub quartiles: Quartiles,
-    /// Drawn in colour: what the comparison is about.
+    /// Whether the bar is coloured, because it belongs to an extension under test.
     pub is_subject: bool,
 }
 
-/// In units of the picture.
+/// The width in SVG units.
 pub const WIDTH: usize = 420;
 const TITLE: usize = 26;
 const ROW: usize = 22;
@@ -21,7 +21,7 @@ const BAR: usize = 12;
 const NAMES: usize = 120;
 const BARS: usize = 170;
 
-/// For whatever holds plots: colours that suit a light and a dark page, and paper.
+/// The style for all documents with plots. Its colours suit light and dark pages, and paper.
 pub const STYLE: &str = "\
     .plot { font: 12px system-ui, sans-serif; }\
     .plot text { fill: #1f2933; } .plot .title { font-weight: 600; }\
@@ -36,8 +36,8 @@ pub fn height(bars: usize) -> usize {
     TITLE + ROW * bars + 4
 }
 
-/// One figure of all contenders, with its corner at `x` and `y` of what it is put into. Bars end at
-/// the median; the line across the end goes from quartile to quartile.
+/// One figure of all contenders, with its corner at `x` and `y` of the document. Bars end at the median. The
+/// line across a bar's end goes from quartile to quartile.
 pub fn plot(heading: &str, unit: Unit, bars: &[Bar], [x, y]: [usize; 2]) -> Markup {
     let longest = bars.iter().map(|bar| bar.quartiles.upper).fold(f64::MIN_POSITIVE, f64::max);
     let scaled = |value: f64| value.max(0.0) / longest * pixels(BARS);
@@ -62,7 +62,7 @@ pub fn plot(heading: &str, unit: Unit, bars: &[Bar], [x, y]: [usize; 2]) -> Mark
     }
 }
 
-/// Without its spread, which is drawn.
+/// The median alone, because the spread is drawn.
 fn median_of(unit: Unit, Quartiles { median, .. }: Quartiles) -> String {
     cell(unit, Some(Quartiles { lower: median, median, upper: median }))
 }

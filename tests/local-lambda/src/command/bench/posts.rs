@@ -1,4 +1,4 @@
-//! How long an agent waits for the answer to a report, and how many are answered in a second.
+//! How long an agent waits for the answer to a report, and how many reports are answered in a second.
 
 use std::io;
 use std::sync::Barrier;
@@ -12,11 +12,11 @@ use super::samples::{Samples, percentile};
 use super::size::Size;
 use super::started::{Over, Started};
 
-/// Of each kind; 2.4 MB, which fit into the buffer that this repository's extension has at 128 MB, with
-/// what it counts beside the bytes, and with a part of it kept for another protocol.
+/// Posts of each kind. Their 2.4 MB fit into the buffer of this repository's extension at 128 MB, even with
+/// overhead and with a part for another protocol.
 const POSTS: usize = 800;
 const CONNECTIONS: usize = 20;
-/// Not counted: connections, buffers and threads come to be.
+/// Posts that do not count, because they make the server create connections, buffers and threads.
 const WARM_UP: usize = 20;
 
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {

@@ -1,14 +1,14 @@
-//! A report, as large as those of a small function with tracing.
+//! A report of the size that a small function with tracing sends.
 
 use local_lambda::agent::{Agent, Ending, Family, Invocation};
 use local_lambda::otlp::{Encoding, Signal};
 
 use crate::command::protocol::Protocol;
 
-/// Of the body, whatever the protocol.
+/// The size of the body in bytes, in both protocols.
 const BYTES: usize = 3_000;
 
-/// The request that posts it to this port.
+/// The request that posts the report to this port.
 pub fn request(protocol: Protocol, port: u16) -> Vec<u8> {
     let (path, content_type, more, body) = match protocol {
         Protocol::Thundra => (
@@ -33,7 +33,7 @@ fn array() -> Vec<u8> {
     format!("{start}{padding}{end}").into_bytes()
 }
 
-/// One span.
+/// A request with one span.
 fn traces() -> Vec<u8> {
     let agent = Agent::local(Family::OtelPython, Family::OtelPython.local_port());
     let invocation = Invocation::of("52fdfc07-2182-454f-963f-5f0f9a621d72");
@@ -41,7 +41,7 @@ fn traces() -> Vec<u8> {
         let invocation = invocation.clone().response(&"x".repeat(padding));
         agent.body(&invocation.items(&agent, &Ending::Success, 1))
     };
-    // The lengths in it are numbers of two bytes with either padding.
+    // With either padding, the lengths in the message take two bytes each.
     let rest = padded(BYTES / 2).len() - BYTES / 2;
     padded(BYTES - rest)
 }

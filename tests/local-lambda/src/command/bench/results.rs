@@ -1,4 +1,4 @@
-//! All that was measured, and how it is read.
+//! All measured results, and reading them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use crate::command::quartiles::Quartiles;
 
 pub struct Results {
     pub machine: Machine,
-    /// How often each was started for `start`.
+    /// How often `start` was measured for each contender.
     pub runs: usize,
     pub contenders: Vec<String>,
-    /// The variables that one of them has and others have not.
+    /// The variables that only one contender has, for each of them.
     pub variables: Vec<Vec<String>>,
-    /// What makes a comparison less than fair.
+    /// Reasons why a comparison is not fair.
     pub doubts: Vec<String>,
     pub sizes: Vec<(Size, Vec<Samples>)>,
 }
@@ -42,13 +42,13 @@ impl Results {
             .map(|(size, samples)| (*size, AtSize { contenders: &self.contenders, samples }))
     }
 
-    /// What can't be had on this machine, at any size.
+    /// Features that this machine cannot provide, at any size.
     pub fn notes(&self) -> BTreeSet<&str> {
         let all = self.sizes.iter().flat_map(|(_, samples)| samples).flat_map(Samples::notes);
         all.chain(&self.doubts).map(String::as_str).collect()
     }
 
-    /// How it was measured, a line each.
+    /// The conditions of the measurement, a line each.
     pub fn conditions(&self) -> Vec<String> {
         let mut lines = vec![format!("{} starts of each", self.runs)];
         for (contender, variables) in self.contenders.iter().zip(&self.variables) {
@@ -60,7 +60,7 @@ impl Results {
         lines
     }
 
-    /// By size, figure and contender.
+    /// The results by size, figure and contender.
     pub fn json(&self) -> Value {
         let mut sizes = Map::new();
         for (size, at_size) in self.each_size() {
@@ -84,19 +84,19 @@ impl<'a> AtSize<'a> {
         self.samples.get(place)
     }
 
-    /// As it was measured.
+    /// The figure as it was measured.
     pub fn measured(self, contender: &str, figure: &Figure) -> Option<Quartiles> {
         self.of(contender)?.quartiles(figure)
     }
 
-    /// What came of a round, as it is to be read, above what came of the same round without an extension.
+    /// The figure of one round, as it is shown: the value, or its difference to the same round of `none`.
     pub fn sample(self, contender: &str, figure: &Figure, round: usize) -> Option<f64> {
         let sample = self.of(contender)?.of_round(figure, round)?;
         let Reading::AboveNone(base) = figure.reading else { return Some(sample) };
         Some(sample - self.of(NONE)?.of_round(super::figure::named(base)?, round)?)
     }
 
-    /// As it is to be read.
+    /// The figure as it is shown.
     pub fn quartiles(self, contender: &str, figure: &Figure) -> Option<Quartiles> {
         let measured = self.measured(contender, figure)?;
         let Reading::AboveNone(base) = figure.reading else { return Some(measured) };
@@ -105,7 +105,7 @@ impl<'a> AtSize<'a> {
         Some(Quartiles { lower: lower - base, median: median - base, upper: upper - base })
     }
 
-    /// The figures that anybody has, and who has any of them.
+    /// The figures of the group that any contender has, and the contenders that have any of them.
     pub fn table(self, group: &Group) -> (Vec<&'static Figure>, Vec<&'a str>) {
         let is_had = |figure: &&Figure| {
             self.contenders.iter().any(|it| self.quartiles(it, figure).is_some())
@@ -141,12 +141,12 @@ impl<'a> AtSize<'a> {
 pub mod tests {
     use super::*;
 
-    /// Of `none`, `floor` and `relay`.
+    /// Results of `none`, `floor` and `relay`.
     pub fn results() -> Results {
         results_with("first_next", [1.1, 1.2, 1.3])
     }
 
-    /// With these of `relay`.
+    /// Results with these values for `relay`.
     pub fn results_with(relays: &'static str, values: [f64; 3]) -> Results {
         let mut samples = [Samples::default(), Samples::default(), Samples::default()];
         for (contender, figure, values) in [

@@ -1,4 +1,4 @@
-//! The rounds in which all contenders are measured, each in its turn.
+//! Rounds. In each round, every contender is measured once.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::size::Size;
 use crate::command::output;
 use crate::command::pause::pause;
 
-/// For what is left of the one before to be gone.
+/// The pause between two contenders, in which the earlier one's processes and connections end.
 const BETWEEN_TWO: Duration = Duration::from_millis(30);
 
 pub struct Rounds<'a> {
@@ -23,26 +23,26 @@ pub struct Rounds<'a> {
     runs: usize,
     of_files: Vec<Samples>,
     doubts: Vec<String>,
-    /// For an order that is not the same: whoever follows a certain one would have its traces, and would
-    /// have them again when something is measured once more.
+    /// Changes the order in each round. With a fixed order, each contender would always feel the effects of the
+    /// same predecessor, also when it is measured again.
     dice: Rng,
 }
 
 impl<'a> Rounds<'a> {
     /// # Errors
     ///
-    /// When a contender's file can't be read.
+    /// When a contender's file cannot be read.
     pub fn of(contenders: &'a [Contender], runs: u8) -> io::Result<Self> {
         let mut doubts = Vec::new();
         let of_files = of_files(contenders, &mut doubts)?;
         Ok(Self { contenders, runs: runs.into(), of_files, doubts, dice: Rng::with_seed(0) })
     }
 
-    /// The results, and what failed: a contender is not measured again at what it fails in.
+    /// The results, and the failures. After a failure, the contender's measure is not repeated.
     ///
     /// # Errors
     ///
-    /// When it can't be told how far it is.
+    /// When the progress cannot be printed.
     pub fn measure(&mut self, plan: &[(Size, Measure)]) -> io::Result<(Results, Vec<String>)> {
         let (mut sizes, mut failures) = (Vec::new(), Vec::new());
         for size in Size::ALL {
@@ -86,7 +86,7 @@ impl<'a> Rounds<'a> {
                 pause(BETWEEN_TWO);
                 let measured = measure.once(&contenders[index], size);
                 match measured {
-                    // The first is not counted.
+                    // The first round does not count.
                     Ok(_) if round == 0 => {}
                     Ok(measured) => samples[index].extend(measured),
                     Err(error) => {

@@ -1,4 +1,4 @@
-//! The samples of one contender, and how they are summed up.
+//! The samples of one contender, and their median and quartiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use crate::command::quartiles::Quartiles;
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     figures: BTreeMap<&'static str, Vec<f64>>,
-    /// What of the measure can't be had here, and what is measured instead.
+    /// For each feature that this machine lacks, its replacement.
     notes: BTreeSet<String>,
 }
 
 impl Samples {
     /// # Panics
     ///
-    /// When there is no figure of this name.
+    /// When no figure has this name.
     pub fn add(&mut self, name: &str, value: f64) {
         let figure = figure::named(name).unwrap_or_else(|| panic!("no figure {name}"));
         self.figures.entry(figure.name).or_default().push(value);
@@ -36,17 +36,17 @@ impl Samples {
         self.notes.extend(more.notes);
     }
 
-    /// `None` where it does not apply, or can't be measured here.
+    /// `None` if the figure does not apply, or cannot be measured here.
     pub fn quartiles(&self, figure: &Figure) -> Option<Quartiles> {
         self.figures.get(figure.name).map(|values| Quartiles::of_numbers(values.iter().copied()))
     }
 
-    /// That of a round, from 0; each adds one.
+    /// The sample of a round, from 0. Each round adds one.
     pub fn of_round(&self, figure: &Figure, round: usize) -> Option<f64> {
         self.figures.get(figure.name)?.get(round).copied()
     }
 
-    /// How many there are.
+    /// The number of samples.
     pub fn count(&self, figure: &Figure) -> usize {
         self.figures.get(figure.name).map_or(0, Vec::len)
     }
@@ -54,16 +54,16 @@ impl Samples {
 
 /// # Panics
 ///
-/// Without a sample.
+/// When there is no sample.
 pub fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
     Quartiles::of_numbers(samples).median
 }
 
-/// The smallest that so many of a thousand are not above ("nearest rank").
+/// The smallest sample that is not below `per_mille` thousandths of all ("nearest rank").
 ///
 /// # Panics
 ///
-/// Without a sample.
+/// When there is no sample.
 pub fn percentile<T: Copy>(sorted: &[T], per_mille: usize) -> T {
     sorted[(sorted.len() * per_mille).div_ceil(1_000).max(1) - 1]
 }

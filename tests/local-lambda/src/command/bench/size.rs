@@ -1,17 +1,18 @@
-//! How much of the machine an extension may use.
+//! The part of the machine that an extension may use.
 
 use local_lambda::{Limits, Setup};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Size {
-    /// As much as there is
+    /// The whole machine
     Full,
-    /// What belongs to the smallest function: 7 % of a CPU, and its memory
+    /// The smallest function's part: 7 % of a CPU, and its memory
     #[value(name = "128")]
     Small,
 }
 
-/// The smallest that Lambda sells ("Configure Lambda function memory"); all extensions are told so.
+/// The smallest memory size on Lambda ("Configure Lambda function memory"). All extensions get this size in
+/// their environment.
 const MEMORY_MB: u32 = 128;
 
 impl Size {
@@ -32,7 +33,7 @@ impl Size {
         }
     }
 
-    /// In JSON and in budgets.
+    /// The name in JSON and in budgets.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",

@@ -1,4 +1,4 @@
-//! From exec to the first next.
+//! Measures the time from exec to the first `next`.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::size::Size;
 use super::started::{Over, Started};
 use crate::command::span::ms;
 
-/// Neither of those that arrived before the first next comes late.
+/// The calls that arrived before the first `next` have their exact times.
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(started) = Started::start(contender, size, Over::Tcp)? else { return Ok(samples) };

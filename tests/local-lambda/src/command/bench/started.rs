@@ -1,5 +1,5 @@
-//! An extension that has asked for its first event, in a container; the measure is the platform
-//! and the agent.
+//! An extension in a container that has polled for its first event. The measure itself acts as the platform and
+//! as the agent.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -17,18 +17,18 @@ use super::size::Size;
 use crate::command::pause::pause;
 use crate::command::protocol::Protocol;
 
-/// How long any step may take, in a 128 MB function too.
+/// Time limit of each step, also in a 128 MB function.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is looked whether an extension that does not ask still lives.
+/// How often to check whether an extension that does not poll is still alive.
 const LOOK_EACH: Duration = Duration::from_millis(200);
-/// Of an invocation, which nobody lets run into it.
+/// The timeout in each INVOKE. No invocation takes that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What Lambda gives external extensions to shut down.
+/// The time that Lambda gives external extensions to shut down.
 const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
 
 pub struct Started {
     platform: Platform,
-    /// The moment when the stopped shell that executes it was let go.
+    /// When the stopped shell was resumed that executed the extension.
     pub executed_at: Instant,
     port: u16,
     protocol: Protocol,
@@ -36,7 +36,7 @@ pub struct Started {
     container: Container,
     process: Process,
     _remote: Remote,
-    /// Its file is read when TLS is set up first.
+    /// The authority, whose file is read when TLS is first needed.
     _authority: Option<Authority>,
 }
 
@@ -47,20 +47,20 @@ pub enum Over {
 }
 
 impl Started {
-    /// Nothing for no extension.
+    /// Starts the extension. `None` if the contender has none.
     ///
     /// # Errors
     ///
-    /// When it ends, or does not ask for an event in time.
+    /// When it ends, or does not poll in time.
     pub fn start(contender: &Contender, size: Size, over: Over) -> io::Result<Option<Self>> {
         Self::launch(contender, size, over, |launch| launch)
     }
 
-    /// As [`Self::start`], launched otherwise.
+    /// Starts it with this launch. Otherwise as [`Self::start`].
     ///
     /// # Errors
     ///
-    /// As well.
+    /// As [`Self::start`].
     pub fn launch(
         contender: &Contender,
         size: Size,
@@ -111,34 +111,34 @@ impl Started {
         Ok(())
     }
 
-    /// When the first call to this path of the Extensions API came.
+    /// When the first call of this path of the Extensions API arrived.
     pub fn first(&self, path: &str) -> Instant {
         let calls = self.platform.calls();
         let call = calls.iter().find(|call| call.path.ends_with(path));
         call.expect("a next is pending, and it has registered for that").at
     }
 
-    /// One that asks again as soon as it has the event, and does not fail on the way.
+    /// Sends an INVOKE and waits until the extension polls again.
     ///
     /// # Errors
     ///
-    /// When it does not.
+    /// When it fails or does not poll.
     pub fn invoke(&self) -> io::Result<()> {
         self.platform.invoke(TIMEOUT);
         self.wait_for_next()
     }
 
-    /// An agent, if reports are taken.
+    /// An agent, if the extension accepts reports.
     pub fn agent(&self) -> Option<Agent> {
         Agent::at(self.port, self.protocol)
     }
 
-    /// What of the size can't be had here.
+    /// Notes the limits of the size that this machine cannot provide.
     pub fn notes(&self, samples: &mut Samples) {
         self.container.notes().iter().for_each(|note| samples.note(note));
     }
 
-    /// Of it and all that it has started.
+    /// The footprint of the extension and its children.
     pub fn footprint(&self) -> Footprint {
         self.container.pids().into_iter().map(Footprint::of).sum()
     }
@@ -147,7 +147,7 @@ impl Started {
         Cpu { all: self.container.cpu_time(), kernel: self.container.cpu_time_in_kernel() }
     }
 
-    /// What has been used when nothing more happens, or 5 s later.
+    /// The CPU time used once the extension is idle, or after 5 s.
     pub fn settled_cpu(&self) -> Cpu {
         const QUIET: Duration = Duration::from_millis(50);
         const SETTLED_WITHIN: Duration = Duration::from_secs(5);
@@ -165,7 +165,7 @@ impl Started {
 
     pub fn shut_down(self) {
         self.platform.shutdown("spindown", SHUTDOWN_BUDGET);
-        // Some of them never end, and are killed then.
+        // Some extensions never end, and are killed then.
         let ended = Instant::now() + SHUTDOWN_BUDGET;
         while self.process.is_running() && Instant::now() < ended {
             pause(Duration::from_millis(1));

@@ -1,12 +1,12 @@
-//! The results for a terminal.
+//! The results as tables for a terminal.
 
 use super::figure::{Figure, GROUPS, Unit};
 use super::results::{AtSize, Results};
 use crate::command::quartiles::Quartiles;
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: &str = "  ";
-/// What most terminals have; what is wider becomes tables below each other.
+/// The width of most terminals. A wider table is split into tables below each other.
 const WIDTH_MAX: usize = 120;
 
 pub fn text(results: &Results) -> String {
@@ -65,7 +65,7 @@ fn width(column: &[String]) -> usize {
     column.iter().map(|cell| cell.chars().count()).max().unwrap_or_default()
 }
 
-/// The quartiles are left out where they are the same.
+/// A cell without quartiles if they equal the median.
 pub fn cell(unit: Unit, quartiles: Option<Quartiles>) -> String {
     let Some(Quartiles { lower, median, upper }) = quartiles else { return "–".to_owned() };
     let [lower, median, upper] = [lower, median, upper].map(|it| unit.format(it));

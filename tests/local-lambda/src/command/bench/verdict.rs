@@ -1,4 +1,4 @@
-//! Whether all budgets are kept.
+//! Decides whether all budgets are kept.
 
 use std::io;
 
@@ -7,15 +7,15 @@ use super::measure::Measure;
 use super::results::Results;
 use super::size::Size;
 
-/// How often what is broken is measured again: what is not broken each time is taken for the machine's
-/// doing.
+/// How often a broken budget is measured again. If it is kept at least once, the machine caused the excess.
 const RETRIES_MAX: usize = 2;
 
-/// By these results or, for what they break, by those of what is measured `again`. Says what came of each.
+/// Checks the budgets with these results, and broken ones with the results of measuring `again`. Reports each
+/// finding.
 ///
 /// # Errors
 ///
-/// When that can't be said, or not be measured.
+/// When it cannot be reported, or not be measured.
 pub fn are_kept(
     budgets: &[Budget],
     results: &Results,
@@ -25,7 +25,7 @@ pub fn are_kept(
     let Some(mut broken) = check(budgets.iter(), results, &say)? else { return Ok(false) };
     for _ in 0..RETRIES_MAX {
         let plan = plan(&broken);
-        // What a file is broken in stays so.
+        // A file's size does not change, so such a budget stays broken.
         let is_of_a_file =
             |it: &&Budget| !plan.iter().any(|(size, measure)| it.is_about(*size, *measure));
         if plan.is_empty() || broken.iter().any(is_of_a_file) {
@@ -40,7 +40,7 @@ pub fn are_kept(
     Ok(broken.is_empty())
 }
 
-/// Those that are broken; `None` if one was not measured, which another try would not mend.
+/// The broken budgets. `None` if one was not measured, because measuring again would not help.
 fn check<'a>(
     budgets: impl Iterator<Item = &'a Budget>,
     results: &Results,
@@ -59,7 +59,7 @@ fn check<'a>(
     Ok(are_measured.then_some(broken))
 }
 
-/// What there is to measure for them; nothing for what only reads files.
+/// The measures that the broken budgets need. Budgets about files need none.
 fn plan(broken: &[&Budget]) -> Vec<(Size, Measure)> {
     let is_needed = |(size, measure): &(Size, Measure)| {
         broken.iter().any(|budget| budget.is_about(*size, *measure))
@@ -79,7 +79,7 @@ mod tests {
 
     type Plan = Vec<(Size, Measure)>;
 
-    /// The verdict, what was measured again for it, with these results in turn, and what was said.
+    /// The verdict, the measures that were repeated to give these results in turn, and the printed lines.
     fn verdict(
         budgets: &str,
         again: Vec<io::Result<Results>>,

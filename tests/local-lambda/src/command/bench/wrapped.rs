@@ -1,4 +1,4 @@
-//! What a wrapper adds to the start of a runtime.
+//! Measures the time that a wrapper adds to the start of a runtime.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::size::Size;
 use super::started::{Over, Started};
 use crate::command::span::ms;
 
-/// `floor` stands for the runtime: what counts is when it runs.
+/// `floor` is the runtime. The measured time ends when it runs.
 pub fn measure(contender: &Contender, size: Size) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let Some(runtime) = &contender.wraps else { return Ok(samples) };

@@ -1,4 +1,4 @@
-//! What is played and with whom, or why that call makes no sense.
+//! Selects the scenarios and the subject, or explains why the call is wrong.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub fn all() -> Vec<Scenario> {
     [conformance::scenarios(), conformance::attacks()].concat()
 }
 
-/// Attacks only where something asks for them.
+/// The selected scenarios. Attacks only if an option requests them.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn scenarios(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
 
 /// # Errors
 ///
-/// When there is no such file, or scenarios for relays could not apply because of an oversight.
+/// When the file does not exist, or an option for the scenarios of relays was forgotten.
 pub fn subject(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Subject, String> {
     let next_held = if arguments.quick { QUICK_NEXT_HELD } else { arguments.next_held };
     let subject = Subject {
@@ -70,7 +70,7 @@ fn binary(arguments: &Arguments) -> Result<PathBuf, String> {
     if !binary.is_file() {
         return Err(format!("no extension at {}: it is not a file", path.display()));
     }
-    // The name under which it was given is the extension's, also where that is a link.
+    // The given name is the extension's, even if it is a link.
     Ok(path.parent().filter(|it| !it.as_os_str().is_empty()).map_or_else(
         || PathBuf::from(".").join(path),
         |parent| parent.join(path.file_name().unwrap_or_default()),

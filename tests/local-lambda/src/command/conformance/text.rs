@@ -1,4 +1,4 @@
-//! What is told of scenarios and of what came out of them, for people and for machines.
+//! The texts about scenarios and findings, for people and for machines.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! What was measured of both ways.
+//! The measurements of both ways.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::way::{Outcome, as_ms};
 #[derive(Serialize)]
 pub struct Comparison {
     pub memory_mb: u32,
-    /// The share that belongs to the memory; 1.0 is one CPU.
+    /// The CPU share for the memory size. 1.0 is one CPU.
     pub cpus: f64,
     #[serde(rename = "collector_latency_ms", serialize_with = "as_ms")]
     pub collector_latency: Duration,
-    /// Of each way, beside its cold start.
+    /// The number of invocations of each way, without its cold start.
     pub invocations: usize,
-    /// At least, between two of one way; it is frozen meanwhile.
+    /// The shortest freeze between two invocations of one way.
     #[serde(rename = "freeze_ms", serialize_with = "as_ms")]
     pub freeze: Duration,
     pub notes: Vec<String>,
@@ -30,7 +30,7 @@ impl Comparison {
             .all(|way| way.failures.is_empty() && way.reports.is_exact())
     }
 
-    /// What is seen, from nothing but the numbers.
+    /// A summary, from the numbers alone.
     pub fn sentence(&self) -> String {
         let (direct, through) = (&self.direct, &self.through_extension);
         let (before, after) = (direct.latency.median, through.latency.median);

@@ -1,4 +1,4 @@
-//! The comparison for people.
+//! The comparison as a table for people.
 
 use std::io::{self, Write};
 

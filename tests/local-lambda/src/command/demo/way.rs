@@ -1,4 +1,4 @@
-//! One of the two ways: a function, an environment and a collector of its own.
+//! One of the two ways, with its own function, environment and collector.
 
 use std::io;
 use std::path::Path;
@@ -26,13 +26,13 @@ pub struct Way {
 #[derive(Serialize)]
 pub struct Outcome {
     pub cold_start: ColdStart,
-    /// What the callers of the warm function waited, in milliseconds.
+    /// How long the callers of the warm function waited, in milliseconds.
     #[serde(serialize_with = "by_name")]
     pub latency: Quartiles,
-    /// Of the warm function, all together.
+    /// The billed time of all invocations of the warm function.
     pub billed_ms: u128,
     pub reports: Reports,
-    /// How those ended that did not succeed.
+    /// The status of each failed invocation.
     pub failures: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Way {
         Self::start(setup, remote)
     }
 
-    /// Starts cold, so that nothing else runs meanwhile.
+    /// Runs the cold start, so that it does not disturb a measurement.
     fn start(setup: Setup, remote: Remote) -> io::Result<Self> {
         let lambda = setup.start()?;
         let init = lambda.wait_for("end of init", |event| match event {
@@ -84,7 +84,7 @@ impl Way {
         self.invocations.push(self.lambda.invoke("{}"));
     }
 
-    /// Shuts the environment down, which delivers the rest.
+    /// Shuts the environment down, which delivers the remaining reports.
     pub fn end(self) -> Outcome {
         let Self { remote, lambda, init, invocations } = self;
         drop(lambda.shut_down("spindown"));
@@ -104,7 +104,7 @@ impl Way {
     }
 }
 
-/// What of both could not be had here; a line each.
+/// A line for each feature that this machine cannot provide to one of them.
 pub fn notes(ways: [&Way; 2]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for note in ways.iter().flat_map(|way| way.lambda.notes()) {

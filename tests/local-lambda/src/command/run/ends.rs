@@ -1,18 +1,18 @@
-//! How the extensions of each environment ended: after a reset there is another one.
+//! How the extensions of each environment ended. After a reset, another environment begins.
 
 use local_lambda::{Entry, Event, EventType, Role};
 
-/// How one process of an extension ended, as the time line has it.
+/// How one process of an extension ended, from the timeline.
 pub struct End<'a> {
     extension: &'a str,
     wants_shutdown: bool,
     was_told: bool,
     was_killed: bool,
-    /// `None` if it could not be executed.
+    /// The exit status. `None` if the file could not be executed.
     status: Option<&'a str>,
 }
 
-/// Of all environments, in their order.
+/// The ends in all environments, in order.
 pub fn ends(entries: &[Entry]) -> Vec<End<'_>> {
     let mut ends: Vec<End<'_>> = Vec::new();
     for entry in entries {
@@ -20,7 +20,7 @@ pub fn ends(entries: &[Entry]) -> Vec<End<'_>> {
             ends.push(End::open(name));
         }
         let Some((name, note)) = noted(&entry.event) else { continue };
-        // The process of this name that was started last.
+        // The latest process with this name.
         if let Some(end) = ends.iter_mut().rev().find(|end| end.extension == name) {
             note(end);
         }
@@ -53,8 +53,8 @@ impl<'a> End<'a> {
         Self { extension, wants_shutdown, was_told, was_killed, status: None }
     }
 
-    /// What is wrong with it. Lambda kills an extension that did not register for SHUTDOWN, without
-    /// a word: no fault of it. Before SHUTDOWN any end is a crash (`Extension.Crash` in the code of
+    /// The problem, if its end is one. Lambda kills an extension that did not register for SHUTDOWN without a
+    /// signal, so that end is no problem. Before SHUTDOWN any end is a crash (`Extension.Crash` in the code of
     /// AWS's daemon).
     pub fn problem(&self) -> Option<String> {
         let Self { extension: name, status, .. } = self;

@@ -1,4 +1,4 @@
-//! The time line, printed while it grows.
+//! Prints the timeline while it grows.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::command::output::{self, unless_unread};
 
-/// How long the end of the time line may go unnoticed.
+/// How long the end of the timeline may go unnoticed.
 const LOOK_EACH: Duration = Duration::from_millis(20);
 
 pub struct Screen {
@@ -24,7 +24,7 @@ pub struct Screen {
 struct Paper {
     timeline: Timeline,
     style: Style,
-    /// How many entries are printed.
+    /// How many entries were printed.
     printed: Mutex<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Screen {
         Ok(Self { paper, over, thread })
     }
 
-    /// An invocation that is over: for machines a line of its own, after those of its time.
+    /// Prints an invocation that has ended. In JSON this is a line after all entries up to then.
     pub fn invocation(&self, invocation: &Invocation) -> io::Result<()> {
         self.paper.print()?;
         match self.paper.style {
@@ -60,7 +60,7 @@ impl Screen {
         }
     }
 
-    /// Prints what is left.
+    /// Prints the remaining entries.
     pub fn finish(self) -> io::Result<()> {
         self.over.store(true, Ordering::Release);
         self.thread.join().expect("printing does not panic")?;
@@ -78,7 +78,7 @@ impl Paper {
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut entries, count) = self.timeline.entries_since(*printed);
         *printed = count;
-        // Some things are noticed after what follows them.
+        // Some events are noticed after later ones.
         entries.sort_by_key(|entry| entry.at);
         let mut out = io::stdout().lock();
         let written = entries.iter().try_for_each(|entry| self.style.write(entry, &mut out));
@@ -87,7 +87,7 @@ impl Paper {
 }
 
 impl Style {
-    /// Colours are for people, and not for those who said no (<https://no-color.org>).
+    /// Colours for a terminal, unless the user forbids them (<https://no-color.org>).
     fn of_terminal() -> Self {
         let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if io::stdout().is_terminal() && !unwanted { Self::Coloured } else { Self::Plain }
@@ -108,7 +108,7 @@ impl Style {
     }
 }
 
-/// By its number (ECMA-48, "Select Graphic Rendition").
+/// The number of the event's colour (ECMA-48, "Select Graphic Rendition").
 fn colour(event: &Event) -> Option<&'static str> {
     const BOLD: &str = "1";
     const FAINT: &str = "2";

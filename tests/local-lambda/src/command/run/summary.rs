@@ -1,4 +1,4 @@
-//! What is printed when all is over.
+//! The summary at the end.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::verdict::Verdict;
 
-/// A longer reply is cut; `--json` has it whole.
+/// Limit of a printed reply in characters. A longer one is cut. `--json` prints it whole.
 const REPLY_CHARS_MAX: usize = 60;
 
 pub fn lines(report: &ShutdownReport, notes: &[String], verdict: &Verdict) -> io::Result<()> {
@@ -39,7 +39,7 @@ pub fn table(
         writeln!(out, "{number:>10}{}", row(invocation))?;
     }
     if report.processes.is_empty() && report.strays == 0 {
-        // They ended with the invocation that failed.
+        // They ended with the failed invocation.
         writeln!(out, "\nshutdown ({}): no process was left", report.reason)?;
     } else {
         writeln!(out, "\nshutdown ({}) took {}", report.reason, ms(report.duration))?;

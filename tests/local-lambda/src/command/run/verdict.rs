@@ -1,4 +1,4 @@
-//! Whether a run went well, and what went wrong in it.
+//! Decides whether a run succeeded, and lists its problems.
 
 use local_lambda::{Ended, Entry, Event, Invocation, Role, ShutdownReport, Status};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ends::{End, ends};
 
 pub struct Verdict {
-    /// A line each; none if all is well.
+    /// One line for each problem.
     pub problems: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ fn unregistered(entries: &[Entry]) -> Vec<String> {
     for entry in entries {
         let (name, problem) = match &entry.event {
             Event::NotExecuted { process: Role::Extension(name), why } => {
-                // That it was about to be started is in the entries too.
+                // The entries also contain its attempted start.
                 problems.retain(|(whose, _)| whose != name);
                 (name, format!("{name} can't be executed: {why}"))
             }
@@ -82,12 +82,13 @@ fn failure(number: usize, invocation: &Invocation) -> String {
         Some(message) if reply.status == *status => {
             format!("invocation {number}: {status}: {message}")
         }
-        // The caller had its reply before something else failed the invocation.
+        // The caller already had its reply when something else failed the invocation.
         _ => format!("invocation {number}: {status}"),
     }
 }
 
-/// As the conformance suite judges it. A runtime's are the function's own affair.
+/// Processes that an extension left behind, as the conformance suite judges them. A runtime may leave processes
+/// behind.
 fn left_behind(ended: &Ended) -> Option<String> {
     match (&ended.process, ended.left_behind) {
         (Role::Runtime, _) | (_, 0) => None,
@@ -95,7 +96,7 @@ fn left_behind(ended: &Ended) -> Option<String> {
     }
 }
 
-/// Whose they are, nobody can tell; without an extension they are the function's.
+/// Processes of unknown origin. Without an extension, they come from the function.
 fn strays(report: &ShutdownReport) -> Option<String> {
     let is_extension = |it: &Ended| matches!(it.process, Role::Extension(_));
     match report.strays {

@@ -1,4 +1,4 @@
-//! One attack, the healthy agents beside it, and what must hold during and after it.
+//! One attack with the healthy agents beside it, and the conditions that must hold during and after it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,21 +16,22 @@ use crate::footprint::Footprint;
 use crate::process;
 use crate::standstill::Standstills;
 
-/// What Lambda gives a function and its extensions together ("Lambda quotas").
+/// Limit of descriptors for a function and its extensions together ("Lambda quotas").
 const DESCRIPTORS_MAX: u64 = 1_024;
-/// One invocation follows another, as an extension may mend itself at each.
+/// The pause between invocations. They go on during the attack, because an extension may recover at each.
 const INVOCATION: Duration = Duration::from_millis(100);
-/// The longest that a healthy agent waits for an answer.
+/// The longest time that a healthy agent may wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_millis(50);
-/// Of memory that is no file's, at any moment: the buffer of a function of 128 MB, and as much again.
+/// Limit of memory that belongs to no file, at any moment: twice the buffer of a function of 128 MB.
 const ANONYMOUS_KB_MAX: u64 = 8 * 1024;
-/// That an answer came late, and nothing else, may be the machine's fault. So may anything on one that
-/// stood still for more than this part of the time: what waits takes memory, and fills buffers.
+/// Divisor: if the machine stood still for more than this part of the time, it may have caused any fault,
+/// because waiting requests take memory and fill buffers. A late answer alone may always be the machine's
+/// fault.
 const BUSY_SHARE: u32 = 20;
-/// For what the attack left to be gone.
+/// Time limit for everything that the attack left to disappear.
 const IDLE_WITHIN: Duration = Duration::from_secs(60);
-/// What of threads and descriptors may come and go beside it: those of the agents' last reports, and
-/// workers that stay to wait for more.
+/// How many more threads and descriptors than before may exist afterwards. They belong to the agents' last
+/// reports, and to workers that wait for more.
 const BESIDE: usize = 4;
 
 /// The observations of one run of an attack.
@@ -41,7 +42,7 @@ struct AttackRun {
     anonymous_kb: u64,
 }
 
-/// Attacks the subject's port; `attack` returns how many attackers got through to it.
+/// Attacks the subject's port. `attack` returns how many attackers reached it.
 pub fn run_attack(subject: &Subject, attack: impl Fn(u16) -> usize + Sync) -> Verdict {
     const ATTEMPTS: usize = 3;
     take_all_descriptors();
@@ -74,7 +75,8 @@ pub fn run_attack(subject: &Subject, attack: impl Fn(u16) -> usize + Sync) -> Ve
     verdict
 }
 
-/// An attacker must not run out of what it takes from others. What can't be had is not.
+/// Raises this process's limit of descriptors, so that the attackers have enough. Without permission, the limit
+/// stays.
 fn take_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
@@ -95,7 +97,8 @@ fn run_beside_agents(
     let (port, is_over) = (fixture.port, &AtomicBool::new(false));
     let mut anonymous_kb = 0;
     thread::scope(|scope| {
-        // Also where an invocation fails, and with it this: nobody reports to whom it may concern.
+        // Ends the agents also when an invocation fails and ends this closure. Otherwise they would report for
+        // ever.
         let _end = EndsAgents(is_over);
         let thread = |name: &str| Builder::new().name(name.to_owned());
         let agent = |connection_use| {
@@ -108,11 +111,11 @@ fn run_beside_agents(
             fixture.invoke(|_| pass(INVOCATION));
             anonymous_kb = anonymous_kb.max(fixture.footprint().anonymous_kb);
         }
-        // What comes back by itself does so at one of these.
+        // An extension that recovers by itself does so at one of these.
         for _ in 0..3 {
             fixture.invoke(|_| pass(INVOCATION));
         }
-        // Between two invocations nobody is answered.
+        // Between two invocations the environment is frozen and answers nobody.
         let end = |_: &RelayFixture| {
             is_over.store(true, Ordering::Relaxed);
             agents.map(|it| it.join().expect("an agent never panics"))
@@ -123,7 +126,7 @@ fn run_beside_agents(
     })
 }
 
-/// Ends the agents at the latest when it is dropped.
+/// Ends the agents when it is dropped, or earlier.
 struct EndsAgents<'a>(&'a AtomicBool);
 
 impl Drop for EndsAgents<'_> {
@@ -132,7 +135,7 @@ impl Drop for EndsAgents<'_> {
     }
 }
 
-/// How long it took, or what is left after [`IDLE_WITHIN`].
+/// The time until the extension is idle, or what is left after [`IDLE_WITHIN`].
 fn wait_until_idle(fixture: &mut RelayFixture, idle: &Footprint) -> Result<Duration, String> {
     let began = Instant::now();
     loop {
@@ -149,10 +152,10 @@ fn wait_until_idle(fixture: &mut RelayFixture, idle: &Footprint) -> Result<Durat
     }
 }
 
-/// Begins what is told where all but times held.
+/// The beginning of a verdict in which only times did not hold.
 pub const ONLY_LATE: &str = "only late";
 
-/// What did not hold.
+/// The conditions that did not hold.
 struct Faults {
     late: Option<String>,
     others: Vec<String>,
@@ -166,7 +169,7 @@ impl Faults {
     }
 }
 
-/// And the last line of its log: a relay may tell there what became of the reports.
+/// The faults, and the last line of the extension's log, in which a relay may count reports.
 fn faults(
     fixture: RelayFixture,
     run: &AttackRun,
@@ -190,7 +193,7 @@ fn faults(
     others.extend(idle_after.clone().err());
     let end = fixture.shut_down();
     let delivery = end.delivery();
-    // What attackers sent properly arrives too.
+    // Well-formed reports of the attackers must arrive too.
     if !delivery.missing.is_empty() || !delivery.repeated.is_empty() {
         others.push(counts(&delivery));
     }
@@ -203,7 +206,7 @@ fn faults(
 }
 
 impl AttackRun {
-    /// The longest that an agent waited, on a connection that it kept and on a new one.
+    /// The longest wait of an agent for an answer, on a kept connection and on a new one.
     fn slowest(&self, standstills: &Standstills) -> [Duration; 2] {
         [&self.keeps, &self.reconnects].map(|seen| seen.slowest(standstills))
     }

@@ -1,4 +1,4 @@
-//! Connections that are many, slow, or silent.
+//! Attacks with many connections, slow ones and silent ones.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::conformance::fixture::pass;
 use crate::conformance::raw_requests::{head, send_raw};
 use crate::conformance::{Scenario, Speech};
 
-/// How long those that wait do so.
+/// How long a waiting connection stays open.
 const WAIT: Duration = Duration::from_secs(5);
 
 pub const ALL: &[Scenario] = &[

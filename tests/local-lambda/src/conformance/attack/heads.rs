@@ -1,4 +1,4 @@
-//! Requests that end too early, or whose heads no client should send.
+//! Attacks with requests that end too early, or with heads that no client should send.
 
 use super::attack;
 use super::attack_run::run_attack;
@@ -7,7 +7,7 @@ use super::volley::{PATIENCE, volley, volleys};
 use crate::conformance::raw_requests::{Then, head, report, send_raw};
 use crate::conformance::{Scenario, Speech};
 
-/// An attacker's report that is taken, with these header lines.
+/// An attacker's report with these header lines, which the extension must accept.
 fn taken(speech: Speech, headers: &str) -> Vec<u8> {
     report(speech, headers, &speech.report(r#"{"attacker":true}"#).0)
 }
@@ -98,7 +98,7 @@ fn garbage() -> [Vec<u8>; 3] {
     ]
 }
 
-/// The preface of HTTP/2, and a head that no version of HTTP/3 has.
+/// The preface of HTTP/2, and a head with the version HTTP/3, which has no such heads.
 fn later_versions() -> [Vec<u8>; 2] {
     [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
@@ -141,7 +141,7 @@ fn unread_answers(port: u16) -> usize {
     use std::io::Write;
     let some = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
     let mut open: Vec<_> = (0..20).filter_map(|_| send_raw(port, b"", PATIENCE)).collect();
-    // Until it takes no more for a while, or has taken far more answers than any buffer holds.
+    // Sends until the extension reads no more for a while, or has sent far more answers than any buffer holds.
     for stream in &mut open {
         let _ = (0..200).try_for_each(|_| stream.write_all(some.as_bytes()));
     }

@@ -1,5 +1,5 @@
-//! The agents that report properly all the while: one on a connection that it keeps, one on a new
-//! connection for each report.
+//! The healthy agents that report during an attack. One keeps its connection, the other opens a new one for
+//! each report.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,11 +13,12 @@ use crate::http::Response;
 use crate::messages::Messages;
 use crate::standstill::Standstills;
 
-/// Between two reports of one agent.
+/// The pause between two reports of one agent.
 const EACH: Duration = Duration::from_millis(10);
-/// After this an answer has not come.
+/// Time limit of an answer.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
-/// Above what tiny servers read along with the head, and below what fills a buffer.
+/// Bytes that make a report longer than the part of a body that small servers read with the head, but too short
+/// to fill a buffer.
 const FILLER: usize = 1_500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,19 +27,19 @@ pub enum ConnectionUse {
     Reconnects,
 }
 
-/// What an agent has seen.
+/// The observations of an agent.
 #[derive(Default)]
 pub struct Seen {
     /// The items that were accepted.
     pub accepted: Vec<String>,
-    /// When each answer was waited for.
+    /// The start and end of each wait for an answer.
     pub waits: Vec<(Instant, Instant)>,
-    /// Why the others were not.
+    /// The reasons why the other items were not accepted.
     pub failures: Vec<String>,
 }
 
 impl Seen {
-    /// The longest that an answer took, without the time in which the machine stood still.
+    /// The longest wait for an answer, without the time in which the machine stood still.
     pub fn slowest(&self, standstills: &Standstills) -> Duration {
         let took = |(from, to): &(Instant, Instant)| {
             (*to - *from).saturating_sub(standstills.within(*from, *to))
@@ -47,7 +48,7 @@ impl Seen {
     }
 }
 
-/// Reports until told to end.
+/// Reports until `is_over` is set.
 pub fn report_until(
     is_over: &AtomicBool,
     port: u16,
@@ -83,7 +84,7 @@ pub fn report_until(
     seen
 }
 
-/// What one request on a connection of its own is answered.
+/// The status of the answer to one request on a new connection.
 pub fn status(port: u16, request: &[u8]) -> io::Result<u16> {
     exchange(&mut None, port, request).map(|answer| answer.status)
 }

@@ -1,4 +1,4 @@
-//! Requests whose framing says one thing and whose bytes say another.
+//! Attacks with requests whose bytes contradict their framing.
 
 use std::io::Write;
 use std::time::Duration;
@@ -108,9 +108,9 @@ fn sizes(speech: Speech, largest: usize) -> Vec<Vec<u8>> {
     [0, 1, largest - 1, largest, largest + 1].map(|bytes| sized(speech, bytes)).into()
 }
 
-/// The largest body that is not called too large, up to twice the buffer of the smallest function.
+/// The largest body that the extension accepts as to its size, up to twice the buffer of the smallest function.
 fn largest(speech: Speech, port: u16) -> usize {
-    // One that speaks OTLP may answer 413 for want of room, too, but not for long.
+    // An OTLP receiver may also answer 413 while its buffer is full, but not for long.
     const LOOKS_EACH: Duration = Duration::from_millis(50);
     let tries = if speech == Speech::Otlp { 10 } else { 1 };
     let (mut taken, mut refused) = (1, 2 * BUFFER);

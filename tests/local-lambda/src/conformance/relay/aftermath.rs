@@ -1,4 +1,4 @@
-//! What is left once an environment has ended, to be judged.
+//! The state after an environment has ended, for the verdict.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::phases::ShutdownReport;
 use crate::remote::Remote;
 use crate::timeline::{Entry, Event, Role};
 
-/// How long what was sent before the end of a process may be on its way to the remote's ledger.
+/// How long a request that was sent before a process's end may take to be recorded by the remote.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Words that make a line of the log a complaint, in lower case.
 const COMPLAINTS: [&str; 5] = ["error", "fail", "panic", "retries", "exception"];
@@ -26,7 +26,7 @@ pub struct Aftermath {
 }
 
 impl Aftermath {
-    /// What became of the accepted items, once it is settled.
+    /// How often each accepted item was delivered, once that is final.
     pub fn delivery(&self) -> Delivery {
         let mut delivery = self.remote.delivery(&self.accepted);
         for _ in 0..(ON_ITS_WAY.as_millis() / POLL.as_millis()) {
@@ -39,21 +39,21 @@ impl Aftermath {
         delivery
     }
 
-    /// Whether each item arrived once and nothing else did.
+    /// Requires that each item arrived exactly once, and nothing else arrived.
     pub fn each_once(&self) -> Verdict {
         let delivery = self.delivery();
         Verdict::of(delivery.is_exact(), self.seen(&delivery))
     }
 
-    /// Whether each item arrived, once or more, and nothing else did.
+    /// Requires that each item arrived at least once, and nothing else arrived.
     pub fn each_at_least_once(&self) -> Verdict {
         let delivery = self.delivery();
         let kept = delivery.missing.is_empty() && delivery.unknown.is_empty();
         Verdict::of(kept, self.seen(&delivery))
     }
 
-    /// Whether it was still there and, if it asked for SHUTDOWN, was told and then ended well; and
-    /// what was seen of it.
+    /// Whether the extension was alive at the end, got SHUTDOWN if it had registered for it, and then ended
+    /// well. Also what was observed.
     pub fn ended_well(&self) -> (bool, String) {
         match self.shutdown.extension(&self.extension) {
             Some(ended) if ended.told => {
@@ -69,7 +69,7 @@ impl Aftermath {
         lines_of(&self.timeline, &self.extension)
     }
 
-    /// Lines of the log that say that something went wrong.
+    /// Lines of the log that report a failure.
     pub fn complaints(&self) -> Vec<String> {
         let complains = |line: &String| {
             let line = line.to_lowercase();
@@ -90,7 +90,7 @@ impl Aftermath {
     }
 }
 
-/// Without the items themselves, which can be large.
+/// The counts without the items, which can be large.
 pub fn counts(delivery: &Delivery) -> String {
     let Delivery { once, repeated, missing, unknown, .. } = delivery;
     let (once, repeated) = (once.len(), repeated.len());
@@ -98,7 +98,7 @@ pub fn counts(delivery: &Delivery) -> String {
     format!("items: {once} once, {repeated} repeated, {missing} missing, {unknown} unknown")
 }
 
-/// What the extension wrote.
+/// The lines that the extension wrote.
 pub fn lines_of(timeline: &[Entry], extension: &str) -> Vec<String> {
     let whose = Role::Extension(extension.to_owned());
     let line = |entry: &Entry| match &entry.event {

@@ -1,4 +1,4 @@
-//! With a healthy remote: everything arrives, once, as it was.
+//! Scenarios with a healthy remote: every report arrives once, unchanged.
 
 use std::thread;
 use std::time::Duration;
@@ -156,7 +156,7 @@ fn twenty_at_once(subject: &Subject) -> Verdict {
     })
 }
 
-/// In chunks, and with a told length.
+/// Reports this many bytes, in chunks and with a declared length.
 fn large(subject: &Subject, bytes: usize) -> Verdict {
     play(subject, |mut fixture| {
         let mut outcomes = Vec::new();
@@ -176,7 +176,7 @@ fn large(subject: &Subject, bytes: usize) -> Verdict {
                 fixture.accept(items);
             }
         }
-        // It goes on as before.
+        // The extension still works afterwards.
         fixture.invoke(|fixture| drop(fixture.report(1)));
         match fixture.shut_down().each_once() {
             Verdict::Held(seen) => Verdict::held(format!("answered {outcomes:?}; {seen}")),

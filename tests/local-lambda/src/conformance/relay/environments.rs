@@ -1,5 +1,5 @@
-//! Agents report in all of an environment's life: in its init, and after its reset; and in
-//! environments of all kinds.
+//! Scenarios with reports at all times of an environment's life, such as in its init and after its reset, and
+//! in all kinds of environments.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
@@ -11,9 +11,9 @@ use crate::configuration::Initialization;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::setup::Setup;
 
-/// After the report, without an event that could make an extension send it. Nothing is frozen.
+/// Time limit of a delivery after the report, without an event that could trigger it. Nothing is frozen.
 const DELIVERS_WITHIN: Duration = Duration::from_secs(15);
-/// For a phase that follows at once.
+/// Time limit of a phase that follows at once.
 const SOON: Duration = Duration::from_secs(20);
 
 pub const ALL: &[Scenario] = &[
@@ -63,7 +63,7 @@ fn port_after_reset(subject: &Subject) -> Verdict {
     let in_a_process = |setup: Setup, _| setup.runtime(stubborn());
     play_in(subject, in_a_process, |mut fixture| {
         let localhost: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        // Where it listens at one of them only, the other is no matter.
+        // If the extension listens at one of the addresses, the other does not matter.
         let kept = localhost.map(|it| TcpStream::connect((it, fixture.port)).ok());
         fixture.invoke(|fixture| drop(fixture.report(1)));
         let in_flight = fixture.begin();

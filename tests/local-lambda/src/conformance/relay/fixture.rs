@@ -1,5 +1,5 @@
-//! An environment with the extension in it, a runtime played by the scenario, an agent in the
-//! function, and a ledger of what the extension has accepted.
+//! An environment with the extension, an agent, and a record of the items that the extension has accepted. The
+//! scenario acts as the runtime.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -27,11 +27,11 @@ use crate::timeline::{Event, Status, Timeline};
 pub const ARRAYS: &str = "/v1/monitoring-data";
 pub const COMPOSITES: &str = "/v1/composite-monitoring-data";
 
-/// Between two looks at what nobody tells of.
+/// Pause between two checks of a state that no event reports.
 pub const POLL: Duration = Duration::from_millis(20);
-/// Of the function; far beyond what a scenario takes on a busy machine.
+/// The function's timeout. It is far longer than a scenario takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// For a phase to end.
+/// Time limit of a phase.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct RelayFixture {
@@ -40,17 +40,17 @@ pub struct RelayFixture {
     pub port: u16,
     extension: String,
     lambda: Lambda,
-    /// With a next on its way whenever the function waits.
+    /// The runtime's connection. A `next` waits on it whenever the function is idle.
     runtime: Connection,
     accepted: RefCell<Vec<String>>,
 }
 
-/// Plays a scenario with a healthy remote.
+/// Runs a scenario with a healthy remote.
 pub fn play(subject: &Subject, act: impl FnOnce(RelayFixture) -> Verdict) -> Verdict {
     play_in(subject, |setup, _| setup, act)
 }
 
-/// As [`play`], with a setup that `change` alters first; it gets the agents' port too.
+/// As [`play`], with a setup that `change` alters first. `change` also gets the agents' port.
 pub fn play_in(
     subject: &Subject,
     change: impl FnOnce(Setup, u16) -> Setup,
@@ -59,8 +59,8 @@ pub fn play_in(
     play_from_register(subject, change, |_| (), act)
 }
 
-/// As [`play_in`]; `registered` is given the agents' port as soon as the extension has registered,
-/// before there is a runtime.
+/// As [`play_in`]. `registered` gets the agents' port as soon as the extension has registered, before a runtime
+/// starts.
 pub fn play_from_register(
     subject: &Subject,
     change: impl FnOnce(Setup, u16) -> Setup,
@@ -70,7 +70,7 @@ pub fn play_from_register(
     play_with(subject, subject.plain(), change, registered, act)
 }
 
-/// As [`play`], with a remote that shows this over TLS.
+/// As [`play`], with a remote that presents this certificate.
 pub fn play_over_tls(
     subject: &Subject,
     certificate: Certificate,
@@ -112,7 +112,7 @@ fn play_with(
         return Verdict::broke(format!("{why}; the extension's log: {log:?}"));
     }
     act(RelayFixture {
-        // Of the rest, the authority's file, nothing goes before the scenario ends.
+        // The rest, the authority's file, stays until the scenario ends.
         remote: Arc::new(prepared.far.remote),
         agent: Agent::local(subject.speech.family(), port),
         port,
@@ -123,23 +123,23 @@ fn play_with(
     })
 }
 
-/// A runtime's process that outlives SIGTERM, until it is killed; its calls are those of the scenario.
+/// A runtime's process that ignores SIGTERM. The scenario makes its calls.
 pub fn stubborn() -> Runtime {
     Runtime::command("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 1; done"])
 }
 
-/// The texts of this many items of one invocation, with a response of so many bytes in it.
+/// The texts of this many items of one invocation. The root span contains a response of this many bytes.
 pub fn items(agent: &Agent, count: usize, response_bytes: usize) -> Vec<String> {
     let told = Told::of(&Uuid::new_v4().to_string()).response(&"x".repeat(response_bytes));
     told.items(agent, &Ending::Success, count)
 }
 
 impl RelayFixture {
-    /// An invocation during which this happens.
+    /// An invocation during which this runs.
     ///
     /// # Panics
     ///
-    /// When it does not succeed: the extension has failed it.
+    /// When it fails, because then the extension has failed it.
     pub fn invoke<R>(&mut self, during: impl FnOnce(&Self) -> R) -> (R, Invocation) {
         let in_flight = self.begin();
         let happened = during(self);
@@ -147,12 +147,12 @@ impl RelayFixture {
         (happened, self.end(in_flight))
     }
 
-    /// An invocation without a word of the agent.
+    /// An invocation in which the agent does not report.
     pub fn invoke_silently(&mut self) -> Invocation {
         self.invoke(|_| ()).1
     }
 
-    /// The function has the event.
+    /// Begins an invocation. The function has the event afterwards.
     pub fn begin(&mut self) -> InFlight {
         let in_flight = self.lambda.begin("{}");
         let event = self.runtime.response();
@@ -160,7 +160,7 @@ impl RelayFixture {
         in_flight
     }
 
-    /// The function's response, and the runtime's next.
+    /// Sends the function's response, and the runtime's `next`.
     pub fn reply(&mut self, in_flight: &InFlight) {
         let path = format!("/2018-06-01/runtime/invocation/{}/response", in_flight.request_id());
         let head = format!("POST {path} HTTP/1.1\r\nHost: lambda\r\nContent-Length: 2\r\n\r\n{{}}");
@@ -169,7 +169,7 @@ impl RelayFixture {
         self.runtime.send(NEXT);
     }
 
-    /// Waits until the extension is done too.
+    /// Waits until the invocation has ended for the extension too.
     pub fn end(&self, in_flight: InFlight) -> Invocation {
         let invocation = in_flight.end(PATIENCE);
         let Invocation { status, duration, .. } = &invocation;
@@ -181,16 +181,16 @@ impl RelayFixture {
         invocation
     }
 
-    /// Has the agent report this many items.
+    /// Makes the agent report this many items.
     pub fn report(&self, count: usize) -> Reported {
         self.report_as(&self.agent, count, 2)
     }
 
-    /// As [`Self::report`], with another agent, and a response of so many bytes in the root span.
+    /// Makes this agent report this many items, with a response of this many bytes in the root span.
     ///
     /// # Panics
     ///
-    /// When the agent is not told that its report was accepted.
+    /// When the agent's report is not accepted.
     pub fn report_as(&self, agent: &Agent, count: usize, response_bytes: usize) -> Reported {
         let items = items(agent, count, response_bytes);
         let reported = agent.report(&items);
@@ -202,7 +202,7 @@ impl RelayFixture {
         reported
     }
 
-    /// Lets an invocation go on until all is delivered, or this time is over.
+    /// Invokes the function until everything is delivered, or this time is over.
     pub fn await_delivery(&self, within: Duration) -> Delivery {
         let deadline = Instant::now() + within;
         loop {
@@ -214,7 +214,7 @@ impl RelayFixture {
         }
     }
 
-    /// Lets an invocation go on until the remote has had a request, or this time is over.
+    /// Invokes the function until the remote has had a request, or this time is over.
     pub fn await_request(&self, within: Duration) {
         let deadline = Instant::now() + within;
         while self.remote.received().is_empty() && Instant::now() < deadline {
@@ -222,7 +222,7 @@ impl RelayFixture {
         }
     }
 
-    /// Counts items that the extension has accepted otherwise.
+    /// Records items that the extension has accepted in another way.
     pub fn accept(&self, items: Vec<String>) {
         self.accepted.borrow_mut().extend(items);
     }
@@ -231,7 +231,7 @@ impl RelayFixture {
         self.lambda.freezer()
     }
 
-    /// Of all extensions.
+    /// The pids of all extensions.
     pub fn pids(&self) -> Vec<u32> {
         self.lambda.pids()
     }
@@ -240,14 +240,14 @@ impl RelayFixture {
         Footprint::within(&self.lambda)
     }
 
-    /// Kills the runtime's process, a [`stubborn`] one, as its crash does.
+    /// Kills the runtime's process, a [`stubborn`] one. This looks like a crash.
     pub fn kill_runtime(&self) {
         let pid = self.lambda.runtime_pid().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.and_then(Pid::from_raw).expect("init is over, so there is a process");
         kill_process(pid, Signal::KILL).expect("an own child");
     }
 
-    /// After a reset there is a new runtime.
+    /// Connects a new runtime after a reset.
     pub fn connect_runtime(&mut self) {
         self.runtime = connect(&self.lambda);
     }
@@ -260,7 +260,7 @@ impl RelayFixture {
         lines_of(&self.lambda.timeline(), &self.extension)
     }
 
-    /// Ends the environment.
+    /// Shuts the environment down.
     pub fn shut_down(self) -> Aftermath {
         let (shutdown, timeline) = self.lambda.shut_down("spindown");
         let (remote, extension) = (self.remote, self.extension);
@@ -268,7 +268,7 @@ impl RelayFixture {
     }
 }
 
-/// A runtime that has asked for its first event.
+/// The connection of a runtime that has polled for its first event.
 fn connect(lambda: &Lambda) -> Connection {
     let address: SocketAddr = lambda.runtime_api().parse().expect("the platform's own address");
     let mut runtime = Connection::open_at(address);

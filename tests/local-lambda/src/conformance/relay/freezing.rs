@@ -1,4 +1,4 @@
-//! Freezes in the middle of something.
+//! Scenarios with freezes at moments of a delivery.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::invocation::InFlight;
 use crate::moment::{End, Moment};
 use crate::remote::Received;
 
-/// Longer than an attempt to send usually may take: 3 s in the extensions that set a limit of
-/// their own. Its clock goes on in a freeze.
+/// Longer than an attempt usually may take, which is 3 s in extensions that set a limit. The limit's clock goes
+/// on in a freeze.
 const BEYOND_A_SEND: Duration = Duration::from_secs(4);
 const SHORT: Duration = Duration::from_millis(200);
-/// How long an extension that sends within the invocation has to begin with it, on a busy machine
-/// too; one that does so at once ends the wait.
+/// Time for an extension that sends within the invocation to begin, also on a busy machine. An extension that
+/// sends at once ends the wait.
 const SENDS_WITHIN: Duration = Duration::from_secs(2);
-/// Whole invocations that it has to begin in.
+/// The number of whole invocations in which it must begin.
 const INVOCATIONS_MAX: usize = 3;
 
 pub const ALL: &[Scenario] = &[
@@ -100,7 +100,7 @@ pub const ALL: &[Scenario] = &[
 #[derive(Clone, Copy)]
 struct Freeze {
     at: Moment,
-    /// How the remote leaves the connection meanwhile, if it does.
+    /// The way in which the remote ends the connection meanwhile, if it does.
     end: Option<End>,
     lasts: Duration,
 }
@@ -111,13 +111,13 @@ impl Default for Freeze {
     }
 }
 
-/// Large enough for bytes to be missing at any moment of its request.
+/// Large enough that bytes are missing at any moment of the request.
 const RESPONSE_BYTES: usize = 5000;
 
 fn across(subject: &Subject, freeze: Freeze) -> Verdict {
     play(subject, |mut fixture| {
         if freeze.end.is_some() {
-            // It never arrives, and says that the remote has not taken the report.
+            // This answer never arrives. Its status shows that the remote has not accepted the report.
             let first =
                 |it: &Received| if it.number == 0 { Answer::status(500) } else { Answer::ok() };
             fixture.remote.answer_with(first);
@@ -126,13 +126,13 @@ fn across(subject: &Subject, freeze: Freeze) -> Verdict {
         let (reported, answered) = mpsc::channel();
         let (freezer, end) = (fixture.freezer(), freeze.end);
         fixture.remote.at(freeze.at, 0, move |interruption| {
-            // The agent has its answer first, unless it is to wait for the remote's.
+            // The agent gets its answer before the freeze, unless it has to wait for the remote's.
             let _ = answered.recv_timeout(SENDS_WITHIN);
             freezer.freeze();
             if let Some(end) = end {
                 interruption.end(end);
             }
-            // Nobody waits any more when it comes too late.
+            // This fails if the scenario no longer waits.
             let _ = told.send(());
         });
         if !thaws_after(&mut fixture, &reported, &frozen, freeze.lasts) {
@@ -143,7 +143,7 @@ fn across(subject: &Subject, freeze: Freeze) -> Verdict {
     })
 }
 
-/// Reports, and invokes until the freeze has come; then lets it last. False if it never came.
+/// Reports, and invokes until the freeze has begun. Then lets it last. False if it never began.
 fn thaws_after(
     fixture: &mut RelayFixture,
     reported: &Sender<()>,
@@ -154,7 +154,7 @@ fn thaws_after(
         let in_flight = fixture.begin();
         if nth == 0 {
             fixture.report_as(&fixture.agent, 2, RESPONSE_BYTES);
-            // Nobody waits for it any more when it comes too late.
+            // This fails if the action no longer waits.
             let _ = reported.send(());
         }
         let within = thaws(fixture, frozen, lasts);
@@ -197,7 +197,7 @@ fn frozen_for(fixture: &mut RelayFixture, in_flight: InFlight, time: Duration) {
     fixture.end(in_flight);
 }
 
-/// Head and body of a report.
+/// The head and the body of a report.
 fn request(fixture: &RelayFixture) -> (Vec<u8>, Vec<String>) {
     let items = items(&fixture.agent, 2, 2);
     let body = format!("[{}]", items.join(","));

@@ -1,4 +1,4 @@
-//! What comes with a body: its path and the headers that say whose it is and what.
+//! Scenarios about the path of a report, and about its headers for the key and the format.
 
 use super::fixture::{ARRAYS, COMPOSITES, RelayFixture, play};
 use crate::agent::{Agent, Family, request};
@@ -27,7 +27,7 @@ pub const ALL: &[Scenario] = &[
 const COMPRESSED: &[u8] =
     b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x8b\xaeVJT\xb22\xac\x8d\x05\0}s\xcb\xf2\t\0\0\0";
 
-/// With each key to each path: neither tells the other.
+/// Each key with each path. Neither determines the other.
 const REPORTS: [(Family, &str, &str); 4] = [
     (Family::CatchpointPython, "k-1-2-3", ARRAYS),
     (Family::NodeComposite, "k-4-5-6", COMPOSITES),
@@ -35,7 +35,7 @@ const REPORTS: [(Family, &str, &str); 4] = [
     (Family::NodeComposite, "k-1-2-3", COMPOSITES),
 ];
 
-/// An item that was reported, and what has to come with it.
+/// An item that was reported, and the path and headers that it must arrive with.
 struct Due {
     item: String,
     authorization: String,
@@ -72,7 +72,7 @@ fn report_in_turn(fixture: &RelayFixture) -> Vec<Due> {
 }
 
 impl Due {
-    /// What came with the item instead, in words.
+    /// The path and headers that came instead, in words.
     fn gone_wrong(&self, received: &[Received]) -> Option<String> {
         let item = self.item.as_bytes();
         let due = (self.authorization.as_str(), "application/json", self.path);

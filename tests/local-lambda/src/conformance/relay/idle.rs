@@ -1,4 +1,4 @@
-//! Connections that end during a freeze between two invocations, as after minutes without an
+//! Scenarios with connections that end in a freeze between two invocations, as after minutes without an
 //! invocation.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::conformance::subject::Certificate;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
-/// How long an extension that sends within the invocation has for it, on a busy machine too.
+/// Time for an extension that sends within the invocation, also on a busy machine.
 const DELIVERS_WITHIN: Duration = Duration::from_secs(5);
 
 const PROVES: &str = "A connection that has ended in this way during a freeze costs no report, \
@@ -58,7 +58,7 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
-/// The remote ends idle connections in each of three freezes.
+/// The remote ends idle connections in three freezes.
 fn is_no_error(subject: &Subject, leave: fn(&Remote)) -> Verdict {
     play(subject, |fixture| stays_no_error(fixture, leave))
 }
@@ -71,7 +71,7 @@ fn stays_no_error(mut fixture: RelayFixture, leave: fn(&Remote)) -> Verdict {
                 "it sends nothing within an invocation, and has no connection in the freeze",
             );
         }
-        // Between two invocations all is frozen.
+        // Everything is frozen between two invocations.
         leave(&fixture.remote);
     }
     fixture.invoke(|fixture| drop(fixture.report(2)));
@@ -86,11 +86,11 @@ fn stays_no_error(mut fixture: RelayFixture, leave: fn(&Remote)) -> Verdict {
     }
 }
 
-/// Gives it time to send, so that there is an idle connection to be ended. False if it does not.
+/// Gives the extension time to send, so that it has an idle connection. False if it does not send.
 fn report_and_await(fixture: &RelayFixture) -> bool {
     fixture.report(2);
     let delivery = fixture.await_delivery(DELIVERS_WITHIN);
-    // The client reads its answer, and has the connection back; nobody but it could tell when.
+    // The client reads its answer and keeps the connection. Nothing reports when that is done.
     pass(POLL);
     delivery.missing.is_empty()
 }

@@ -1,4 +1,4 @@
-//! What it costs, and what it writes.
+//! Scenarios about the extension's memory, connections and log.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use crate::conformance::fixture::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
 const REPORTS: usize = 2000;
-/// Altogether 120 MB, which the smallest function has no room for.
+/// The size of a report. All reports together have 120 MB, more than the smallest function's memory.
 const REPORT_BYTES: usize = 60_000;
-/// Three quarters of the smallest function, 128 MB; beyond that the function has none left.
+/// Limit of memory: three quarters of the smallest function's 128 MB. Beyond it the function has too little
+/// left.
 const PEAK_KIB_MAX: u64 = 96 * 1024;
-/// Lines of an execution environment in which all is well, from its start to its end.
+/// Limit of lines in a healthy execution environment, from its start to its end.
 const LINES_MAX: usize = 5;
-/// Per invocation, while the remote is down.
+/// Limit of lines for each invocation while the remote is down.
 const OUTAGE_LINES_MAX: usize = 3;
 const SECRET: &str = "5ecret-5ecret-5ecret";
 
@@ -61,8 +62,8 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
-/// Not confined: a fraction of a CPU would make this a test of speed, and who stays below the limit
-/// is not killed for its memory either.
+/// Not confined, because a fraction of a CPU would make this a test of speed. An extension below the limit
+/// would not be killed anyway.
 fn memory(subject: &Subject) -> Verdict {
     play(subject, |mut fixture| {
         fixture.remote.go_down();
@@ -73,7 +74,7 @@ fn memory(subject: &Subject) -> Verdict {
             |_: &_| (0..REPORTS / 20).filter(|_| !agent.report(&report).is_success()).count();
         let failed: usize = (0..20).map(|_| fixture.invoke(post).0).sum();
         fixture.invoke_silently();
-        // The system counts in KiB and says kB.
+        // The system counts in KiB and writes kB.
         let peak_kib = fixture.footprint().peak_kb;
         if peak_kib == 0 {
             return Verdict::broke("the process is gone");
@@ -86,9 +87,9 @@ fn memory(subject: &Subject) -> Verdict {
 fn descriptors(subject: &Subject) -> Verdict {
     const WARM_UP: usize = 10;
     const REPORTS: usize = 60;
-    /// Of connections whose other end has just gone.
+    /// Limit of additional connections, whose other end has just closed.
     const MORE_MAX: usize = 4;
-    /// Who collects reports delivers several at once, later.
+    /// Time for an extension that collects reports and delivers several later.
     const DELIVERS_WITHIN: Duration = Duration::from_millis(200);
     play(subject, |mut fixture| {
         fixture.remote.answer_with(|_| Answer::ok().header("Connection", "close"));

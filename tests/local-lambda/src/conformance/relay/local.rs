@@ -1,4 +1,4 @@
-//! The local server beside its proper use.
+//! Scenarios about the local server, apart from its proper use.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, TcpStream};
@@ -11,7 +11,7 @@ use crate::conformance::fixture::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::port::TakenPort;
 
-/// For what an extension does at an INVOKE, on a busy machine too; who is done ends the wait.
+/// Time for an extension's work at an INVOKE, also on a busy machine. An extension that is ready ends the wait.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 
 pub const ALL: &[Scenario] = &[
@@ -97,7 +97,7 @@ fn port_freed(subject: &Subject) -> Verdict {
     })
 }
 
-/// Waits until it does; false if it does not within [`LISTENS_WITHIN`].
+/// Waits until the port listens. False if it does not within [`LISTENS_WITHIN`].
 fn listens(port: u16) -> bool {
     let deadline = Instant::now() + LISTENS_WITHIN;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -147,7 +147,7 @@ fn unknown_path(subject: &Subject) -> Verdict {
         fixture.invoke(|fixture| drop(fixture.report(1)));
         let end = fixture.shut_down();
         let delivery = end.delivery();
-        // Whether it hands on what it does not know is its own choice.
+        // An extension may forward or drop a report that it does not know.
         let kept = delivery.missing.is_empty() && delivery.repeated.is_empty();
         Verdict::of(kept, format!("answered {statuses:?}; {}", counts(&delivery)))
     })

@@ -1,4 +1,5 @@
-//! What no agent should send: the process lives on and takes the next proper report.
+//! Scenarios with requests that no agent should send. The process must survive and accept the next proper
+//! report.
 
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use super::fixture::play;
 use crate::conformance::raw_requests::{Then, chunked, head, send_raw};
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 
-/// How long an answer is waited for before the connection is given up.
+/// Time limit of an answer. Then the client closes the connection.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
-/// More than any pool of threads a small function has room for.
+/// The number of stalled connections, more than any thread pool that fits into a small function.
 const STALLED: usize = 30;
 
 pub fn all() -> Vec<Scenario> {
@@ -70,10 +71,10 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
-/// Often enough to use up threads that are not given back, and each worker once.
+/// Enough repetitions to use up leaked threads, and to reach each worker once.
 const TIMES: usize = 20;
 
-/// With as much of a body as there is.
+/// Sends this head, with as much of the body as `body` has.
 fn survives_head(it: &Subject, headers: &str, body: &str, then: Then) -> Verdict {
     survives(it, &[&head(it.speech, headers), body.as_bytes()].concat(), then)
 }
@@ -91,12 +92,12 @@ fn survives(subject: &Subject, bytes: &[u8], then: Then) -> Verdict {
         fixture.invoke(|fixture| drop(fixture.report(1)));
         let end = fixture.shut_down();
         let delivery = end.delivery();
-        // What was cut short or made no sense is not handed on either.
+        // An incomplete or malformed report must not be forwarded.
         Verdict::of(delivery.is_exact(), format!("after {TIMES} such: {}", counts(&delivery)))
     })
 }
 
-/// All at once, so that the waits for answers pass together.
+/// Sends all at once, so that they wait for answers at the same time.
 fn throw_all(port: u16, bytes: &[u8], then: Then) {
     let thrown = (0..TIMES).filter_map(|_| send_raw(port, bytes, ANSWER_WITHIN));
     for stream in thrown.collect::<Vec<_>>() {

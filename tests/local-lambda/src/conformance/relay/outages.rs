@@ -1,4 +1,5 @@
-//! The way to the remote breaks, and comes back: what was accepted meanwhile is delivered.
+//! Scenarios in which the connection to the remote fails and recovers. Reports that were accepted meanwhile
+//! must be delivered.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use crate::moment::{Cut, End, Moment};
 use crate::pace::Pace;
 use crate::remote::{KeepAlive, Remote};
 
-/// How long an extension may wait for an answer; its limit is its own affair.
+/// Time in which an extension must give up waiting for an answer. Its own limit is shorter.
 const GIVES_UP_WITHIN: Duration = Duration::from_secs(8);
-/// A large report, which does not fit into a socket's first buffers.
+/// The size of a report that does not fit into a socket's first buffers.
 const LARGE_BYTES: usize = 300_000;
 
-/// The longest that a slow remote may take for it.
+/// The longest time that a slow remote may take for it.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 pub const ALL: &[Scenario] = &[
@@ -127,7 +128,7 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
-/// Only the first request gets this answer.
+/// Gives only the first request this answer.
 fn first_gets(remote: &Remote, answer: Answer) {
     remote.answer_with(move |it| if it.number == 0 { answer.clone() } else { Answer::ok() });
 }
@@ -138,8 +139,8 @@ fn report_in_three_invocations(fixture: &mut RelayFixture) {
     }
 }
 
-/// The remote has accepted what it answers with a 2xx only, so that each item is to be accepted
-/// once however often it was sent.
+/// Requires that each item is accepted exactly once, however often it was sent. The remote accepts a request
+/// only if it answers with a 2xx.
 fn recovers(subject: &Subject, trouble: impl FnOnce(&Remote)) -> Verdict {
     play(subject, |mut fixture| {
         trouble(&fixture.remote);
@@ -155,7 +156,7 @@ fn refused_then_back(subject: &Subject) -> Verdict {
         report_in_three_invocations(&mut fixture);
         fixture.remote.come_back();
         fixture.invoke_silently();
-        // The first may have been on its way, and accepted, when the remote went.
+        // The first item may be accepted twice, because its request was in progress when the remote failed.
         fixture.shut_down().each_at_least_once()
     })
 }
@@ -176,7 +177,7 @@ fn slow_reader(subject: &Subject) -> Verdict {
     play(subject, |mut fixture| {
         fixture.remote.read_at(Pace::new(16 * 1024, Duration::from_millis(5)));
         fixture.invoke(|fixture| drop(fixture.report_as(&fixture.agent, 2, LARGE_BYTES)));
-        // On a busy machine it reads more slowly still, and SHUTDOWN waits for nobody.
+        // On a busy machine the remote reads even more slowly, and SHUTDOWN would not wait for it.
         fixture.invoke(|fixture| drop(fixture.await_delivery(READ_WITHIN)));
         fixture.shut_down().each_once()
     })

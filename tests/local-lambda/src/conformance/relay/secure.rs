@@ -1,4 +1,4 @@
-//! A remote with TLS: whom the extension trusts, and whom it does not.
+//! Scenarios about a remote with TLS: which certificates the extension accepts and which it refuses.
 
 use super::fixture::play_over_tls;
 use crate::conformance::subject::Certificate;
@@ -67,7 +67,7 @@ fn gets_nothing(subject: &Subject, certificate: Certificate) -> Verdict {
         let requests = end.remote.received().len() + begun;
         let (well, seen) = end.ended_well();
         let seen = format!("{requests} requests on {connections} connections; {seen}");
-        // Who never connects has refused nothing.
+        // An extension that never connects has refused nothing.
         Verdict::of(requests == 0 && connections > 0 && well, seen)
     })
 }

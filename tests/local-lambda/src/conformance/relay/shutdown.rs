@@ -1,4 +1,4 @@
-//! The environment ends: what was accepted before is delivered.
+//! Scenarios about the end of the environment. Reports that were accepted before must be delivered.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::limits::TimeLimits;
 use crate::remote::{Received, Remote};
 use crate::timeline::Event;
 
-/// For what follows at once.
+/// Time limit of a step that follows at once.
 const SOON: Duration = Duration::from_secs(20);
 /// The shortest timeout that a function can have.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ fn after_one_invocation(subject: &Subject) -> Verdict {
     })
 }
 
-/// So slow that something is left to be sent when the environment ends.
+/// Makes the remote so slow that the extension still has reports when the environment ends.
 fn is_slow(remote: &Remote) {
     remote.answer_with(|_| Answer::ok().after(Duration::from_millis(300)));
 }
@@ -129,7 +129,7 @@ fn behind_a_hang(subject: &Subject) -> Verdict {
     play(subject, |mut fixture| {
         let first = |it: &Received| if it.number == 0 { Answer::Hang } else { Answer::ok() };
         fixture.remote.answer_with(first);
-        // An invocation that is over at once may leave no time to send, and nothing behind a hang.
+        // A very short invocation may leave no time to send, and after a hang nothing would be sent.
         fixture.invoke(|fixture| {
             drop(fixture.report(1));
             fixture.await_request(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! What the remote's answers mean: what is sent again, how often, and what is not.
+//! Scenarios about the remote's answers: which requests are sent again, and how often.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::conformance::fixture::pass;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::remote::Remote;
 
-/// How often a request may be made within an invocation of two seconds, and how often all in
-/// all when the answer says that it will never be taken.
+/// Limits of requests: within an invocation of two seconds, and in total if the remote answers that it will
+/// never accept the report.
 const ATTEMPTS_PER_INVOCATION_MAX: usize = 100;
 const FUTILE_ATTEMPTS_MAX: usize = 5;
 const HELD_OPEN: Duration = Duration::from_secs(2);
 
-/// Of an invocation that is long enough to send in.
+/// The length of an invocation that is long enough to send in.
 const SHORT: Duration = Duration::from_millis(100);
 
 const AGAIN: &str = "A report that was answered so is sent again, and accepted once.";
@@ -108,7 +108,8 @@ fn is_sent_again(subject: &Subject, first: fn() -> Answer) -> Verdict {
 
 fn waits_as_asked(subject: &Subject) -> Verdict {
     const ASKED: Duration = Duration::from_secs(1);
-    /// Of an invocation that is held open: far beyond what an extension may add to what is asked.
+    /// How long an invocation is kept open. It is far longer than an extension may wait in addition to the
+    /// demanded pause.
     const SENT_WITHIN: Duration = Duration::from_secs(5);
     play(subject, |mut fixture| {
         fixture.remote.answer_with(|it| match it.number {
@@ -119,7 +120,7 @@ fn waits_as_asked(subject: &Subject) -> Verdict {
             fixture.report(2);
             fixture.await_delivery(SENT_WITHIN)
         });
-        // For who sends at the next invocation; SHUTDOWN, after it, waits for nobody.
+        // For an extension that sends at the next invocation. SHUTDOWN, after it, would not wait.
         fixture.invoke(|fixture| fixture.await_delivery(SENT_WITHIN));
         let waited = match &fixture.remote.received()[..] {
             [first, second, ..] => Some(second.head_at.saturating_duration_since(first.at)),
@@ -151,7 +152,7 @@ fn is_bounded(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
     })
 }
 
-/// One report is answered so whenever it comes, one with another key is taken.
+/// The remote always gives one report this status, and accepts another one with another key.
 fn is_given_up(subject: &Subject, status: u16) -> Verdict {
     play(subject, |mut fixture| {
         let agent = &fixture.agent;

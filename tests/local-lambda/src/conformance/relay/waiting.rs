@@ -1,4 +1,4 @@
-//! Whatever the remote does, the agent is answered at once, and no invocation is held.
+//! Scenarios with bad remotes, in which agents get answers at once, and no invocation is delayed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,14 +13,15 @@ use crate::moment::End;
 use crate::remote::Remote;
 use crate::setup::Setup;
 
-/// What a slow remote takes for each answer.
+/// How long a slow remote takes for each answer.
 const SLOW: Duration = Duration::from_secs(2);
-/// Of the function: who waits for ever has an end, and a remote that is slow is no timeout.
+/// The function's timeout. An extension that waits for ever meets it, one that waits for a slow remote does
+/// not.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What may be added to a report or to an invocation on a busy machine: half of what waiting for
-/// the remote once would add.
+/// Limit of the time added to a report or to an invocation on a busy machine. It is half of one wait for the
+/// remote.
 const ADDED_MAX: Duration = Duration::from_secs(1);
-/// Invocations with the healthy remote, and again with the other; their medians are compared.
+/// The number of invocations with the healthy remote, and with the other one. Their medians are compared.
 const INVOCATIONS: usize = 5;
 
 const PROVES: [&str; 7] = [
@@ -108,7 +109,7 @@ fn endless_reports(subject: &Subject) -> Verdict {
         let report_on = || {
             let end = Instant::now() + ENDLESS;
             while !is_over.load(Ordering::Relaxed) && Instant::now() < end {
-                // The last of them meets the freeze.
+                // The freeze begins while the last of them is sent.
                 drop(agent.report(&items));
                 pass(BETWEEN_TWO);
             }
@@ -138,7 +139,7 @@ fn delays_nobody(subject: &Subject, trouble: fn(&Remote)) -> Verdict {
     })
 }
 
-/// Medians of what an agent and an invocation took.
+/// The medians of an agent's wait and of an invocation.
 struct Pair {
     report: Duration,
     invocation: Duration,

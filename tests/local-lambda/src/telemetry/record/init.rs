@@ -1,10 +1,10 @@
-//! How an environment comes to be, by an init or from a snapshot.
+//! The records about the start of an environment, by an init or from a snapshot.
 
 use serde::Serialize;
 
 use crate::telemetry::vocabulary::{InitializationType, Outcome, Phase, Span, Took, Tracing};
 
-/// What runs where; the whole record of a restore that begins.
+/// The function and its environment. For a restore, this is the whole first record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names are AWS's")]
@@ -15,13 +15,13 @@ pub struct Instance {
     pub runtime_version_arn: Option<String>,
     pub function_name: String,
     pub function_version: String,
-    /// Of an init only.
+    /// Only for an init.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_arn: Option<String>,
     /// The log stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// In bytes, as AWS's code sends it; its docs show megabytes.
+    /// In bytes, as in AWS's code. Its documentation shows megabytes.
     #[serde(rename = "instanceMaxMemory", skip_serializing_if = "Option::is_none")]
     pub instance_max_memory_bytes: Option<u64>,
 }
@@ -56,7 +56,7 @@ pub struct InitReport {
     pub outcome: Outcome,
 }
 
-/// The runtime's end of a restore, and with metrics the report of it.
+/// The end of a restore in the runtime, and with metrics the restore's report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoreDone {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! An invocation from its start to its report.
+//! The records about an invocation, from its start to its report.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct Start {
     pub request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Of Managed Instances.
+    /// Only on Managed Instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub enum ReportMetrics {
 pub struct Billing {
     #[serde(rename = "durationMs", serialize_with = "unit::ms")]
     pub duration: Duration,
-    /// Sent as whole milliseconds, rounded up.
+    /// Sent in whole milliseconds, rounded up.
     #[serde(rename = "billedDurationMs", serialize_with = "unit::whole_ms")]
     pub billed_duration: Duration,
     #[serde(rename = "memorySizeMB")]
