@@ -55,15 +55,15 @@ pub fn relay(
         // Without a change the sender is not woken. It wakes up for a retry by itself.
         if traffic != last_sent {
             last_sent = traffic;
-            for pipeline in &intake.pipelines {
-                drop(pipeline.outbox.send(Message::Traffic(traffic))); // the sender ends only after this loop
+            for pipeline in intake.pipelines() {
+                drop(pipeline.send(Message::Traffic(traffic))); // the sender ends only after this loop
             }
         }
-        hold = hold.take().and_then(|hold| hold.wait_for_flush(&invocation, &intake.pipelines));
+        hold = hold.take().and_then(|hold| hold.wait_for_flush(&invocation, intake.pipelines()));
     });
     opening.iter().for_each(Opening::finish);
-    settle(&end, &intake.pipelines);
-    intake.ledger.closings().iter().for_each(Closing::log);
+    settle(&end, intake.pipelines());
+    intake.ledger().closings().iter().for_each(Closing::log);
     end
 }
 
@@ -116,7 +116,7 @@ fn settle(end: &Result<Deadline, ApiError>, pipelines: &[Pipeline]) {
         if !is_noticed.wait(Some(halfway.instant())) {
             // An attempt from before SHUTDOWN hangs. Its reports and the others get the second half of the
             // time, on a new connection. They get less if the remote has the request and may still answer.
-            pipeline.interrupt.end_attempt();
+            pipeline.interrupt();
         }
     }
     for Asked { is_settled, .. } in asked {
@@ -137,7 +137,7 @@ impl<'a> Asked<'a> {
     fn to_settle(pipeline: &'a Pipeline, deadline: Deadline) -> Option<Self> {
         let (noticed, is_noticed) = wakeup();
         let (settled, is_settled) = wakeup();
-        pipeline.outbox.send(Message::Shutdown { deadline, noticed, settled }).ok()?;
+        pipeline.send(Message::Shutdown { deadline, noticed, settled }).ok()?;
         Some(Self { pipeline, is_noticed, is_settled })
     }
 }

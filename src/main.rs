@@ -143,8 +143,8 @@ fn relay(
     let traffic = if gets_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic };
     let (intake, senders) = Intake::to(config.destinations, policy, config.buffer);
-    let collector = Arc::new(Collector { intake, no_remote: config.no_remote });
-    let pipelines = &collector.intake.pipelines;
+    let collector = Arc::new(Collector::new(intake, config.no_remote));
+    let pipelines = collector.intake().pipelines();
     let opening = Opening::start(listeners, config.late_ports, senders, &collector);
     let holds = config.flush == Strategy::End && gets_invocations && !pipelines.is_empty();
     let hold = if holds { hold(extension, pipelines) } else { None };
@@ -154,7 +154,7 @@ fn relay(
         opening.keep_going();
         None
     };
-    lifecycle::relay(extension, opening, &collector.intake, hold)
+    lifecycle::relay(extension, opening, collector.intake(), hold)
 }
 
 /// Subscribes to telemetry, which reports when an invocation ends. `None` if that fails.

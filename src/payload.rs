@@ -3,8 +3,8 @@
 //! May use: `logging`.
 //!
 //! Invariants:
-//! * Bytes of bodies are held only together with a permit of the [`budget`]. Each remote has a [`quota`]
-//!   of it.
+//! * Bytes of bodies are held only together with a permit of a [`quota`]. Each remote has a quota of the
+//!   buffer.
 //! * `accepted = delivered + dropped + pending` holds for each remote at any time ([`ledger`]).
 
 #[expect(clippy::module_inception, reason = "the folder is named for its first noun")]
@@ -20,6 +20,5 @@ pub mod json;
 pub mod json_scan;
 pub mod parts;
 pub mod protobuf;
-pub mod budget;
 pub mod quota;
 pub mod ledger;

@@ -37,7 +37,7 @@ impl FlushWait {
     /// # Errors
     /// As [`Telemetry::subscribe`].
     pub fn subscribe(extension: &Extension, pipelines: &[Pipeline]) -> std::io::Result<Self> {
-        let outboxes = pipelines.iter().map(|pipeline| pipeline.outbox.clone()).collect();
+        let outboxes = pipelines.iter().map(Pipeline::outbox).collect();
         let telemetry = Telemetry::subscribe(extension, outboxes)?;
         Ok(Self { telemetry, was_in_vain: false })
     }
@@ -50,7 +50,7 @@ impl FlushWait {
         pipelines: &[Pipeline],
     ) -> Option<Self> {
         let healthy: Vec<&Pipeline> =
-            pipelines.iter().filter(|pipeline| !pipeline.health.is_failing()).collect();
+            pipelines.iter().filter(|pipeline| !pipeline.is_failing()).collect();
         // The end of an invocation without a request id cannot be recognised.
         let may_hold = !healthy.is_empty() && !invocation.request_id.0.is_empty();
         let Some(deadline_ms) = invocation.deadline_ms.filter(|_| may_hold) else {
@@ -66,7 +66,7 @@ impl FlushWait {
             let held =
                 FlushRequest { request_id: invocation.request_id.clone(), done: done.clone() };
             // If the sender has ended, nothing is left to wait for.
-            drop(pipeline.outbox.send(Message::Flush(held)));
+            drop(pipeline.send(Message::Flush(held)));
         }
         let done = done.into_watch();
         logging::debug!("waits until the reports of the invocation are delivered");

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use tiny_http::Request;
 
 use crate::local::request::{is_upgrade, values};
-use crate::payload::quota::{Quota, Room};
+use crate::payload::quota::{Permit, Quota};
 
 /// The longest declared length of a body that is read, in bytes. Beyond it, the connection is abandoned. If a
 /// body ends early, tiny_http allocates the missing length as untouched memory. If the machine cannot map
@@ -23,17 +23,17 @@ const CONTENT_LENGTH_MAX: usize = 128_000_000;
 const CHUNKED_BYTES_MAX: u64 = CONTENT_LENGTH_MAX as u64;
 
 /// The least step of reading a body, in bytes. A step is as large as the bytes read so far, if that is more.
-/// So a stalled client uses at most this much of the budget, or twice the bytes that it has sent.
+/// So a stalled client uses at most this much of the quota, or twice the bytes that it has sent.
 const STEP: usize = 16 * 1024;
 
 /// The longest body that tiny_http reads before it hands the request over, in bytes.
 const READ_AHEAD_MAX: usize = 1024;
 
-/// A body, and the room for it and for the caller's `overhead`.
+/// A body, and the permit for it and for the caller's `overhead`.
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Vec<u8>,
-    pub room: Room,
+    pub permit: Permit,
 }
 
 /// The content of a well-formed body.
@@ -149,7 +149,7 @@ impl Framing {
     }
 }
 
-/// Reads a body step by step, and takes room before each step. `limit` is for the body and its overhead, in
+/// Reads a body step by step, and grows its permit before each step. `limit` is for the body and its overhead, in
 /// bytes.
 fn read_paid(
     reader: &mut io::Take<&mut dyn Read>,
@@ -160,7 +160,7 @@ fn read_paid(
     if overhead > limit {
         return Err(ReadError::TooLarge);
     }
-    let mut room = quota.take(overhead).ok_or(ReadError::Full)?;
+    let mut permit = quota.take(overhead).ok_or(ReadError::Full)?;
     let mut bytes = Vec::new();
     while reader.limit() > 0 {
         let left = usize::try_from(reader.limit()).unwrap_or(usize::MAX);
@@ -168,13 +168,13 @@ fn read_paid(
         if allowed == 0 {
             // Only a chunked body reaches this, because its length is unknown. It may end exactly here.
             return match reader.read(&mut [0]) {
-                Ok(0) => Ok(Body { bytes, room }),
+                Ok(0) => Ok(Body { bytes, permit }),
                 Ok(_) => Err(ReadError::TooLarge),
                 Err(_) => Err(broken(reader)),
             };
         }
         let longest = STEP.max(bytes.len()).min(allowed).min(left);
-        let paid = [longest, longest.min(STEP)].into_iter().find(|&step| room.grow(step));
+        let paid = [longest, longest.min(STEP)].into_iter().find(|&step| permit.grow(step));
         let step = paid.ok_or(ReadError::Full)?;
         bytes.reserve_exact(step);
         match reader.take(step as u64).read_to_end(&mut bytes) {
@@ -184,8 +184,8 @@ fn read_paid(
         }
     }
     bytes.shrink_to_fit();
-    room.shrink_to(overhead + bytes.len());
-    Ok(Body { bytes, room })
+    permit.shrink_to(overhead + bytes.len());
+    Ok(Body { bytes, permit })
 }
 
 /// Stops reading after an error, because the client has gone, or the start of the next chunk is unknown.
@@ -208,7 +208,6 @@ fn read_past(reader: &mut impl Read) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::budget::Budget;
     use tiny_http::TestRequest;
 
     fn request(headers: &[(&str, &str)], body: &'static str) -> Request {
@@ -222,22 +221,20 @@ mod tests {
 
     #[test]
     fn a_permit_covers_the_body_and_its_overhead_and_nothing_more() {
-        let budget = Budget::of(100);
-        let quota = Quota::all_of(&budget);
+        let quota = Quota::all_of(100);
         let body = read(&mut request(&[], "0123456789"), &quota, 7).unwrap();
-        assert_eq!((body.bytes.as_slice(), budget.held()), (&b"0123456789"[..], 17));
+        assert_eq!((body.bytes.as_slice(), quota.held()), (&b"0123456789"[..], 17));
         drop(body);
-        assert_eq!(budget.held(), 0);
+        assert_eq!(quota.held(), 0);
     }
 
     #[test]
     fn a_body_that_never_fits_is_too_large_and_one_that_does_not_fit_now_is_not() {
-        let budget = Budget::of(20);
-        let quota = Quota::all_of(&budget);
+        let quota = Quota::all_of(20);
         let unread = |overhead| read(&mut request(&[], "0123456789"), &quota, overhead).err();
         assert_eq!(unread(5), None);
         assert_eq!(unread(6), Some(ReadError::TooLarge));
-        let held = budget.take(6);
+        let held = quota.take(6);
         assert_eq!(unread(5), Some(ReadError::Full));
         drop(held);
         assert_eq!(unread(5), None);

@@ -1,7 +1,7 @@
 //! Handles the requests to the local ports: routes, limits and responses. Turns agents' reports into payloads.
 //!
 //! Invariant: a request waits only for its own bytes. The collector never waits for the sender, because only
-//! the budget limits the queue between them.
+//! the quota limits the queue between them.
 
 mod health;
 mod otlp;
@@ -10,7 +10,7 @@ use tiny_http::{Method, Request};
 use ureq::http::HeaderValue;
 
 use crate::failpoint;
-use crate::local::body::{self, Body, Content, ReadError};
+use crate::local::body::{self, Content, ReadError};
 use crate::local::no_remote::NoRemote;
 use crate::local::request;
 use crate::local::response::{Rejection, Response, ResponseFormat};
@@ -30,11 +30,19 @@ const HEADER_VALUE_MAX: usize = 8 * 1024;
 /// Answers requests, and passes reports to the intake.
 #[derive(Debug)]
 pub struct Collector {
-    pub intake: Intake,
-    pub no_remote: Vec<NoRemote>,
+    intake: Intake,
+    no_remote: Vec<NoRemote>,
 }
 
 impl Collector {
+    pub fn new(intake: Intake, no_remote: Vec<NoRemote>) -> Self {
+        Self { intake, no_remote }
+    }
+
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
     /// Answers one request. Passes its report on, if it has one.
     pub fn take(&self, mut request: Request, protocol: Protocol) {
         let is_readable = body::is_readable(&request);
@@ -80,7 +88,7 @@ impl Collector {
             body::skip(request)?;
         }
         let (refusal, reason) = match target {
-            Target::Health => return Ok(health::answer(&self.intake.ledger, &self.intake.budget)),
+            Target::Health => return Ok(health::answer(&self.intake)),
             Target::WrongMethod { .. } => (Refusal::WrongMethod, "this path takes another method"),
             _ => (Refusal::UnknownPath, "there is nothing at this path"),
         };
@@ -93,28 +101,33 @@ impl Collector {
         route: Route,
         uncounted: &mut Uncounted,
     ) -> Result<(), Rejection> {
-        let Some(quota) = self.intake.quota(route) else {
+        let Some(recipients) = self.intake.recipients(route) else {
             body::skip(request)?;
             self.no_remote.iter().for_each(|it| it.explain(route));
-            return Err(no_remote(Refusal::NoRemote));
+            let reason =
+                "no remote is configured for this: see the log of thundra-lambda-extension";
+            return Err(Rejection::new(Refusal::NoRemote, reason));
         };
         if let Some(signal) = route.signal() {
-            self.intake.pipelines_of(route).for_each(|it| it.withheld.look_at(signal, request));
+            for pipeline in recipients.pipelines() {
+                let names = request.headers().iter().map(|it| it.field.as_str().as_str());
+                pipeline.withheld().look_at(signal, names);
+            }
         }
         let headers = headers_of(request, route);
-        let body = body::read(request, quota, headers.as_ref().map_or(0, Intake::overhead));
+        let body =
+            body::read(request, recipients.quota(), headers.as_ref().map_or(0, Intake::overhead));
         failpoint::hit("collector.body");
         let (headers, body) = (headers?, body?);
         // Only a chunked body may be incomplete without an error.
         let may_be_cut = request.body_length().is_none();
         let content = inspect(route, &headers, &body.bytes, may_be_cut)?;
         uncounted.disarm();
-        if content == Content::Empty {
-            self.intake.accept_empty(route);
-            return Ok(());
+        match content {
+            Content::Empty => recipients.accept_empty(),
+            Content::Items => recipients.accept(headers, body.bytes, body.permit),
         }
-        let Body { bytes, room } = body;
-        self.intake.accept(route, headers, bytes, room).map_err(no_remote)
+        Ok(())
     }
 }
 
@@ -136,11 +149,6 @@ impl Drop for Uncounted<'_> {
     fn drop(&mut self) {
         self.refuse(Refusal::Failed);
     }
-}
-
-fn no_remote(refusal: Refusal) -> Rejection {
-    let reason = "no remote is configured for this: see the log of thundra-lambda-extension";
-    Rejection::new(refusal, reason)
 }
 
 impl From<ReadError> for Rejection {

@@ -18,7 +18,6 @@ use crate::local::platform_events::{EventSender, PlatformEvents, platform_events
 use crate::local::response::Response;
 use crate::local::workers::{self, ServerHandle};
 use crate::logging;
-use crate::payload::budget::Budget;
 use crate::payload::quota::Quota;
 use crate::relay::queue::{Message, Outbox};
 
@@ -44,8 +43,6 @@ pub struct Telemetry {
 /// Receives the batches.
 struct Receiver {
     events: EventSender,
-    budget: Budget,
-    /// Of the budget, for batches.
     quota: Quota,
     outboxes: Vec<Outbox>,
     server: Arc<ServerHandle>,
@@ -81,10 +78,8 @@ impl Telemetry {
             logging::debug!("cannot accept telemetry: {error}; the port stays closed");
             closing.send(PlatformEvent::Closed);
         });
-        let budget = Budget::of(BATCHES_BYTES_MAX);
-        let quota = Quota::all_of(&budget);
-        let receiver =
-            Receiver { events: sender, budget, quota, outboxes, server: Arc::clone(&server) };
+        let quota = Quota::all_of(BATCHES_BYTES_MAX);
+        let receiver = Receiver { events: sender, quota, outboxes, server: Arc::clone(&server) };
         let take = Box::new(move |request| receiver.take(request));
         workers::serve(listener, take, Arc::clone(&server))?;
         Ok(Self { events, address, panics: PanicWatch::default(), server })
@@ -145,7 +140,7 @@ impl Receiver {
                 self.events.send(PlatformEvent::Crashed(end.request_id.clone()));
             }
             for outbox in &self.outboxes {
-                let Some(permit) = self.budget.take(END_COST) else {
+                let Some(permit) = self.quota.take(END_COST) else {
                     logging::debug!(
                         "cannot keep an invocation's end: too many wait; it is ignored"
                     );

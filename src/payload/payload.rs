@@ -1,11 +1,11 @@
-//! A report on its way to a remote: its route, headers, bytes, and the permits for its bytes.
+//! A report on its way to a remote: its route, headers, bytes, and the permit for its bytes.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::payload::budget::Permit;
 use crate::payload::format::BodyFormat;
-use crate::payload::ledger::{Entry, Outcome};
+use crate::payload::ledger::{Account, Entry, Outcome};
+use crate::payload::quota::Permit;
 use crate::payload::route::{Headers, Route};
 
 /// An accepted report for one remote.
@@ -14,40 +14,46 @@ use crate::payload::route::{Headers, Route};
 pub struct Payload {
     pub route: Route,
     pub headers: Headers,
-    pub stored: Arc<Stored>,
-    /// When the report was accepted.
-    pub received_at: Instant,
-    pub of_quota: Permit,
-    pub entry: Entry,
-}
-
-/// The bytes of a report and their permit. Payloads for several remotes may share them. The bytes stay in
-/// memory until the last of those payloads is dropped.
-#[derive(Debug)]
-pub struct Stored {
-    bytes: Vec<u8>,
-    _permit: Permit,
-}
-
-impl Stored {
-    pub fn new(bytes: Vec<u8>, permit: Permit) -> Self {
-        Self { bytes, _permit: permit }
-    }
+    /// Payloads for several remotes share the bytes. Each of them has its own permit for all of them.
+    bytes: Arc<Vec<u8>>,
+    received_at: Instant,
+    permit: Permit,
+    entry: Entry,
 }
 
 impl Payload {
+    /// A report that counts as accepted from now on.
+    pub fn accept(
+        (route, headers): (Route, Headers),
+        bytes: Arc<Vec<u8>>,
+        permit: Permit,
+        account: &Account,
+        received_at: Instant,
+    ) -> Self {
+        Self { route, headers, bytes, received_at, permit, entry: account.accept() }
+    }
+
     /// The body's format, if the report can be merged or split.
-    pub fn form(&self) -> Option<BodyFormat> {
+    pub fn format(&self) -> Option<BodyFormat> {
         BodyFormat::of(self.route, &self.headers)
     }
 
     pub fn body(&self) -> &[u8] {
-        &self.stored.bytes
+        &self.bytes
+    }
+
+    /// When the report was accepted.
+    pub fn received_at(&self) -> Instant {
+        self.received_at
     }
 
     /// How many bytes of the quota the report uses.
     pub fn cost(&self) -> usize {
-        self.of_quota.bytes()
+        self.permit.bytes()
+    }
+
+    pub fn account(&self) -> &Account {
+        self.entry.account()
     }
 
     /// Whether both reports may be merged into one request.

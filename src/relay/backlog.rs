@@ -60,7 +60,7 @@ enum Contents {
 
 impl Backlog {
     pub fn push(&mut self, payload: Payload) {
-        let contents = payload.form().map_or(Contents::Opaque, Contents::Unparsed);
+        let contents = payload.format().map_or(Contents::Opaque, Contents::Unparsed);
         self.held += payload.cost();
         self.reports.push_back(Report { payload, contents });
     }
@@ -83,7 +83,7 @@ impl Backlog {
 
     /// When the oldest report was accepted, not counting those in quarantine.
     pub fn oldest(&self) -> Option<Instant> {
-        self.reports.get(self.quarantined).map(|report| report.payload.received_at)
+        self.reports.get(self.quarantined).map(|report| report.payload.received_at())
     }
 
     /// How many reports are in quarantine.
@@ -98,7 +98,7 @@ impl Backlog {
         while self.held > bytes && (only_quarantined || self.reports.len() > 1) {
             let waiting = (self.quarantined..self.reports.len()).take(1);
             let waiting = waiting.filter(|_| !only_quarantined);
-            let age = |index: &usize| self.reports[*index].payload.received_at;
+            let age = |index: &usize| self.reports[*index].payload.received_at();
             let oldest = waiting.chain(0..self.quarantined).min_by_key(age);
             let Some(report) = oldest.and_then(|index| self.remove(index)) else { return };
             report.settle(Some(Loss::Evicted));
@@ -245,7 +245,7 @@ impl Backlog {
     /// Sorts the reports that are not in quarantine by age.
     fn sort(&mut self) {
         let reports = &mut self.reports.make_contiguous()[self.quarantined..];
-        reports.sort_by_key(|report| report.payload.received_at);
+        reports.sort_by_key(|report| report.payload.received_at());
     }
 }
 

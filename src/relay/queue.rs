@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{self as channel, TryRecvError};
 
 use crate::lambda::deadline::Deadline;
 use crate::lambda::extensions_api::RequestId;
-use crate::payload::budget::Permit;
 use crate::payload::payload::Payload;
+use crate::payload::quota::Permit;
 use crate::relay::flush::Traffic;
 use crate::relay::wakeup::{Waker, Wakeup, wakeup};
 
@@ -50,7 +50,7 @@ pub struct FlushRequest {
 
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    messages: Sender<Message>,
+    messages: channel::Sender<Message>,
     /// Declared after `messages`, and so dropped after it. The drop of the last clone wakes the sender, which
     /// then finds the end of the messages.
     waker: Waker,
@@ -59,7 +59,7 @@ pub struct Outbox {
 
 #[derive(Debug)]
 pub struct Inbox {
-    messages: Receiver<Message>,
+    messages: channel::Receiver<Message>,
     wakeup: Wakeup,
     /// A report need not wake the sender while fewer bytes of the quota are in use.
     wake_at_bytes: Arc<AtomicUsize>,
@@ -80,7 +80,7 @@ pub enum Waited {
 
 /// Creates a queue. It has no limit of its own, because each message has a permit or is rare.
 pub fn queue() -> (Outbox, Inbox) {
-    let (to_messages, messages) = unbounded();
+    let (to_messages, messages) = channel::unbounded();
     let (waker, wakeup) = wakeup();
     let wake_at_bytes = Arc::<AtomicUsize>::default();
     (

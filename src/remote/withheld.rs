@@ -3,8 +3,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tiny_http::Request;
-
 use crate::payload::signal::Signal;
 
 /// Parts of names of headers in which vendors expect keys, such as `x-api-key`, `x-honeycomb-team`,
@@ -23,12 +21,10 @@ const NAME_MAX: usize = 64;
 pub struct Withheld(Arc<[OnceLock<Option<String>>; 3]>);
 
 impl Withheld {
-    /// Examines a request. Only the first one of each signal has an effect.
-    pub fn look_at(&self, signal: Signal, request: &Request) {
-        self.0[signal as usize].get_or_init(|| {
-            let names = request.headers().iter().map(|it| it.field.as_str().as_str());
-            names.map(str::to_ascii_lowercase).find(|it| is_key(it))
-        });
+    /// Examines the names of a request's headers. Only the first request of each signal has an effect.
+    pub fn look_at<'a>(&self, signal: Signal, mut names: impl Iterator<Item = &'a str>) {
+        self.0[signal as usize]
+            .get_or_init(|| names.by_ref().map(str::to_ascii_lowercase).find(|it| is_key(it)));
     }
 
     /// The header that the SDK sent but the extension did not forward.

@@ -21,22 +21,22 @@ use crate::lambda::telemetry::ended;
 use crate::local::collector::Collector;
 use crate::local::workers::{self, ServerHandle};
 use crate::net::url::Url;
-use crate::payload::budget::Budget;
 use crate::payload::encoding::Encoding;
 use crate::payload::format::BodyFormat;
 use crate::payload::items::{ItemRange, is_within};
 use crate::payload::json_scan;
 use crate::payload::ledger::{Account, Loss};
 use crate::payload::limits::RequestLimits;
-use crate::payload::payload::{Payload, Stored};
+use crate::payload::payload::Payload;
 use crate::payload::protobuf::is_message;
 use crate::payload::protocol::Protocol;
+use crate::payload::quota::Quota;
 use crate::payload::route::{Headers, Route};
 use crate::payload::signal::Signal;
 use crate::relay::backlog::{Backlog, Batch};
 use crate::relay::flush::{Policy, Traffic};
 use crate::relay::intake::Intake;
-use crate::relay::queue::{self, Inbox, Message};
+use crate::relay::queue::{Inbox, Message};
 use crate::remote::backoff::{self, Backoff, Jitter};
 use crate::remote::destination::Destination;
 use crate::remote::partial_success;
@@ -184,13 +184,13 @@ pub fn backlog(bytes: &[u8]) {
     const MOST: RequestLimits = RequestLimits { reports: 5, items: 7, bytes: 200 };
     let mut parts = bytes.split(|&it| it == 0xff);
     let fates = parts.next().unwrap_or_default();
-    let (account, budget) = (Account::default(), Budget::of(2 * bytes.len()));
+    let (account, quota) = (Account::default(), Quota::all_of(bytes.len()));
     let mut backlog = Backlog::default();
     let mut items: HashMap<String, isize> = HashMap::new();
     for part in parts {
         let Some((kind, body)) = part.split_first() else { continue };
-        let payload = report(*kind, body, &account, &budget);
-        count(&mut items, payload.form(), body, 1);
+        let payload = report(*kind, body, &account, &quota);
+        count(&mut items, payload.format(), body, 1);
         backlog.push(payload);
     }
     let mut were_evicted = false;
@@ -219,11 +219,11 @@ pub fn backlog(bytes: &[u8]) {
         settle(&mut backlog, batch, None, &mut items);
     }
     assert!(backlog.is_empty());
-    assert_eq!((budget.held(), backlog.held(), account.balance().pending()), (0, 0, 0));
+    assert_eq!((quota.held(), backlog.held(), account.balance().pending()), (0, 0, 0));
     assert!(items.values().all(|&left| left == 0 || were_evicted && left > 0), "{items:?}");
 }
 
-fn report(kind: u8, body: &[u8], account: &Account, budget: &Budget) -> Payload {
+fn report(kind: u8, body: &[u8], account: &Account, quota: &Quota) -> Payload {
     let (route, content_type) = match (kind & 8 == 0, kind & 1 == 0) {
         (true, true) => (Route::MonitoringData, None),
         (true, false) => (Route::CompositeMonitoringData, None),
@@ -236,10 +236,8 @@ fn report(kind: u8, body: &[u8], account: &Account, budget: &Budget) -> Payload 
         content_type: content_type.map(|it| HeaderValue::from_static(it.media_type())),
         content_encoding: (kind & 4 != 0).then(|| HeaderValue::from_static("gzip")),
     };
-    let permit = || budget.take(body.len()).expect("the budget is twice as large as all of them");
-    let (stored, of_quota) = (Arc::new(Stored::new(body.to_vec(), permit())), permit());
-    let (received_at, entry) = (Instant::now(), account.accept());
-    Payload { route, headers, stored, received_at, of_quota, entry }
+    let permit = quota.take(body.len()).expect("the quota is as large as all of them");
+    Payload::accept((route, headers), Arc::new(body.to_vec()), permit, account, Instant::now())
 }
 
 /// The remote takes it, or never will.
@@ -408,7 +406,6 @@ struct Desk {
 
 impl Desk {
     fn of(protocol: Protocol) -> Self {
-        let (outbox, inbox) = queue::queue();
         let remotes = ["THUNDRA_EXTENSION_OTLP_ENDPOINT", "THUNDRA_EXTENSION_COLLECTOR_URL"]
             .map(|name| (name, "http://remote.example"));
         let (mut config, _) = Config::from(&Environment::of(&remotes));
@@ -417,8 +414,8 @@ impl Desk {
         let destination = config.destinations.remove(place);
         let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
         let (mut intake, _) = Intake::to(vec![destination], policy, 64 << 10);
-        intake.pipelines[0].outbox = outbox;
-        let collector = Collector { intake, no_remote: Vec::new() };
+        let inbox = intake.listen().pop().expect("the remote has a pipeline");
+        let collector = Collector::new(intake, Vec::new());
         Self { collector: Arc::new(collector), inbox }
     }
 
@@ -431,10 +428,10 @@ impl Desk {
 
     /// Whether nothing is held, nor accepted and not settled.
     fn is_idle(&self) -> bool {
-        self.collector.intake.budget.held() == 0
+        self.collector.intake().held() == 0
             && [Protocol::Thundra, Protocol::Otlp]
                 .iter()
-                .all(|it| self.collector.intake.ledger.total(*it).pending() == 0)
+                .all(|it| self.collector.intake().ledger().total(*it).pending() == 0)
     }
 }
 

@@ -4,17 +4,18 @@ use serde::Serialize;
 
 use crate::local::response::Response;
 use crate::logging::timestamp;
-use crate::payload::budget::Budget;
-use crate::payload::ledger::{Balance, Ledger, RemoteAccount};
+use crate::payload::ledger::{Balance, RemoteAccount};
 use crate::payload::protocol::Protocol;
+use crate::relay::intake::Intake;
 
-pub fn answer(ledger: &Ledger, budget: &Budget) -> Response {
+pub fn answer(intake: &Intake) -> Response {
+    let ledger = intake.ledger();
     Response::ok(&Health {
         version: env!("CARGO_PKG_VERSION"),
         reports: ledger.total(Protocol::Thundra),
         otlp: ledger.total(Protocol::Otlp),
         remotes: ledger.remotes().iter().map(RemoteHealth::of).collect(),
-        buffer: Buffer { held: budget.held(), size: budget.size() },
+        buffer: Buffer { held: intake.held(), size: intake.buffer() },
     })
 }
 

@@ -68,12 +68,12 @@ impl Batch {
 
     /// The account of its reports.
     pub fn account(&self) -> &Account {
-        self.reports[0].payload.entry.account()
+        self.reports[0].payload.account()
     }
 
     /// When its first report was accepted.
     pub fn oldest(&self) -> Instant {
-        self.reports[0].payload.received_at
+        self.reports[0].payload.received_at()
     }
 
     pub fn reports(&self) -> usize {

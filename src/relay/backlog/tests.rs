@@ -1,8 +1,7 @@
 use super::*;
-use crate::payload::budget::Budget;
 use crate::payload::items::tests::{array, items_of, limits};
 use crate::payload::ledger::Account;
-use crate::payload::payload::Stored;
+use crate::payload::quota::Quota;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -13,15 +12,15 @@ use ureq::http::HeaderValue;
 const OVERHEAD: usize = 10;
 
 pub struct Desk {
-    budget: Budget,
+    quota: Quota,
     pub account: Account,
     pub backlog: Backlog,
 }
 
 impl Desk {
     pub fn new() -> Self {
-        let (budget, account) = (Budget::of(1_000_000), Account::default());
-        Self { budget, account, backlog: Backlog::default() }
+        let (quota, account) = (Quota::all_of(1_000_000), Account::default());
+        Self { quota, account, backlog: Backlog::default() }
     }
 
     pub fn push(&mut self, route: Route, key: &str, body: &str) {
@@ -34,10 +33,10 @@ impl Desk {
 
     pub fn push_with(&mut self, route: Route, headers: Headers, body: Vec<u8>) {
         let cost = body.len() + OVERHEAD;
-        let [permit, of_quota] = [(); 2].map(|()| self.budget.take(cost).unwrap());
-        let stored = Arc::new(Stored::new(body, permit));
-        let (received_at, entry) = (Instant::now(), self.account.accept());
-        self.backlog.push(Payload { route, headers, stored, received_at, of_quota, entry });
+        let permit = self.quota.take(cost).unwrap();
+        let (target, body) = ((route, headers), Arc::new(body));
+        let payload = Payload::accept(target, body, permit, &self.account, Instant::now());
+        self.backlog.push(payload);
     }
 
     /// The bodies of all requests, if the remote accepts them.
@@ -77,7 +76,7 @@ fn check(reports: &[(Route, &str, &str)], limits: RequestLimits, requests: &[&st
         desk.push(*route, key, body);
     }
     assert_eq!(desk.requests(limits), requests);
-    assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
+    assert_eq!((desk.quota.held(), desk.backlog.held()), (0, 0));
     assert_eq!(desk.account.balance().delivered, reports.len() as u64);
 }
 
@@ -210,7 +209,7 @@ fn reports_released_from_quarantine_are_sorted_by_age() {
         (desk.requests(RequestLimits::THUNDRA), desk.backlog.quarantined()),
         (vec!["[1,2,3]".to_owned()], 0)
     );
-    assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
+    assert_eq!((desk.quota.held(), desk.backlog.held()), (0, 0));
 }
 
 #[test]
@@ -367,6 +366,6 @@ proptest! {
         let balance = desk.account.balance();
         prop_assert_eq!(balance.pending(), 0);
         prop_assert_eq!(balance.delivered + balance.dropped(Loss::Rejected), reports.len() as u64);
-        prop_assert_eq!((desk.budget.held(), desk.backlog.held()), (0, 0));
+        prop_assert_eq!((desk.quota.held(), desk.backlog.held()), (0, 0));
     }
 }

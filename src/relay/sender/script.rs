@@ -16,7 +16,7 @@ use crate::lambda::deadline::Deadline;
 use crate::lambda::extensions_api::RequestId;
 use crate::net::freeze::TimeLimit;
 use crate::payload::ledger::Loss;
-use crate::payload::payload::{Payload, Stored};
+use crate::payload::payload::Payload;
 use crate::payload::route::{Headers, Route};
 use crate::relay::edge::{Edge, Moment};
 use crate::relay::exporter::tests::exporter;
@@ -103,11 +103,11 @@ impl Script {
     pub fn report_with(self, at_ms: u64, key: &str, route: Route, body: &str) -> Self {
         let (key, body) = (HeaderValue::from_str(key).unwrap(), body.as_bytes().to_vec());
         self.at(at_ms, move |world| {
-            let room = world.quota.take(body.len() + OVERHEAD)?;
+            let permit = world.quota.take(body.len() + OVERHEAD)?;
             let headers = Headers { authorization: Some(key), ..Headers::default() };
-            let (received_at, entry) = (world.now, world.account.accept());
-            let (stored, of_quota) = (Arc::new(Stored::new(body, room.of_buffer)), room.of_quota);
-            Some(Message::Payload(Payload { route, headers, stored, received_at, of_quota, entry }))
+            let (target, body) = ((route, headers), Arc::new(body));
+            let payload = Payload::accept(target, body, permit, &world.account, world.now);
+            Some(Message::Payload(payload))
         })
     }
 
@@ -126,7 +126,7 @@ impl Script {
     pub fn runtime_done(self, at_ms: u64, request_id: &str) -> Self {
         let request_id = RequestId(request_id.to_owned());
         self.at(at_ms, move |world| {
-            let permit = world.budget.take(0).unwrap();
+            let permit = world.quota.take(0).unwrap();
             Some(Message::RuntimeDone { request_id, _permit: permit })
         })
     }

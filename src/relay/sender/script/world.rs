@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, Kind, Post};
 use crate::net::freeze::TimeLimit;
-use crate::payload::budget::Budget;
 use crate::payload::ledger::{Account, Balance};
 use crate::payload::quota::Quota;
 use crate::relay::exporter::RemoteHealth;
@@ -27,7 +26,6 @@ type Event = Box<dyn FnOnce(&mut World) -> Option<Message>>;
 pub struct World {
     start: Instant,
     pub(super) now: Instant,
-    pub(super) budget: Budget,
     pub(super) quota: Quota,
     pub account: Account,
     pub(super) health: RemoteHealth,
@@ -46,12 +44,11 @@ pub struct World {
 
 impl World {
     pub(super) fn with_buffer(buffer: usize) -> Self {
-        let (start, budget) = (Instant::now(), Budget::of(buffer));
+        let start = Instant::now();
         Self {
             start,
             now: start,
-            quota: Quota::all_of(&budget),
-            budget,
+            quota: Quota::all_of(buffer),
             account: Account::default(),
             health: RemoteHealth::default(),
             events: VecDeque::new(),
@@ -91,7 +88,7 @@ impl World {
     }
 
     pub fn bytes_held(&self) -> usize {
-        self.budget.held()
+        self.quota.held()
     }
 
     fn moment_of(&self, at_ms: u64) -> Instant {
@@ -116,11 +113,7 @@ impl World {
     pub(super) fn wait(&mut self, until: Option<Instant>, wake_at_bytes: usize) -> Waited {
         if self.queue.is_empty() {
             let is_empty = self.balance().pending() == 0;
-            assert_eq!(
-                is_empty,
-                self.budget.held() == 0,
-                "bytes are held for pending reports only"
-            );
+            assert_eq!(is_empty, self.quota.held() == 0, "bytes are held for pending reports only");
         }
         self.advance(self.now);
         if let Some(message) = self.queue.pop_front() {
