@@ -9,7 +9,7 @@ mod names;
 mod otlp;
 mod reading;
 mod sdk;
-pub mod start_line;
+pub mod start_lines;
 mod thundra;
 mod urls;
 mod values;

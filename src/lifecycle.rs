@@ -7,6 +7,7 @@
 //!   [`FlushWait`].
 
 pub mod flush_wait;
+pub mod registration;
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub fn relay(
     extension: &Extension,
     mut opening: Option<Opening>,
     intake: &Intake,
-    mut hold: Option<FlushWait>,
+    mut flush_wait: Option<FlushWait>,
 ) -> Result<Deadline, ApiError> {
     let (mut rate, mut last_sent) = (Rate::default(), Traffic::Sparse);
     let end = poll(extension, |invocation| {
@@ -59,7 +60,8 @@ pub fn relay(
                 drop(pipeline.send(Message::Traffic(traffic))); // the sender ends only after this loop
             }
         }
-        hold = hold.take().and_then(|hold| hold.wait_for_flush(&invocation, intake.pipelines()));
+        let wait = |it: FlushWait| it.wait_for_flush(&invocation, intake.pipelines());
+        flush_wait = flush_wait.take().and_then(wait);
     });
     opening.iter().for_each(Opening::finish);
     settle(&end, intake.pipelines());

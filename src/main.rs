@@ -47,24 +47,22 @@ mod failpoint;
 #[path = "../tests/fuzz/properties.rs"]
 pub mod fuzzing;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{env, io};
 
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::lambda::deadline::Deadline;
-use crate::lambda::extensions_api::{ApiError, Extension, RuntimeApi, Subscription};
+use crate::lambda::extensions_api::{ApiError, Extension, Subscription};
 use crate::lifecycle::flush_wait::FlushWait;
+use crate::lifecycle::registration::register;
 use crate::local::collector::Collector;
 use crate::local::listeners::Listeners;
 use crate::local::opening::Opening;
 use crate::local::panics;
 use crate::relay::flush::{Policy, Strategy, Traffic};
 use crate::relay::intake::Intake;
-use crate::relay::pipeline::Pipeline;
 
 /// Time before the end of the shutdown phase that is left for the process to exit.
 const WAY_OUT: Duration = Duration::from_millis(20);
@@ -89,47 +87,12 @@ fn run() -> Option<Deadline> {
     // registration.
     let listeners = Listeners::bind(&config.ports);
     let extension = register(&config)?;
-    config::start_line::log(&config);
-    for problem in problems {
-        logging::at!(problem.level, "{problem}");
-    }
-    if config.destinations.iter().any(|it| it.trust_all_certificates) {
-        logging::warn!(
-            "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
-             checked"
-        );
-    }
+    config::start_lines::log(&config, &problems);
     let end = relay(config, &extension, listeners);
     let ends = |error: &ApiError| {
         logging::error!("cannot get the next event: {error}; the extension ends");
     };
     end.inspect_err(ends).ok()
-}
-
-/// Registers with Lambda. If that fails, init fails in any case, so the process ends.
-fn register(config: &Config) -> Option<Extension> {
-    let subscription = if config.is_managed_instances || !config.is_enabled {
-        Subscription::ShutdownOnly
-    } else {
-        Subscription::InvokeAndShutdown
-    };
-    let Some(runtime_api) = &config.runtime_api else {
-        logging::error!(
-            "cannot register: AWS_LAMBDA_RUNTIME_API is not set; this program runs inside AWS \
-             Lambda only"
-        );
-        return None;
-    };
-    let registered = RuntimeApi::at(runtime_api).register(&own_name(), subscription);
-    registered
-        .inspect_err(|error| logging::error!("cannot register with {runtime_api}: {error}"))
-        .ok()
-}
-
-/// The base name of this program's file. Lambda refuses any other name. Users may rename the file.
-fn own_name() -> String {
-    let path = env::args_os().next().unwrap_or_default();
-    Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Relays until the end. A disabled extension has no remotes, and only polls.
@@ -147,22 +110,12 @@ fn relay(
     let pipelines = collector.intake().pipelines();
     let opening = Opening::start(listeners, config.late_ports, senders, &collector);
     let holds = config.flush == Strategy::End && gets_invocations && !pipelines.is_empty();
-    let hold = if holds { hold(extension, pipelines) } else { None };
+    let flush_wait = holds.then(|| FlushWait::subscribe(extension, pipelines)).flatten();
     let opening = if gets_invocations {
         Some(opening)
     } else {
         opening.keep_going();
         None
     };
-    lifecycle::relay(extension, opening, collector.intake(), hold)
-}
-
-/// Subscribes to telemetry, which reports when an invocation ends. `None` if that fails.
-fn hold(extension: &Extension, pipelines: &[Pipeline]) -> Option<FlushWait> {
-    let no_telemetry = |error: &io::Error| {
-        logging::warn!(
-            "cannot subscribe to telemetry: {error}; the strategy end now works as continuously"
-        );
-    };
-    FlushWait::subscribe(extension, pipelines).inspect_err(no_telemetry).ok()
+    lifecycle::relay(extension, opening, collector.intake(), flush_wait)
 }

@@ -61,7 +61,7 @@ pub struct Variables {
     pub headers: &'static str,
 }
 
-const SIGNALS: [Variables; 3] = [
+const SIGNAL_VARIABLES: [Variables; 3] = [
     Variables { signal: Signal::Traces, endpoint: TRACES_ENDPOINT, headers: TRACES_HEADERS },
     Variables { signal: Signal::Metrics, endpoint: METRICS_ENDPOINT, headers: METRICS_HEADERS },
     Variables { signal: Signal::Logs, endpoint: LOGS_ENDPOINT, headers: LOGS_HEADERS },
@@ -104,7 +104,7 @@ impl Reading<'_> {
         if let Ok(Some(url)) = base {
             self.mind_port_of_grpc(ENDPOINT, url);
         }
-        let urls = SIGNALS.each_ref().map(|it| self.signals_url(it, base, own));
+        let urls = SIGNAL_VARIABLES.each_ref().map(|it| self.signals_url(it, base, own));
         if urls.iter().all(|it| matches!(it, Ok(None))) {
             self.complain(format!(
                 "cannot forward the exports of an OpenTelemetry SDK to port {port}: {ENDPOINT} is not set; they \
@@ -113,7 +113,7 @@ impl Reading<'_> {
             return (destinations, no_remote);
         }
         let mut endpoints = Vec::new();
-        for (signal, url) in SIGNALS.iter().zip(urls) {
+        for (signal, url) in SIGNAL_VARIABLES.iter().zip(urls) {
             match url {
                 Ok(Some(url)) => endpoints.push((signal, url)),
                 Ok(None) => no_remote.push(signal.no_remote()),
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn each_signal_has_its_route_and_its_name() {
-        for (variables, name) in SIGNALS.iter().zip(["traces", "metrics", "logs"]) {
+        for (variables, name) in SIGNAL_VARIABLES.iter().zip(["traces", "metrics", "logs"]) {
             let no_remote = variables.no_remote();
             for route in Route::OTLP {
                 let is_its = route == Route::Otlp(variables.signal);

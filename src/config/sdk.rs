@@ -26,7 +26,7 @@ const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 /// The consequence if an SDK gets no answer: it retries within the flush of each invocation.
 const COST: &str = "the SDK's exports are lost, and each export may take 10 s";
 
-const SIGNALS: [Names; 3] = [
+const SDK_VARIABLES: [Names; 3] = [
     Names {
         signal: Signal::Traces,
         exporter: "OTEL_TRACES_EXPORTER",
@@ -58,7 +58,7 @@ impl<'a> Reading<'a> {
         if is_disabled.is_some_and(|held| held.eq_ignore_ascii_case("true")) {
             return;
         }
-        for names in &SIGNALS {
+        for names in &SDK_VARIABLES {
             let exporter = self.environment.get(names.exporter);
             if exporter.is_none_or(|held| held.contains("otlp")) {
                 self.mind_signal(names, ports, is_enabled);

@@ -1,22 +1,31 @@
-//! The first line at level `info`: the ports, remotes and strategy. So a mistake in the configuration shows
-//! before the first report.
+//! The first lines: the ports, remotes and strategy at level `info`, and the problems of the configuration. So
+//! a mistake in the configuration shows before the first report.
 
 use log::Level;
 
 use crate::config::Config;
+use crate::config::reading::Problem;
 use crate::logging;
 use crate::remote::destination::Destination;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Logs the line. Without level `info`, nothing is formatted.
-pub fn log(config: &Config) {
+pub fn log(config: &Config, problems: &[Problem]) {
     logging::at!(
         Level::Info,
         fields: [("version", VERSION.into())],
         "version {VERSION}: {}",
         plan(config)
     );
+    for problem in problems {
+        logging::at!(problem.level, "{problem}");
+    }
+    if config.destinations.iter().any(|it| it.trust_all_certificates) {
+        logging::warn!(
+            "THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES is set: the remote's certificate is not \
+             checked"
+        );
+    }
 }
 
 fn plan(config: &Config) -> String {

@@ -9,19 +9,6 @@ use crate::payload::json;
 /// The longest accepted request identifier, in bytes. An event with a longer one is ignored. A UUID has 36.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// A message about the platform's events for the thread that waits for the end of an invocation.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PlatformEvent {
-    /// A batch of events has arrived, with any content.
-    Batch,
-    /// The runtime has finished an invocation.
-    RuntimeDone,
-    /// The runtime's process ended during this invocation.
-    Crashed(RequestId),
-    /// The port closed. No further event can arrive.
-    Closed,
-}
-
 /// The request body of a subscription. `timeoutMs` is Lambda's minimum. An invocation without a report is
 /// held for that time.
 pub fn subscription(port: u16) -> String {

@@ -4,6 +4,7 @@
 //! Invariant: the wait ends before the function's deadline, even if the agent, the remote or the platform
 //! never answers.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::lambda::deadline::{Deadline, Now};
@@ -34,12 +35,16 @@ pub struct FlushWait {
 }
 
 impl FlushWait {
-    /// # Errors
-    /// As [`Telemetry::subscribe`].
-    pub fn subscribe(extension: &Extension, pipelines: &[Pipeline]) -> std::io::Result<Self> {
+    /// Subscribes to telemetry, which reports when an invocation ends. `None` if that fails.
+    pub fn subscribe(extension: &Extension, pipelines: &[Pipeline]) -> Option<Self> {
         let outboxes = pipelines.iter().map(Pipeline::outbox).collect();
-        let telemetry = Telemetry::subscribe(extension, outboxes)?;
-        Ok(Self { telemetry, was_in_vain: false })
+        let no_telemetry = |error: &io::Error| {
+            logging::warn!(
+                "cannot subscribe to telemetry: {error}; the strategy end now works as continuously"
+            );
+        };
+        let telemetry = Telemetry::subscribe(extension, outboxes).inspect_err(no_telemetry).ok()?;
+        Some(Self { telemetry, was_in_vain: false })
     }
 
     /// Waits until all senders are done with this invocation, it has crashed, or the time is over. `None` if
@@ -63,10 +68,10 @@ impl FlushWait {
         let until = deadline.earlier_by(MARGIN);
         let done = self.telemetry.events.waker();
         for pipeline in &healthy {
-            let held =
+            let request =
                 FlushRequest { request_id: invocation.request_id.clone(), done: done.clone() };
             // If the sender has ended, nothing is left to wait for.
-            drop(pipeline.send(Message::Flush(held)));
+            drop(pipeline.send(Message::Flush(request)));
         }
         let done = done.into_watch();
         logging::debug!("waits until the reports of the invocation are delivered");
@@ -74,10 +79,10 @@ impl FlushWait {
     }
 
     /// Waits for the senders. The waker of `done` is dropped after all senders have acknowledged.
-    fn wait(mut self, held: &RequestId, done: &WakerWatch, until: Instant) -> Option<Self> {
+    fn wait(mut self, request_id: &RequestId, done: &WakerWatch, until: Instant) -> Option<Self> {
         let began = Instant::now();
         loop {
-            if done.is_dropped() || self.telemetry.events.take_crash(held) {
+            if done.is_dropped() || self.telemetry.events.take_crash(request_id) {
                 return Some(self);
             }
             if self.telemetry.is_closed() {
@@ -134,6 +139,44 @@ mod tests {
         let (wait, began) = (FlushWait { telemetry, was_in_vain: false }, Instant::now());
         let held = RequestId("a-1".to_owned());
         assert!(wait.wait(&held, &watch, began + PATIENCE).is_some());
+        assert!(began.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn invocations_are_no_longer_held_once_telemetry_proves_useless() {
+        const EVENT: &str = r#"[{"type":"platform.start","record":{}}]"#;
+        const END: &str = r#"[{"type":"platform.runtimeDone","record":{"requestId":"a-1"}}]"#;
+        for (batches, was_in_vain, goes_on) in [
+            (&[] as &[&str], false, false),
+            (&[EVENT], false, true),
+            (&[EVENT], true, false),
+            (&[END], true, true),
+        ] {
+            let telemetry = Telemetry::receive(Vec::new()).unwrap();
+            for batch in batches {
+                telemetry.deliver(batch);
+            }
+            let wait = FlushWait { telemetry, was_in_vain }.held_in_vain();
+            assert_eq!(wait.map(|it| it.was_in_vain), goes_on.then_some(true), "{batches:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_of_an_invocation_counts_for_one_wait_in_vain_only() {
+        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        telemetry.deliver(CRASH);
+        let wait = FlushWait { telemetry, was_in_vain: true }.held_in_vain().unwrap();
+        assert!(wait.held_in_vain().is_none());
+    }
+
+    #[test]
+    fn invocations_are_no_longer_held_once_the_port_has_closed() {
+        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        let never_done = telemetry.events.waker();
+        let watch = never_done.clone().into_watch();
+        telemetry.break_down();
+        let (wait, began) = (FlushWait { telemetry, was_in_vain: false }, Instant::now());
+        assert!(wait.wait(&RequestId("a-1".to_owned()), &watch, began + PATIENCE).is_none());
         assert!(began.elapsed() < PATIENCE);
     }
 

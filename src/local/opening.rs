@@ -2,7 +2,7 @@
 //! invocation.
 //!
 //! Invariant: a listener or sender that cannot start is started again at the next invocation. If Lambda
-//! reports no invocations, it is started again after [`LOOKS_EVERY`].
+//! reports no invocations, it is started again after [`RECHECK_EVERY`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::relay::sender::Sender;
 use crate::threads;
 
 /// The time between two checks, if Lambda does not report invocations.
-const LOOKS_EVERY: Duration = Duration::from_secs(5);
+const RECHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The event loop's part of the listeners and senders.
 pub struct Opening {
@@ -84,11 +84,11 @@ impl Opening {
         }
     }
 
-    /// Starts a thread that calls [`Self::go_on`] every [`LOOKS_EVERY`].
+    /// Starts a thread that calls [`Self::go_on`] every [`RECHECK_EVERY`].
     pub fn keep_going(mut self) {
         let check = move || {
             loop {
-                thread::park_timeout(LOOKS_EVERY);
+                thread::park_timeout(RECHECK_EVERY);
                 self.go_on();
             }
         };

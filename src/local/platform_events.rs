@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::lambda::extensions_api::RequestId;
-use crate::lambda::telemetry::PlatformEvent;
+use crate::lambda::telemetry::RuntimeDone;
 use crate::relay::wakeup::{Waker, Wakeup, wakeup};
 
 /// The workers' end.
@@ -40,20 +40,21 @@ pub fn platform_events() -> (EventSender, PlatformEvents) {
 }
 
 impl EventSender {
-    pub fn send(&self, event: PlatformEvent) {
+    /// Records a batch of events, with these ends of invocations in it.
+    pub fn batch(&self, ends: &[RuntimeDone]) {
         let mut known = lock(&self.known);
-        match event {
-            PlatformEvent::Batch => known.has_batch = true,
-            PlatformEvent::RuntimeDone => known.has_end = true,
-            PlatformEvent::Crashed(request_id) => {
-                known.crashed = Some(request_id);
-                self.waker.wake();
-            }
-            PlatformEvent::Closed => {
-                known.is_closed = true;
-                self.waker.wake();
-            }
+        known.has_batch = true;
+        known.has_end |= !ends.is_empty();
+        if let Some(crash) = ends.iter().rfind(|it| it.is_a_crash()) {
+            known.crashed = Some(crash.request_id.clone());
+            self.waker.wake();
         }
+    }
+
+    /// Records that the port closed, so that no further event can arrive.
+    pub fn closed(&self) {
+        lock(&self.known).is_closed = true;
+        self.waker.wake();
     }
 }
 
@@ -77,8 +78,8 @@ impl PlatformEvents {
         mem::take(&mut lock(&self.known).has_end)
     }
 
-    /// Whether this invocation crashed, even before the wait began. True only once, because Lambda retries a
-    /// failed event under the same identifier.
+    /// Whether the runtime's process ended during this invocation, even before the wait began. True only once:
+    /// an emulator may go on after a crash, and retry the event under the same identifier. Lambda shuts down.
     pub fn take_crash(&self, of: &RequestId) -> bool {
         lock(&self.known).crashed.take_if(|it| it == of).is_some()
     }
@@ -95,15 +96,23 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lambda::telemetry::ended;
 
     fn id(text: &str) -> RequestId {
         RequestId(text.to_owned())
     }
 
+    /// Sends a batch with an end of the invocation `a-1`.
+    fn send(events: &EventSender, status: &str) {
+        let record = format!(r#"{{"requestId":"a-1","status":"{status}"}}"#);
+        let batch = format!(r#"[{{"type":"platform.runtimeDone","record":{record}}}]"#);
+        events.batch(&ended(batch.as_bytes()));
+    }
+
     #[test]
     fn a_crash_counts_once_and_for_its_invocation_only_however_early_it_is_reported() {
         let (sender, events) = platform_events();
-        sender.send(PlatformEvent::Crashed(id("a-1")));
+        send(&sender, "failure");
         assert!(events.wait(Instant::now()));
         assert!(!events.take_crash(&id("a-2")));
         assert_eq!([(); 2].map(|()| events.take_crash(&id("a-1"))), [true, false]);
@@ -112,16 +121,15 @@ mod tests {
     #[test]
     fn only_a_crash_and_the_close_of_the_port_end_a_wait() {
         let (sender, events) = platform_events();
-        for (event, ends) in [
-            (PlatformEvent::Batch, false),
-            (PlatformEvent::RuntimeDone, false),
-            (PlatformEvent::Crashed(id("a-1")), true),
-            (PlatformEvent::Closed, true),
-        ] {
-            sender.send(event);
-            assert_eq!(events.wait(Instant::now()), ends);
-        }
-        assert!(events.has_batch() && events.is_closed());
+        let has_ended = || events.wait(Instant::now());
+        sender.batch(&[]);
+        assert!(events.has_batch() && !events.take_end() && !has_ended());
+        send(&sender, "success");
         assert_eq!([(); 2].map(|()| events.take_end()), [true, false]);
+        assert!(!has_ended());
+        send(&sender, "timeout");
+        assert!(has_ended() && !events.is_closed());
+        sender.closed();
+        assert!(has_ended() && events.is_closed());
     }
 }

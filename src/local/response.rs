@@ -107,11 +107,7 @@ impl Response {
         let bytes = self.to_bytes(&request);
         // Written directly and in one piece. tiny_http's own responses add a date, which costs more than the
         // rest of the response.
-        let mut writer = request.into_writer();
-        let sent = writer.write_all(&bytes).and_then(|()| writer.flush());
-        if let Err(error) = sent {
-            logging::debug!("cannot answer an agent: {error}");
-        }
+        write(&mut request.into_writer(), &bytes);
     }
 
     /// Sends the response and abandons the connection, because the body must not be read. Neither the
@@ -124,9 +120,7 @@ impl Response {
         // length, so an interim response is sent before the real one. Clients skip interim responses (RFC
         // 9110, 15.2).
         let mut stream = request.upgrade("none", tiny_http::Response::empty(StatusCode(100)));
-        if let Err(error) = stream.write_all(&bytes).and_then(|()| stream.flush()) {
-            logging::debug!("cannot answer an agent: {error}");
-        }
+        write(&mut stream, &bytes);
         std::mem::forget(stream);
     }
 
@@ -170,6 +164,12 @@ fn status_message(message: &str) -> Vec<u8> {
 
 fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("names, texts and numbers serialise")
+}
+
+fn write(client: &mut dyn Write, bytes: &[u8]) {
+    if let Err(error) = client.write_all(bytes).and_then(|()| client.flush()) {
+        logging::debug!("cannot answer an agent: {error}; the agent gets no answer");
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! the batch again.
 
 use std::io;
+#[cfg(test)]
+use std::net::TcpStream;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +13,11 @@ use std::time::{Duration, Instant};
 use tiny_http::Request;
 
 use crate::lambda::extensions_api::Extension;
-use crate::lambda::telemetry::{PlatformEvent, ended, subscription};
+use crate::lambda::telemetry::{ended, subscription};
 use crate::local::body;
 use crate::local::panics::{self, PanicWatch};
 use crate::local::platform_events::{EventSender, PlatformEvents, platform_events};
-use crate::local::response::Response;
+use crate::local::response::{Rejection, Response};
 use crate::local::workers::{self, ServerHandle};
 use crate::logging;
 use crate::payload::quota::Quota;
@@ -30,7 +32,7 @@ const BATCHES_BYTES_MAX: usize = 1024 * 1024;
 const END_COST: usize = 384;
 
 /// The time until the next check whether the port is open, if the last check had no free descriptor.
-const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const RECHECK_AFTER: Duration = Duration::from_millis(100);
 
 /// A subscription to the platform's events.
 pub struct Telemetry {
@@ -76,7 +78,7 @@ impl Telemetry {
         let closing = sender.clone();
         let server = ServerHandle::new(move |error| {
             logging::debug!("cannot accept telemetry: {error}; the port stays closed");
-            closing.send(PlatformEvent::Closed);
+            closing.closed();
         });
         let quota = Quota::all_of(BATCHES_BYTES_MAX);
         let receiver = Receiver { events: sender, quota, outboxes, server: Arc::clone(&server) };
@@ -92,7 +94,7 @@ impl Telemetry {
 
     /// Waits for an event that ends a wait, at most until this time.
     pub fn wait(&self, until: Instant) {
-        let look = self.panics.has_changed().then(|| Instant::now() + LOOKS_AGAIN_AFTER);
+        let look = self.panics.has_changed().then(|| Instant::now() + RECHECK_AFTER);
         self.events.wait(look.map_or(until, |look| look.min(until)));
     }
 
@@ -125,7 +127,10 @@ impl Receiver {
         }
         match body::read(&mut request, &self.quota, 0) {
             Ok(batch) => self.report(&batch.bytes),
-            Err(unread) => logging::debug!("cannot read telemetry: {unread:?}"),
+            Err(error) => {
+                let Rejection { reason, .. } = error.into();
+                logging::debug!("cannot read telemetry: {reason}; the batch is ignored");
+            }
         }
         // If the server closes, the platform must connect again, and then finds the port closed.
         let answer = Response::ACCEPTED;
@@ -133,12 +138,9 @@ impl Receiver {
     }
 
     fn report(&self, batch: &[u8]) {
-        self.events.send(PlatformEvent::Batch);
-        for end in ended(batch) {
-            self.events.send(PlatformEvent::RuntimeDone);
-            if end.is_a_crash() {
-                self.events.send(PlatformEvent::Crashed(end.request_id.clone()));
-            }
+        let ends = ended(batch);
+        self.events.batch(&ends);
+        for end in ends {
             for outbox in &self.outboxes {
                 let Some(permit) = self.quota.take(END_COST) else {
                     logging::debug!(
@@ -158,12 +160,36 @@ impl Receiver {
 impl Telemetry {
     /// Posts a batch, as the platform does.
     pub fn deliver(&self, batch: &str) {
-        use std::io::{Read, Write};
-        let mut platform = std::net::TcpStream::connect(self.address).unwrap();
-        let length = batch.len();
-        write!(platform, "POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{batch}").unwrap();
-        let mut answer = [0; 15];
-        platform.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        let answer = post(&mut TcpStream::connect(self.address).unwrap(), batch);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+
+    /// Closes the port as an error of the system does.
+    pub fn break_down(&self) {
+        self.server.closed(io::Error::other("no descriptor"));
+    }
+}
+
+/// Posts a batch over this connection. Returns the head of the answer.
+#[cfg(test)]
+fn post(platform: &mut TcpStream, batch: &str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let length = batch.len();
+    write!(platform, "POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{batch}").unwrap();
+    let lines = BufReader::new(platform).lines().map(Result::unwrap);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_close_the_platform_must_connect_again() {
+        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        let mut platform = TcpStream::connect(telemetry.address).unwrap();
+        assert!(!post(&mut platform, "[]").contains("close"));
+        telemetry.close();
+        assert!(post(&mut platform, "[]").contains("Connection: close"));
     }
 }

@@ -38,7 +38,7 @@ const WORKERS_IDLE: usize = 2;
 const WORKERS_LEAVE_AFTER: Duration = Duration::from_secs(5);
 
 /// How often the last worker of a closed server checks whether a client is still connected.
-const LOOKS_FOR_CLIENTS_EVERY: Duration = Duration::from_secs(1);
+const CLIENTS_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many bodies are read at the same time. Further requests wait for a free worker. There cannot be more
 /// connections: each needs two of the 1,024 descriptors that Lambda allows the function and all extensions
@@ -105,7 +105,7 @@ impl Workers {
             return if self.handle.is_closing() { received.or(Ok(None)) } else { received };
         }
         let closes = self.handle.is_closing();
-        let within = if closes { LOOKS_FOR_CLIENTS_EVERY } else { WORKERS_LEAVE_AFTER };
+        let within = if closes { CLIENTS_CHECK_EVERY } else { WORKERS_LEAVE_AFTER };
         // If tiny_http is woken in the last millisecond, it gives up without checking its queue.
         match self.server.recv_timeout(within) {
             // The look would take the token that wakes another worker of a closing server.

@@ -25,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 /// How many waits of a phase may begin when the time is over, if each one receives or sends bytes. That many
 /// pieces may have arrived during a freeze too short to notice. The limit stops a remote that never stops
 /// sending. Each of these waits lasts [`WAIT_MIN`].
-const LATE_LOOKS_MAX: u32 = 100;
+const LATE_CHECKS_MAX: u32 = 100;
 
 /// The time limit of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct FreezeClock {
     frozen: Duration,
     /// The end of the last wait. Before the first wait, the start of the phase.
     waited_until: Instant,
-    late_looks: u32,
+    late_checks: u32,
 }
 
 /// The result of a wait.
@@ -84,7 +84,7 @@ impl FreezeClock {
             is_final,
             frozen: Duration::ZERO,
             waited_until: now,
-            late_looks: 0,
+            late_checks: 0,
         }
     }
 
@@ -138,7 +138,7 @@ impl FreezeClock {
         now: Instant,
     ) -> bool {
         let took = now.saturating_duration_since(started);
-        self.late_looks += u32::from(started >= self.end());
+        self.late_checks += u32::from(started >= self.end());
         let was_frozen = waited == Waited::Interrupted || took >= asked + LATE;
         self.waited_until = now;
         if was_frozen {
@@ -149,7 +149,7 @@ impl FreezeClock {
         match waited {
             Waited::Interrupted => true,
             Waited::TimedOut => was_frozen || now < self.end(),
-            Waited::Done => self.late_looks <= LATE_LOOKS_MAX,
+            Waited::Done => self.late_checks <= LATE_CHECKS_MAX,
         }
     }
 

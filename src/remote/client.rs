@@ -46,8 +46,8 @@ pub struct Remote {
     names: Names,
     /// Whether the last attempt got an answer, so that its connection may still be open.
     has_connection: bool,
-    interruptible: Interruptible,
-    is_interruptible: bool,
+    /// `None` if attempts can no longer be interrupted.
+    interruptible: Option<Interruptible>,
 }
 
 /// A request to send.
@@ -70,16 +70,14 @@ impl Remote {
             status_line: StatusLine::default(),
             names: Names::default(),
             has_connection: false,
-            interruptible,
-            is_interruptible: true,
+            interruptible: Some(interruptible),
         };
         (remote, interrupt)
     }
 
     /// Makes later attempts uninterruptible. Drops an agent that was interrupted.
     pub fn disable_interrupt(&mut self) {
-        self.is_interruptible = false;
-        if self.interruptible.take().is_none() {
+        if self.interruptible.take().is_some_and(|it| it.take().is_none()) {
             self.reconnect();
         }
     }
@@ -92,12 +90,12 @@ impl Remote {
 
     /// Drops an agent that a panic may have left in an invalid state.
     fn reset(&mut self) {
-        self.interruptible.take();
+        self.interruptible.as_ref().map(Interruptible::take);
         self.reconnect();
     }
 
     fn is_interrupted(&self) -> bool {
-        self.is_interruptible && self.agent.is_some() && self.interruptible.is_taken()
+        self.agent.is_some() && self.interruptible.as_ref().is_some_and(Interruptible::is_taken)
     }
 
     /// Sends one request within the time limit.

@@ -18,7 +18,10 @@ pub fn tries_again(destination: &Destination) {
 /// Logs that the rest of a response could not be read. Its status is known.
 pub fn is_cut(destination: &Destination, route: Route, error: &dyn Error) {
     let at = Shown(destination, route);
-    debug(destination, format_args!("cannot read the answer of {at} to its end: {error}"));
+    debug(
+        destination,
+        format_args!("cannot read the answer of {at} to its end: {error}; its status counts"),
+    );
 }
 
 /// Logs the remote's refusal. The keys in `body` are already hidden.

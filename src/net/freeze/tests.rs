@@ -43,9 +43,9 @@ fn running_time_counts_however_each_wait_ends() {
     check(&[(MS, Waited::Done), (MS * 9, Waited::Done)], Some(MS * 2_990));
     check(&[(MS * 200, Waited::Done); 15], Some(WAIT_MIN));
     check(&[(MS * 200, Waited::Done); 16], Some(WAIT_MIN));
-    let late_looks = vec![(MS * 200, Waited::Done); 15 + LATE_LOOKS_MAX as usize];
-    check(&late_looks, Some(WAIT_MIN));
-    check(&[late_looks, vec![(MS, Waited::Done)]].concat(), None);
+    let late_checks = vec![(MS * 200, Waited::Done); 15 + LATE_CHECKS_MAX as usize];
+    check(&late_checks, Some(WAIT_MIN));
+    check(&[late_checks, vec![(MS, Waited::Done)]].concat(), None);
     check(&[(WAIT_MAX, Waited::TimedOut); 11], Some(WAIT_MAX));
     check(&[(WAIT_MAX, Waited::TimedOut); 12], None);
     check(&[(WAIT_MAX, Waited::Interrupted); 11], Some(WAIT_MAX));

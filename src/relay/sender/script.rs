@@ -22,7 +22,7 @@ use crate::relay::edge::{Edge, Moment};
 use crate::relay::exporter::tests::exporter;
 use crate::relay::flush::{Policy, Strategy, Traffic};
 use crate::relay::queue::{FlushRequest, Message, Waited};
-use crate::relay::wakeup::{Wakeup, wakeup};
+use crate::relay::wakeup::{Waker, Wakeup, wakeup};
 use crate::remote::backoff::Jitter;
 use crate::remote::client::Request;
 use crate::remote::delivery::{Delivery, Failure};
@@ -132,9 +132,14 @@ impl Script {
     }
 
     pub fn shutdown(self, at_ms: u64, within_ms: u64) -> Self {
+        self.shutdown_with(at_ms, within_ms, wakeup().0)
+    }
+
+    /// As [`Self::shutdown`]. `settled` is dropped at its end.
+    pub fn shutdown_with(self, at_ms: u64, within_ms: u64, settled: Waker) -> Self {
         self.at(at_ms, move |world| {
             let deadline = Deadline::after(Duration::from_millis(within_ms), world.now);
-            let (noticed, settled) = (wakeup().0, wakeup().0);
+            let noticed = wakeup().0;
             Some(Message::Shutdown { deadline, noticed, settled })
         })
     }

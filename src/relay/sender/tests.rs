@@ -253,6 +253,16 @@ fn an_invocation_waits_for_a_second_attempt_that_is_near_and_for_no_remote_in_tr
 }
 
 #[test]
+fn no_invocation_waits_for_a_report_that_came_after_its_end() {
+    let late = |it: Script| {
+        let [near, taken] = [Kind::Busy(None), Kind::Taken].map(Kind::at_once);
+        let script = it.answers([near, taken, Kind::Taken.after(500)]).report(0, r#"["a-1"]"#);
+        script.report_with(60, "another", Route::MonitoringData, "[]")
+    };
+    assert_eq!(acknowledged(late, 0, [99, 101]), [false, true]);
+}
+
+#[test]
 fn no_invocation_waits_for_a_quarantined_report() {
     let poison = |it: Script| {
         let script = it.remote(|post| {
@@ -299,7 +309,10 @@ fn a_panic_loses_the_current_reports_and_no_others() {
 fn a_request_during_a_freeze_is_sent_once_and_a_pause_begins_after_the_thaw() {
     const FREEZE: u64 = 600_000;
     let taken = Script::new().answers([Kind::Taken.frozen_for(FREEZE)]).report(0, "[1]");
-    assert_eq!(taken.play(CONTINUOUSLY).times(), [0]);
+    let taken = taken.play(CONTINUOUSLY);
+    assert_eq!(taken.times(), [0]);
+    let three_seconds = TimeLimit::ExcludingFreezes(Duration::from_secs(3));
+    assert_eq!(taken.posts[0].limit, three_seconds, "the freeze counts for no limit");
     let failed = Script::new().answers([Kind::Unreachable.frozen_for(FREEZE)]).report(0, "[1]");
     assert_eq!(failed.play(CONTINUOUSLY).times(), [0, FREEZE + 100]);
 }

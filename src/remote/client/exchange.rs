@@ -106,8 +106,8 @@ impl Remote {
             let (status_line, names) = (self.status_line.clone(), self.names.clone());
             let connector = RemoteConnector { tls: tls.clone(), status_line, names };
             let agent = Agent::with_parts(config, connector, NoResolver);
-            if self.is_interruptible {
-                self.interruptible.put(agent.clone());
+            if let Some(interruptible) = &self.interruptible {
+                interruptible.put(agent.clone());
             }
             agent
         })

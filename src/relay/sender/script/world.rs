@@ -37,6 +37,8 @@ pub struct World {
     pub(super) jitter: f64,
     pub reconnects: u32,
     pub is_uninterruptible: bool,
+    /// Whether all other ends of the queue are dropped.
+    is_without_reporters: bool,
     idle_waits: u32,
     /// The time of the last wait.
     pending: u64,
@@ -58,6 +60,7 @@ impl World {
             jitter: 1.0,
             reconnects: 0,
             is_uninterruptible: false,
+            is_without_reporters: false,
             idle_waits: 0,
             pending: 0,
         }
@@ -137,6 +140,9 @@ impl World {
                 break;
             }
         }
+        if self.queue.is_empty() && self.is_without_reporters {
+            return Waited::End;
+        }
         if self.queue.is_empty() {
             self.advance(until.unwrap_or(self.now));
         }
@@ -172,6 +178,12 @@ impl World {
             TimeLimit::ExcludingFreezes(length) => self.now + length,
             TimeLimit::WallClock(until) => until,
         }
+    }
+
+    /// Drops all other ends of the queue.
+    pub fn without_reporters(&mut self) -> Option<Message> {
+        self.is_without_reporters = true;
+        None
     }
 
     /// Lets time pass while nothing runs, as Lambda's freeze does.

@@ -1,10 +1,13 @@
-use std::time::Duration;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crate::net::freeze::TimeLimit;
 use crate::payload::ledger::Loss;
 use crate::payload::route::Route;
 use crate::relay::flush::Strategy;
 use crate::relay::sender::script::{Answer, Kind, Post, Script, World};
+use crate::relay::wakeup::wakeup;
 
 const NEVER: Strategy = Strategy::Periodically(Duration::from_secs(3_600));
 const COMPOSITE: Route = Route::CompositeMonitoringData;
@@ -139,6 +142,32 @@ fn after_a_panic_the_rest_is_sent_before_the_deadline() {
     let answers = [Kind::Taken.at_once(), Kind::Panics.at_once()];
     let run = script.answers(answers).shutdown(100, 1_000).play(NEVER);
     assert_eq!((delivered_and_unsent(&run), run.balance().dropped(Loss::Failed)), ((2, 0), 1));
+}
+
+#[test]
+fn after_a_second_panic_the_process_ends_without_the_rest() {
+    let script = composites(Script::new(), &["{1}", "{2}", "{3}"]);
+    let (settled, is_settled) = wakeup();
+    let seen = Rc::new(Cell::new(None));
+    let looks = Rc::clone(&seen);
+    script
+        .answers([Kind::Panics.at_once(), Kind::Panics.at_once()])
+        .shutdown_with(100, 1_000, settled)
+        .at(120, move |world| {
+            let has_settled = is_settled.wait(Some(Instant::now()));
+            looks.set(Some((has_settled, world.posts.len(), world.balance().pending())));
+            None
+        })
+        .play(NEVER);
+    assert_eq!(seen.get(), Some((true, 2, 1)));
+}
+
+#[test]
+fn without_anybody_who_reports_no_late_report_is_waited_for() {
+    let script = Script::new().report(0, "[1]").shutdown(100, 500);
+    let run = script.at(100, World::without_reporters).play(NEVER);
+    assert_eq!((run.posted(), run.now_ms()), (vec![(100, "[1]")], 100));
+    assert_eq!(delivered_and_unsent(&run), (1, 0));
 }
 
 #[test]
