@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use local_lambda::conformance::{ONLY_LATE, Verdict, attacks, play};
 
-use crate::closing_line::is_closing;
-use crate::dialect::Dialect::Otlp;
+use crate::support::closing_line::is_closing;
+use crate::support::protocol::Protocol::Otlp;
 
 /// What this release does not bear, and why; SECURITY.md tells what it would take.
 const NOT_BORNE: [(&str, &str); 9] = [

@@ -8,23 +8,23 @@ use std::path::Path;
 use local_lambda::agent;
 use rstest::rstest;
 
-use crate::dialect::Dialect;
-use crate::trial::text;
+use crate::support::fixture::text;
+use crate::support::protocol::Protocol;
 
 #[rstest]
 fn every_recorded_request_arrives_byte_for_byte_with_its_key_and_nothing_of_the_agents_tracing(
-    #[values(Dialect::Thundra, Dialect::Otlp)] dialect: Dialect,
+    #[values(Protocol::Thundra, Protocol::Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    let captures = captures(dialect);
-    assert_eq!(captures.len(), if dialect == Dialect::Otlp { 4 } else { 32 });
+    let fixture = protocol.start();
+    let captures = captures(protocol);
+    assert_eq!(captures.len(), if protocol == Protocol::Otlp { 4 } else { 32 });
     for (sent, (name, request)) in captures.iter().enumerate() {
         let (head, body) = parts(request);
         let content_type = header(head, "content-type").unwrap();
         let empty = if content_type == "application/json" { "{}" } else { "" };
-        let response = agent::request(trial.port, request);
+        let response = agent::request(fixture.port, request);
         assert_eq!((response.status, text(&response.body)), (200, empty), "{name}");
-        let received = trial.received(sent + 1).pop().unwrap();
+        let received = fixture.received(sent + 1).pop().unwrap();
         let path = head.split(' ').nth(1).unwrap();
         assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", path), "{name}");
         assert!(received.body == body, "{name}");
@@ -35,18 +35,18 @@ fn every_recorded_request_arrives_byte_for_byte_with_its_key_and_nothing_of_the_
         for kept in ["Authorization", "Content-Type", "Content-Encoding"] {
             assert_eq!(received.header(kept), header(head, kept), "{name}");
         }
-        match dialect {
-            Dialect::Thundra => {
+        match protocol {
+            Protocol::Thundra => {
                 assert_eq!(received.header("Authorization"), Some("ApiKey some-key"), "{name}");
                 expected.push("authorization");
             }
-            Dialect::Otlp if name.contains("gzip") => expected.push("content-encoding"),
-            Dialect::Otlp => {}
+            Protocol::Otlp if name.contains("gzip") => expected.push("content-encoding"),
+            Protocol::Otlp => {}
         }
         expected.sort_unstable();
         assert_eq!(others, expected, "{name}");
     }
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
@@ -54,11 +54,11 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     headers.find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-fn captures(dialect: Dialect) -> Vec<(String, Vec<u8>)> {
+fn captures(protocol: Protocol) -> Vec<(String, Vec<u8>)> {
     let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-    let folder = match dialect {
-        Dialect::Thundra => captures,
-        Dialect::Otlp => captures.join("otlp"),
+    let folder = match protocol {
+        Protocol::Thundra => captures,
+        Protocol::Otlp => captures.join("otlp"),
     };
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut captures: Vec<_> = paths

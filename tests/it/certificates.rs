@@ -8,8 +8,8 @@ use local_lambda::{Authority, Identity, Platform, Remote};
 use rstest::rstest;
 use tempfile::TempDir;
 
-use crate::dialect::Dialect::Otlp;
-use crate::trial::{ARRAY, PATIENCE, Trial, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, spawn};
+use crate::support::protocol::Protocol::Otlp;
 
 // Made by OpenSSL: `certificates/README.md`.
 const SELF_SIGNED: &str = include_str!("certificates/self-signed.pem");
@@ -20,31 +20,31 @@ const SIGNED_BY_P_521: &str = include_str!("certificates/signed-by-p-521.pem");
 const SIGNED_BY_P_521_KEY: &str = include_str!("certificates/signed-by-p-521.key");
 
 /// An extension that has this as `SSL_CERT_FILE` reports to a remote that shows this certificate.
-fn report_to(identity: Identity, file: &[u8]) -> (TempDir, Trial) {
+fn report_to(identity: Identity, file: &[u8]) -> (TempDir, Fixture) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("remote.pem");
     fs::write(&path, file).unwrap();
     let remote = Remote::start_tls_as(identity);
     let environment = [("SSL_CERT_FILE", path.to_str().unwrap())];
-    let trial = Otlp.start_on(Platform::start(), remote, &environment);
-    trial.report(ARRAY, "[1]");
-    (folder, trial)
+    let fixture = Otlp.start_on(Platform::start(), remote, &environment);
+    fixture.report(ARRAY, "[1]");
+    (folder, fixture)
 }
 
 #[track_caller]
 fn is_trusted(identity: Identity, file: &[u8]) {
-    let (_folder, trial) = report_to(identity, file);
-    trial.wait_for_items(&["1"]);
-    assert_eq!(trial.shut_down(), "");
+    let (_folder, fixture) = report_to(identity, file);
+    fixture.wait_for_items(&["1"]);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[track_caller]
 fn is_refused(identity: Identity, file: &[u8], why: &str) {
-    let (_folder, trial) = report_to(identity, file);
-    let line = trial.process.wait_for_log("cannot deliver to", PATIENCE);
+    let (_folder, fixture) = report_to(identity, file);
+    let line = fixture.process.wait_for_log("cannot deliver to", PATIENCE);
     assert!(line.contains(why), "{line}");
-    assert_eq!(trial.remote.received().len(), 0);
-    trial.shut_down();
+    assert_eq!(fixture.remote.received().len(), 0);
+    fixture.shut_down();
 }
 
 fn utf_16(text: &str) -> Vec<u8> {
@@ -99,11 +99,11 @@ fn another_certificate_of_the_same_name_is_not_trusted() {
 fn a_certificate_in_place_of_its_path_is_named_and_not_shown() {
     let pasted = format!("{SELF_SIGNED_KEY}{SELF_SIGNED}");
     let remote = Remote::start_tls(&Authority::new());
-    let trial = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &pasted)]);
-    trial.report(ARRAY, "[1]");
-    trial.process.wait_for_log("SSL_CERT_FILE: it is a certificate itself", PATIENCE);
-    trial.process.wait_for_log("cannot deliver to", PATIENCE);
-    let log = trial.shut_down();
+    let fixture = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &pasted)]);
+    fixture.report(ARRAY, "[1]");
+    fixture.process.wait_for_log("SSL_CERT_FILE: it is a certificate itself", PATIENCE);
+    fixture.process.wait_for_log("cannot deliver to", PATIENCE);
+    let log = fixture.shut_down();
     assert!(!log.contains("BEGIN"), "{log}");
 }
 
@@ -125,9 +125,9 @@ fn a_server_that_has_nothing_in_common_with_the_extension_is_one_line_that_says_
             let _ = stream.write_all(b"\x15\x03\x03\x00\x02\x02\x28");
         }
     });
-    let trial = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
-    trial.report(ARRAY, "[1]");
-    let line = trial.process.wait_for_log("cannot deliver to", PATIENCE);
+    let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
+    fixture.report(ARRAY, "[1]");
+    let line = fixture.process.wait_for_log("cannot deliver to", PATIENCE);
     assert!(line.contains("HandshakeFailure (it may have a key of curve P-521"), "{line}");
-    trial.shut_down();
+    fixture.shut_down();
 }

@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use local_lambda::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, items_at, report_of};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, items_at, report_of};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 #[test]
 fn enabled_false_registers_and_polls_and_does_nothing_else() {
@@ -34,10 +34,10 @@ fn enabled_false_registers_and_polls_and_does_nothing_else() {
 fn collector_url_names_the_remote_with_and_without_a_trailing_slash() {
     let other = Remote::start();
     let url = format!("{}/", other.base_url());
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
-    trial.report(ARRAY, "[1]");
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", &url)]);
+    fixture.report(ARRAY, "[1]");
     assert_eq!(other.wait_for(1, PATIENCE)[0].path, ARRAY);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
     assert_eq!(other.received().len(), 1);
 }
 
@@ -71,18 +71,18 @@ fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
     ] {
         let proxy = Proxy::start();
         let url = proxy.url().replace("127.0.0.1", host);
-        let trial = Trial::with(&[
+        let fixture = Fixture::with(&[
             ("AWS_REGION", region),
             ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://{region}.collector.example.com/v1"),
             (variable, &url),
         ]);
-        trial.report(ARRAY, "[1]");
-        trial.wait_for_log("cannot deliver to");
+        fixture.report(ARRAY, "[1]");
+        fixture.wait_for_log("cannot deliver to");
         // A machine that is busy has the extension ask more than once.
         let asked = format!("{region}.collector.example.com:443");
         let tunnels = proxy.tunnels();
         assert!(!tunnels.is_empty() && tunnels.iter().all(|it| *it == asked), "{tunnels:?}");
-        trial.shut_down();
+        fixture.shut_down();
     }
 }
 
@@ -93,12 +93,12 @@ fn refuses_with(variables: &[(&str, &str)], part: &str) {
     let other = Remote::start();
     let agents = ("THUNDRA_AGENT_REPORT_REST_BASEURL", other.base_url());
     let with_agents = [variables, &[(agents.0, agents.1.as_str())]].concat();
-    let trial = Trial::with(&with_agents);
+    let fixture = Fixture::with(&with_agents);
     for _ in 0..3 {
-        assert_eq!(trial.post(ARRAY, "[1]").status, 404);
+        assert_eq!(fixture.post(ARRAY, "[1]").status, 404);
     }
-    assert_eq!(trial.health()["reports"]["refused"]["no_remote"], 3);
-    let log = trial.shut_down();
+    assert_eq!(fixture.health()["reports"]["refused"]["no_remote"], 3);
+    let log = fixture.shut_down();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(part)).collect();
     assert!(lines.len() == 1 && log.contains("lost: 3 refused as no_remote"), "{log}");
     assert!(
@@ -148,15 +148,15 @@ fn an_own_port_is_no_remote() {
 #[test]
 fn flush_takes_the_names_it_knows_and_says_what_it_uses_instead_of_others() {
     for known in ["default", "continuously"] {
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", known)]);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        assert_eq!(trial.shut_down(), "");
+        let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", known)]);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        assert_eq!(fixture.shut_down(), "");
     }
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "hourly")]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let log = trial.shut_down();
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", "hourly")]);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let log = fixture.shut_down();
     assert!(log.contains("THUNDRA_EXTENSION_FLUSH holds \"hourly\""), "{log}");
 }
 
@@ -170,19 +170,19 @@ fn buffer_is_what_health_shows_and_by_default_a_share_of_the_functions_memory() 
         (&[(memory, "256")], 8 << 20),
         (&[(memory, "10240")], 16 << 20),
     ] {
-        let trial = Trial::with(environment);
-        assert_eq!(trial.health()["buffer"]["size"], size);
-        trial.shut_down();
+        let fixture = Fixture::with(environment);
+        assert_eq!(fixture.health()["buffer"]["size"], size);
+        fixture.shut_down();
     }
 }
 
 #[test]
 fn port_is_where_the_collector_listens() {
-    // Every trial sets it; here the other ports are seen to be left alone.
-    let trial = Trial::start();
-    let own = [trial.port];
-    assert_eq!(listening_ports(trial.process.pid()), own);
-    trial.shut_down();
+    // Every fixture sets it; here the other ports are seen to be left alone.
+    let fixture = Fixture::start();
+    let own = [fixture.port];
+    assert_eq!(listening_ports(fixture.process.pid()), own);
+    fixture.shut_down();
 }
 
 /// Local TCP ports on which a process listens, from procfs.
@@ -216,7 +216,7 @@ fn log_level_is_the_told_one_then_the_agents_debug_switch_then_lambdas() {
         (&[("THUNDRA_EXTENSION_LOG_LEVEL", "warn"), ("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], false),
     ];
     for (environment, is_debug) in cases {
-        let log = Trial::with(environment).shut_down();
+        let log = Fixture::with(environment).shut_down();
         assert_eq!(log.contains("DEBUG"), is_debug, "{environment:?}:\n{log}");
     }
 }
@@ -236,62 +236,65 @@ fn proxy_is_used_for_the_remote_and_never_for_the_runtime_api() {
         ("HTTPS_PROXY", "http://127.0.0.1:9"),
         ("NO_PROXY", "*"),
     ];
-    let trial = Trial::on(Platform::start(), remote, &environment);
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.bodies_received(1), ["[1]"]);
+    let fixture = Fixture::on(Platform::start(), remote, &environment);
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.bodies_received(1), ["[1]"]);
     assert_eq!(proxy.tunnels(), [target]);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 /// Squid's defaults allow a tunnel to port 443 only.
 #[rstest]
 fn a_remote_with_plain_http_is_asked_for_by_its_url_and_each_proxy_gets_its_own_credentials(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let proxy = Proxy::start().refusing_tunnels().requiring("user", "pass word");
     let url = proxy.url().replace("http://", "http://user:pass%20word@");
     // As the SDK needs it, to which the extension is at localhost. The remote's host is 127.0.0.1.
-    let trial = dialect.start_with(&[("HTTP_PROXY", &url), ("NO_PROXY", "localhost")]);
+    let fixture = protocol.start_with(&[("HTTP_PROXY", &url), ("NO_PROXY", "localhost")]);
     for nth in 1..=3 {
-        trial.report(ARRAY, "[1]");
-        trial.received(nth);
-        trial.wait_for_an_empty_buffer();
+        fixture.report(ARRAY, "[1]");
+        fixture.received(nth);
+        fixture.wait_for_an_empty_buffer();
     }
-    let target = trial.remote.origin().replace("http://", "");
-    let path = dialect.path(ARRAY);
+    let target = fixture.remote.origin().replace("http://", "");
+    let path = protocol.path(ARRAY);
     assert_eq!(proxy.forwarded(), vec![format!("http://{target}{path}"); 3]);
     assert_eq!((proxy.tunnels(), proxy.connections()), (Vec::<String>::new(), vec![0; 3]));
-    for received in trial.remote.received() {
+    for received in fixture.remote.received() {
         assert_eq!((&*received.path, received.header("Host")), (path, Some(&*target)));
         assert_eq!(received.header("Proxy-Authorization"), None);
         assert_eq!(received.header("Authorization"), Some("ApiKey test-key"));
     }
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 /// A proxy that wants other credentials has shown the report to nobody: it waits.
 #[rstest]
-fn a_proxy_that_refuses_the_credentials_costs_no_report(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn a_proxy_that_refuses_the_credentials_costs_no_report(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
     let proxy = Proxy::start().requiring("user", "password");
     let url = proxy.url().replace("http://", "http://user:s3cret@");
-    let trial = dialect.start_with(&[("HTTP_PROXY", &url)]);
-    trial.report(ARRAY, "[1]");
-    let line = trial.process.wait_for_log("407 Proxy Authentication Required", PATIENCE);
+    let fixture = protocol.start_with(&[("HTTP_PROXY", &url)]);
+    fixture.report(ARRAY, "[1]");
+    let line = fixture.process.wait_for_log("407 Proxy Authentication Required", PATIENCE);
     assert!(!line.contains("s3cret"), "{line}");
-    assert_eq!(trial.health()[dialect.account()]["pending"], 1);
-    trial.shut_down();
+    assert_eq!(fixture.health()[protocol.account()]["pending"], 1);
+    fixture.shut_down();
 }
 
 #[test]
 fn the_usual_proxy_variables_count_and_no_proxy_exempts() {
     let proxy = Proxy::start();
-    let trial = Trial::with(&[("http_proxy", &proxy.url()), ("HTTPS_PROXY", "http://127.0.0.1:9")]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
+    let fixture =
+        Fixture::with(&[("http_proxy", &proxy.url()), ("HTTPS_PROXY", "http://127.0.0.1:9")]);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
     assert_eq!(proxy.forwarded().len(), 1);
-    trial.shut_down();
+    fixture.shut_down();
     let exempt =
-        Trial::with(&[("HTTP_PROXY", &proxy.url()), ("no_proxy", "example.com,127.0.0.1")]);
+        Fixture::with(&[("HTTP_PROXY", &proxy.url()), ("no_proxy", "example.com,127.0.0.1")]);
     exempt.report(ARRAY, "[1]");
     exempt.received(1);
     assert_eq!(proxy.forwarded().len(), 1, "not asked again");
@@ -301,11 +304,11 @@ fn the_usual_proxy_variables_count_and_no_proxy_exempts() {
 #[test]
 fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() {
     let authority = Authority::new();
-    let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &[]);
-    trial.report(ARRAY, "[1]");
-    let line = trial.process.wait_for_log("cannot deliver to http", PATIENCE);
+    let fixture = Fixture::on(Platform::start(), Remote::start_tls(&authority), &[]);
+    fixture.report(ARRAY, "[1]");
+    let line = fixture.process.wait_for_log("cannot deliver to http", PATIENCE);
     assert!(line.contains("UnknownIssuer"), "{line}");
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("1 unsent"), "{log}");
     // With the file it is trusted: delivery::over_tls_too_one_connection_serves_all_reports.
 }
@@ -320,13 +323,13 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
         let authority = Authority::new();
         let path = path.to_str().unwrap();
         let environment = [("SSL_CERT_FILE", path)];
-        let trial = Trial::on(Platform::start(), Remote::start_tls(&authority), &environment);
-        assert_eq!(trial.process.log(), "", "not looked at before a report has to be sent");
-        trial.report(ARRAY, "[1]");
-        let line = trial.process.wait_for_log("SSL_CERT_FILE", PATIENCE);
+        let fixture = Fixture::on(Platform::start(), Remote::start_tls(&authority), &environment);
+        assert_eq!(fixture.process.log(), "", "not looked at before a report has to be sent");
+        fixture.report(ARRAY, "[1]");
+        let line = fixture.process.wait_for_log("SSL_CERT_FILE", PATIENCE);
         assert!(line.contains(path) && line.contains(why), "{line}");
         // At the end everything is tried again, on a new connection.
-        let log = trial.shut_down();
+        let log = fixture.shut_down();
         assert_eq!(log.matches("SSL_CERT_FILE").count(), 1, "{log}");
     }
 }
@@ -335,31 +338,31 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
 fn trust_all_certificates_takes_any_and_warns() {
     let remote = Remote::start_tls(&Authority::new());
     let environment = [("THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES", "true")];
-    let trial = Trial::on(Platform::start(), remote, &environment);
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.bodies_received(1), ["[1]"]);
-    let log = trial.shut_down();
+    let fixture = Fixture::on(Platform::start(), remote, &environment);
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.bodies_received(1), ["[1]"]);
+    let log = fixture.shut_down();
     assert!(log.contains("the remote's certificate is not checked"), "{log}");
 }
 
 #[test]
 fn the_key_is_the_requests_own_and_failing_that_the_environments() {
     for (name, key) in [("thundra_apiKey", "k1"), ("CATCHPOINT_APIKEY", "k2")] {
-        let trial = Trial::with(&[(name, key)]);
+        let fixture = Fixture::with(&[(name, key)]);
         for (nth, header) in ["", "Authorization: \r\n"].into_iter().enumerate() {
             let request = report_of(3, header, "[1]");
-            assert_eq!(agent::request(trial.port, request.as_bytes()).status, 200);
-            trial.received(nth + 1);
+            assert_eq!(agent::request(fixture.port, request.as_bytes()).status, 200);
+            fixture.received(nth + 1);
         }
-        trial.report(ARRAY, "[2]");
-        let keys: Vec<_> = trial
+        fixture.report(ARRAY, "[2]");
+        let keys: Vec<_> = fixture
             .received(3)
             .iter()
             .map(|it| it.header("Authorization").unwrap().to_owned())
             .collect();
         let own = format!("ApiKey {key}");
         assert_eq!(keys, [&own, &own, "ApiKey test-key"]);
-        trial.shut_down();
+        fixture.shut_down();
     }
 }
 
@@ -367,15 +370,15 @@ fn the_key_is_the_requests_own_and_failing_that_the_environments() {
 fn names_and_values_that_are_plainly_mistaken_are_a_line_each() {
     let remote = Remote::start();
     let quoted = format!("\"{}/monitoring-data\"", remote.base_url());
-    let trial = Trial::with(&[
+    let fixture = Fixture::with(&[
         ("THUNDRA_EXTENSION_COLLECTOR_URL", &quoted),
         ("THUNDRA_EXTENSION_FLUSH", "'continuously'"),
         ("THUNDRA_EXTENSION_LOG_LEVLE", "trace"),
         ("THUNDRA_EXTENSION_WRAPPER_OPTIONS", "-v"),
     ]);
-    trial.report(ARRAY, "[1]");
+    fixture.report(ARRAY, "[1]");
     assert_eq!(remote.wait_for(1, PATIENCE)[0].path, ARRAY);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     for part in [
         "THUNDRA_EXTENSION_LOG_LEVLE is not a variable of this extension, and is ignored; did you mean THUNDRA_EXTENSION_LOG_LEVEL?",
         "THUNDRA_EXTENSION_FLUSH holds quotation marks",

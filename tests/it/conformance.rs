@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use local_lambda::conformance::{Finding, Scenario, Subject, Verdict, play, scenarios};
 
-use crate::dialect::Dialect::{Otlp, Thundra};
+use crate::support::protocol::Protocol::{Otlp, Thundra};
 
 /// What this release may not hold: the scenario, what may come of it instead, and why.
 const EXCUSED: [(&str, Excuse, &str); 4] = [

@@ -9,8 +9,8 @@ use std::{fs, iter};
 use local_lambda::{Answer, Authority, Platform, Remote, free_port};
 use rstest::rstest;
 
-use crate::dialect::Dialect::Otlp;
-use crate::trial::{ARRAY, PATIENCE, Trial, pass, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass, spawn};
+use crate::support::protocol::Protocol::Otlp;
 
 #[test]
 fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
@@ -18,17 +18,17 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
         let authority = Authority::new();
         let ca = authority.pem_file().to_str().unwrap().to_owned();
         let remote = Remote::start_tls(&authority);
-        let trial = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        trial.wait_for_an_empty_buffer();
-        trial.process.stop();
-        end(&trial.remote);
-        trial.process.resume();
-        trial.report(ARRAY, "[2]");
-        let delivery = trial.wait_for_items(&["1", "2"]);
+        let fixture = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        fixture.wait_for_an_empty_buffer();
+        fixture.process.stop();
+        end(&fixture.remote);
+        fixture.process.resume();
+        fixture.report(ARRAY, "[2]");
+        let delivery = fixture.wait_for_items(&["1", "2"]);
         assert!(delivery.is_exact(), "{delivery}");
-        assert_eq!(trial.shut_down(), "");
+        assert_eq!(fixture.shut_down(), "");
     }
 }
 
@@ -37,14 +37,14 @@ fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_
     // The kernel takes connections for it, and nobody ever says a word of TLS.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://{}/v1", silent.local_addr().unwrap());
-    let trial = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
+    let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
     let reported = Instant::now();
-    trial.report(ARRAY, "[1]");
-    let line = trial.wait_for_log("cannot deliver to http");
+    fixture.report(ARRAY, "[1]");
+    let line = fixture.wait_for_log("cannot deliver to http");
     assert!(line.contains("no connection in time"), "{line}");
     let given_up = Duration::from_millis(900)..Duration::from_secs(3);
     assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
@@ -52,9 +52,9 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
     let remote = Remote::start();
     // A name has to be looked up for each new connection.
     let url = remote.base_url().replace("127.0.0.1", "localhost");
-    let trial =
+    let fixture =
         Otlp.start_on(Platform::start(), remote, &[(Otlp.url_variable(), &url), ("NO_PROXY", "*")]);
-    trial.remote.answer_with(move |it| match it.number % 4 {
+    fixture.remote.answer_with(move |it| match it.number % 4 {
         0 => Answer::Reset,
         1 => Answer::status(Otlp.failure()),
         2 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
@@ -62,10 +62,10 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
     });
     let held_after = |reports: usize| {
         for _ in 0..reports {
-            trial.report(ARRAY, "[1]");
-            trial.wait_for_an_empty_buffer();
+            fixture.report(ARRAY, "[1]");
+            fixture.wait_for_an_empty_buffer();
         }
-        ["task", "fd"].map(|it| entries(trial.process.pid(), it))
+        ["task", "fd"].map(|it| entries(fixture.process.pid(), it))
     };
     let [[threads, descriptors], after] = [held_after(5), held_after(50)];
     // Those of the last connection may be on their way out.
@@ -73,7 +73,7 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
         after[0] <= threads + 2 && after[1] <= descriptors + 4,
         "{threads}, {descriptors}: {after:?}"
     );
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 /// Connections that are never served, until the kernel takes no more for it.
@@ -145,10 +145,10 @@ fn log_of_a_freeze_while_it_connects(freeze: Duration) -> Option<String> {
     const CONNECTS_WITHIN: Duration = Duration::from_millis(750);
     let frozen = Frozen::while_it_connects(freeze, Then::GoesOn);
     let resumed = Instant::now();
-    frozen.trial.process.resume();
-    frozen.trial.wait_for_an_empty_buffer();
+    frozen.fixture.process.resume();
+    frozen.fixture.wait_for_an_empty_buffer();
     let ran = frozen.ran + resumed.elapsed();
-    let log = frozen.trial.shut_down();
+    let log = frozen.fixture.shut_down();
     (ran < CONNECTS_WITHIN).then_some(log)
 }
 
@@ -158,23 +158,23 @@ fn a_connect_that_is_refused_in_a_freeze_is_made_again_and_one_that_hangs_takes_
 ) {
     // The kernel asks again after 1, 3 and 7 s, and is told then that nobody listens any more.
     const FREEZE: Duration = Duration::from_secs(10);
-    let Frozen { trial, silent, .. } = Frozen::while_it_connects(FREEZE, then);
+    let Frozen { fixture, silent, .. } = Frozen::while_it_connects(FREEZE, then);
     let resumed = Instant::now();
-    trial.process.resume();
+    fixture.process.resume();
     if let Some(silent) = silent {
-        let line = trial.wait_for_log("cannot deliver to http");
+        let line = fixture.wait_for_log("cannot deliver to http");
         assert!(line.contains("no connection in time"), "{line}");
         assert!(resumed.elapsed() < FREEZE, "the freeze counts as time to connect");
         silent.speak();
     }
-    trial.wait_for_account(|it| it["delivered"] == 1 && it["pending"] == 0);
-    let log = trial.shut_down();
+    fixture.wait_for_account(|it| it["delivered"] == 1 && it["pending"] == 0);
+    let log = fixture.shut_down();
     assert!(!log.contains("lost"), "{log}");
 }
 
 /// An extension that was stopped in a connect.
 struct Frozen {
-    trial: Trial,
+    fixture: Fixture,
     /// How long it ran with the report before.
     ran: Duration,
     /// The remote, if it still is.
@@ -208,11 +208,11 @@ impl Frozen {
         let silent = Silent { listener, filled };
         let url = Otlp.url_at(&format!("http://{address}"));
         let debug = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
-        let trial = Otlp.start_with(&[(Otlp.url_variable(), &url), debug]);
+        let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url), debug]);
         let reported = Instant::now();
-        trial.report(ARRAY, "[1]");
+        fixture.report(ARRAY, "[1]");
         wait_for_a_caller(address.port());
-        trial.process.stop();
+        fixture.process.stop();
         let ran = reported.elapsed();
         let silent = match then {
             Then::GoesOn => {
@@ -231,7 +231,7 @@ impl Frozen {
                 Some(silent)
             }
         };
-        Self { trial, ran, silent }
+        Self { fixture, ran, silent }
     }
 }
 

@@ -6,29 +6,29 @@ use std::time::{Duration, Instant, SystemTime};
 use local_lambda::{Answer, Authority, End, Platform, Received, Remote, agent};
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::report::{items_of, told};
-use crate::trial::{
-    ARRAY, COLLECTS, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, in_the_time_there_is, nowhere,
-    pass, report_of,
+use crate::support::fixture::{
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is,
+    nowhere, pass, report_of,
 };
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::{items_of, told};
 
 #[test]
 fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for n in 0..40 {
-        trial.report(if n % 2 == 0 { ARRAY } else { COMPOSITE }, &format!("[{n}]"));
+        fixture.report(if n % 2 == 0 { ARRAY } else { COMPOSITE }, &format!("[{n}]"));
     }
-    trial.items_received(40);
-    let received = trial.remote.received();
+    fixture.items_received(40);
+    let received = fixture.remote.received();
     for (path, first) in [(ARRAY, 0), (COMPOSITE, 1)] {
         let items = received.iter().filter(|it| it.path == path).flat_map(Received::items);
         let items: Vec<String> = items.map(|it| it.to_string()).collect();
         let expected = (first..40).step_by(2).map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(items, expected);
     }
-    assert_eq!(trial.remote.connections(), 1);
-    trial.shut_down();
+    assert_eq!(fixture.remote.connections(), 1);
+    fixture.shut_down();
 }
 
 #[test]
@@ -36,57 +36,57 @@ fn over_tls_too_one_connection_serves_all_reports() {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let remote = Remote::start_tls(&authority);
-    let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+    let fixture = Fixture::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
     for _ in 0..10 {
-        trial.report(ARRAY, r#"["täxt"]"#);
+        fixture.report(ARRAY, r#"["täxt"]"#);
     }
-    assert_eq!(trial.items_received(10), [r#""täxt""#; 10]);
-    assert_eq!(trial.remote.connections(), 1);
-    trial.shut_down();
+    assert_eq!(fixture.items_received(10), [r#""täxt""#; 10]);
+    assert_eq!(fixture.remote.connections(), 1);
+    fixture.shut_down();
 }
 
 #[test]
 fn only_three_headers_travel_on() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let request = "POST /v1/monitoring-data?x=1 HTTP/1.1\r\nhost: a\r\nCONTENT-TYPE: application/x\r\n\
                    authorization: ApiKey mine\r\nContent-Encoding: gzip\r\nX-Thundra-Trace-Id: t\r\n\
                    Cookie: c\r\nContent-Length: 4\r\nConnection: close\r\n\r\ngzip";
-    assert_eq!(agent::request(trial.port, request.as_bytes()).status, 200);
-    let received = trial.received(1).pop().unwrap();
+    assert_eq!(agent::request(fixture.port, request.as_bytes()).status, 200);
+    let received = fixture.received(1).pop().unwrap();
     assert_eq!(received.path, ARRAY);
     assert_eq!(received.header("Content-Type"), Some("application/x"));
     assert_eq!(received.header("Authorization"), Some("ApiKey mine"));
     assert_eq!(received.header("Content-Encoding"), Some("gzip"));
     assert_eq!(received.headers.len(), 6, "{:?}", received.headers);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line() {
-    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
+    let fixture = Fixture::with(&[(Thundra.url_variable(), &nowhere())]);
     for _ in 0..5 {
-        trial.platform.invoke(PATIENCE);
-        trial.report(ARRAY, "[1]");
+        fixture.platform.invoke(PATIENCE);
+        fixture.report(ARRAY, "[1]");
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert_eq!(log.matches("cannot deliver to ").count(), 1, "{log}");
     assert!(log.contains("5 accepted, 0 delivered, lost: 5 unsent"), "{log}");
 }
 
 #[test]
 fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|_| Answer::Hang);
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|_| Answer::Hang);
     for _ in 0..5 {
-        trial.platform.invoke(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
         let posted = Instant::now();
-        trial.report(ARRAY, "[1]");
+        fixture.report(ARRAY, "[1]");
         assert!(posted.elapsed() < SHUTDOWN, "the attempt itself takes 3 s");
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
     }
-    trial.received(1);
+    fixture.received(1);
     let asked = Instant::now();
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(asked.elapsed() < Duration::from_secs(3), "an attempt alone may take 3 s");
     assert!(log.contains("5 accepted, 0 delivered, lost: 5 unsent"), "{log}");
 }
@@ -94,17 +94,19 @@ fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_e
 #[test]
 fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown() {
     in_the_time_there_is(|| {
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-        trial.remote.answer_with(|it| if it.connection == 0 { Answer::Hang } else { Answer::ok() });
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
+        let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+        fixture
+            .remote
+            .answer_with(|it| if it.connection == 0 { Answer::Hang } else { Answer::ok() });
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
         for n in 2..=4 {
-            trial.report(ARRAY, &format!("[{n}]"));
+            fixture.report(ARRAY, &format!("[{n}]"));
         }
-        trial.platform.shutdown("spindown", SHUTDOWN);
-        assert!(trial.process.exit(PATIENCE).success());
-        assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3,4]"]);
-        let log = trial.process.log();
+        fixture.platform.shutdown("spindown", SHUTDOWN);
+        assert!(fixture.process.exit(PATIENCE).success());
+        assert_eq!(fixture.bodies_received(2), ["[1]", "[1,2,3,4]"]);
+        let log = fixture.process.log();
         assert!(log.contains("INFO") && log.contains(": 4 accepted, 4 delivered\n"), "{log}");
         assert!(log.contains("no answer yet, and the execution environment ends"), "{log}");
     });
@@ -112,68 +114,68 @@ fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown()
 
 #[test]
 fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() {
-    let trial = Trial::start();
-    trial.remote.answer_with(move |it| {
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(move |it| {
         Answer::status(if told(it) == "{1}" { Thundra.failure() } else { 200 })
     });
     for n in 1..=3 {
-        trial.report(COMPOSITE, &format!("{{{n}}}"));
+        fixture.report(COMPOSITE, &format!("{{{n}}}"));
     }
-    trial.received(1);
-    let log = trial.shut_down();
+    fixture.received(1);
+    let log = fixture.shut_down();
     assert!(log.contains("3 accepted, 2 delivered, lost: 1 unsent"), "{log}");
 }
 
 #[rstest]
 fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial.remote.answer_with(|_| {
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n";
         // Half of a partial success, if it is read.
         let answer = format!("{head}Content-Length: 9\r\n\r\n\x0a\x07\x08\x01");
         Answer::HalfAnswer(answer.into_bytes())
     });
     for n in 1..=3 {
-        trial.report(ARRAY, &format!("[{n}]"));
+        fixture.report(ARRAY, &format!("[{n}]"));
     }
-    assert_eq!(trial.items_received(3), ["1", "2", "3"]);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.items_received(3), ["1", "2", "3"]);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[rstest]
 fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial
-        .remote
-        .answer_with(move |it| Answer::status(if it.number < 3 { dialect.failure() } else { 200 }));
-    trial.report(COMPOSITE, "{1}");
-    trial.received(1);
-    trial.report(ARRAY, "[2]");
-    let bodies = trial.bodies_received(5);
+    let fixture = protocol.start();
+    fixture.remote.answer_with(move |it| {
+        Answer::status(if it.number < 3 { protocol.failure() } else { 200 })
+    });
+    fixture.report(COMPOSITE, "{1}");
+    fixture.received(1);
+    fixture.report(ARRAY, "[2]");
+    let bodies = fixture.bodies_received(5);
     assert_eq!(bodies, ["{1}", "{1}", "{1}", "{1}", "[2]"]);
-    let log = trial.shut_down();
-    assert!(log.contains(&format!(": it answered {}", dialect.failure())), "{log}");
+    let log = fixture.shut_down();
+    assert!(log.contains(&format!(": it answered {}", protocol.failure())), "{log}");
     assert!(log.contains(" is back") && !log.contains("lost"), "{log}");
 }
 
 #[test]
 fn what_is_left_is_sent_at_shutdown() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     // Far beyond the end of the test: SHUTDOWN tries once, whatever the remote asked for.
-    trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
-    trial.report(ARRAY, "[1]");
-    trial.wait_for_log("cannot deliver to http");
-    trial.report(ARRAY, "[2]");
-    trial.report(ARRAY, "[3]");
-    trial.remote.answer_with(|_| Answer::ok());
-    trial.platform.shutdown("spindown", SHUTDOWN);
-    assert!(trial.process.exit(PATIENCE).success());
-    assert_eq!(trial.bodies_received(2), ["[1]", "[1,2,3]"]);
-    let log = trial.process.log();
+    fixture.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+    fixture.report(ARRAY, "[1]");
+    fixture.wait_for_log("cannot deliver to http");
+    fixture.report(ARRAY, "[2]");
+    fixture.report(ARRAY, "[3]");
+    fixture.remote.answer_with(|_| Answer::ok());
+    fixture.platform.shutdown("spindown", SHUTDOWN);
+    assert!(fixture.process.exit(PATIENCE).success());
+    assert_eq!(fixture.bodies_received(2), ["[1]", "[1,2,3]"]);
+    let log = fixture.process.log();
     assert!(log.contains("INFO") && log.contains(": 3 accepted, 3 delivered\n"), "{log}");
 }
 
@@ -187,12 +189,12 @@ fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
         remote.answer_with(move |it| Answer::status(if it.number < 2 { failure } else { 200 }));
     };
     for trouble in [&reset as &dyn Fn(&Remote), &fail] {
-        let trial = Trial::with(&[COLLECTS]);
-        trouble(&trial.remote);
-        trial.report(ARRAY, "[1]");
-        trial.report(COMPOSITE, "{}");
-        let (log, bodies) = trial.shut_down_leaving(|trial| {
-            let received = trial.remote.received();
+        let fixture = Fixture::with(&[COLLECTS]);
+        trouble(&fixture.remote);
+        fixture.report(ARRAY, "[1]");
+        fixture.report(COMPOSITE, "{}");
+        let (log, bodies) = fixture.shut_down_leaving(|fixture| {
+            let received = fixture.remote.received();
             let accepted = received.iter().filter(|it| it.is_accepted());
             accepted.map(told).collect::<BTreeSet<_>>()
         });
@@ -203,30 +205,30 @@ fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
 
 #[test]
 fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(600)));
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|_| Answer::ok().after(Duration::from_millis(600)));
     for n in 0..5 {
-        trial.report(COMPOSITE, &format!("{{{n}}}"));
+        fixture.report(COMPOSITE, &format!("{{{n}}}"));
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains(": 5 accepted, ") && log.contains(" delivered, lost: "), "{log}");
     assert!(!log.contains("5 accepted, 0 delivered"), "{log}");
 }
 
 #[rstest]
 fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for (status, reason) in [(413, "too_large"), (400, "rejected"), (422, "rejected")] {
-        let trial = dialect.start();
-        trial
+        let fixture = protocol.start();
+        fixture
             .remote
             .answer_with(move |it| Answer::status(if told(it) == "[1]" { status } else { 200 }));
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        trial.report(ARRAY, "[2]");
-        assert_eq!(trial.bodies_received(2), ["[1]", "[2]"], "{status} is not tried again");
-        let log = trial.shut_down();
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        fixture.report(ARRAY, "[2]");
+        assert_eq!(fixture.bodies_received(2), ["[1]", "[2]"], "{status} is not tried again");
+        let log = fixture.shut_down();
         assert!(log.contains(&format!("it answered {status}")), "{log}");
         let line = format!("2 accepted, 1 delivered, lost: 1 {reason}");
         assert!(log.contains(&line), "{log}");
@@ -235,27 +237,27 @@ fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
 
 #[rstest]
 fn a_key_that_was_refused_is_not_tried_again_and_others_are(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     // A firewall answers 403 over a report, too, so a second one decides.
     for (status, refused) in [(401, 1), (403, 2)] {
-        let trial = dialect.start();
+        let fixture = protocol.start();
         let is_refused = |it: &Received| it.header("Authorization") == Some("ApiKey test-key");
-        trial
+        fixture
             .remote
             .answer_with(move |it| Answer::status(if is_refused(it) { status } else { 200 }));
         for n in 1..=refused {
-            trial.report(ARRAY, &format!("[{n}]"));
-            trial.received(n);
+            fixture.report(ARRAY, &format!("[{n}]"));
+            fixture.received(n);
         }
-        trial.process.wait_for_log("reports with this key are dropped", PATIENCE);
+        fixture.process.wait_for_log("reports with this key are dropped", PATIENCE);
         for n in refused + 1..=5 {
-            trial.report(ARRAY, &format!("[{n}]"));
+            fixture.report(ARRAY, &format!("[{n}]"));
         }
-        let other = trial.post_with("Authorization: ApiKey other\r\n", ARRAY, "[6]");
+        let other = fixture.post_with("Authorization: ApiKey other\r\n", ARRAY, "[6]");
         assert_eq!(other.status, 200);
-        assert_eq!(trial.bodies_received(refused + 1)[refused], "[6]");
-        let log = trial.shut_down();
+        assert_eq!(fixture.bodies_received(refused + 1)[refused], "[6]");
+        let log = fixture.shut_down();
         assert!(log.contains("6 accepted, 1 delivered, lost: 5 unauthorized"), "{log}");
         assert_eq!(log.lines().count(), refused + 1, "{log}");
     }
@@ -263,18 +265,18 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are(
 
 #[rstest]
 fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     // Not while the remote holds an answer back: a busy machine may take longer for all these reports than
     // an attempt may.
-    let trial = dialect.start_with(&[COLLECTS]);
+    let fixture = protocol.start_with(&[COLLECTS]);
     for n in 0..250 {
-        trial.report(ARRAY, &format!("[ {n} ]"));
+        fixture.report(ARRAY, &format!("[ {n} ]"));
     }
-    trial.report(ARRAY, &array_of(600_000));
-    trial.report(ARRAY, &array_of(600_000));
+    fixture.report(ARRAY, &array_of(600_000));
+    fixture.report(ARRAY, &array_of(600_000));
     let (log, (received, items)) =
-        trial.shut_down_leaving(|trial| (trial.received(4), trial.items_received(252)));
+        fixture.shut_down_leaving(|fixture| (fixture.received(4), fixture.items_received(252)));
     let counts: Vec<usize> = received.iter().map(|it| it.items().len()).collect();
     assert_eq!((log.as_str(), counts), ("", vec![100, 100, 51, 1]));
     let numbers: Vec<String> = (0..250).map(|n| n.to_string()).collect();
@@ -282,91 +284,91 @@ fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
 }
 
 #[rstest]
-fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] protocol: Protocol) {
+    let fixture = protocol.start();
     let items: Vec<String> = (0..250).map(|n| format!("{{\"n\": {n}}}")).collect();
-    trial.report(ARRAY, &format!("[{}]", items.join(" ,")));
-    assert_eq!(trial.items_received(250), items);
-    let requests = if dialect == Otlp { 1 } else { 3 }; // that has no limit of items
-    assert_eq!(trial.remote.received().len(), requests);
+    fixture.report(ARRAY, &format!("[{}]", items.join(" ,")));
+    assert_eq!(fixture.items_received(250), items);
+    let requests = if protocol == Otlp { 1 } else { 3 }; // that has no limit of items
+    assert_eq!(fixture.remote.received().len(), requests);
     let large: Vec<String> = (0..3).map(|n| format!("\"{n}{}\"", "x".repeat(400_000))).collect();
-    trial.report(ARRAY, &format!("[{}]", large.join(",")));
-    assert!(trial.items_received(253)[250..] == large);
-    assert_eq!(trial.remote.received().len(), requests + 2);
-    assert_eq!(trial.shut_down(), "");
+    fixture.report(ARRAY, &format!("[{}]", large.join(",")));
+    assert!(fixture.items_received(253)[250..] == large);
+    assert_eq!(fixture.remote.received().len(), requests + 2);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[rstest]
 fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial.remote.answer_with(|it| Answer::status(if it.body.len() > 20_000 { 413 } else { 200 }));
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|it| Answer::status(if it.body.len() > 20_000 { 413 } else { 200 }));
     let items: Vec<String> = (0..40).map(|n| format!("\"{n:02}{}\"", "x".repeat(2_000))).collect();
-    trial.report(ARRAY, &format!("[{}]", items.join(",")));
-    trial.report(ARRAY, &array_of(30_000));
-    let delivery = trial.wait_for_items(&items);
+    fixture.report(ARRAY, &format!("[{}]", items.join(",")));
+    fixture.report(ARRAY, &array_of(30_000));
+    let delivery = fixture.wait_for_items(&items);
     assert!(delivery.is_exact(), "{delivery}");
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("2 accepted, 1 delivered, lost: 1 too_large"), "{log}");
 }
 
 #[rstest]
 fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
+    let fixture = protocol.start();
     let is_bad = |it: &Received| told(it).contains("bad");
-    trial.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));
-    trial.while_the_remote_is_busy(|| {
+    fixture.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));
+    fixture.while_the_remote_is_busy(|| {
         for body in ["[1]", "[\"bad\"]", "[2]"] {
-            trial.report(ARRAY, body);
+            fixture.report(ARRAY, body);
         }
     });
-    let bodies = trial.bodies_received(6);
+    let bodies = fixture.bodies_received(6);
     assert_eq!(bodies[1..], ["[1,\"bad\",2]", "[1]", "[\"bad\",2]", "[\"bad\"]", "[2]"]);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("4 accepted, 3 delivered, lost: 1 rejected"), "{log}");
 }
 
 #[test]
 fn encoded_reports_and_what_is_no_array_go_as_they_came() {
-    let trial = Trial::start();
-    trial.while_the_remote_is_busy(|| {
+    let fixture = Fixture::start();
+    fixture.while_the_remote_is_busy(|| {
         let encoded = report_of(3, "Content-Encoding: gzip\r\n", "[1]");
         for _ in 0..2 {
-            assert_eq!(agent::request(trial.port, encoded.as_bytes()).status, 200);
+            assert_eq!(agent::request(fixture.port, encoded.as_bytes()).status, 200);
         }
-        trial.report(ARRAY, "no array");
-        trial.report(ARRAY, "[2]");
+        fixture.report(ARRAY, "no array");
+        fixture.report(ARRAY, "[2]");
     });
-    assert_eq!(trial.bodies_received(5)[1..], ["[1]", "[1]", "no array", "[2]"]);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.bodies_received(5)[1..], ["[1]", "[1]", "no array", "[2]"]);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it() {
     let buffer = 256 * 1024;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
-    trial.remote.answer_with(|_| Answer::status(503));
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    fixture.remote.answer_with(|_| Answer::status(503));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(2_000));
     let started = Instant::now();
     for n in 0..200 {
-        trial.report_when_there_is_room(ARRAY, &format!("[{}]", item(n)));
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.report_when_there_is_room(ARRAY, &format!("[{}]", item(n)));
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
         pass(Duration::from_millis(20));
     }
     // With pauses that double there are as many as the time has doublings of the first, 100 ms; or
     // about twice as many, as chance shortens each. With pauses that stay there are hundreds.
-    let (attempts, lasted) = (trial.remote.received().len(), started.elapsed());
+    let (attempts, lasted) = (fixture.remote.received().len(), started.elapsed());
     let doublings = (lasted.as_millis() / 100).ilog2() as usize;
     assert!(attempts < 2 * doublings + 8, "{attempts} attempts in {lasted:?}");
     // Once the sender has seen the last of them.
-    trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() <= buffer * 3 / 4);
-    trial.remote.answer_with(|_| Answer::ok());
-    let log = trial.shut_down_leaving(|trial| {
-        let received = trial.remote.received();
+    fixture.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() <= buffer * 3 / 4);
+    fixture.remote.answer_with(|_| Answer::ok());
+    let log = fixture.shut_down_leaving(|fixture| {
+        let received = fixture.remote.received();
         let accepted = received[attempts..].iter().filter(|it| it.is_accepted());
         let items: BTreeSet<String> = accepted.flat_map(items_of).collect();
         let first = 200 - items.len();
@@ -381,21 +383,21 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
 
 #[test]
 fn what_the_remote_asks_for_is_waited_for() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let in_a_second = || "1".to_owned();
     for (number, value) in [(0, in_a_second as fn() -> String), (1, in_two_seconds)] {
-        trial.remote.answer_with(move |it| match it.number {
+        fixture.remote.answer_with(move |it| match it.number {
             nth if nth == number * 2 => Answer::status(429).header("Retry-After", value()),
             _ => Answer::ok(),
         });
         let reported = Instant::now();
-        trial.report(ARRAY, "[1]");
-        trial.received(number * 2 + 2);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(number * 2 + 2);
         let waited = reported.elapsed();
         assert!(waited >= Duration::from_millis(900), "{waited:?}");
-        trial.wait_for_an_empty_buffer();
+        fixture.wait_for_an_empty_buffer();
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 /// As an HTTP date, which has whole seconds.
@@ -407,56 +409,56 @@ fn in_two_seconds() -> String {
 fn a_redirect_is_not_followed() {
     let elsewhere = Remote::start();
     let target = format!("{}/monitoring-data", elsewhere.base_url());
-    let trial = Trial::start();
-    trial.remote.answer_with(move |_| Answer::status(302).header("Location", target.clone()));
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let log = trial.shut_down();
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(move |_| Answer::status(302).header("Location", target.clone()));
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let log = fixture.shut_down();
     assert!(log.contains("lost: 1 rejected"), "{log}");
     assert_eq!(elsewhere.connections(), 0);
 }
 
 #[test]
 fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|it| {
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|it| {
         // The first connection dies after its first answer.
         if it.connection == 0 && told(it) == "[2]" { Answer::Reset } else { Answer::ok() }
     });
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.report(ARRAY, "[2]");
-    trial.received(3);
-    trial.report(ARRAY, "[3]");
-    let bodies = trial.bodies_received(4);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.report(ARRAY, "[2]");
+    fixture.received(3);
+    fixture.report(ARRAY, "[3]");
+    let bodies = fixture.bodies_received(4);
     assert_eq!(bodies, ["[1]", "[2]", "[2]", "[3]"]);
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for _ in 0..10 {
-        trial.remote.answer_with(|_| Answer::status(503));
-        let before = trial.remote.received().len();
-        trial.report(ARRAY, "[1]");
-        trial.received(before + 1);
-        trial.remote.answer_with(|_| Answer::ok());
-        trial.wait_for_an_empty_buffer();
+        fixture.remote.answer_with(|_| Answer::status(503));
+        let before = fixture.remote.received().len();
+        fixture.report(ARRAY, "[1]");
+        fixture.received(before + 1);
+        fixture.remote.answer_with(|_| Answer::ok());
+        fixture.wait_for_an_empty_buffer();
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert_eq!(log.matches("cannot deliver to ").count(), 1, "{log}");
     assert_eq!(log.matches(" is back").count(), 1, "{log}");
 }
 
 #[test]
 fn half_an_answer_is_no_answer() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|it| match it.number {
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|it| match it.number {
         0 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),
         _ => Answer::ok(),
     });
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.bodies_received(2), ["[1]", "[1]"]);
-    trial.shut_down();
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.bodies_received(2), ["[1]", "[1]"]);
+    fixture.shut_down();
 }

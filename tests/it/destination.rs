@@ -3,18 +3,18 @@
 use local_lambda::agent;
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::ARRAY;
+use crate::support::fixture::ARRAY;
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 #[rstest]
-fn a_client_can_name_no_other_destination(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
-    let (path, report) = (dialect.path(ARRAY), dialect.report(ARRAY, "[1]"));
+fn a_client_can_name_no_other_destination(#[values(Thundra, Otlp)] protocol: Protocol) {
+    let fixture = protocol.start();
+    let (path, report) = (protocol.path(ARRAY), protocol.report(ARRAY, "[1]"));
     let post = |target: &str, headers: &str| {
         let head = report.head("Connection: close\r\n");
         let head = head.replace(&format!("POST {path} "), &format!("POST {target} "));
         let head = head.replace("Host: a\r\n", headers);
-        agent::request(trial.port, &[head.as_bytes(), &report.body].concat()).status
+        agent::request(fixture.port, &[head.as_bytes(), &report.body].concat()).status
     };
     let forwarded = "X-Forwarded-Host: elsewhere.example\r\nForwarded: host=elsewhere.example\r\n";
     let statuses = [
@@ -26,20 +26,20 @@ fn a_client_can_name_no_other_destination(#[values(Thundra, Otlp)] dialect: Dial
         post(&format!("{path}/../../elsewhere"), "Host: a\r\n"),
     ];
     assert_eq!(statuses, [200, 200, 200, 404, 404, 404]);
-    trial.items_received(3);
-    let own_host = trial.remote.origin().replace("http://", "");
-    for request in trial.remote.received() {
+    fixture.items_received(3);
+    let own_host = fixture.remote.origin().replace("http://", "");
+    for request in fixture.remote.received() {
         assert_eq!(request.path, path);
         assert_eq!(request.header("Host"), Some(&*own_host));
         let values = request.headers.iter().map(|(_, value)| value);
         assert!(!values.into_iter().any(|it| it.contains("elsewhere")), "{request:?}");
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[rstest]
-fn a_client_can_add_no_header_to_what_goes_out(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+fn a_client_can_add_no_header_to_what_goes_out(#[values(Thundra, Otlp)] protocol: Protocol) {
+    let fixture = protocol.start();
     let hidden = [
         "Authorization: ApiKey k\nX-Hidden: 1\r\n",
         "Authorization: ApiKey k\rX-Hidden: 1\r\n",
@@ -48,14 +48,14 @@ fn a_client_can_add_no_header_to_what_goes_out(#[values(Thundra, Otlp)] dialect:
         "Authorization: ApiKey \0\r\n",
     ];
     for header in hidden {
-        let report = dialect.report(ARRAY, "[1]");
+        let report = protocol.report(ARRAY, "[1]");
         // In front: of several with one name the first counts.
         let head = report.head("").replace("Host: a\r\n", &format!("{header}Host: a\r\n"));
         let request = [head.as_bytes(), &report.body].concat();
-        assert_eq!(agent::request(trial.port, &request).status, 400, "{header:?}");
+        assert_eq!(agent::request(fixture.port, &request).status, 400, "{header:?}");
     }
-    trial.report(ARRAY, "[2]");
-    assert_eq!(trial.bodies_received(1), ["[2]"]);
-    assert!(trial.remote.received()[0].header("X-Hidden").is_none());
-    trial.shut_down();
+    fixture.report(ARRAY, "[2]");
+    assert_eq!(fixture.bodies_received(1), ["[2]"]);
+    assert!(fixture.remote.received()[0].header("X-Hidden").is_none());
+    fixture.shut_down();
 }

@@ -12,12 +12,12 @@ use local_lambda::{
 };
 use rstest::rstest;
 
-use crate::closing_line::ClosingLine;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, in_the_time_there_is, memory_is_its_own,
+use crate::support::closing_line::ClosingLine;
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, in_the_time_there_is, memory_is_its_own,
     nowhere, pass,
 };
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 const ITEMS: usize = 2;
 const REPORTED: &str = r#"{"items":2}"#;
@@ -69,21 +69,21 @@ fn fail_sometimes(remote: &Remote) {
     });
 }
 
-fn start(dialect: Dialect, remote: &Remote, strategy: &str) -> Lambda {
-    let setup = dialect.lambda(&dialect.url(remote), free_port()).timeout(PATIENCE);
+fn start(protocol: Protocol, remote: &Remote, strategy: &str) -> Lambda {
+    let setup = protocol.lambda(&protocol.url(remote), free_port()).timeout(PATIENCE);
     let lambda = setup.env("THUNDRA_EXTENSION_FLUSH", strategy).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda
 }
 
-fn a_thousand_invocations(dialect: Dialect, strategy: &str) {
+fn a_thousand_invocations(protocol: Protocol, strategy: &str) {
     const INVOCATIONS: usize = 1_000;
     /// Longer than an attempt may take.
     const LONG_FREEZE: Duration = Duration::from_millis(3_500);
     const LONG_FREEZE_EVERY: usize = 490;
     let remote = Remote::start();
     fail_sometimes(&remote);
-    let lambda = start(dialect, &remote, strategy);
+    let lambda = start(protocol, &remote, strategy);
     freeze_often(&remote, &lambda.freezer(), 2 * INVOCATIONS, &mut Dice(0x5eed));
     for nth in 1..=INVOCATIONS {
         assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
@@ -95,7 +95,7 @@ fn a_thousand_invocations(dialect: Dialect, strategy: &str) {
     assert_eq!(lambda.violations(), Vec::<String>::new());
     let (_, timeline) = lambda.shut_down("spindown");
 
-    let line = ClosingLine::of(&timeline, dialect).unwrap();
+    let line = ClosingLine::of(&timeline, protocol).unwrap();
     assert_eq!(line, ClosingLine { accepted: INVOCATIONS, delivered: INVOCATIONS, lost: 0 });
     let received = remote.received();
     let mut times_answered = HashMap::<Item, usize>::new();
@@ -122,10 +122,10 @@ fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_ar
 #[rstest]
 #[ignore = "takes a while"]
 fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_strategies(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for strategy in ["end", "periodically,50"] {
-        a_thousand_invocations(dialect, strategy);
+        a_thousand_invocations(protocol, strategy);
     }
 }
 
@@ -133,18 +133,21 @@ fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_st
 fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     const POSTS: usize = 300;
     const FAR: Duration = Duration::from_millis(300);
-    let fine = Trial::start();
-    let trials =
-        [Trial::with(&[(Thundra.url_variable(), &nowhere())]), Trial::start(), Trial::start()];
+    let fine = Fixture::start();
+    let trials = [
+        Fixture::with(&[(Thundra.url_variable(), &nowhere())]),
+        Fixture::start(),
+        Fixture::start(),
+    ];
     trials[1].remote.answer_with(|_| Answer::ok().after(FAR));
     trials[2].remote.answer_with(|_| Answer::Hang);
     let report = Thundra.report(ARRAY, &array_of(3_000));
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); 1 + trials.len()];
     for _ in 0..POSTS {
         // In turns, so that whatever else the machine does meets all of them.
-        for (trial, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
+        for (fixture, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
             let started = Instant::now();
-            assert_eq!(report.post(trial.port).status, 200);
+            assert_eq!(report.post(fixture.port).status, 200);
             times.push(started.elapsed());
         }
     }
@@ -176,17 +179,18 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     const BUFFER_KB: u64 = 4_096;
     /// A busy machine may take this for one or two of a hundred.
     const NOISE: Duration = Duration::from_millis(250);
-    let [trial, healthy] = [(); 2].map(|()| Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
-    let invoke = |trial: &Trial| {
+    let [fixture, healthy] =
+        [(); 2].map(|()| Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
+    let invoke = |fixture: &Fixture| {
         let started = Instant::now();
-        trial.platform.invoke(PATIENCE);
-        trial.report_when_there_is_room(ARRAY, &array_of(20_000));
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.report_when_there_is_room(ARRAY, &array_of(20_000));
+        fixture.platform.wait_for_next(PATIENCE);
         started.elapsed()
     };
     let medians_and_tails = || {
         // In turns, so that whatever else the machine does meets both.
-        let both = (0..200).map(|_| (invoke(&trial), invoke(&healthy)));
+        let both = (0..200).map(|_| (invoke(&fixture), invoke(&healthy)));
         let (mut times, mut healthy): (Vec<Duration>, Vec<Duration>) = both.unzip();
         [&mut times, &mut healthy].map(|times| {
             times.sort_unstable();
@@ -194,19 +198,19 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
         })
     };
     medians_and_tails();
-    trial.wait_for_an_empty_buffer();
-    let before = Footprint::of(trial.process.pid());
-    trial.remote.go_down();
+    fixture.wait_for_an_empty_buffer();
+    let before = Footprint::of(fixture.process.pid());
+    fixture.remote.go_down();
     let [(in_outage, tail), (without, tail_without)] = medians_and_tails();
-    let after = Footprint::of(trial.process.pid());
+    let after = Footprint::of(fixture.process.pid());
     assert!(in_outage < without * 2, "{in_outage:?}, without an outage {without:?}");
     assert!(tail < tail_without + NOISE, "{tail:?}, without an outage {tail_without:?}");
     let grown = after.resident_kb.saturating_sub(before.resident_kb);
     let is_bounded = grown <= BUFFER_KB + 2_048 || !memory_is_its_own();
     assert!(is_bounded, "{before:?}, then {after:?}");
-    trial.remote.come_back();
-    let (log, accepted) = trial.shut_down_leaving(|trial| {
-        trial.remote.received().iter().filter(|it| it.is_accepted()).count()
+    fixture.remote.come_back();
+    let (log, accepted) = fixture.shut_down_leaving(|fixture| {
+        fixture.remote.received().iter().filter(|it| it.is_accepted()).count()
     });
     assert!(accepted > 0 && log.contains(" evicted"), "{log}");
     healthy.shut_down();
@@ -218,18 +222,18 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
 fn ten_thousand_invocations_leave_memory_threads_and_descriptors_as_they_were() {
     const WARM_UP: usize = 1_000;
     const INVOCATIONS: usize = 10_000;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
     let invoke = |times: usize| {
         for _ in 0..times {
-            trial.platform.invoke(PATIENCE);
-            trial.report(ARRAY, &array_of(3_000));
-            trial.platform.wait_for_next(PATIENCE);
+            fixture.platform.invoke(PATIENCE);
+            fixture.report(ARRAY, &array_of(3_000));
+            fixture.platform.wait_for_next(PATIENCE);
         }
-        trial.wait_for_an_empty_buffer();
-        Footprint::of(trial.process.pid())
+        fixture.wait_for_an_empty_buffer();
+        Footprint::of(fixture.process.pid())
     };
     is_flat(&invoke(WARM_UP), &invoke(INVOCATIONS));
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
@@ -258,58 +262,58 @@ fn thousands_of_held_invocations_with_failures_leave_memory_threads_and_descript
 fn no_thread_wakes_up_in_a_minute_without_an_event() {
     const SETTLED: Duration = Duration::from_secs(6); // tiny_http's spare threads end after five
     const MINUTE: Duration = Duration::from_secs(60);
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let in_a_minute = || {
         pass(SETTLED);
-        let before = Footprint::of(trial.process.pid());
+        let before = Footprint::of(fixture.process.pid());
         pass(MINUTE);
-        let after = Footprint::of(trial.process.pid());
+        let after = Footprint::of(fixture.process.pid());
         (after.wakes - before.wakes, after.threads)
     };
     // Then the port for OTLP, which nobody configured beside Thundra's, has its threads.
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
     let (unused, threads) = in_a_minute();
-    trial.platform.invoke(PATIENCE);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.wait_for_an_empty_buffer();
+    fixture.platform.invoke(PATIENCE);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.wait_for_an_empty_buffer();
     let (used, threads_then) = in_a_minute();
     assert_eq!((unused, used), (0, 0));
     assert_eq!(threads_then, threads);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 /// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.
-fn end_with_a_full_backlog(dialect: Dialect) {
+fn end_with_a_full_backlog(protocol: Protocol) {
     const FAR: Duration = Duration::from_millis(50);
     const LEFT: Duration = Duration::from_millis(1_400);
     const REPORT_BYTES: usize = 100_000;
-    let trial = dialect.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-    trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
-    trial.report(ARRAY, &array_of(REPORT_BYTES));
-    trial.wait_for_log("cannot deliver to http");
+    let fixture = protocol.start_with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    fixture.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+    fixture.report(ARRAY, &array_of(REPORT_BYTES));
+    fixture.wait_for_log("cannot deliver to http");
     let reports = 3 * 1024 * 1024 / (REPORT_BYTES + 1_000);
     for _ in 1..reports {
-        trial.report(ARRAY, &array_of(REPORT_BYTES));
+        fixture.report(ARRAY, &array_of(REPORT_BYTES));
     }
-    trial.remote.answer_with(|_| Answer::ok().after(FAR));
+    fixture.remote.answer_with(|_| Answer::ok().after(FAR));
     let started = Instant::now();
-    trial.platform.shutdown("spindown", LEFT);
-    assert!(trial.process.exit(PATIENCE).success());
+    fixture.platform.shutdown("spindown", LEFT);
+    assert!(fixture.process.exit(PATIENCE).success());
     let took = started.elapsed();
     assert!(took < LEFT, "{took:?}");
     let accepted: Vec<_> =
-        trial.remote.received().into_iter().filter(Received::is_accepted).collect();
+        fixture.remote.received().into_iter().filter(Received::is_accepted).collect();
     let items: usize = accepted.iter().map(|it| it.items().len()).sum();
-    let (log, line) = (trial.process.log(), format!("{reports} accepted, {reports} delivered"));
+    let (log, line) = (fixture.process.log(), format!("{reports} accepted, {reports} delivered"));
     assert!(items == reports && log.contains(&line), "{items} of {reports}; {log}");
     assert_eq!(accepted.len(), reports.div_ceil(1_000_000 / REPORT_BYTES));
 }
 
 #[rstest]
-fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] dialect: Dialect) {
-    end_with_a_full_backlog(dialect);
+fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] protocol: Protocol) {
+    end_with_a_full_backlog(protocol);
 }
 
 #[test]
@@ -332,13 +336,13 @@ fn two_hundred_ends_of_two_hundred_are_in_time() {
 #[test]
 fn what_does_not_fit_into_the_end_is_told() {
     in_the_time_there_is(|| {
-        let trial = Trial::start();
-        trial.remote.answer_with(|_| Answer::Hang);
+        let fixture = Fixture::start();
+        fixture.remote.answer_with(|_| Answer::Hang);
         for _ in 0..20 {
-            trial.report(ARRAY, &array_of(100_000));
+            fixture.report(ARRAY, &array_of(100_000));
         }
         let started = Instant::now();
-        let log = trial.shut_down();
+        let log = fixture.shut_down();
         assert!(started.elapsed() < SHUTDOWN + Duration::from_secs(1));
         assert!(log.contains("20 accepted, 0 delivered, lost: 20 unsent"), "{log}");
     });

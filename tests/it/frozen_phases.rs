@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Authority, End, Moment, Pace, Platform, Process, Remote, agent};
 use rstest::rstest;
 
-use crate::cells;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::end;
-use crate::relay::Then::{self, GoesOn, Hangs, Resets, Trickles};
-use crate::relay::{Relay, Towards};
-use crate::report::items_of;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, memory_is_its_own, pass};
+use crate::end_strategy;
+use crate::support::cases;
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, memory_is_its_own, pass,
+};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::items_of;
+use crate::support::tcp_proxy::Then::{self, GoesOn, Hangs, Resets, Trickles};
+use crate::support::tcp_proxy::{TcpProxy, Towards};
 
 /// Far longer than an attempt may take, so that a busy machine takes nothing for one.
 const FREEZE: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ fn a_freeze_in_any_phase_loses_nothing_and_moves_no_other_limit(
     #[values(Transport::Plain, Transport::Tls12, Transport::Tls13)] transport: Transport,
 ) {
     let at_once = if memory_is_its_own() { AT_ONCE } else { AT_ONCE_EMULATED };
-    cells::play(&Cell::all(transport, FREEZE), at_once, Cell::play);
+    cases::play(&Cell::all(transport, FREEZE), at_once, Cell::play);
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn a_freeze_of_two_minutes_neither() {
         .into_iter()
         .flat_map(|transport| Cell::all(transport, Duration::from_secs(120)))
         .collect();
-    cells::play(&cells, cells.len(), Cell::play);
+    cases::play(&cells, cells.len(), Cell::play);
 }
 
 /// The answer's body hangs after a freeze, and the function is billed for the wait.
@@ -100,14 +102,14 @@ fn an_invocation_is_not_held_for_as_long_as_a_freeze_was() {
         0 => long_answer().cut_after(1_000, End::Hang),
         _ => Answer::accepting(it),
     });
-    let lambda = end::start(Otlp, &Otlp.url(&remote), |it| it.timeout(FREEZE * 5));
+    let lambda = end_strategy::start(Otlp, &Otlp.url(&remote), |it| it.timeout(FREEZE * 5));
     let freezer = lambda.freezer();
     remote.at(Moment::BeforeAnswer, 0, move |_| {
         freezer.freeze();
         pass(FREEZE);
         freezer.thaw();
     });
-    let invocation = end::invoke(&lambda, r#"{"items":1}"#);
+    let invocation = end_strategy::invoke(&lambda, r#"{"items":1}"#);
     let held = invocation.extension_overhead;
     assert!(held < FREEZE + FREEZE / 2, "{held:?} of which {FREEZE:?} were frozen");
 }
@@ -129,7 +131,7 @@ impl Transport {
     }
 
     /// Both are sent in the same way.
-    fn dialect(self) -> Dialect {
+    fn protocol(self) -> Protocol {
         if self == Self::Tls13 { Otlp } else { Thundra }
     }
 }
@@ -170,23 +172,23 @@ impl Cell {
     }
 
     fn play(self) -> Result<(), String> {
-        let (authority, dialect) = (Authority::new(), self.transport.dialect());
+        let (authority, protocol) = (Authority::new(), self.transport.protocol());
         let remote = self.transport.remote(&authority);
         remote.answer_with(|_| long_answer());
         let port = remote.origin().rsplit(':').next().unwrap().parse().unwrap();
-        let relay = Relay::to(port);
-        let url = dialect.url(&remote).replace(&port.to_string(), &relay.port.to_string());
+        let proxy = TcpProxy::to(port);
+        let url = protocol.url(&remote).replace(&port.to_string(), &proxy.port.to_string());
         let environment = [
             ("SSL_CERT_FILE", authority.pem_file().to_str().unwrap()),
-            (dialect.url_variable(), &url),
+            (protocol.url_variable(), &url),
             ("THUNDRA_EXTENSION_BUFFER", "16MiB"),
         ];
-        let trial = dialect.start_on(Platform::start(), remote, &environment);
-        let Trial { platform, remote, process, port, .. } = trial;
+        let fixture = protocol.start_on(Platform::start(), remote, &environment);
+        let Fixture { platform, remote, process, port, .. } = fixture;
         let process = Arc::new(process);
-        let thawed = self.freeze_at_its_moment(&remote, &relay, &process);
+        let thawed = self.freeze_at_its_moment(&remote, &proxy, &process);
         let bytes = if matches!(self.phase, Phase::Head | Phase::Body) { LARGE } else { 50 };
-        let status = dialect.report(ARRAY, &array_of(bytes)).post(port).status;
+        let status = protocol.report(ARRAY, &array_of(bytes)).post(port).status;
         check(status == 200, || format!("refused: {status}"))?;
         let thawed = thawed.recv_timeout(self.freeze + PATIENCE).map_err(|_| "it never froze")?;
         while holds_some(port) {
@@ -203,7 +205,7 @@ impl Cell {
     fn freeze_at_its_moment(
         self,
         remote: &Remote,
-        relay: &Relay,
+        proxy: &TcpProxy,
         process: &Arc<Process>,
     ) -> mpsc::Receiver<Instant> {
         let ((thawed, is_thawed), process) = (mpsc::channel(), Arc::clone(process));
@@ -215,18 +217,18 @@ impl Cell {
             self.then
         };
         match self.phase {
-            Phase::Handshake => relay.hold(Towards::Client, 50, freeze),
+            Phase::Handshake => proxy.hold(Towards::Client, 50, freeze),
             Phase::Head => remote.at(Moment::BytesRead(20), 0, move |request| match freeze() {
                 Hangs => request.end(End::Hang),
                 Resets => request.end(End::Reset),
                 GoesOn | Trickles => {}
             }),
-            Phase::Body => relay.hold(Towards::Remote, 100_000, freeze),
-            Phase::AnswersHead => hold_answer(remote, relay, 10, move |_| freeze()),
-            Phase::AnswersBody => hold_answer(remote, relay, IN_BODY, move |_| freeze()),
-            Phase::AnswersHeadBefore => hold_answer(remote, relay, 10, move |relay| {
+            Phase::Body => proxy.hold(Towards::Remote, 100_000, freeze),
+            Phase::AnswersHead => hold_answer(remote, proxy, 10, move |_| freeze()),
+            Phase::AnswersBody => hold_answer(remote, proxy, IN_BODY, move |_| freeze()),
+            Phase::AnswersHeadBefore => hold_answer(remote, proxy, 10, move |proxy| {
                 let then = freeze();
-                relay.hold(Towards::Client, IN_BODY, move || then);
+                proxy.hold(Towards::Client, IN_BODY, move || then);
                 GoesOn
             }),
         }
@@ -249,14 +251,14 @@ impl Cell {
 /// Runs the action after so many bytes of the answer to the first request.
 fn hold_answer(
     remote: &Remote,
-    relay: &Relay,
+    proxy: &TcpProxy,
     bytes: usize,
-    action: impl FnOnce(&Relay) -> Then + Send + 'static,
+    action: impl FnOnce(&TcpProxy) -> Then + Send + 'static,
 ) {
-    let relay = relay.clone();
+    let proxy = proxy.clone();
     remote.at(Moment::BeforeAnswer, 0, move |_| {
-        let handle = relay.clone();
-        relay.hold(Towards::Client, bytes, move || action(&handle));
+        let handle = proxy.clone();
+        proxy.hold(Towards::Client, bytes, move || action(&handle));
     });
 }
 

@@ -9,32 +9,34 @@ use std::time::Duration;
 use local_lambda::{Answer, Authority, Platform, Received, Remote, free_port};
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::report::items_of;
-use crate::trial::{ARRAY, COLLECTS, COMPOSITE, PATIENCE, SHUTDOWN, Trial, array_of, pass, spawn};
+use crate::support::fixture::{
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, pass, spawn,
+};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::items_of;
 
 /// Longer than an attempt may take.
 const FREEZE: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt() {
-    let trial = Trial::start();
-    trial.remote.answer_with(|it| match (it.connection, it.number) {
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|it| match (it.connection, it.number) {
         (0, 1..) => Answer::Hang,
         _ => Answer::ok(),
     });
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.report(ARRAY, "[2]");
-    trial.received(2);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.report(ARRAY, "[2]");
+    fixture.received(2);
     // In all it runs for twice as long as an attempt may take.
     for _ in 0..12 {
         pass(Duration::from_millis(500));
-        trial.process.stop();
-        trial.process.resume();
+        fixture.process.stop();
+        fixture.process.resume();
     }
-    assert_eq!(trial.bodies_received(3), ["[1]", "[2]", "[2]"]);
-    trial.shut_down();
+    assert_eq!(fixture.bodies_received(3), ["[1]", "[2]", "[2]"]);
+    fixture.shut_down();
 }
 
 /// Carries bytes between the extension and a TLS remote; the first that the remote says to the
@@ -79,28 +81,28 @@ fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
     let url = Thundra.url_at(&format!("https://localhost:{port}"));
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let environment = [("SSL_CERT_FILE", &*ca), (Thundra.url_variable(), &url)];
-    let trial = Trial::on(Platform::start(), remote, &environment);
-    trial.report(ARRAY, "[1]");
+    let fixture = Fixture::on(Platform::start(), remote, &environment);
+    fixture.report(ARRAY, "[1]");
     holding.recv_timeout(PATIENCE).unwrap();
-    trial.process.stop();
+    fixture.process.stop();
     drop(go_on);
     pass(FREEZE);
-    trial.process.resume();
-    trial.wait_for_an_empty_buffer();
-    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(1));
+    fixture.process.resume();
+    fixture.wait_for_an_empty_buffer();
+    let (log, bodies) = fixture.shut_down_leaving(|fixture| fixture.bodies_received(1));
     assert_eq!((log.as_str(), bodies), ("", vec!["[1]".to_owned()]));
 }
 
 #[test]
 fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
-    let trial = Trial::with(&[COLLECTS]);
+    let fixture = Fixture::with(&[COLLECTS]);
     // Half the buffer goes out at once, and leaves a connection.
-    trial.report(ARRAY, &array_of(3_000_000));
-    trial.received(1);
-    trial.wait_for_an_empty_buffer();
-    trial.remote.lose_idle();
-    trial.report(ARRAY, "[2]");
-    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(2));
+    fixture.report(ARRAY, &array_of(3_000_000));
+    fixture.received(1);
+    fixture.wait_for_an_empty_buffer();
+    fixture.remote.lose_idle();
+    fixture.report(ARRAY, "[2]");
+    let (log, bodies) = fixture.shut_down_leaving(|fixture| fixture.bodies_received(2));
     assert_eq!(bodies[1..], ["[2]"]);
     assert!(!log.contains("lost"), "{log}");
 }
@@ -137,44 +139,44 @@ fn start_impatient(told: mpsc::Sender<usize>) -> String {
 fn an_answer_that_comes_before_the_body_is_sent_is_an_answer() {
     let (told, lengths) = mpsc::channel();
     let url = start_impatient(told);
-    let trial =
-        Trial::with(&[(Thundra.url_variable(), &url), ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    let fixture =
+        Fixture::with(&[(Thundra.url_variable(), &url), ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
     for (body, told) in [
         (array_of(9_000_000), "the large one"),
         ("[1]".to_owned(), "the large one is not tried again"),
     ] {
-        trial.report(COMPOSITE, &body);
+        fixture.report(COMPOSITE, &body);
         let length = Thundra.report(COMPOSITE, &body).body.len();
         assert_eq!(lengths.recv_timeout(PATIENCE), Ok(length), "{told}");
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("lost: 1 too_large"), "{log}");
 }
 
 #[rstest]
 fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_each(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial.remote.answer_with(|_| Answer::status(413));
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|_| Answer::status(413));
     let items = vec!["{\"a\":1}"; 20_000].join(",");
-    trial.report(ARRAY, &format!("[{items}]"));
-    trial.wait_for_an_empty_buffer();
-    let log = trial.shut_down();
+    fixture.report(ARRAY, &format!("[{items}]"));
+    fixture.wait_for_an_empty_buffer();
+    let log = fixture.shut_down();
     assert_eq!(log.matches("cannot deliver a report").count(), 1, "{log}");
 }
 
 #[rstest]
 fn one_that_is_too_large_makes_later_requests_small_for_a_while_only(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 413 } else { 200 }));
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|it| Answer::status(if it.number == 0 { 413 } else { 200 }));
     let report = |items: usize| {
         let item = format!("\"{}\"", "x".repeat(998));
-        trial.report(ARRAY, &format!("[{}]", vec![item; items].join(",")));
-        trial.wait_for_an_empty_buffer();
-        trial.remote.received().len()
+        fixture.report(ARRAY, &format!("[{}]", vec![item; items].join(",")));
+        fixture.wait_for_an_empty_buffer();
+        fixture.remote.received().len()
     };
     let mut before = report(60);
     assert!(before > 2, "cut in two at least");
@@ -182,63 +184,63 @@ fn one_that_is_too_large_makes_later_requests_small_for_a_while_only(
         before = report(60);
     }
     assert_eq!(report(60), before + 1);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_report_that_is_larger_than_half_of_all_that_may_wait_drives_nobody_out() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
-    trial.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    fixture.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     for n in 0..20 {
-        trial.report(ARRAY, &format!("[{n}]"));
+        fixture.report(ARRAY, &format!("[{n}]"));
     }
-    trial.wait_for_log("cannot deliver to http");
-    trial.report(ARRAY, &array_of(500_000));
-    trial.wait_for_account(|it| it["dropped"]["evicted"] == 1);
-    trial.remote.answer_with(|_| Answer::ok());
-    let (log, items) = trial.shut_down_leaving(Trial::accepted_items);
+    fixture.wait_for_log("cannot deliver to http");
+    fixture.report(ARRAY, &array_of(500_000));
+    fixture.wait_for_account(|it| it["dropped"]["evicted"] == 1);
+    fixture.remote.answer_with(|_| Answer::ok());
+    let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
     assert_eq!(items.len(), 20);
     assert!(log.contains("21 accepted, 20 delivered, lost: 1 evicted"), "{log}");
 }
 
 #[rstest]
 fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start_with(&[COLLECTS]);
+    let fixture = protocol.start_with(&[COLLECTS]);
     for n in 0..40 {
         let key = format!("Authorization: ApiKey {}\r\n", n % 2);
-        assert_eq!(trial.post_with(&key, ARRAY, &format!("[{n}]")).status, 200);
+        assert_eq!(fixture.post_with(&key, ARRAY, &format!("[{n}]")).status, 200);
     }
-    let (_, received) = trial.shut_down_leaving(|trial| trial.received(2));
+    let (_, received) = fixture.shut_down_leaving(|fixture| fixture.received(2));
     let counts: Vec<usize> = received.iter().map(|it| items_of(it).len()).collect();
     assert_eq!(counts, [20, 20]);
 }
 
 #[rstest]
 fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    trial.remote.answer_with(|it| Answer::status(if it.body.len() > 10_000 { 413 } else { 200 }));
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|it| Answer::status(if it.body.len() > 10_000 { 413 } else { 200 }));
     let item = |n: usize| format!("\"{n:03}{}\"", "x".repeat(990));
     let items: Vec<String> = (0..60).map(item).collect();
     for part in items.chunks(12) {
-        trial.report(ARRAY, &format!("[{}]", part.join(",")));
+        fixture.report(ARRAY, &format!("[{}]", part.join(",")));
     }
-    let delivery = trial.wait_for_items(&items);
+    let delivery = fixture.wait_for_items(&items);
     assert!(delivery.missing.is_empty(), "{delivery}");
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_way() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let fails_once = |it: &Received| Answer::status(if it.number == 0 { 503 } else { 200 });
-    trial.remote.answer_with(fails_once);
-    trial.report(ARRAY, &array_of(750_000));
-    trial.received(2);
-    let log = trial.shut_down();
+    fixture.remote.answer_with(fails_once);
+    fixture.report(ARRAY, &array_of(750_000));
+    fixture.received(2);
+    let log = fixture.shut_down();
     assert!(!log.contains("lost"), "{log}");
 }
 
@@ -272,27 +274,27 @@ fn an_answer_that_never_ends_is_given_up_as_one_that_never_comes() {
             ("THUNDRA_EXTENSION_PROXY", proxy.as_str()),
         ],
     ] {
-        let trial = Trial::with(&environment);
-        trial.report(ARRAY, "[1]");
-        trial.process.wait_for_log("cannot deliver", PATIENCE / 2);
-        trial.shut_down();
+        let fixture = Fixture::with(&environment);
+        fixture.report(ARRAY, "[1]");
+        fixture.process.wait_for_log("cannot deliver", PATIENCE / 2);
+        fixture.shut_down();
     }
 }
 
 #[rstest]
 fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let port = free_port();
-    let path = if dialect == Otlp { "" } else { "/v1" };
+    let path = if protocol == Otlp { "" } else { "/v1" };
     let url = format!("http://0x7f000001:{port}{path}"); // 127.0.0.1, as the system understands it
     let environment =
-        [(dialect.port_variable(), &*port.to_string()), (dialect.url_variable(), &url)];
-    let trial = Trial { port, ..dialect.start_with(&environment) };
-    trial.report(ARRAY, "[1]");
-    trial.wait_for_account(|it| it["dropped"]["rejected"] == 1);
-    assert_eq!(trial.health()[dialect.account()]["accepted"], 1);
-    trial.shut_down();
+        [(protocol.port_variable(), &*port.to_string()), (protocol.url_variable(), &url)];
+    let fixture = Fixture { port, ..protocol.start_with(&environment) };
+    fixture.report(ARRAY, "[1]");
+    fixture.wait_for_account(|it| it["dropped"]["rejected"] == 1);
+    assert_eq!(fixture.health()[protocol.account()]["accepted"], 1);
+    fixture.shut_down();
 }
 
 #[test]
@@ -300,12 +302,12 @@ fn an_end_with_little_time_is_used() {
     /// A busy machine takes the little that there is from some.
     const TRIALS: usize = 5;
     let arrives = |left| {
-        let trial = Trial::with(&[COLLECTS]);
-        trial.report(ARRAY, "[1]");
-        trial.platform.shutdown("timeout", left);
-        assert!(trial.process.exit(SHUTDOWN).success());
+        let fixture = Fixture::with(&[COLLECTS]);
+        fixture.report(ARRAY, "[1]");
+        fixture.platform.shutdown("timeout", left);
+        assert!(fixture.process.exit(SHUTDOWN).success());
         // It had the answer before it ended, or never.
-        trial.remote.received().len() == 1
+        fixture.remote.received().len() == 1
     };
     for left in [50, 100, 200].map(Duration::from_millis) {
         assert!((0..TRIALS).any(|_| arrives(left)), "{left:?}");

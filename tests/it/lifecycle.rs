@@ -10,19 +10,21 @@ use local_lambda::{
     TakenPort, agent, free_port,
 };
 
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, nowhere, pass, spawn, text};
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, nowhere, pass, spawn, text,
+};
 
 #[test]
 fn registers_relays_one_report_and_shuts_down() {
-    let trial = Trial::start();
-    let registration = trial.platform.registration(PATIENCE);
+    let fixture = Fixture::start();
+    let registration = fixture.platform.registration(PATIENCE);
     assert_eq!(registration.name, binary().file_name().unwrap().to_str().unwrap());
     assert_eq!(registration.events, [EventType::Invoke, EventType::Shutdown]);
-    trial.platform.invoke(PATIENCE);
-    trial.report(ARRAY, r#"[{"a":1}]"#);
-    assert_eq!(trial.bodies_received(1), [r#"[{"a":1}]"#]);
-    trial.platform.wait_for_next(PATIENCE);
-    trial.shut_down();
+    fixture.platform.invoke(PATIENCE);
+    fixture.report(ARRAY, r#"[{"a":1}]"#);
+    assert_eq!(fixture.bodies_received(1), [r#"[{"a":1}]"#]);
+    fixture.platform.wait_for_next(PATIENCE);
+    fixture.shut_down();
 }
 
 #[test]
@@ -57,14 +59,14 @@ fn without_any_configuration_it_polls_and_ends_well() {
 fn next_is_pending_again_at_once_after_each_invoke_whatever_the_remote_does() {
     /// Far below the 3 s of an attempt, far above what a poll takes.
     const AT_ONCE: Duration = Duration::from_millis(300);
-    let trial = Trial::start();
-    trial.remote.answer_with(|_| Answer::Hang);
+    let fixture = Fixture::start();
+    fixture.remote.answer_with(|_| Answer::Hang);
     let mut times: Vec<Duration> = (0..50)
         .map(|_| {
-            trial.report(ARRAY, "[1]");
+            fixture.report(ARRAY, "[1]");
             let invoked = Instant::now();
-            trial.platform.invoke(PATIENCE);
-            trial.platform.wait_for_next(PATIENCE);
+            fixture.platform.invoke(PATIENCE);
+            fixture.platform.wait_for_next(PATIENCE);
             invoked.elapsed()
         })
         .collect();
@@ -75,36 +77,36 @@ fn next_is_pending_again_at_once_after_each_invoke_whatever_the_remote_does() {
 #[test]
 #[ignore = "takes five minutes"]
 fn a_poll_that_is_held_for_longer_than_any_client_waits_by_default_is_answered() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     // Five minutes are what Node.js waits; nothing but time can show that nothing ends the poll.
     pass(Duration::from_secs(301));
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
-    let paths = trial.platform.calls().into_iter().map(|call| call.path);
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
+    let paths = fixture.platform.calls().into_iter().map(|call| call.path);
     assert_eq!(paths.filter(|path| path.ends_with("/next")).count(), 2);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn managed_instances_are_registered_for_shutdown_only() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
     let environment = [("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances")];
-    let trial = Trial::on(platform, Remote::start(), &environment);
-    assert_eq!(trial.platform.registration(PATIENCE).events, [EventType::Shutdown]);
+    let fixture = Fixture::on(platform, Remote::start(), &environment);
+    assert_eq!(fixture.platform.registration(PATIENCE).events, [EventType::Shutdown]);
     let registrations =
-        trial.platform.calls().iter().filter(|call| call.path.ends_with("/register")).count();
+        fixture.platform.calls().iter().filter(|call| call.path.ends_with("/register")).count();
     assert_eq!(registrations, 1, "it knew before it asked");
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.bodies_received(1), ["[1]"]);
-    trial.shut_down();
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.bodies_received(1), ["[1]"]);
+    fixture.shut_down();
 }
 
 #[test]
 fn where_invoke_is_refused_it_registers_for_shutdown_only() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
-    let trial = Trial::on(platform, Remote::start(), &[]);
-    assert_eq!(trial.platform.registration(PATIENCE).events, [EventType::Shutdown]);
-    trial.shut_down();
+    let fixture = Fixture::on(platform, Remote::start(), &[]);
+    assert_eq!(fixture.platform.registration(PATIENCE).events, [EventType::Shutdown]);
+    fixture.shut_down();
 }
 
 #[test]
@@ -130,12 +132,12 @@ fn outside_lambda_it_says_so_and_ends() {
 #[test]
 fn when_next_fails_it_delivers_what_it_has_and_ends_with_a_failure() {
     let script = PlatformScript::default().next_answer(2, 500, "container error");
-    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
-    trial.report(ARRAY, "[1]");
-    trial.platform.invoke(PATIENCE);
-    assert_eq!(trial.process.exit(PATIENCE).code(), Some(1));
-    assert_eq!(trial.bodies_received(1), ["[1]"]);
-    let log = trial.process.log();
+    let fixture = Fixture::on(Platform::start_with(script), Remote::start(), &[]);
+    fixture.report(ARRAY, "[1]");
+    fixture.platform.invoke(PATIENCE);
+    assert_eq!(fixture.process.exit(PATIENCE).code(), Some(1));
+    assert_eq!(fixture.bodies_received(1), ["[1]"]);
+    let log = fixture.process.log();
     assert!(log.contains("cannot get the next event: 500"), "{log}");
 }
 
@@ -144,9 +146,9 @@ fn an_event_it_does_not_know_is_ignored() {
     let script = PlatformScript::default()
         .next_answer(1, 200, r#"{"eventType":"RESTORE"}"#)
         .next_answer(2, 200, "no json");
-    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
-    trial.platform.invoke(PATIENCE);
-    trial.shut_down();
+    let fixture = Fixture::on(Platform::start_with(script), Remote::start(), &[]);
+    fixture.platform.invoke(PATIENCE);
+    fixture.shut_down();
 }
 
 #[test]
@@ -241,10 +243,10 @@ fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in
 fn a_next_that_is_refused_ends_it_with_the_platforms_reason() {
     let refusal = r#"{"errorType":"Extension.InvalidExtensionState","errorMessage":"no"}"#;
     let script = PlatformScript::default().next_answer(2, 403, refusal);
-    let trial = Trial::on(Platform::start_with(script), Remote::start(), &[]);
-    trial.platform.invoke(PATIENCE);
-    assert_eq!(trial.process.exit(PATIENCE).code(), Some(1));
-    let log = trial.process.log();
+    let fixture = Fixture::on(Platform::start_with(script), Remote::start(), &[]);
+    fixture.platform.invoke(PATIENCE);
+    assert_eq!(fixture.process.exit(PATIENCE).code(), Some(1));
+    let log = fixture.process.log();
     assert!(log.contains("403 Extension.InvalidExtensionState no"), "{log}");
 }
 
@@ -321,14 +323,15 @@ fn nothing_but_the_runtime_api_is_contacted_before_the_first_poll_or_without_a_r
     let authority = Authority::new();
     let remote = Remote::start_tls(&authority);
     let ca = authority.pem_file().to_str().unwrap().to_owned();
-    let trial = Trial::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
-    let paths: Vec<String> = trial.platform.calls().iter().map(|call| call.path.clone()).collect();
+    let fixture = Fixture::on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+    let paths: Vec<String> =
+        fixture.platform.calls().iter().map(|call| call.path.clone()).collect();
     assert_eq!(paths, ["/2020-01-01/extension/register", "/2020-01-01/extension/event/next"]);
-    assert_eq!(trial.platform.connections(), 1, "one connection serves both");
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
-    assert_eq!(trial.remote.connections(), 0);
-    trial.shut_down();
+    assert_eq!(fixture.platform.connections(), 1, "one connection serves both");
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
+    assert_eq!(fixture.remote.connections(), 0);
+    fixture.shut_down();
 }
 
 #[test]
@@ -374,8 +377,8 @@ fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
 #[test]
 fn any_shutdown_reason_ends_it_well() {
     for reason in ["spindown", "timeout", "failure", "SandboxTerminated", ""] {
-        let trial = Trial::start();
-        trial.platform.shutdown(reason, SHUTDOWN);
-        assert!(trial.process.exit(PATIENCE).success(), "{reason}");
+        let fixture = Fixture::start();
+        fixture.platform.shutdown(reason, SHUTDOWN);
+        assert!(fixture.process.exit(PATIENCE).success(), "{reason}");
     }
 }

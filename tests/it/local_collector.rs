@@ -1,5 +1,5 @@
 //! What the local collector answers: a test for each row of what it promises to agents. What it says to
-//! those of OTLP is told in `otlp/answers.rs`.
+//! those of OTLP is told in `otlp/responses.rs`.
 
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
@@ -10,26 +10,26 @@ use local_lambda::otlp::Encoding;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::otlp::answers;
-use crate::trial::{
-    ARRAY, COLLECTS, COMPOSITE, PATIENCE, Trial, array_of, in_the_time_there_is, nowhere, pass,
+use crate::otlp::responses;
+use crate::support::fixture::{
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, array_of, in_the_time_there_is, nowhere, pass,
     report_of, text,
 };
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-fn raw(trial: &Trial, request: &str) -> Response {
-    agent::request(trial.port, request.as_bytes())
+fn raw(fixture: &Fixture, request: &str) -> Response {
+    agent::request(fixture.port, request.as_bytes())
 }
 
 /// Of a report whose length is not told.
-fn chunked_head(dialect: Dialect) -> String {
-    dialect.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n")
+fn chunked_head(protocol: Protocol) -> String {
+    protocol.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n")
 }
 
 #[track_caller]
-fn refused(dialect: Dialect, response: &Response, status: u16) {
-    if dialect == Otlp {
-        return answers::refused(response, status, Encoding::Protobuf);
+fn refused(protocol: Protocol, response: &Response, status: u16) {
+    if protocol == Otlp {
+        return responses::refused(response, status, Encoding::Protobuf);
     }
     assert_eq!(response.status, status);
     assert_eq!(response.header("Content-Type"), Some("application/json"));
@@ -39,97 +39,101 @@ fn refused(dialect: Dialect, response: &Response, status: u16) {
 
 #[test]
 fn both_routes_are_taken_with_and_without_base_path_trailing_slash_and_query() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let arrays = [ARRAY, "/monitoring-data", "/v1/monitoring-data/", "/v1/monitoring-data?a=b"];
     let composites = [COMPOSITE, "/composite-monitoring-data", "/composite-monitoring-data/?"];
     for path in arrays.into_iter().chain(composites) {
-        let response = agent::post(trial.port, path, b"[1]");
+        let response = agent::post(fixture.port, path, b"[1]");
         assert_eq!(response.status, 200, "{path}");
         assert_eq!(response.header("Content-Type"), Some("application/json"));
         assert_eq!(text(&response.body), "{}");
     }
-    trial.items_received(7);
-    let routes = trial.remote.received().into_iter().map(|it| it.path);
+    fixture.items_received(7);
+    let routes = fixture.remote.received().into_iter().map(|it| it.path);
     let composites = routes.filter(|it| *it != ARRAY).collect::<Vec<_>>();
     assert_eq!(composites, [COMPOSITE; 3]);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_report_without_anything_in_it_is_answered_counted_and_dropped() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let without_length =
         "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    assert_eq!(raw(&trial, without_length).status, 200);
+    assert_eq!(raw(&fixture, without_length).status, 200);
     for body in ["", "[]", " [ ] \n"] {
-        trial.report(ARRAY, body);
+        fixture.report(ARRAY, body);
     }
     let chunked = "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
                    Connection: close\r\n\r\n";
     for chunks in ["0\r\n\r\n", "2\r\n[]\r\n0\r\n\r\n"] {
-        assert_eq!(raw(&trial, &format!("{chunked}{chunks}")).status, 200);
+        assert_eq!(raw(&fixture, &format!("{chunked}{chunks}")).status, 200);
     }
-    let reports = &trial.health()["reports"];
+    let reports = &fixture.health()["reports"];
     assert_eq!((&reports["accepted"], &reports["dropped"]["empty"]), (&json!(6), &json!(6)));
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[rstest]
-fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect
-        .start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), (dialect.url_variable(), &nowhere())]);
+fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
+    let fixture = protocol.start_with(&[
+        ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
+        (protocol.url_variable(), &nowhere()),
+    ]);
     // Three quarters of the buffer may wait for a remote that is down: no report has to go yet.
-    trial.report(ARRAY, &array_of(30_000));
-    refused(dialect, &trial.post(ARRAY, &array_of(40_000)), dialect.full());
-    trial.report(ARRAY, &array_of(10_000));
-    let health = trial.health();
-    assert_eq!(health[dialect.account()]["refused"]["full"], 1);
-    assert_eq!(health[dialect.account()]["pending"], 2);
+    fixture.report(ARRAY, &array_of(30_000));
+    refused(protocol, &fixture.post(ARRAY, &array_of(40_000)), protocol.full());
+    fixture.report(ARRAY, &array_of(10_000));
+    let health = fixture.health();
+    assert_eq!(health[protocol.account()]["refused"]["full"], 1);
+    assert_eq!(health[protocol.account()]["pending"], 2);
     assert_eq!(health["buffer"]["size"], 65_536);
     let held = health["buffer"]["held"].as_u64().unwrap();
     let beside = held - 40_000; // for each report its header values and what holds it
     assert!((2 * 500..2 * 1_500).contains(&beside), "{health}");
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("lost: 2 unsent (the end came first), 1 refused as full"), "{log}");
 }
 
 #[test]
 fn what_was_delivered_makes_room_again() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     for n in 1..=20 {
-        trial.report(ARRAY, &array_of(40_000));
-        trial.received(n);
-        trial.wait_for_an_empty_buffer();
+        fixture.report(ARRAY, &array_of(40_000));
+        fixture.received(n);
+        fixture.wait_for_an_empty_buffer();
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     let limit = 64 * 1024 / 4 * 3;
     let largest = limit - 1000; // headers and the payload itself count too
-    trial.report(ARRAY, &array_of(largest));
-    trial.received(1);
-    trial.wait_for_an_empty_buffer();
+    fixture.report(ARRAY, &array_of(largest));
+    fixture.received(1);
+    fixture.wait_for_an_empty_buffer();
     // The largest that fits, to the byte.
     let (mut fits, mut exceeds) = (largest, limit);
     while exceeds - fits > 1 {
         let bytes = usize::midpoint(fits, exceeds);
-        match trial.post(ARRAY, &array_of(bytes)).status {
+        match fixture.post(ARRAY, &array_of(bytes)).status {
             200 => fits = bytes,
             413 => exceeds = bytes,
             status => panic!("{status} for {bytes} bytes"),
         }
-        trial.wait_for_an_empty_buffer();
+        fixture.wait_for_an_empty_buffer();
     }
     let too_large =
-        || trial.health()[Thundra.account()]["refused"]["too_large"].as_u64().unwrap_or_default();
+        || fixture.health()[Thundra.account()]["refused"]["too_large"].as_u64().unwrap_or_default();
     let before = too_large();
     for bytes in [exceeds, limit, 64 * 1024, 5_000_000] {
-        refused(Thundra, &trial.post(ARRAY, &array_of(bytes)), 413);
+        refused(Thundra, &fixture.post(ARRAY, &array_of(bytes)), 413);
     }
-    let mut connection = Connection::open(trial.port);
+    let mut connection = Connection::open(fixture.port);
     connection.send(chunked_head(Thundra).as_bytes());
     for _ in 0..20 {
         connection.send(format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000)).as_bytes());
@@ -139,38 +143,38 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.response().status, 200, "the connection goes on");
     assert_eq!(too_large() - before, 5);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
-    let mut connection = Connection::open(trial.port);
+    let mut connection = Connection::open(fixture.port);
     connection.send(chunked_head(Thundra).as_bytes());
     connection.send(chunk(20 * 1024).as_bytes());
-    trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 20 * 1024);
-    trial.report(ARRAY, &array_of(5_000));
+    fixture.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() > 20 * 1024);
+    fixture.report(ARRAY, &array_of(5_000));
     connection.send(chunk(40_000).as_bytes());
     connection.send(b"0\r\n\r\n");
     refused(Thundra, &connection.response(), 413);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn six_megabytes_are_taken_by_a_function_that_has_room() {
     in_the_time_there_is(|| {
-        let trial = Trial::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
+        let fixture = Fixture::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
         let body = array_of(6_000_000);
-        trial.report(ARRAY, &body);
-        assert!(trial.bodies_received(1) == [body]);
-        assert_eq!(trial.shut_down(), "");
+        fixture.report(ARRAY, &body);
+        assert!(fixture.bodies_received(1) == [body]);
+        assert_eq!(fixture.shut_down(), "");
     });
 }
 
 #[test]
 fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let heads = [
         "Content-Length: -1\r\n",
         "Content-Length: five\r\n",
@@ -179,18 +183,18 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
     ];
     for head in heads {
         let request = format!("{}[1]\n", Thundra.report(ARRAY, "[1]").framed(head));
-        let response = raw(&trial, &request);
+        let response = raw(&fixture, &request);
         refused(Thundra, &response, 400);
         // Where the next request would start is unknown.
         assert_eq!(response.header("Connection"), Some("close"));
     }
     for chunks in ["zz\r\n[1]\r\n0\r\n\r\n", "3\r\n[1]XX0\r\n\r\n", "-3\r\n[1]\r\n0\r\n\r\n"] {
         let request = format!("{}{chunks}", chunked_head(Thundra));
-        refused(Thundra, &raw(&trial, &request), 400);
+        refused(Thundra, &raw(&fixture, &request), 400);
     }
-    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 7);
-    assert_eq!(trial.health()[Thundra.account()]["accepted"], 0);
-    trial.shut_down();
+    assert_eq!(fixture.health()[Thundra.account()]["refused"]["malformed"], 7);
+    assert_eq!(fixture.health()[Thundra.account()]["accepted"], 0);
+    fixture.shut_down();
 }
 
 #[test]
@@ -198,22 +202,22 @@ fn a_chunked_body_without_an_end_is_refused_and_its_connection_closes() {
     const CHUNK_BYTES: usize = 64 * 1024;
     /// Four times as many as are read, and what lies in buffers.
     const CHUNKS_MAX: usize = 4 * 128_000_000 / CHUNK_BYTES;
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let chunk = format!("{CHUNK_BYTES:x}\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
     for path in [ARRAY, "/nowhere"] {
-        let mut stream = TcpStream::connect(("127.0.0.1", trial.port)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", fixture.port)).unwrap();
         let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let sent = (0..CHUNKS_MAX).take_while(|_| stream.write_all(chunk.as_bytes()).is_ok());
         assert!(sent.count() < CHUNKS_MAX, "{path}");
     }
-    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 2);
-    trial.shut_down();
+    assert_eq!(fixture.health()[Thundra.account()]["refused"]["malformed"], 2);
+    fixture.shut_down();
 }
 
 #[test]
 fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let framings = [
         ("Content-Length: 5000\r\n", "[\"half"),
         ("Transfer-Encoding: chunked\r\n", "1000\r\n[{\"a\":[1]}"),
@@ -221,70 +225,70 @@ fn a_body_cut_short_is_answered_400_counted_and_not_forwarded() {
         ("Transfer-Encoding: chunked\r\n", "3\r\n[1]"),
     ];
     for (framing, part) in framings {
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         let head = Thundra.report(ARRAY, "[1]").framed(framing);
         connection.send(format!("{head}{part}").as_bytes());
         connection.half_close();
         refused(Thundra, &connection.response(), 400);
     }
-    assert_eq!(trial.health()[Thundra.account()]["refused"]["malformed"], 4);
-    trial.report(ARRAY, "[2]");
-    assert_eq!(trial.bodies_received(1), ["[2]"]);
-    trial.shut_down();
+    assert_eq!(fixture.health()[Thundra.account()]["refused"]["malformed"], 4);
+    fixture.report(ARRAY, "[2]");
+    assert_eq!(fixture.bodies_received(1), ["[2]"]);
+    fixture.shut_down();
 }
 
 #[rstest]
-fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
+fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] protocol: Protocol) {
+    let fixture = protocol.start();
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
     let expected = json!({
         "accepted": 1, "delivered": 1, "pending": 0,
         "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "evicted": 0, "unsent": 0, "failed": 0 },
         "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "no_remote": 0, "wrong_method": 0, "unknown_media_type": 0, "failed": 0 },
         "rejected_items": 0,
     });
-    trial.wait_for_account(|it| *it == expected);
-    trial.shut_down();
+    fixture.wait_for_account(|it| *it == expected);
+    fixture.shut_down();
 }
 
 /// A remote, its counts and when it last accepted a report.
 #[rstest]
 fn health_names_the_version_and_each_remote_with_its_last_delivery(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    let remote = |trial: &Trial| {
-        let health = trial.health();
+    let fixture = protocol.start();
+    let remote = |fixture: &Fixture| {
+        let health = fixture.health();
         assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
         let remotes = health["remotes"].as_array().unwrap();
-        let is_its = |it: &&Value| it["protocol"] == dialect.name();
+        let is_its = |it: &&Value| it["protocol"] == protocol.name();
         remotes.iter().find(is_its).unwrap_or_else(|| panic!("{health}")).clone()
     };
-    let before = remote(&trial);
+    let before = remote(&fixture);
     assert_eq!(
         (&before["remote"], &before["last_delivery"]),
-        (&json!(trial.remote.origin()), &json!(null))
+        (&json!(fixture.remote.origin()), &json!(null))
     );
     let mut last = String::new();
     for n in 1..=2 {
         pass(Duration::from_millis(2)); // a delivery within the same millisecond would have the same time
-        trial.report(ARRAY, &format!("[{n}]"));
-        trial.wait_for_account(|it| it["delivered"] == n);
-        let after = remote(&trial);
+        fixture.report(ARRAY, &format!("[{n}]"));
+        fixture.wait_for_account(|it| it["delivered"] == n);
+        let after = remote(&fixture);
         let delivery = after["last_delivery"].as_str().unwrap().to_owned();
         assert!(delivery > last && delivery.ends_with('Z') && delivery.len() == 24, "{after}");
-        assert_eq!(after["reports"], trial.health()[dialect.account()], "the only remote");
+        assert_eq!(after["reports"], fixture.health()[protocol.account()], "the only remote");
         last = delivery;
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn another_path_is_404_and_another_method_405_with_allow() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for path in ["/", "/v1", "/v1/other", "/v2/monitoring-data", "/../etc/passwd"] {
-        refused(Thundra, &agent::post(trial.port, path, b"[1]"), 404);
+        refused(Thundra, &agent::post(fixture.port, path, b"[1]"), 404);
     }
     for (method, path, allowed) in [
         ("GET", ARRAY, "POST"),
@@ -295,7 +299,7 @@ fn another_path_is_404_and_another_method_405_with_allow() {
         let body = array_of(3_000);
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n{body}");
-        let response = raw(&trial, &request);
+        let response = raw(&fixture, &request);
         refused(Thundra, &response, 405);
         assert_eq!(response.header("Allow"), Some(allowed));
     }
@@ -307,11 +311,11 @@ fn another_path_is_404_and_another_method_405_with_allow() {
         ("DELETE /health", 405),
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
-        refused(Thundra, &raw(&trial, &request), status);
+        refused(Thundra, &raw(&fixture, &request), status);
     }
-    let refusals = &trial.health()["reports"]["refused"];
+    let refusals = &fixture.health()["reports"]["refused"];
     assert_eq!((&refusals["unknown_path"], &refusals["wrong_method"]), (&json!(5), &json!(4)));
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let line = "0 accepted, 0 delivered, lost: 5 refused as unknown_path (nothing is at that path), \
                 4 refused as wrong_method (the path takes another method)\n";
     assert!(log.ends_with(line), "{log}");
@@ -319,18 +323,18 @@ fn another_path_is_404_and_another_method_405_with_allow() {
 
 #[test]
 fn ipv6_localhost_is_served_too() {
-    let trial = Trial::start();
-    let mut connection = Connection::open_at(SocketAddr::from((Ipv6Addr::LOCALHOST, trial.port)));
+    let fixture = Fixture::start();
+    let mut connection = Connection::open_at(SocketAddr::from((Ipv6Addr::LOCALHOST, fixture.port)));
     connection.send(&Thundra.report(ARRAY, "[6]").request(""));
     assert_eq!(connection.response().status, 200);
-    assert_eq!(trial.bodies_received(1), ["[6]"]);
-    trial.shut_down();
+    assert_eq!(fixture.bodies_received(1), ["[6]"]);
+    fixture.shut_down();
 }
 
 #[test]
 fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, "[1]");
     for request in [report.request(""), report.chunked()] {
         for _ in 0..10 {
@@ -342,59 +346,59 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
     let last = connection.response();
     assert_eq!((last.status, last.header("Connection")), (200, Some("close")));
     assert!(connection.is_closed(Duration::from_secs(10)));
-    assert_eq!(trial.items_received(21), ["1"; 21]);
-    trial.shut_down();
+    assert_eq!(fixture.items_received(21), ["1"; 21]);
+    fixture.shut_down();
 }
 
 #[test]
 fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let request = Thundra.report(ARRAY, "[1]").request("");
     let at = request.windows(3).position(|it| it == b"1.1").unwrap();
     connection.send(&[&request[..at], b"1.0", &request[at + 3..]].concat());
     let response = connection.response();
     assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     assert!(connection.is_closed(PATIENCE));
-    trial.received(1);
-    trial.shut_down();
+    fixture.received(1);
+    fixture.shut_down();
 }
 
 #[test]
 fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, "[1]");
     connection.send(report.head("Expect: 100-continue\r\n").as_bytes());
     assert_eq!(connection.response().status, 100);
     connection.send(&report.body);
     assert_eq!(connection.response().status, 200);
-    assert_eq!(trial.bodies_received(1), ["[1]"]);
-    trial.shut_down();
+    assert_eq!(fixture.bodies_received(1), ["[1]"]);
+    fixture.shut_down();
 }
 
 #[test]
 fn a_client_that_would_upgrade_is_answered_as_any_other() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     // As Java's HTTP client sends it.
     let upgrade =
         "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n";
     for body in ["[1]", &array_of(3_000)] {
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         connection.send(&Thundra.report(ARRAY, body).request(upgrade));
         let response = connection.response();
         assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
     }
-    trial.items_received(2);
-    trial.shut_down();
+    fixture.items_received(2);
+    fixture.shut_down();
 }
 
 #[rstest]
 fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
-    let names: &[&str] = match dialect {
+    let fixture = protocol.start();
+    let names: &[&str] = match protocol {
         Thundra => &["Authorization", "Content-Type", "Content-Encoding"],
         // Any other type or coding is none of its.
         Otlp => &["Authorization"],
@@ -402,22 +406,22 @@ fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote
     for name in names {
         for (length, status) in [(8 * 1024, 200), (8 * 1024 + 1, 400), (20_000, 400)] {
             let header = format!("{name}: {}\r\n", "x".repeat(length));
-            let response = match dialect {
-                Thundra => raw(&trial, &report_of(3, &header, "[1]")),
-                Otlp => trial.post_with(&header, ARRAY, "[1]"),
+            let response = match protocol {
+                Thundra => raw(&fixture, &report_of(3, &header, "[1]")),
+                Otlp => fixture.post_with(&header, ARRAY, "[1]"),
             };
             assert_eq!(response.status, status, "{name} of {length} bytes");
         }
     }
-    trial.report(ARRAY, "[2]");
-    assert_eq!(trial.bodies_received(names.len() + 1)[names.len()], "[2]");
-    trial.shut_down();
+    fixture.report(ARRAY, "[2]");
+    assert_eq!(fixture.bodies_received(names.len() + 1)[names.len()], "[2]");
+    fixture.shut_down();
 }
 
 #[test]
 fn requests_sent_ahead_are_answered_in_order() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let others: String = ["GET /health", "POST /nowhere"]
         .map(|line| format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n[1]"))
         .concat();
@@ -425,5 +429,5 @@ fn requests_sent_ahead_are_answered_in_order() {
     connection.send(&[&first, others.as_bytes()].concat());
     let statuses: Vec<u16> = (0..3).map(|_| connection.response().status).collect();
     assert_eq!(statuses, [200, 200, 404]);
-    trial.shut_down();
+    fixture.shut_down();
 }

@@ -8,54 +8,45 @@
     reason = "clippy knows tests, but not what they call, by themselves"
 )]
 
-mod both;
-mod cells;
-mod closing_line;
-mod dialect;
-mod name_server;
-mod namespaces;
-mod relay;
-mod report;
-mod subscriptions;
-mod trial;
+mod support;
 
-mod acknowledged;
 mod attacks;
 mod captures;
 mod certificates;
+mod concurrent_clients;
 mod configuration;
 mod conformance;
 mod connections;
-mod crowds;
 mod delivery;
 mod destination;
-mod early_answers;
-mod end;
+mod early_responses;
+mod end_strategy;
 mod endurance;
-mod freezing;
+#[cfg(feature = "faults")]
+mod failpoints;
+mod fault_matrix;
+mod final_report;
+mod flush_strategies;
 mod frozen_phases;
 mod hostile_remotes;
-#[cfg(feature = "faults")]
-mod inside_failures;
-mod last_word;
 mod layers;
 mod lifecycle;
 mod local_collector;
-mod matrix;
+mod logging;
+mod long_freezes;
 mod otlp;
 mod overhead;
 mod peers;
-mod quiet;
+mod poison_reports;
 mod readme;
 mod refusals;
-mod remote_lines;
+mod remote_log_lines;
 mod resolver;
-mod shortage;
+mod resource_exhaustion;
 mod slow_connections;
-mod strategies;
-mod suspects;
+mod slow_remote_at_shutdown;
 mod telemetry;
 mod two_remotes;
 mod unconfigured;
-mod unreadable;
+mod unreadable_responses;
 mod wrapper;

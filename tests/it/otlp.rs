@@ -1,13 +1,13 @@
 //! What is OTLP's own: its answers, its signals and encodings, and its remotes.
 
-pub mod answers;
-mod arrival;
-mod door;
+pub mod responses;
+mod delivery;
+mod port;
 mod remotes;
 
 use local_lambda::otlp::{self, Encoding, Signal};
 
-use crate::report::Report;
+use crate::support::report::Report;
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Protobuf, Encoding::Json];
 

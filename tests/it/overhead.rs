@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use local_lambda::{Answer, Remote, Status, free_port};
 
-use crate::dialect::Dialect::Thundra;
+use crate::support::protocol::Protocol::Thundra;
 
 const INVOCATIONS: usize = 100;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::report::{items_of, told};
-use crate::trial::{ARRAY, COLLECTS, in_the_time_there_is};
+use crate::support::fixture::{ARRAY, COLLECTS, in_the_time_there_is};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::{items_of, told};
 
 /// By which OTLP and Thundra's remotes refuse a report for good, with the reason in the account.
 const REFUSALS: [(u16, &str); 10] = [
@@ -25,8 +25,8 @@ const REFUSALS: [(u16, &str); 10] = [
 ];
 
 /// Those that are final for this protocol: Thundra's collector is asked again after any 5xx.
-fn refusals(dialect: Dialect) -> impl Iterator<Item = (u16, &'static str)> {
-    REFUSALS.into_iter().filter(move |(status, _)| dialect == Otlp || *status < 500)
+fn refusals(protocol: Protocol) -> impl Iterator<Item = (u16, &'static str)> {
+    REFUSALS.into_iter().filter(move |(status, _)| protocol == Otlp || *status < 500)
 }
 
 fn is_bad(it: &Received) -> bool {
@@ -44,16 +44,16 @@ fn array(nth: usize, bad: usize) -> String {
 
 #[rstest]
 fn a_bad_report_costs_none_of_those_that_were_merged_with_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    for (status, reason) in refusals(dialect) {
+    for (status, reason) in refusals(protocol) {
         in_the_time_there_is(|| {
-            let trial = dialect.start_with(&[COLLECTS]);
-            refuses_bad(&trial.remote, status);
+            let fixture = protocol.start_with(&[COLLECTS]);
+            refuses_bad(&fixture.remote, status);
             for nth in 0..50 {
-                trial.report(ARRAY, &array(nth, 20));
+                fixture.report(ARRAY, &array(nth, 20));
             }
-            let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+            let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
             let line = format!("50 accepted, 49 delivered, lost: 1 {reason}");
             assert!(log.contains(&line), "{status}: {log}");
             let alone = received.iter().filter(|it| told(it) == "[\"bad\"]").count();
@@ -71,31 +71,31 @@ fn a_bad_report_costs_none_of_those_that_were_merged_with_it(
 
 #[rstest]
 fn a_firewall_over_one_report_costs_no_report_that_comes_after_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
     #[values(0, 1, 6)] bad: usize,
 ) {
-    let trial = dialect.start();
-    refuses_bad(&trial.remote, 403);
+    let fixture = protocol.start();
+    refuses_bad(&fixture.remote, 403);
     for nth in 0..13 {
-        trial.report(ARRAY, &array(nth, bad));
-        trial.wait_for_account(|it| it["accepted"] == nth + 1 && it["pending"] == 0);
+        fixture.report(ARRAY, &array(nth, bad));
+        fixture.wait_for_account(|it| it["accepted"] == nth + 1 && it["pending"] == 0);
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let line = "13 accepted, 12 delivered, lost: 1 unauthorized";
     assert!(log.contains(line) && !log.contains("with this key are dropped"), "{log}");
 }
 
 #[rstest]
 fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
     #[values((401, 2), (403, 3))] (status, requests): (u16, usize),
 ) {
-    let trial = dialect.start_with(&[COLLECTS]);
-    trial.remote.answer_with(move |_| Answer::status(status));
+    let fixture = protocol.start_with(&[COLLECTS]);
+    fixture.remote.answer_with(move |_| Answer::status(status));
     for body in ["[1,1,1]", "[2]", "[3,3]", "[4,4,4]"] {
-        trial.report(ARRAY, body);
+        fixture.report(ARRAY, body);
     }
-    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     assert_eq!(received.len(), requests, "{log}");
     assert_eq!(told(&received[1]), "[2]");
     assert!(log.contains("reports with this key are dropped for 5 minutes"), "{log}");
@@ -104,15 +104,15 @@ fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
 
 #[rstest]
 fn a_remote_that_refuses_everything_costs_few_requests_more_than_one_that_takes_it(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    for (status, reason) in refusals(dialect) {
-        let trial = dialect.start_with(&[COLLECTS]);
-        trial.remote.answer_with(move |_| Answer::status(status));
+    for (status, reason) in refusals(protocol) {
+        let fixture = protocol.start_with(&[COLLECTS]);
+        fixture.remote.answer_with(move |_| Answer::status(status));
         for nth in 0..1000 {
-            trial.report(ARRAY, &format!("[{nth}]"));
+            fixture.report(ARRAY, &format!("[{nth}]"));
         }
-        let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+        let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
         assert!(received.len() <= 24, "{status}: {} requests", received.len());
         let line = format!("1000 accepted, 0 delivered, lost: 1000 {reason}");
         assert!(log.contains(&line), "{status}: {log}");
@@ -121,25 +121,25 @@ fn a_remote_that_refuses_everything_costs_few_requests_more_than_one_that_takes_
 
 #[rstest]
 fn a_part_of_a_refused_request_waits_for_the_pause_that_the_remote_asks_for(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     const PAUSE: Duration = Duration::from_secs(1);
-    let trial = dialect.start();
-    trial.remote.answer_with(|it| match it.number {
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|it| match it.number {
         0 => Answer::status(200),
         1 => Answer::status(400),
         2 => Answer::status(429).header("Retry-After", PAUSE.as_secs().to_string()),
         _ => Answer::ok(),
     });
-    trial.while_the_remote_is_busy(|| {
+    fixture.while_the_remote_is_busy(|| {
         for n in 1..=4 {
-            trial.report(ARRAY, &format!("[{n}]"));
+            fixture.report(ARRAY, &format!("[{n}]"));
         }
     });
-    let received = trial.received(5);
+    let received = fixture.received(5);
     let bodies: Vec<String> = received.iter().map(told).collect();
     assert_eq!(bodies[1..], ["[1,2,3,4]", "[1,2]", "[1,2]", "[3,4]"]);
     assert!(received[3].head_at - received[2].at >= PAUSE);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(!log.contains("lost"), "{log}");
 }

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use local_lambda::{Answer, Platform, Remote};
 
-use crate::dialect::Dialect::Otlp;
-use crate::name_server::Question::{A, Aaaa};
-use crate::name_server::Reply::{Addresses, Failure, Nothing};
-use crate::name_server::{NOTIMP, NXDOMAIN, REFUSED, Reply, SERVFAIL, serve};
-use crate::namespaces::in_namespaces;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, in_the_time_there_is, pass, spawn};
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, in_the_time_there_is, pass, spawn,
+};
+use crate::support::name_server::Question::{A, Aaaa};
+use crate::support::name_server::Reply::{Addresses, Failure, Nothing};
+use crate::support::name_server::{NOTIMP, NXDOMAIN, REFUSED, Reply, SERVFAIL, serve};
+use crate::support::namespaces::in_namespaces;
+use crate::support::protocol::Protocol::Otlp;
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -58,7 +60,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
     });
 }
 
-fn start(host: &str, remote: Remote, more: &[(&str, &str)]) -> Trial {
+fn start(host: &str, remote: Remote, more: &[(&str, &str)]) -> Fixture {
     let url = format!("http://{host}:{}", port_of(&remote));
     let environment: Vec<_> =
         [(Otlp.url_variable(), &*url)].into_iter().chain(more.iter().copied()).collect();
@@ -66,10 +68,10 @@ fn start(host: &str, remote: Remote, more: &[(&str, &str)]) -> Trial {
 }
 
 fn check_delivers(host: &str) {
-    let trial = start(host, start_remote_at(V6), &[]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.shut_down();
+    let fixture = start(host, start_remote_at(V6), &[]);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.shut_down();
 }
 
 /// Some at a time.
@@ -188,14 +190,14 @@ fn a_question_without_an_answer_is_told_whatever_the_other_one_got() {
         });
         for host in ["no-address.test", "no-route.test"] {
             *a.lock().unwrap() = Nothing;
-            let trial = start(host, start_remote_at(V6), &[]);
-            trial.report(ARRAY, "[1]");
-            let line = trial.wait_for_log("cannot deliver");
+            let fixture = start(host, start_remote_at(V6), &[]);
+            fixture.report(ARRAY, "[1]");
+            let line = fixture.wait_for_log("cannot deliver");
             let why = format!("cannot look up the address of {host}: no answer in time");
             assert!(line.contains(&why), "{line}");
             *a.lock().unwrap() = Reply::address(V4);
-            trial.received(1);
-            trial.shut_down();
+            fixture.received(1);
+            fixture.shut_down();
         }
     });
 }
@@ -209,12 +211,12 @@ fn a_name_server_that_is_silent_until_the_end_is_what_the_log_names() {
             let _ = asked.send(());
             Nothing
         });
-        let trial = start("silent.test", Remote::start(), &[]);
-        trial.report(ARRAY, "[1]");
+        let fixture = start("silent.test", Remote::start(), &[]);
+        fixture.report(ARRAY, "[1]");
         is_asked.recv_timeout(PATIENCE).unwrap();
-        trial.platform.shutdown("spindown", SHUTDOWN);
-        assert!(trial.process.exit(PATIENCE).success());
-        let log = trial.process.log();
+        fixture.platform.shutdown("spindown", SHUTDOWN);
+        assert!(fixture.process.exit(PATIENCE).success());
+        let log = fixture.process.log();
         assert!(log.contains("cannot look up the address of silent.test: no answer yet"), "{log}");
     });
 }
@@ -232,15 +234,15 @@ fn the_last_good_address_is_used_while_the_resolver_fails() {
         for trouble in [Nothing, Failure(SERVFAIL), Failure(REFUSED)] {
             *replies.lock().unwrap() = Reply::address(V4);
             let debug = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
-            let trial = start("remote.test", start_remote_at(V6), &[debug]);
-            trial.remote.answer_with(|_| Answer::ok().header("Connection", "close"));
-            trial.report(ARRAY, "[1]");
-            trial.received(1);
-            trial.wait_for_an_empty_buffer();
+            let fixture = start("remote.test", start_remote_at(V6), &[debug]);
+            fixture.remote.answer_with(|_| Answer::ok().header("Connection", "close"));
+            fixture.report(ARRAY, "[1]");
+            fixture.received(1);
+            fixture.wait_for_an_empty_buffer();
             *replies.lock().unwrap() = trouble;
-            trial.report(ARRAY, "[2]");
-            trial.received(2);
-            let log = trial.shut_down();
+            fixture.report(ARRAY, "[2]");
+            fixture.received(2);
+            let log = fixture.shut_down();
             let line = "cannot look remote.test up: the resolver fails; its addresses of";
             assert!(log.contains(line) && !log.contains("cannot deliver"), "{log}");
         }
@@ -289,17 +291,17 @@ fn a_freeze_within_a_look_up_is_no_outage() {
             in_the_time_there_is(|| {
                 while is_asked.try_recv().is_ok() {}
                 *reply.lock().unwrap() = answer.clone();
-                let trial = start("remote.test", start_remote_at(V6), &[]);
-                trial.report(ARRAY, "[1]");
+                let fixture = start("remote.test", start_remote_at(V6), &[]);
+                fixture.report(ARRAY, "[1]");
                 is_asked.recv_timeout(PATIENCE).unwrap();
-                wait_until_the_answer_is_waited_for(trial.process.pid());
-                trial.process.stop();
+                wait_until_the_answer_is_waited_for(fixture.process.pid());
+                fixture.process.stop();
                 pass(freeze);
                 *reply.lock().unwrap() = Reply::address(V4);
-                trial.process.resume();
-                trial.received(1);
-                trial.wait_for_an_empty_buffer();
-                assert_eq!(trial.shut_down(), "", "{freeze:?}, {answer:?}");
+                fixture.process.resume();
+                fixture.received(1);
+                fixture.wait_for_an_empty_buffer();
+                assert_eq!(fixture.shut_down(), "", "{freeze:?}, {answer:?}");
             });
         }
     });
@@ -328,10 +330,10 @@ fn an_address_that_takes_connections_and_never_answers_is_tried_after_the_others
         });
         let url = format!("http://remote.test:{port}");
         let environment = [(Otlp.url_variable(), &*url)];
-        let trial = Otlp.start_on(Platform::start(), remote, &environment);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        trial.shut_down();
+        let fixture = Otlp.start_on(Platform::start(), remote, &environment);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        fixture.shut_down();
         assert_eq!(connections.try_iter().count(), 1);
     });
 }
@@ -369,10 +371,10 @@ fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
             let port = port_of(&remote);
             let silent = addresses_of(20).into_iter().take(20);
             let _silent: Vec<_> = silent.map(|it| drop_connections_to((it, port).into())).collect();
-            let trial = start(host, remote, &[]);
-            trial.report(ARRAY, "[1]");
-            trial.received(1);
-            trial.shut_down();
+            let fixture = start(host, remote, &[]);
+            fixture.report(ARRAY, "[1]");
+            fixture.received(1);
+            fixture.shut_down();
         }
     });
 }
@@ -385,9 +387,9 @@ fn addresses_that_refuse_connections_are_passed_however_many_they_are() {
             A => Addresses(addresses_of(25)),
             Aaaa => Failure(NXDOMAIN),
         });
-        let trial = start("remote.test", start_remote_at(LAST_V4), &[]);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        assert_eq!(trial.shut_down(), "");
+        let fixture = start("remote.test", start_remote_at(LAST_V4), &[]);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        assert_eq!(fixture.shut_down(), "");
     });
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use local_lambda::{Authority, Platform, Remote};
 use rstest::rstest;
 
-use crate::dialect::Dialect::Otlp;
-use crate::trial::{ARRAY, Trial, pass, spawn};
+use crate::support::fixture::{ARRAY, Fixture, pass, spawn};
+use crate::support::protocol::Protocol::Otlp;
 
 /// One that the first attempt has time for, and one that only a later one has.
 const SLOW: [Duration; 2] = [Duration::from_millis(1_300), Duration::from_secs(3)];
@@ -37,14 +37,14 @@ fn relay(port: u16, prepare: impl Fn(&mut TcpStream) + Copy + Send + 'static) ->
     own_port
 }
 
-fn check_delivers(trial: Trial) {
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.shut_down();
+fn check_delivers(fixture: Fixture) {
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.shut_down();
 }
 
 /// With TLS to this port, through this proxy if there is one.
-fn start(authority: &Authority, remote: Remote, (port, proxy): (u16, Option<u16>)) -> Trial {
+fn start(authority: &Authority, remote: Remote, (port, proxy): (u16, Option<u16>)) -> Fixture {
     let url = format!("https://localhost:{port}");
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let proxy = proxy.map(|port| format!("http://127.0.0.1:{port}")).unwrap_or_default();

@@ -8,139 +8,139 @@ use std::time::{Duration, Instant};
 
 use local_lambda::{Answer, Remote};
 
-use crate::dialect::Dialect::Thundra;
-use crate::subscriptions::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
-use crate::trial::{ARRAY, PATIENCE, Trial, pass};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass};
+use crate::support::protocol::Protocol::Thundra;
+use crate::support::telemetry_api::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
 
-fn start(remote: Remote) -> (Trial, u16) {
-    subscriptions::start(Thundra, remote, SUBSCRIBED, &[])
+fn start(remote: Remote) -> (Fixture, u16) {
+    telemetry_api::start(Thundra, remote, SUBSCRIBED, &[])
 }
 
 /// The same, where subscriptions are answered so.
-fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Trial, u16) {
+fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Fixture, u16) {
     let environment = [("THUNDRA_EXTENSION_LOG_LEVEL", log_level)];
-    subscriptions::start(Thundra, remote, answer, &environment)
+    telemetry_api::start(Thundra, remote, answer, &environment)
 }
 
 #[test]
 fn each_extension_is_told_at_a_port_of_its_own_that_takes_whatever_comes_at_once() {
     let (first, second) = (start(Remote::start()), start(Remote::start()));
     assert_ne!(first.1, second.1);
-    for (trial, port) in [first, second] {
-        trial.remote.answer_with(|_| Answer::Hang);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
+    for (fixture, port) in [first, second] {
+        fixture.remote.answer_with(|_| Answer::Hang);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
         let lines = vec![r#"{"type":"function","record":"a line"}"#; 1_000].join(",");
         let large = format!(r#"["{}"]"#, "x".repeat(2_000_000));
         for batch in [&format!("[{lines}]"), &large, "", "no json", &runtime_done("nobody")] {
             tell(port, batch);
         }
-        trial.shut_down();
+        fixture.shut_down();
     }
 }
 
 #[test]
 fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
-    let (trial, _) = start(Remote::start());
-    trial.platform.invoke(Duration::from_secs(1));
-    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
+    let (fixture, _) = start(Remote::start());
+    fixture.platform.invoke(Duration::from_secs(1));
+    fixture.process.wait_for_log("no telemetry reports their ends", PATIENCE);
     for _ in 0..3 {
         let invoked = Instant::now();
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
         assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
     }
-    assert_eq!(trial.shut_down().lines().count(), 1);
+    assert_eq!(fixture.shut_down().lines().count(), 1);
 }
 
 #[test]
 fn once_telemetry_is_given_up_its_port_and_its_threads_are_gone() {
     /// A worker, and five threads of tiny_http; the log has started one meanwhile.
     const THREADS: usize = 1 + 5 - 1;
-    let (trial, port) = start(Remote::start());
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let before = trial.threads().len();
-    trial.platform.invoke(Duration::from_secs(1));
-    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
+    let (fixture, port) = start(Remote::start());
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let before = fixture.threads().len();
+    fixture.platform.invoke(Duration::from_secs(1));
+    fixture.process.wait_for_log("no telemetry reports their ends", PATIENCE);
     let waited = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_ok()
-        || trial.threads().len() + THREADS > before
+        || fixture.threads().len() + THREADS > before
     {
-        assert!(waited.elapsed() < PATIENCE, "{:?}", trial.threads());
+        assert!(waited.elapsed() < PATIENCE, "{:?}", fixture.threads());
         pass(Duration::from_millis(10));
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other() {
-    let (trial, port) = start(Remote::start());
+    let (fixture, port) = start(Remote::start());
     for _ in 0..2 {
-        trial.platform.invoke(Duration::from_secs(1));
+        fixture.platform.invoke(Duration::from_secs(1));
         tell(port, r#"[{"type":"platform.start","record":{}}]"#);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
     }
-    trial.process.wait_for_log("no telemetry reports their ends", PATIENCE);
+    fixture.process.wait_for_log("no telemetry reports their ends", PATIENCE);
     let invoked = Instant::now();
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_subscription_that_is_never_answered_delays_the_start_and_nothing_else() {
-    let (trial, _) = start_with(Remote::start(), b"", "warn");
+    let (fixture, _) = start_with(Remote::start(), b"", "warn");
     let invoked = Instant::now();
-    trial.platform.invoke(PATIENCE);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.platform.wait_for_next(PATIENCE);
+    fixture.platform.invoke(PATIENCE);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("cannot subscribe to telemetry"), "{log}");
 }
 
 #[test]
 fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
-    let (trial, port) = start_with(Remote::start(), SUBSCRIBED, "debug");
-    trial.process.limit_descriptors(0);
+    let (fixture, port) = start_with(Remote::start(), SUBSCRIBED, "debug");
+    fixture.process.limit_descriptors(0);
     let _connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    trial.process.wait_for_log("a thread of the http server panicked", PATIENCE);
+    fixture.process.wait_for_log("a thread of the http server panicked", PATIENCE);
     let invoked = Instant::now();
-    trial.platform.invoke(PATIENCE);
-    trial.process.limit_descriptors(1024);
-    trial.platform.wait_for_next(PATIENCE);
+    fixture.platform.invoke(PATIENCE);
+    fixture.process.limit_descriptors(1024);
+    fixture.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("no telemetry reports their ends"), "{log}");
 }
 
 #[test]
 fn an_invocation_without_time_says_nothing_about_telemetry() {
-    let (trial, port) = start(Remote::start());
-    trial.platform.invoke(Duration::ZERO);
-    trial.platform.wait_for_next(PATIENCE);
-    let request_id = trial.platform.invoke(PATIENCE);
+    let (fixture, port) = start(Remote::start());
+    fixture.platform.invoke(Duration::ZERO);
+    fixture.platform.wait_for_next(PATIENCE);
+    let request_id = fixture.platform.invoke(PATIENCE);
     let invoked = Instant::now();
     tell(port, &runtime_done(&request_id));
-    trial.platform.wait_for_next(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
-    let (trial, port) = start(Remote::start());
+    let (fixture, port) = start(Remote::start());
     let ((told, is_told), is_over) = (channel(), AtomicBool::new(false));
     let asked = told.clone();
-    trial.remote.answer_with(move |_| {
+    fixture.remote.answer_with(move |_| {
         let _ = asked.send(()); // nobody listens any more at the end
         Answer::ok().after(Duration::from_millis(50))
     });
     // While a request is answered the next ones come, and never so many that they fill several.
-    let (reporting, stop) = (&trial, &is_over);
+    let (reporting, stop) = (&fixture, &is_over);
     let report_on = move || {
         while !stop.load(Ordering::Relaxed) {
             (0..20).for_each(|_| reporting.report(ARRAY, "[1]"));
@@ -148,16 +148,16 @@ fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
         }
     };
     let held = thread::scope(|scope| {
-        let request_id = trial.platform.invoke(PATIENCE);
+        let request_id = fixture.platform.invoke(PATIENCE);
         scope.spawn(report_on);
-        trial.received(3);
+        fixture.received(3);
         tell(port, &runtime_done(&request_id));
         let ended = Instant::now();
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
         is_over.store(true, Ordering::Relaxed);
         told.send(()).unwrap();
         ended.elapsed()
     });
     assert!(held < AT_ONCE, "{held:?}");
-    trial.shut_down();
+    fixture.shut_down();
 }

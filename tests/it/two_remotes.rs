@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
 
-use crate::both::Both;
-use crate::closing_line::is_closing;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::report::items_of;
-use crate::trial::{COLLECTS, PATIENCE, SHUTDOWN, array_of};
+use crate::support::closing_line::is_closing;
+use crate::support::fixture::{COLLECTS, PATIENCE, SHUTDOWN, array_of};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::items_of;
+use crate::support::two_remotes::TwoRemotes;
 
 const INFO: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "info");
 
 /// Each remote has a closing line of its own, with these counts.
 #[track_caller]
-fn check_closing_lines(log: &str, dialect: Dialect, counts: &str, others: &str) {
-    for (dialect, counts) in [(dialect, counts), (dialect.other(), others)] {
-        let begins = format!(" {} to http", dialect.name());
+fn check_closing_lines(log: &str, protocol: Protocol, counts: &str, others: &str) {
+    for (protocol, counts) in [(protocol, counts), (protocol.other(), others)] {
+        let begins = format!(" {} to http", protocol.name());
         let is_its = |line: &&str| line.contains(&begins) && is_closing(line);
         let lines: Vec<&str> = log.lines().filter(is_its).collect();
         assert!(lines.len() == 1 && lines[0].ends_with(&format!(": {counts}")), "{log}");
@@ -26,47 +26,47 @@ fn check_closing_lines(log: &str, dialect: Dialect, counts: &str, others: &str) 
 
 #[test]
 fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_both() {
-    let both = Both::with(&[INFO]);
+    let both = TwoRemotes::with(&[INFO]);
     for n in 0..10 {
         both.report(Thundra, &format!("[{n}]"));
         both.report(Otlp, &format!("[{n},{n}]"));
     }
     let of = |remote: &Remote| remote.received().iter().map(|it| items_of(it).len()).sum::<usize>();
-    let (log, counts) = both.trial.shut_down_leaving(|it| (of(&it.remote), of(&both.otlps)));
+    let (log, counts) = both.fixture.shut_down_leaving(|it| (of(&it.remote), of(&both.otlps)));
     assert_eq!(counts, (10, 20));
     check_closing_lines(&log, Thundra, "10 accepted, 10 delivered", "10 accepted, 10 delivered");
 }
 
 #[rstest]
 fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
-    #[values(Thundra, Otlp)] dead: Dialect,
+    #[values(Thundra, Otlp)] dead: Protocol,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
+    let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
     both.remote(dead).go_down();
     let alive = dead.other();
     both.report(dead, "[1]");
-    both.trial.process.wait_for_log("cannot deliver to ", PATIENCE);
+    both.fixture.process.wait_for_log("cannot deliver to ", PATIENCE);
     // Until the oldest had to go.
     let flooded = Instant::now();
-    while both.trial.health()[dead.account()]["dropped"]["evicted"] == 0 {
-        assert!(flooded.elapsed() < PATIENCE, "{}", both.trial.health());
+    while both.fixture.health()[dead.account()]["dropped"]["evicted"] == 0 {
+        assert!(flooded.elapsed() < PATIENCE, "{}", both.fixture.health());
         both.post(dead, &array_of(10_000));
     }
     for n in 1..=50 {
         both.report(alive, &array_of(10_000));
         both.post(dead, &array_of(10_000));
-        both.trial.wait_for_health(|it| it[alive.account()]["delivered"] == n);
+        both.fixture.wait_for_health(|it| it[alive.account()]["delivered"] == n);
     }
-    let log = both.trial.shut_down();
+    let log = both.fixture.shut_down();
     assert!(log.contains("50 accepted, 50 delivered"), "{log}");
 }
 
 #[rstest]
 fn a_remote_has_room_for_its_reports_however_many_another_one_leaves_in_the_buffer(
-    #[values(Thundra, Otlp)] failing: Dialect,
+    #[values(Thundra, Otlp)] failing: Protocol,
     #[values(true, false)] hangs: bool,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let answer = if hangs { Answer::Hang } else { Answer::status(503).header("Retry-After", "60") };
     both.remote(failing).answer_with(move |_| answer.clone());
     let flood: Vec<u16> = (0..150).map(|_| both.post(failing, &array_of(10_000)).status).collect();
@@ -75,42 +75,42 @@ fn a_remote_has_room_for_its_reports_however_many_another_one_leaves_in_the_buff
     both.report(failing.other(), &array_of(100_000));
     both.remote(failing.other()).wait_for(1, PATIENCE);
     if !hangs {
-        both.trial.wait_for_health(|it| it[failing.account()]["dropped"]["evicted"] != 0);
-        both.trial.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() < 400 * 1024);
+        both.fixture.wait_for_health(|it| it[failing.account()]["dropped"]["evicted"] != 0);
+        both.fixture.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() < 400 * 1024);
         both.report(failing.other(), &array_of(300_000));
     }
-    both.trial.shut_down();
+    both.fixture.shut_down();
 }
 
 #[test]
 fn one_remote_never_has_more_than_its_half_of_the_buffer() {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let half = 512 * 1024;
     assert_eq!(both.post(Thundra, &array_of(half)).status, 413);
     assert_eq!(both.post(Thundra, &array_of(half - 10_000)).status, 200);
     both.remote(Thundra).wait_for(1, PATIENCE);
-    both.trial.shut_down();
+    both.fixture.shut_down();
 }
 
 #[test]
 fn what_is_collected_is_sent_at_half_of_its_remotes_part_of_the_buffer() {
-    let both = Both::with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    let both = TwoRemotes::with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     both.report(Thundra, &array_of(20_000));
     for n in 1..=20 {
         both.report(Thundra, &array_of(20_000));
         // A quarter of the buffer is the half of a half.
         let share = |it: &serde_json::Value| it["buffer"]["held"].as_u64().unwrap() < 96 * 1024;
-        both.trial.wait_for_health(|it| share(it) && it["reports"]["accepted"] == n + 1);
+        both.fixture.wait_for_health(|it| share(it) && it["reports"]["accepted"] == n + 1);
     }
-    let log = both.trial.shut_down();
+    let log = both.fixture.shut_down();
     assert!(!log.contains("lost"), "{log}");
 }
 
 #[rstest]
 fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
-    #[values(Thundra, Otlp)] hanging: Dialect,
+    #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
+    let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     let alive = hanging.other();
     both.report(hanging, &array_of(10_000));
@@ -122,31 +122,31 @@ fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
             refused += usize::from(both.post(hanging, &array_of(10_000)).status == hanging.full());
         }
         both.report(alive, &array_of(10_000));
-        both.trial.wait_for_health(|it| it[alive.account()]["delivered"] == n);
+        both.fixture.wait_for_health(|it| it[alive.account()]["delivered"] == n);
     }
     assert!(refused > 0, "its part was never full");
-    let log = both.trial.shut_down();
+    let log = both.fixture.shut_down();
     assert!(log.contains("50 accepted, 50 delivered"), "{log}");
 }
 
 #[rstest]
 fn a_key_that_one_remote_refuses_is_still_good_at_the_other(
-    #[values(Thundra, Otlp)] refusing: Dialect,
+    #[values(Thundra, Otlp)] refusing: Protocol,
 ) {
-    let both = Both::with(&[INFO]);
+    let both = TwoRemotes::with(&[INFO]);
     both.remote(refusing).answer_with(|_| Answer::status(401));
     for n in 1..=3 {
-        for dialect in [refusing, refusing.other()] {
-            both.report(dialect, "[1]");
-            both.trial.wait_for_health(|it| {
+        for protocol in [refusing, refusing.other()] {
+            both.report(protocol, "[1]");
+            both.fixture.wait_for_health(|it| {
                 let of = |count: &serde_json::Value| *count == n;
-                let account = &it[dialect.account()];
+                let account = &it[protocol.account()];
                 of(&account["delivered"]) || of(&account["dropped"]["unauthorized"])
             });
         }
     }
     assert_eq!(both.remote(refusing).received().len(), 1);
-    let log = both.trial.shut_down();
+    let log = both.fixture.shut_down();
     let refused = "3 accepted, 0 delivered, lost: 3 unauthorized (the remote refused the key)";
     check_closing_lines(&log, refusing, refused, "3 accepted, 3 delivered");
 }
@@ -155,44 +155,44 @@ fn a_key_that_one_remote_refuses_is_still_good_at_the_other(
 fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
     /// In three quarters of half of 256 KiB, with what each costs beside its bytes.
     const KEPT: u64 = 96 * 1024 / 11_000;
-    let both = Both::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
-    for dialect in [Thundra, Otlp] {
-        both.remote(dialect).answer_with(|_| Answer::status(503).header("Retry-After", "60"));
-        both.report(dialect, "[0]");
-        both.remote(dialect).wait_for(1, PATIENCE);
+    let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
+    for protocol in [Thundra, Otlp] {
+        both.remote(protocol).answer_with(|_| Answer::status(503).header("Retry-After", "60"));
+        both.report(protocol, "[0]");
+        both.remote(protocol).wait_for(1, PATIENCE);
     }
     // One floods, and the other comes late.
-    for (dialect, reports) in [(Thundra, 60), (Otlp, 15), (Thundra, 60), (Otlp, 15)] {
+    for (protocol, reports) in [(Thundra, 60), (Otlp, 15), (Thundra, 60), (Otlp, 15)] {
         for _ in 0..reports {
-            both.post(dialect, &array_of(10_000));
+            both.post(protocol, &array_of(10_000));
         }
     }
-    for dialect in [Thundra, Otlp] {
-        both.remote(dialect).answer_with(Answer::accepting);
+    for protocol in [Thundra, Otlp] {
+        both.remote(protocol).answer_with(Answer::accepting);
     }
     let accepted = |remote: &Remote| {
         let received = remote.received();
         received.iter().filter(|it| it.is_accepted()).map(|it| items_of(it).len() as u64).sum()
     };
     let (log, kept): (_, [u64; 2]) =
-        both.trial.shut_down_leaving(|trial| [&trial.remote, &both.otlps].map(accepted));
+        both.fixture.shut_down_leaving(|fixture| [&fixture.remote, &both.otlps].map(accepted));
     assert!(kept.iter().all(|it| *it >= KEPT - 1), "{kept:?}; {log}");
 }
 
 #[rstest]
 fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
-    #[values(Thundra, Otlp)] hanging: Dialect,
+    #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    let both = Both::with(&[INFO]);
+    let both = TwoRemotes::with(&[INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     both.report(hanging, "[1]");
     both.remote(hanging).wait_for(1, PATIENCE);
     both.report(hanging.other(), "[1]");
     both.remote(hanging.other()).wait_for(1, PATIENCE);
-    let log = both.trial.process.log();
+    let log = both.fixture.process.log();
     assert!(!log.contains("cannot deliver"), "not before the first attempt was over: {log}");
     let asked = Instant::now();
-    let log = both.trial.shut_down();
+    let log = both.fixture.shut_down();
     assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
     let unsent = "1 accepted, 0 delivered, lost: 1 unsent (the end came first)";
     check_closing_lines(&log, hanging, unsent, "1 accepted, 1 delivered");
@@ -200,17 +200,17 @@ fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
 
 #[rstest]
 fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
-    #[values(Thundra, Otlp)] hanging: Dialect,
+    #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    let both = Both::with(&[COLLECTS, INFO]);
+    let both = TwoRemotes::with(&[COLLECTS, INFO]);
     both.remote(hanging).answer_with(|_| Answer::Hang);
     for n in 0..20 {
         both.report(hanging, &format!("[{n}]"));
         both.report(hanging.other(), &format!("[{n}]"));
     }
     let (otlps, asked) = (&both.otlps, Instant::now());
-    let (log, items) = both.trial.shut_down_leaving(|trial| {
-        let remote = if hanging == Otlp { &trial.remote } else { otlps };
+    let (log, items) = both.fixture.shut_down_leaving(|fixture| {
+        let remote = if hanging == Otlp { &fixture.remote } else { otlps };
         let received: Vec<Received> = remote.received();
         received.iter().flat_map(items_of).count()
     });

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use local_lambda::agent::Connection;
 use local_lambda::{Footprint, Launch, Platform, PlatformScript, Process, Remote};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::name_server::{Question, Reply, serve};
-use crate::namespaces::in_namespaces;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, binary, memory_is_its_own, pass, spawn};
+use crate::support::fixture::{ARRAY, PATIENCE, SHUTDOWN, binary, memory_is_its_own, pass, spawn};
+use crate::support::name_server::{Question, Reply, serve};
+use crate::support::namespaces::in_namespaces;
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// Where every name leads to.
 const ANYWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -37,10 +37,10 @@ fn started(variables: &[(&str, &str)]) -> (Platform, Process) {
 }
 
 /// How a report with a key is answered at this protocol's port; `None` where that is closed.
-fn report(dialect: Dialect) -> Option<u16> {
-    let port = if dialect == Otlp { OTLP_PORT } else { THUNDRAS_PORT };
+fn report(protocol: Protocol) -> Option<u16> {
+    let port = if protocol == Otlp { OTLP_PORT } else { THUNDRAS_PORT };
     let mut connection = Connection::try_open(port).ok()?;
-    connection.send(&dialect.report(ARRAY, "[1]").request("Authorization: ApiKey s3cret\r\n"));
+    connection.send(&protocol.report(ARRAY, "[1]").request("Authorization: ApiKey s3cret\r\n"));
     Some(connection.response().status)
 }
 
@@ -114,8 +114,8 @@ fn nobody_but_the_runtime_api_is_looked_up_or_contacted() {
             let (platform, process) = started(variables);
             platform.invoke(PATIENCE);
             platform.wait_for_next(PATIENCE);
-            for dialect in [Thundra, Otlp] {
-                assert!(matches!(report(dialect), None | Some(404)), "{variables:?}");
+            for protocol in [Thundra, Otlp] {
+                assert!(matches!(report(protocol), None | Some(404)), "{variables:?}");
             }
             let log = ended(&platform, &process);
             assert!(!log.contains("s3cret"), "{log}");

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::trial;
+use crate::support::fixture;
 
 const ALL_GET: [(&str, &str); 3] = [
     ("THUNDRA_AGENT_REPORT_REST_LOCAL", "true"),
@@ -26,7 +26,8 @@ const ALL_GET: [(&str, &str); 3] = [
 
 /// The wrapper beside the extension under test.
 fn wrapper() -> PathBuf {
-    let shipped = trial::is_shipped().then(|| trial::binary().with_file_name("thundra_wrapper"));
+    let shipped =
+        fixture::is_shipped().then(|| fixture::binary().with_file_name("thundra_wrapper"));
     shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_thundra_wrapper").into())
 }
 

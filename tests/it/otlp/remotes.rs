@@ -6,31 +6,31 @@ use local_lambda::{Answer, Remote};
 use rstest::rstest;
 
 use super::{ENCODINGS, report};
-use crate::dialect::Dialect::{Otlp, Thundra};
-use crate::report::told;
-use crate::trial::{ARRAY, PATIENCE, Trial, nowhere};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, nowhere};
+use crate::support::protocol::Protocol::{Otlp, Thundra};
+use crate::support::report::told;
 
 const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 const TRACES: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
 const LOGS: &str = "THUNDRA_EXTENSION_OTLP_LOGS_ENDPOINT";
 
 #[track_caller]
-fn post(trial: &Trial, signal: Signal) {
-    assert_eq!(report(signal, Encoding::Protobuf, &["1"]).post(trial.port).status, 200);
+fn post(fixture: &Fixture, signal: Signal) {
+    assert_eq!(report(signal, Encoding::Protobuf, &["1"]).post(fixture.port).status, 200);
 }
 
 #[rstest]
 fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 503)] status: u16) {
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (HEADERS, "api-key=s3cret%2Cone, x-other = s3cret two"),
         ("THUNDRA_EXTENSION_LOG_LEVEL", "trace"),
     ]);
-    trial.remote.answer_with(move |it| Answer::status(if it.number == 0 { status } else { 200 }));
+    fixture.remote.answer_with(move |it| Answer::status(if it.number == 0 { status } else { 200 }));
     for signal in Signal::ALL {
-        post(&trial, signal);
-        trial.wait_for_an_empty_buffer();
+        post(&fixture, signal);
+        fixture.wait_for_an_empty_buffer();
     }
-    let received = trial.remote.received();
+    let received = fixture.remote.received();
     let mut paths: Vec<&str> = received.iter().map(|it| it.path.as_str()).collect();
     paths.dedup();
     assert_eq!(paths, Signal::ALL.map(Signal::path));
@@ -38,7 +38,7 @@ fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 50
         assert_eq!(it.header("api-key"), Some("s3cret,one"));
         assert_eq!(it.header("x-other"), Some("s3cret two"));
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("TRACE") && !log.contains("s3cret"), "{log}");
 }
 
@@ -46,17 +46,17 @@ fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 50
 fn configured_headers_and_paths_go_out_as_the_bytes_that_were_meant() {
     let remote = Remote::start();
     let url = format!("{}/täxt/%C3%A4", remote.origin());
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (Otlp.url_variable(), &url),
         (HEADERS, "x-team=Z%C3%BCrich%20%E2%82%AC,a%2Db=1,authorization=Bearer k%C3%A9y"),
     ]);
-    assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
+    assert_eq!(fixture.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
     let received = &remote.wait_for(1, PATIENCE)[0];
     assert_eq!(received.path, "/t%C3%A4xt/%C3%A4/v1/traces");
     assert_eq!(received.header("x-team"), Some("Zürich €"));
     assert_eq!(received.header("a%2Db"), Some("1"), "a name is not percent-decoded");
     assert_eq!(received.header("Authorization"), None, "ureq sends no key beyond ASCII");
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains(HEADERS) && log.lines().count() == 1, "{log}");
 }
 
@@ -64,22 +64,22 @@ fn configured_headers_and_paths_go_out_as_the_bytes_that_were_meant() {
 fn headers_go_to_the_host_that_they_are_meant_for_and_to_no_other() {
     let logs = Remote::start();
     let url = format!("{}/v1/logs", logs.origin());
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (HEADERS, "x-key=everybodys"),
         ("THUNDRA_EXTENSION_OTLP_METRICS_HEADERS", "x-own=metrics"),
         (LOGS, &url),
     ]);
     for (signal, remote, key, own) in [
-        (Signal::Traces, &trial.remote, Some("everybodys"), None),
-        (Signal::Metrics, &trial.remote, None, Some("metrics")),
+        (Signal::Traces, &fixture.remote, Some("everybodys"), None),
+        (Signal::Metrics, &fixture.remote, None, Some("metrics")),
         (Signal::Logs, &logs, None, None),
     ] {
         let before = remote.received().len();
-        post(&trial, signal);
+        post(&fixture, signal);
         let received = &remote.wait_for(before + 1, PATIENCE)[before];
         assert_eq!((received.header("x-key"), received.header("x-own")), (key, own), "{signal:?}");
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let line = "headers for it belong in THUNDRA_EXTENSION_OTLP_LOGS_HEADERS";
     assert!(log.contains(line) && log.lines().count() == 1 && !log.contains("everybodys"), "{log}");
 }
@@ -88,49 +88,49 @@ fn headers_go_to_the_host_that_they_are_meant_for_and_to_no_other() {
 fn a_signals_own_headers_go_to_its_own_host() {
     let logs = Remote::start();
     let url = format!("{}/v1/logs", logs.origin());
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (HEADERS, "x-key: \"everybodys\"; x-two=2"),
         ("THUNDRA_EXTENSION_OTLP_LOGS_HEADERS", "x-key=logs"),
         (LOGS, &url),
     ]);
-    post(&trial, Signal::Logs);
+    post(&fixture, Signal::Logs);
     assert_eq!(logs.wait_for(1, PATIENCE)[0].header("x-key"), Some("logs"));
-    post(&trial, Signal::Traces);
-    let received = &trial.received(1)[0];
+    post(&fixture, Signal::Traces);
+    let received = &fixture.received(1)[0];
     assert_eq!(
         (received.header("x-key"), received.header("x-two")),
         (Some("everybodys"), Some("2"))
     );
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert_eq!(log.matches("THUNDRA_EXTENSION_OTLP_HEADERS").count(), 2, "what was mended: {log}");
 }
 
 #[test]
 fn an_agents_own_key_goes_before_a_configured_one() {
-    let trial = Otlp.start_with(&[(HEADERS, "authorization=Bearer configured")]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.wait_for_an_empty_buffer();
-    assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[2]").status, 200);
-    let received = trial.received(2);
+    let fixture = Otlp.start_with(&[(HEADERS, "authorization=Bearer configured")]);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.wait_for_an_empty_buffer();
+    assert_eq!(fixture.post_with("Connection: close\r\n", ARRAY, "[2]").status, 200);
+    let received = fixture.received(2);
     let keys: Vec<_> = received.iter().map(|it| it.header("Authorization")).collect();
     assert_eq!(keys, [Some("ApiKey test-key"), Some("Bearer configured")]);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_configured_key_that_is_refused_costs_one_request_or_two_with_a_line_each() {
     // A firewall answers 403 over a report, too, so a second one decides.
     for (status, requests) in [(401, 1), (403, 2)] {
-        let trial = Otlp.start_with(&[(HEADERS, "api-key=wrong")]);
-        trial.remote.answer_with(move |_| Answer::status(status));
+        let fixture = Otlp.start_with(&[(HEADERS, "api-key=wrong")]);
+        fixture.remote.answer_with(move |_| Answer::status(status));
         for n in 1..=4 {
-            assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
-            trial.wait_for_account(|it| it["dropped"]["unauthorized"] == n);
+            assert_eq!(fixture.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
+            fixture.wait_for_account(|it| it["dropped"]["unauthorized"] == n);
         }
-        assert_eq!(trial.remote.received().len(), requests);
-        let place = trial.place();
-        let log = trial.shut_down();
+        assert_eq!(fixture.remote.received().len(), requests);
+        let place = fixture.place();
+        let log = fixture.shut_down();
         assert!(
             log.contains(&format!("cannot deliver 1 report to {place}: it answered {status}")),
             "{log}"
@@ -142,18 +142,18 @@ fn a_configured_key_that_is_refused_costs_one_request_or_two_with_a_line_each() 
 
 #[test]
 fn a_key_that_is_refused_for_one_signal_costs_the_others_nothing() {
-    let trial = Otlp.start();
-    trial.remote.answer_with(|it| match &*it.path {
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(|it| match &*it.path {
         "/v1/logs" => Answer::status(401),
         _ => Answer::accepting(it),
     });
     for (nth, signal) in
         [Signal::Logs, Signal::Traces, Signal::Logs, Signal::Metrics].into_iter().enumerate()
     {
-        post(&trial, signal);
-        trial.wait_for_account(|it| it["accepted"] == nth + 1 && it["pending"] == 0);
+        post(&fixture, signal);
+        fixture.wait_for_account(|it| it["accepted"] == nth + 1 && it["pending"] == 0);
     }
-    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received().len());
+    let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received().len());
     assert!(log.contains("4 accepted, 2 delivered, lost: 2 unauthorized"), "{log}");
     assert_eq!(received, 3, "nothing is sent with that key for logs any more");
 }
@@ -162,19 +162,19 @@ fn a_key_that_is_refused_for_one_signal_costs_the_others_nothing() {
 fn each_signal_goes_to_its_own_endpoint_as_it_is_written_and_a_dead_one_costs_the_others_nothing() {
     let logs = Remote::start();
     let url = format!("{}/in/logs?key=a%20b&c", logs.origin());
-    let trial = Otlp.start_with(&[(TRACES, &nowhere()), (LOGS, &url)]);
+    let fixture = Otlp.start_with(&[(TRACES, &nowhere()), (LOGS, &url)]);
     for _ in 0..3 {
-        post(&trial, Signal::Traces);
+        post(&fixture, Signal::Traces);
         for (signal, remote, path) in [
-            (Signal::Metrics, &trial.remote, "/v1/metrics"),
+            (Signal::Metrics, &fixture.remote, "/v1/metrics"),
             (Signal::Logs, &logs, "/in/logs?key=a%20b&c"),
         ] {
             let before = remote.received().len();
-            post(&trial, signal);
+            post(&fixture, signal);
             assert_eq!(remote.wait_for(before + 1, PATIENCE)[before].path, path);
         }
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains(": 3 accepted, 0 delivered, lost: 3 unsent"), "{log}");
     assert!(!log.contains("a%20b"), "a query may hold a key: {log}");
 }
@@ -182,20 +182,20 @@ fn each_signal_goes_to_its_own_endpoint_as_it_is_written_and_a_dead_one_costs_th
 #[test]
 fn a_signal_without_an_endpoint_is_answered_404() {
     let remote = Remote::start();
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (Otlp.url_variable(), ""),
         (TRACES, &format!("{}/v1/traces", remote.origin())),
     ]);
     for encoding in ENCODINGS {
         for signal in [Signal::Metrics, Signal::Logs] {
-            let response = report(signal, encoding, &["1"]).post(trial.port);
+            let response = report(signal, encoding, &["1"]).post(fixture.port);
             assert_eq!(response.status, 404);
             assert_eq!(response.header("Content-Type"), Some(encoding.content_type()));
         }
     }
-    post(&trial, Signal::Traces);
+    post(&fixture, Signal::Traces);
     remote.wait_for(1, PATIENCE);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.contains("1 accepted, 1 delivered, lost: 4 refused as no_remote"), "{log}");
 }
 
@@ -204,16 +204,16 @@ fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
     #[values(Signal::Traces, Signal::Metrics, Signal::Logs)] signal: Signal,
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let trial = Otlp.start();
-    trial.remote.answer_with(|it| Answer::partial(it, 2, "of another shape"));
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(|it| Answer::partial(it, 2, "of another shape"));
     for n in 1..=3 {
-        assert_eq!(report(signal, encoding, &["1", "2", "3"]).post(trial.port).status, 200);
-        trial.wait_for_account(|it| it["rejected_items"] == 2 * n);
+        assert_eq!(report(signal, encoding, &["1", "2", "3"]).post(fixture.port).status, 200);
+        fixture.wait_for_account(|it| it["rejected_items"] == 2 * n);
     }
-    assert_eq!(trial.remote.received().len(), 3, "none is tried again");
-    let account = trial.health()["otlp"].clone();
+    assert_eq!(fixture.remote.received().len(), 3, "none is tried again");
+    let account = fixture.health()["otlp"].clone();
     assert_eq!((&account["delivered"], &account["dropped"]["rejected"]), (&3.into(), &0.into()));
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let closing = "3 accepted, 3 delivered, lost: 6 rejected items (the remote took the rest of their reports)";
     assert!(log.contains(closing), "{log}");
     assert_eq!(log.lines().count(), 2, "{log}");
@@ -224,38 +224,38 @@ fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
 fn a_partial_success_that_does_not_say_its_encoding_is_in_that_of_the_request(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let trial = Otlp.start();
+    let fixture = Otlp.start();
     let body: &[u8] = match encoding {
         Encoding::Protobuf => b"\x0a\x02\x08\x02",
         Encoding::Json => br#"{"partialSuccess":{"rejectedSpans":"2"}}"#,
     };
-    trial.remote.answer_with(move |_| Answer::status(200).body(body));
-    assert_eq!(report(Signal::Traces, encoding, &["1", "2", "3"]).post(trial.port).status, 200);
-    trial.wait_for_account(|it| it["rejected_items"] == 2);
-    trial.shut_down();
+    fixture.remote.answer_with(move |_| Answer::status(200).body(body));
+    assert_eq!(report(Signal::Traces, encoding, &["1", "2", "3"]).post(fixture.port).status, 200);
+    fixture.wait_for_account(|it| it["rejected_items"] == 2);
+    fixture.shut_down();
 }
 
 #[test]
 fn the_line_of_rejected_items_does_not_take_that_of_a_dropped_report_away() {
-    let trial = Otlp.start();
-    trial.remote.answer_with(|it| match it.number {
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(|it| match it.number {
         0 => Answer::partial(it, 2, ""),
         _ => Answer::status(404),
     });
     for n in 1..=2 {
-        post(&trial, Signal::Logs);
-        trial.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
+        post(&fixture, Signal::Logs);
+        fixture.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
     }
-    let url = format!("{}/v1/logs", trial.remote.origin());
-    let log = trial.shut_down();
+    let url = format!("{}/v1/logs", fixture.remote.origin());
+    let log = fixture.shut_down();
     assert!(log.contains(&format!("cannot deliver 2 items to {url}: it rejected")), "{log}");
     assert!(log.contains(&format!("bytes, to {url}: it answered 404 Not Found")), "{log}");
 }
 
 #[test]
 fn a_success_with_a_warning_or_with_nonsense_is_a_success() {
-    let trial = Otlp.start();
-    trial.remote.answer_with(|it| match it.number {
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(|it| match it.number {
         0 => Answer::partial(it, 0, "a warning"),
         1 => {
             Answer::status(200).header("Content-Type", "application/json").body("{\"partialSuccess")
@@ -265,51 +265,51 @@ fn a_success_with_a_warning_or_with_nonsense_is_a_success() {
         _ => Answer::status(204),
     });
     for n in 1..=5 {
-        post(&trial, Signal::Traces);
-        trial.wait_for_account(|it| it["delivered"] == n);
+        post(&fixture, Signal::Traces);
+        fixture.wait_for_account(|it| it["delivered"] == n);
     }
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[rstest]
 fn only_what_the_specification_calls_retryable_is_sent_again(
     #[values(400, 404, 408, 425, 429, 500, 501, 502, 503, 504, 505)] status: u16,
 ) {
-    let trial = Otlp.start();
-    trial.remote.answer_with(move |it| {
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(move |it| {
         let is_first = it.number == 0 && told(it) == "[1]";
         if is_first { Answer::status(status) } else { Answer::accepting(it) }
     });
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    trial.report(ARRAY, "[2]");
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    fixture.report(ARRAY, "[2]");
     let is_retryable = matches!(status, 429 | 502 | 503 | 504);
-    trial.wait_for_account(|it| it["delivered"] == 1 + u64::from(is_retryable));
-    let items = trial.accepted_items();
+    fixture.wait_for_account(|it| it["delivered"] == 1 + u64::from(is_retryable));
+    let items = fixture.accepted_items();
     assert_eq!(items.contains(&"1".to_owned()), is_retryable);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert_eq!(log.contains("lost: 1 rejected"), !is_retryable, "{log}");
 }
 
 #[test]
 fn thundras_key_is_not_given_to_the_remote_of_otlp() {
-    let trial = Otlp.start_with(&[("THUNDRA_APIKEY", "environments-key")]);
-    assert_eq!(trial.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
-    let received = trial.received(1);
+    let fixture = Otlp.start_with(&[("THUNDRA_APIKEY", "environments-key")]);
+    assert_eq!(fixture.post_with("Connection: close\r\n", ARRAY, "[1]").status, 200);
+    let received = fixture.received(1);
     assert_eq!(received[0].header("Authorization"), None, "{:?}", received[0].headers);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_header_of_otlps_is_not_given_to_thundras_remote() {
     let (otlps, thundras) = (Remote::start(), Remote::start());
     let url = otlps.origin();
-    let trial = Thundra.start_on(
+    let fixture = Thundra.start_on(
         local_lambda::Platform::start(),
         thundras,
         &[(Otlp.url_variable(), &url), (HEADERS, "api-key=otlps")],
     );
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.received(1)[0].header("api-key"), None);
-    trial.shut_down();
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.received(1)[0].header("api-key"), None);
+    fixture.shut_down();
 }

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{ALL_GET, script, wrapped, wrapper};
-use crate::trial::memory_is_its_own;
+use crate::support::fixture::memory_is_its_own;
 
 /// AWS's own example ("Modifying the runtime environment", wrapper scripts), word for word, without
 /// its comments.

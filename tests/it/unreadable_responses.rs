@@ -3,9 +3,9 @@
 use local_lambda::{Answer, Authority, End, Platform, Remote};
 use rstest::rstest;
 
-use crate::dialect::Dialect::Otlp;
-use crate::report::told;
-use crate::trial::{ARRAY, COMPOSITE};
+use crate::support::fixture::{ARRAY, COMPOSITE};
+use crate::support::protocol::Protocol::Otlp;
+use crate::support::report::told;
 
 /// Heads that ureq does not read, each behind this status line.
 fn unreadable(status_line: &str) -> [(&'static str, Vec<u8>); 6] {
@@ -33,12 +33,12 @@ fn a_success_with_a_head_that_cannot_be_read_is_a_success(#[values(false, true)]
             1 => Answer::HalfAnswer(head.clone()),
             _ => Answer::ok(),
         });
-        let trial = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
+        let fixture = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &ca)]);
         for n in 1..=3 {
-            trial.report(ARRAY, &format!("[{n}]"));
-            trial.wait_for_account(|it| it["delivered"] == n);
+            fixture.report(ARRAY, &format!("[{n}]"));
+            fixture.wait_for_account(|it| it["delivered"] == n);
         }
-        let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(3));
+        let (log, bodies) = fixture.shut_down_leaving(|fixture| fixture.bodies_received(3));
         assert_eq!(bodies, ["[1]", "[2]", "[3]"], "{name}");
         assert_eq!(log, "", "{name}");
     }
@@ -54,14 +54,14 @@ fn a_failure_that_cannot_be_read_is_a_failure_and_keeps_no_other_report_waiting(
         ("no HTTP", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
     ]);
     for (name, head) in heads {
-        let trial = Otlp.start();
-        trial.remote.answer_with(move |it| {
+        let fixture = Otlp.start();
+        fixture.remote.answer_with(move |it| {
             if told(it).contains("bad") { Answer::HalfAnswer(head.clone()) } else { Answer::ok() }
         });
-        trial.report(COMPOSITE, "{\"bad\":1}");
-        trial.report(COMPOSITE, "{\"n\":1}");
-        trial.wait_for_items(&["{\"n\":1}"]);
-        let log = trial.shut_down();
+        fixture.report(COMPOSITE, "{\"bad\":1}");
+        fixture.report(COMPOSITE, "{\"n\":1}");
+        fixture.wait_for_items(&["{\"n\":1}"]);
+        let log = fixture.shut_down();
         assert!(log.contains("cannot deliver to http"), "{name}: {log}");
         let line = "2 accepted, 1 delivered, lost: 1 unsent";
         assert!(log.contains(line), "{name}: {log}");
@@ -75,13 +75,13 @@ fn a_proxy_that_answers_connect_in_another_way_is_a_failure_and_no_success(
     let proxy = Remote::start();
     proxy.answer_with(move |_| Answer::status(status));
     let origin = proxy.origin();
-    let trial = Otlp.start_with(&[
+    let fixture = Otlp.start_with(&[
         (Otlp.url_variable(), "https://collector.invalid"),
         ("THUNDRA_EXTENSION_PROXY", &origin),
     ]);
-    trial.report(ARRAY, "[1]");
-    trial.wait_for_log("cannot deliver to https://collector.invalid");
-    let log = trial.shut_down();
+    fixture.report(ARRAY, "[1]");
+    fixture.wait_for_log("cannot deliver to https://collector.invalid");
+    let log = fixture.shut_down();
     assert!(log.contains("1 accepted, 0 delivered, lost: 1 unsent"), "{log}");
 }
 
@@ -89,15 +89,15 @@ fn a_proxy_that_answers_connect_in_another_way_is_a_failure_and_no_success(
 fn a_success_whose_head_stops_in_the_middle_is_not_sent_again(
     #[values(End::Close, End::Reset, End::Hang)] end: End,
 ) {
-    let trial = Otlp.start();
-    trial.remote.answer_with(move |it| match it.number {
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(move |it| match it.number {
         0 => Answer::ok().cut_after("HTTP/1.1 200 OK\r\nCont".len(), end),
         _ => Answer::ok(),
     });
     for n in 1..=2 {
-        trial.report(ARRAY, &format!("[{n}]"));
-        trial.wait_for_account(|it| it["delivered"] == n);
+        fixture.report(ARRAY, &format!("[{n}]"));
+        fixture.wait_for_account(|it| it["delivered"] == n);
     }
-    let (log, bodies) = trial.shut_down_leaving(|trial| trial.bodies_received(2));
+    let (log, bodies) = fixture.shut_down_leaving(|fixture| fixture.bodies_received(2));
     assert_eq!((log.as_str(), bodies), ("", vec!["[1]".to_owned(), "[2]".to_owned()]));
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use local_lambda::{Answer, Authority, Cut, End, Moment, Pace, Platform, Remote};
 use rstest::rstest;
 
-use crate::dialect::Dialect::Otlp;
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, in_the_time_there_is, pass, spawn};
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is, pass, spawn,
+};
+use crate::support::protocol::Protocol::Otlp;
 
 /// More than all buffers on the way take.
 const LARGE: usize = 12_000_000;
@@ -23,7 +25,7 @@ fn remote_over(transport: &str, authority: &Authority) -> Remote {
 }
 
 /// A remote that does not read on, and does not close.
-fn start(remote: Remote, authority: &Authority, answer: Answer) -> Trial {
+fn start(remote: Remote, authority: &Authority, answer: Answer) -> Fixture {
     remote.cut_with(|number| (number == 0).then_some(Cut::at(Moment::HeadRead, End::Hang)));
     remote.answer_cut_with(move || answer.clone());
     let ca = authority.pem_file().to_str().unwrap();
@@ -38,17 +40,18 @@ fn an_early_answer_counts_although_the_connection_stays_open_and_the_body_unread
 ) {
     let authority = Authority::new();
     let remote = remote_over(transport, &authority);
-    let trial = start(remote, &authority, Answer::status(status));
-    trial.report(ARRAY, &array_of(LARGE));
-    trial.wait_for_an_empty_buffer();
-    trial.report(ARRAY, "[2]");
-    trial.wait_for_an_empty_buffer();
-    trial.platform.shutdown("spindown", SHUTDOWN);
-    assert!(trial.process.exit(PATIENCE).success());
-    let log = trial.process.log();
+    let fixture = start(remote, &authority, Answer::status(status));
+    fixture.report(ARRAY, &array_of(LARGE));
+    fixture.wait_for_an_empty_buffer();
+    fixture.report(ARRAY, "[2]");
+    fixture.wait_for_an_empty_buffer();
+    fixture.platform.shutdown("spindown", SHUTDOWN);
+    assert!(fixture.process.exit(PATIENCE).success());
+    let log = fixture.process.log();
     assert!(!log.contains("tried again"), "{log}");
     // The connection is in the middle of a request, and serves no other.
-    let connections: Vec<usize> = trial.remote.received().iter().map(|it| it.connection).collect();
+    let connections: Vec<usize> =
+        fixture.remote.received().iter().map(|it| it.connection).collect();
     let lost = match status {
         200 => "",
         401 => "unauthorized",
@@ -90,11 +93,11 @@ fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read()
         });
         let environment =
             [(Otlp.url_variable(), url.as_str()), ("THUNDRA_EXTENSION_BUFFER", "16MiB")];
-        let trial = Otlp.start_with(&environment);
-        trial.report(ARRAY, &array_of(LARGE));
+        let fixture = Otlp.start_with(&environment);
+        fixture.report(ARRAY, &array_of(LARGE));
         assert!(told.recv_timeout(PATIENCE).unwrap(), "it breaks off");
-        trial.wait_for_account(|it| it["delivered"] == 1);
-        assert_eq!(trial.shut_down(), "");
+        fixture.wait_for_account(|it| it["delivered"] == 1);
+        assert_eq!(fixture.shut_down(), "");
         assert!(told.try_recv().is_err(), "it is sent twice");
     });
 }
@@ -113,10 +116,10 @@ fn an_early_answer_counts_behind_interim_ones_and_in_pieces(
         let pace = Pace::new(piece, Duration::from_millis(5));
         let length = answer.len();
         let answer = Answer::HalfAnswer(answer.into()).cut_after(length, End::Hang).at_pace(pace);
-        let trial = start(remote_over(transport, &authority), &authority, answer);
-        trial.report(ARRAY, &array_of(LARGE));
-        trial.wait_for_an_empty_buffer();
-        let log = trial.shut_down();
+        let fixture = start(remote_over(transport, &authority), &authority, answer);
+        fixture.report(ARRAY, &array_of(LARGE));
+        fixture.wait_for_an_empty_buffer();
+        let log = fixture.shut_down();
         let lost = if status == 200 { "" } else { "too_large" };
         assert!(!log.contains("tried again") && log.contains(lost), "{log}");
         assert_eq!(log.is_empty(), status == 200, "{log}");

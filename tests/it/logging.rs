@@ -4,25 +4,27 @@ use local_lambda::{Answer, Authority, Launch, Platform, Proxy, Remote, agent, fr
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, COMPOSITE, PATIENCE, Trial, binary};
+use crate::support::fixture::{ARRAY, COMPOSITE, Fixture, PATIENCE, binary};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 #[rstest]
 fn a_healthy_environment_logs_nothing_at_the_default_level(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let trial = dialect.start();
+    let fixture = protocol.start();
     for _ in 0..5 {
-        trial.platform.invoke(PATIENCE);
-        trial.report(ARRAY, "[1]");
-        trial.report(COMPOSITE, r#"{"a":1}"#);
+        fixture.platform.invoke(PATIENCE);
+        fixture.report(ARRAY, "[1]");
+        fixture.report(COMPOSITE, r#"{"a":1}"#);
     }
-    trial.items_received(10);
-    assert_eq!(trial.shut_down(), "");
+    fixture.items_received(10);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[rstest]
-fn no_line_at_any_level_holds_a_key_a_header_or_a_body(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn no_line_at_any_level_holds_a_key_a_header_or_a_body(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let proxy = Proxy::start().requiring("proxy-user", "proxy-password");
@@ -34,19 +36,19 @@ fn no_line_at_any_level_holds_a_key_a_header_or_a_body(#[values(Thundra, Otlp)] 
         ("THUNDRA_EXTENSION_PROXY", &proxy_url),
         ("THUNDRA_EXTENSION_OTLP_HEADERS", "x-more=configureds-secret"),
     ];
-    for status in [200, 401, dialect.failure()] {
+    for status in [200, 401, protocol.failure()] {
         let remote = Remote::start_tls(&authority);
-        let trial = dialect.start_on(Platform::start(), remote, &environment);
-        trial.remote.answer_with(move |_| Answer::status(status));
-        trial.platform.invoke(PATIENCE);
-        trial.report(ARRAY, r#"["bodys-secret"]"#);
-        trial.received(1);
+        let fixture = protocol.start_on(Platform::start(), remote, &environment);
+        fixture.remote.answer_with(move |_| Answer::status(status));
+        fixture.platform.invoke(PATIENCE);
+        fixture.report(ARRAY, r#"["bodys-secret"]"#);
+        fixture.received(1);
         let headers = "X-Secret: headers-secret\r\nConnection: close\r\n";
-        assert_eq!(trial.post_with(headers, ARRAY, "[1]").status, 200);
-        trial.received(2);
-        let health = trial.health().to_string();
-        let log = trial.shut_down();
-        let took = format!("took {} bytes", dialect.report(ARRAY, "[1]").body.len());
+        assert_eq!(fixture.post_with(headers, ARRAY, "[1]").status, 200);
+        fixture.received(2);
+        let health = fixture.health().to_string();
+        let log = fixture.shut_down();
+        let took = format!("took {} bytes", protocol.report(ARRAY, "[1]").body.len());
         assert!(log.contains("TRACE") && log.contains(&took), "{log}");
         for secret in ["test-key", "environments-key", "proxy-user", "proxy-password", "s-secret"] {
             assert!(
@@ -59,14 +61,14 @@ fn no_line_at_any_level_holds_a_key_a_header_or_a_body(#[values(Thundra, Otlp)] 
 
 #[test]
 fn lines_are_json_where_the_functions_log_format_is() {
-    let trial = Trial::with(&[
+    let fixture = Fixture::with(&[
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
         ("THUNDRA_EXTENSION_FLUSH", "say \"never\""),
     ]);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let log = trial.shut_down();
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let log = fixture.shut_down();
     let lines = json_lines(&log);
     let levels: Vec<&str> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert!(levels.contains(&"WARN") && levels.contains(&"DEBUG"), "{log}");
@@ -83,22 +85,22 @@ fn json_lines(log: &str) -> Vec<Value> {
 }
 
 #[rstest]
-fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect
+fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] protocol: Protocol) {
+    let fixture = protocol
         .start_with(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-    let statuses = [200, dialect.failure(), 200, 404, 401];
-    trial.remote.answer_with(move |it| Answer::status(statuses[it.number.min(4)]));
+    let statuses = [200, protocol.failure(), 200, 404, 401];
+    fixture.remote.answer_with(move |it| Answer::status(statuses[it.number.min(4)]));
     for n in 1..=4 {
-        trial.report(ARRAY, "[1]");
-        trial.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
+        fixture.report(ARRAY, "[1]");
+        fixture.wait_for_account(|it| it["accepted"] == n && it["pending"] == 0);
     }
-    for (path, status) in [(dialect.path(ARRAY), 200), ("/nowhere", 404)] {
+    for (path, status) in [(protocol.path(ARRAY), 200), ("/nowhere", 404)] {
         let head = "Host: a\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0";
         let empty = format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n");
-        assert_eq!(agent::request(trial.port, empty.as_bytes()).status, status);
+        assert_eq!(agent::request(fixture.port, empty.as_bytes()).status, status);
     }
-    let remote = trial.remote.origin();
-    let log = trial.shut_down();
+    let remote = fixture.remote.origin();
+    let log = fixture.shut_down();
     let lines = json_lines(&log);
     let line = |part: &str| {
         let is_it = |line: &&Value| line["message"].as_str().unwrap().contains(part);
@@ -114,13 +116,13 @@ fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] dialect:
             (&json!(remote), &json!(reason))
         );
     }
-    let closing = line(&format!("{} to {remote}: 5 accepted", dialect.name()));
+    let closing = line(&format!("{} to {remote}: 5 accepted", protocol.name()));
     let mut members = closing.as_object().unwrap().clone();
     members.retain(|name, _| !["timestamp", "logger", "message"].contains(&&**name));
     let expected = json!({
         "level": "WARN",
         "remote": remote,
-        "protocol": dialect.name(),
+        "protocol": protocol.name(),
         "accepted": 5,
         "refused": 1,
         "delivered": 2,
@@ -136,7 +138,7 @@ fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] dialect:
 /// Three lines: what it is about to do, that it works, and what became of all.
 #[rstest]
 fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let otlp_port = free_port().to_string();
     let mut variables = vec![
@@ -145,20 +147,20 @@ fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
         ("THUNDRA_EXTENSION_BUFFER", "2MiB"),
         ("THUNDRA_EXTENSION_FLUSH", "continuously"),
     ];
-    if dialect == Thundra {
+    if protocol == Thundra {
         // The headers open this port too, and the default one is for all tests together.
         variables.push((Otlp.port_variable(), &otlp_port));
     }
-    let trial = dialect.start_with(&variables);
+    let fixture = protocol.start_with(&variables);
     for n in 1..=5 {
-        trial.platform.invoke(PATIENCE);
-        trial.report(ARRAY, "[1]");
-        trial.wait_for_account(|it| it["delivered"] == n);
+        fixture.platform.invoke(PATIENCE);
+        fixture.report(ARRAY, "[1]");
+        fixture.wait_for_account(|it| it["delivered"] == n);
     }
-    let (place, origin, port) = (trial.place(), trial.remote.origin(), trial.port);
-    let log = trial.shut_down();
-    let name = dialect.name();
-    let of_its = |line: &&str| !line.contains(&format!("{} to ", dialect.other().name()));
+    let (place, origin, port) = (fixture.place(), fixture.remote.origin(), fixture.port);
+    let log = fixture.shut_down();
+    let name = protocol.name();
+    let of_its = |line: &&str| !line.contains(&format!("{} to ", protocol.other().name()));
     let lines: Vec<&str> = log.lines().filter(of_its).collect();
     let begins = "[thundra-lambda-extension] INFO ";
     let version = env!("CARGO_PKG_VERSION");

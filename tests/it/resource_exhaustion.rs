@@ -14,11 +14,11 @@ use local_lambda::{
 };
 use tempfile::TempDir;
 
-use crate::dialect::Dialect::Thundra;
-use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, exchange, is_shipped, memory_is_its_own,
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, exchange, is_shipped, memory_is_its_own,
     nowhere, pass, report_of, text,
 };
+use crate::support::protocol::Protocol::Thundra;
 
 /// Of a process, to so many.
 type Limit = fn(&Process, u64);
@@ -53,7 +53,7 @@ fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
 }
 
 /// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
-fn start(file: &Path, name: &str) -> Trial {
+fn start(file: &Path, name: &str) -> Fixture {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let launch = Launch::of(file).on(&platform);
@@ -62,7 +62,7 @@ fn start(file: &Path, name: &str) -> Trial {
     let set = |launch: Launch, (name, value): (&str, String)| launch.env(name, value);
     let process = variables.into_iter().fold(launch, set).start();
     platform.wait_for_next(PATIENCE);
-    Trial { dialect: Thundra, platform, remote, process, port }
+    Fixture { protocol: Thundra, platform, remote, process, port }
 }
 
 #[test]
@@ -74,38 +74,38 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
     ];
     for (limit, name, told) in shortages {
         let home = TempDir::new().unwrap();
-        let trial = start(copy_to(&home).as_ref(), name);
+        let fixture = start(copy_to(&home).as_ref(), name);
         // Accepted before the shortage.
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         let mut report = |body: &str| {
             connection.send(&Thundra.report(ARRAY, body).request(""));
             assert_eq!(connection.response().status, 200, "{told}");
         };
         report("[]");
-        limit(&trial.process, 0);
+        limit(&fixture.process, 0);
         report("[1]");
-        trial.process.wait_for_log(told, PATIENCE);
+        fixture.process.wait_for_log(told, PATIENCE);
         report("[2]");
-        limit(&trial.process, OF_LAMBDA);
-        assert_eq!(trial.items_received(2), ["1", "2"], "{told}");
-        trial.wait_for_an_empty_buffer();
-        assert_eq!(trial.health()[Thundra.account()]["delivered"], 2);
-        trial.shut_down();
+        limit(&fixture.process, OF_LAMBDA);
+        assert_eq!(fixture.items_received(2), ["1", "2"], "{told}");
+        fixture.wait_for_an_empty_buffer();
+        assert_eq!(fixture.health()[Thundra.account()]["delivered"], 2);
+        fixture.shut_down();
     }
 }
 
 /// Has the address close, by connections that it can't serve, and then asks it to serve again.
-fn serves_again(trial: Trial, limit: Limit, left: u64) {
+fn serves_again(fixture: Fixture, limit: Limit, left: u64) {
     // The senders, which are started beside the first poll, and last, are there then.
-    trial.report(ARRAY, "[0]");
-    trial.received(1);
-    let before = workers(&trial);
-    limit(&trial.process, left);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
+    fixture.report(ARRAY, "[0]");
+    fixture.received(1);
+    let before = workers(&fixture);
+    limit(&fixture.process, left);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fixture.port));
     let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(address)).collect();
     for _ in 0..5 {
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
     }
     // A connection that was queued when the address closed is reset.
     let report = Thundra.report(ARRAY, "[1]").request("Connection: close\r\n");
@@ -113,35 +113,35 @@ fn serves_again(trial: Trial, limit: Limit, left: u64) {
     let is_served = || exchange(address, report).is_ok_and(|it| it.starts_with("HTTP/1.1 200 OK"));
     assert!(!is_served(), "the address is open in spite of the shortage");
     drop(connections);
-    limit(&trial.process, OF_LAMBDA);
+    limit(&fixture.process, OF_LAMBDA);
     let waited = Instant::now();
     loop {
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
         if is_served() {
             break;
         }
-        assert!(waited.elapsed() < PATIENCE, "{}", trial.process.log());
+        assert!(waited.elapsed() < PATIENCE, "{}", fixture.process.log());
     }
-    trial.received(2);
+    fixture.received(2);
     // Those of the server that closed end.
-    while workers(&trial) > before {
-        assert!(waited.elapsed() < PATIENCE, "{:?}", trial.threads());
+    while workers(&fixture) > before {
+        assert!(waited.elapsed() < PATIENCE, "{:?}", fixture.threads());
         pass(Duration::from_millis(10));
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(log.matches("cannot listen on 127.0.0.1").count() <= 1, "{log}");
 }
 
-fn workers(trial: &Trial) -> usize {
-    trial.threads().iter().filter(|name| *name == "worker").count()
+fn workers(fixture: &Fixture) -> usize {
+    fixture.threads().iter().filter(|name| *name == "worker").count()
 }
 
 #[test]
 fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
     // One limit lets a connection be accepted and not served, the other not even be accepted.
     for limit in [48, 49] {
-        serves_again(Trial::start(), Process::limit_descriptors, limit);
+        serves_again(Fixture::start(), Process::limit_descriptors, limit);
     }
 }
 
@@ -152,40 +152,40 @@ fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() 
 }
 
 /// `None` where what runs it needs threads of its own.
-fn start_without_a_thread(home: &TempDir) -> Option<Trial> {
+fn start_without_a_thread(home: &TempDir) -> Option<Fixture> {
     if !memory_is_its_own() {
         return None;
     }
     let limited = "ulimit -Su 0 2>/dev/null || ulimit -Sp 0"; // of bash, and of dash
     let script = wrapped(home, &format!("{limited}\nexec {}", copy_to(home)));
-    let trial = start(&script, "127.0.0.1");
-    trial.process.wait_for_log("cannot start a sender", PATIENCE);
-    Some(trial)
+    let fixture = start(&script, "127.0.0.1");
+    fixture.process.wait_for_log("cannot start a sender", PATIENCE);
+    Some(fixture)
 }
 
 #[test]
 fn without_a_thread_at_its_start_it_refuses_until_an_invoke_finds_one() {
     let home = TempDir::new().unwrap();
-    let Some(trial) = start_without_a_thread(&home) else { return };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.port));
+    let Some(fixture) = start_without_a_thread(&home) else { return };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fixture.port));
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
-    trial.process.limit_threads(OF_LAMBDA);
-    trial.platform.invoke(PATIENCE);
-    trial.platform.wait_for_next(PATIENCE);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let log = trial.shut_down();
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
+    fixture.process.limit_threads(OF_LAMBDA);
+    fixture.platform.invoke(PATIENCE);
+    fixture.platform.wait_for_next(PATIENCE);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let log = fixture.shut_down();
     assert_eq!(log.matches("cannot start a sender").count(), 1, "{log}");
 }
 
 #[test]
 fn without_any_thread_it_ends_at_shutdown_at_once() {
     let home = TempDir::new().unwrap();
-    let Some(trial) = start_without_a_thread(&home) else { return };
-    trial.shut_down();
+    let Some(fixture) = start_without_a_thread(&home) else { return };
+    fixture.shut_down();
 }
 
 #[test]
@@ -195,59 +195,59 @@ fn without_stdout_and_stderr_it_does_all_that_it_does() {
     }
     let home = TempDir::new().unwrap();
     let script = wrapped(&home, &format!("exec {} >&- 2>&-", copy_to(&home)));
-    let trial = start(&script, "127.0.0.1");
-    trial.remote.answer_with(|it| Answer::status(if it.number == 0 { 500 } else { 200 }));
-    trial.report(ARRAY, "[1]");
-    trial.received(2);
-    trial.wait_for_an_empty_buffer();
-    assert_eq!(trial.shut_down(), "");
+    let fixture = start(&script, "127.0.0.1");
+    fixture.remote.answer_with(|it| Answer::status(if it.number == 0 { 500 } else { 200 }));
+    fixture.report(ARRAY, "[1]");
+    fixture.received(2);
+    fixture.wait_for_an_empty_buffer();
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     /// Of 64 KiB for the pipe, and the lines that wait, several times over.
     const REPORTS: usize = 3_000;
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
+    let mut connection = Connection::open(fixture.port);
     for round in 1..=2 {
-        trial.process.leave_log_unread();
+        fixture.process.leave_log_unread();
         for n in 0..REPORTS {
             let body = format!("[{n}]");
             connection.send(report_of(body.len(), "", &body).as_bytes());
             assert_eq!(connection.response().status, 200);
         }
-        trial.platform.invoke(PATIENCE);
-        trial.platform.wait_for_next(PATIENCE);
-        assert_eq!(trial.items_received(round * REPORTS).len(), round * REPORTS);
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
+        assert_eq!(fixture.items_received(round * REPORTS).len(), round * REPORTS);
         if round == 1 {
-            trial.process.read_log();
-            trial.process.wait_for_log("nobody read those before", PATIENCE);
+            fixture.process.read_log();
+            fixture.process.wait_for_log("nobody read those before", PATIENCE);
         }
     }
-    trial.platform.shutdown("spindown", SHUTDOWN);
+    fixture.platform.shutdown("spindown", SHUTDOWN);
     let (began, mut is_running) = (Instant::now(), true);
     while is_running {
         pass(Duration::from_millis(5));
-        is_running = trial.process.is_running();
+        is_running = fixture.process.is_running();
         assert!(began.elapsed() < SHUTDOWN, "it waits for who reads its log");
     }
-    trial.process.read_log();
-    assert!(trial.process.exit(PATIENCE).success());
-    let lines = trial.process.log().matches("took ").count();
+    fixture.process.read_log();
+    assert!(fixture.process.exit(PATIENCE).success());
+    let lines = fixture.process.log().matches("took ").count();
     assert!(lines < 2 * REPORTS, "nobody had to wait");
 }
 
 #[test]
 fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
-    trial.process.limit_files(0);
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
+    fixture.process.limit_files(0);
     for n in 1..=3 {
-        trial.platform.invoke(PATIENCE);
-        trial.report(ARRAY, &array_of(100_000));
-        trial.items_received(n);
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.report(ARRAY, &array_of(100_000));
+        fixture.items_received(n);
+        fixture.platform.wait_for_next(PATIENCE);
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
@@ -261,21 +261,21 @@ fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
         eprintln!("left out, as this machine gives no cgroup: {:?}", container.notes());
         return;
     }
-    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
-    container.admit(&trial.process);
-    flood(&trial);
+    let fixture = Fixture::with(&[(Thundra.url_variable(), &nowhere())]);
+    container.admit(&fixture.process);
+    flood(&fixture);
     assert_eq!(container.out_of_memory_kills(), Some(0));
-    assert!(trial.process.is_running());
-    trial.shut_down();
+    assert!(fixture.process.is_running());
+    fixture.shut_down();
 }
 
 /// 60 MB, half of the smallest function's memory.
-fn flood(trial: &Trial) {
+fn flood(fixture: &Fixture) {
     const REPORTS: usize = 1_000;
     const REPORT_BYTES: usize = 60_000;
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let report = || trial.post(ARRAY, &array_of(REPORT_BYTES));
+            let report = || fixture.post(ARRAY, &array_of(REPORT_BYTES));
             scope.spawn(move || {
                 for _ in 0..REPORTS / 4 {
                     assert!([200, Thundra.full()].contains(&report().status));
@@ -293,11 +293,11 @@ fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() 
     if !memory_is_its_own() {
         return;
     }
-    let trial = Trial::with(&[(Thundra.url_variable(), &nowhere())]);
-    flood(&trial);
-    let anonymous = Footprint::of(trial.process.pid()).anonymous_kb;
+    let fixture = Fixture::with(&[(Thundra.url_variable(), &nowhere())]);
+    flood(&fixture);
+    let anonymous = Footprint::of(fixture.process.pid()).anonymous_kb;
     let most = if is_shipped() { ANONYMOUS_KB_MAX } else { ANONYMOUS_KB_MAX_OF_OTHERS };
     assert!(anonymous <= most, "{anonymous} kB");
-    assert!(trial.health()["buffer"]["held"].as_u64().unwrap() > 2_000_000, "it was no flood");
-    trial.shut_down();
+    assert!(fixture.health()["buffer"]["held"].as_u64().unwrap() > 2_000_000, "it was no flood");
+    fixture.shut_down();
 }

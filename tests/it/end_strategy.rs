@@ -8,9 +8,9 @@ use local_lambda::{
 };
 use rstest::rstest;
 
-use crate::closing_line::ClosingLine;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, ended_well, in_the_time_there_is, nowhere};
+use crate::support::closing_line::ClosingLine;
+use crate::support::fixture::{ARRAY, PATIENCE, ended_well, in_the_time_there_is, nowhere};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// To the remote and back; far more than anything inside the execution environment takes.
 const FAR: Duration = Duration::from_millis(200);
@@ -24,8 +24,8 @@ const REPORTED: &str = r#"{"items":2}"#;
 const UNREPORTED: &str = r#"{"reports":0}"#;
 
 /// A function whose agent reports to the extension, and that to this URL.
-pub fn start(dialect: Dialect, url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
-    let setup = dialect.lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
+pub fn start(protocol: Protocol, url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
+    let setup = protocol.lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = change(setup).start().unwrap();
     assert!(lambda.wait_for_init());
     lambda
@@ -59,10 +59,10 @@ fn items_of(remote: &Remote) -> usize {
 
 #[rstest]
 fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller_does_not_wait(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let remote = Remote::start();
-    let lambda = start(dialect, &dialect.url(&remote), |setup| setup);
+    let lambda = start(protocol, &protocol.url(&remote), |setup| setup);
     for nth in 1..=INVOCATIONS {
         let (go_on, going_on) = mpsc::channel();
         remote.at(Moment::BeforeAnswer, nth - 1, move |_| {
@@ -102,11 +102,11 @@ fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing
 
 #[rstest]
 fn a_second_report_of_an_invocation_is_waited_for_however_long_the_first_took(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(FAR));
-    let lambda = start(dialect, &dialect.url(&remote), |setup| setup);
+    let lambda = start(protocol, &protocol.url(&remote), |setup| setup);
     for nth in 1..=3 {
         invoke(&lambda, r#"{"items":2,"reports":2}"#);
         assert_eq!(items_of(&remote), 4 * nth);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use local_lambda::agent::Connection;
 use local_lambda::{Answer, Moment, Remote, Status, free_port};
 
-use crate::dialect::Dialect::Thundra;
-use crate::trial::{
-    ARRAY, PATIENCE, SHUTDOWN, Trial, array_of, binary, in_the_time_there_is, pass,
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, in_the_time_there_is, pass,
 };
+use crate::support::protocol::Protocol::Thundra;
 
 const FREEZE: Duration = Duration::from_secs(60);
 
@@ -47,62 +47,62 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
     in_the_time_there_is(|| {
         const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
         const ANSWER_TAKES: Duration = Duration::from_millis(300);
-        let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
-        trial.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
-        let process = Arc::new(trial.process);
+        let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+        fixture.remote.answer_with(|_| Answer::ok().after(ANSWER_TAKES));
+        let process = Arc::new(fixture.process);
         let (stopping, (stopped, is_stopped)) = (Arc::clone(&process), mpsc::channel());
         let (go_on, going_on) = mpsc::channel();
-        trial.remote.at(Moment::BodyRead(100_000), 0, move |_| {
+        fixture.remote.at(Moment::BodyRead(100_000), 0, move |_| {
             stopping.stop();
             stopped.send(()).unwrap();
             // The socket stays full meanwhile.
             going_on.recv_timeout(PATIENCE).unwrap();
         });
         let report = array_of(12_000_000);
-        assert_eq!(Thundra.report(ARRAY, &report).post(trial.port).status, 200);
+        assert_eq!(Thundra.report(ARRAY, &report).post(fixture.port).status, 200);
         is_stopped.recv_timeout(PATIENCE).unwrap();
         pass(BEYOND_AN_ATTEMPT);
         process.resume();
         go_on.send(()).unwrap();
-        trial.remote.wait_for(1, PATIENCE);
-        trial.platform.shutdown("spindown", SHUTDOWN);
+        fixture.remote.wait_for(1, PATIENCE);
+        fixture.platform.shutdown("spindown", SHUTDOWN);
         assert!(process.exit(PATIENCE).success());
-        let requests = trial.remote.wait_for(1, PATIENCE).len();
+        let requests = fixture.remote.wait_for(1, PATIENCE).len();
         assert_eq!((requests, process.log().as_str()), (1, ""));
     });
 }
 
 #[test]
 fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
-    trial.remote.answer_with(|_| Answer::Hang);
-    while trial.post(ARRAY, &array_of(10_000)).status == 200 {}
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    fixture.remote.answer_with(|_| Answer::Hang);
+    while fixture.post(ARRAY, &array_of(10_000)).status == 200 {}
     for _ in 0..3 {
-        trial.process.stop();
-        trial.platform.invoke(PATIENCE);
-        trial.process.resume();
+        fixture.process.stop();
+        fixture.platform.invoke(PATIENCE);
+        fixture.process.resume();
         let thawed = Instant::now();
-        let status = trial.post(ARRAY, &array_of(10_000)).status;
+        let status = fixture.post(ARRAY, &array_of(10_000)).status;
         assert!([200, Thundra.full()].contains(&status), "{status}");
-        trial.platform.wait_for_next(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
         assert!(thawed.elapsed() < SHUTDOWN, "an attempt takes 3 s: {:?}", thawed.elapsed());
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, &array_of(5_000)).request("");
     connection.send(&report[..report.len() - 4_000]);
-    trial.wait_for_health(|health| health["buffer"]["held"] != 0);
-    trial.process.stop();
+    fixture.wait_for_health(|health| health["buffer"]["held"] != 0);
+    fixture.process.stop();
     connection.reset();
-    trial.process.resume();
-    trial.wait_for_account(|health| health["refused"]["malformed"] == 1);
-    assert_eq!(trial.process.log(), "");
-    let log = trial.shut_down();
+    fixture.process.resume();
+    fixture.wait_for_account(|health| health["refused"]["malformed"] == 1);
+    assert_eq!(fixture.process.log(), "");
+    let log = fixture.shut_down();
     assert!(log.contains("lost: 1 refused as malformed"), "{log}");
     assert_eq!(log.lines().count(), 1, "{log}");
 }

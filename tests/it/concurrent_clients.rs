@@ -3,14 +3,14 @@
 use local_lambda::agent::Connection;
 use rstest::rstest;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, Trial, array_of};
+use crate::support::fixture::{ARRAY, Fixture, array_of};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 #[test]
 fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for length in ["200000000", "9223372036854775807", "18446744073709551615"] {
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         let head = Thundra.report(ARRAY, "[1]").framed(&format!("Content-Length: {length}\r\n"));
         connection.send(head.as_bytes());
         connection.send(b"[1]");
@@ -18,138 +18,140 @@ fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
         let statuses = [(); 2].map(|()| connection.response().status);
         assert_eq!(statuses, [100, 413], "{length}");
     }
-    assert!(trial.process.is_running());
-    trial.report(ARRAY, "[1]");
-    assert_eq!(trial.health()[Thundra.account()]["refused"]["too_large"], 3);
-    trial.shut_down();
+    assert!(fixture.process.is_running());
+    fixture.report(ARRAY, "[1]");
+    assert_eq!(fixture.health()[Thundra.account()]["refused"]["too_large"], 3);
+    fixture.shut_down();
 }
 
 #[test]
 fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
-    let trial = Trial::start();
-    let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(trial.port)).collect();
+    let fixture = Fixture::start();
+    let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(fixture.port)).collect();
     let report = Thundra.report(ARRAY, &array_of(4_000)).request("");
     let (begun, rest) = report.split_at(report.len() - 3_990);
     for connection in &mut stalled {
         connection.send(begun);
     }
     for n in 1..=20 {
-        trial.report(ARRAY, &array_of(2_000));
-        trial.items_received(n);
+        fixture.report(ARRAY, &array_of(2_000));
+        fixture.items_received(n);
     }
     for connection in &mut stalled {
         connection.send(rest);
         assert_eq!(connection.response().status, 200);
     }
-    trial.items_received(60);
-    trial.shut_down();
+    fixture.items_received(60);
+    fixture.shut_down();
 }
 
 #[test]
 fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for _ in 0..3 {
         // While the process is stopped they gather in the kernel's queue, as during a freeze.
-        trial.process.stop();
-        let mut connections: Vec<_> = (0..20).map(|_| Connection::open(trial.port)).collect();
+        fixture.process.stop();
+        let mut connections: Vec<_> = (0..20).map(|_| Connection::open(fixture.port)).collect();
         for connection in &mut connections {
             connection.send(&Thundra.report(ARRAY, "[1]").request(""));
         }
-        trial.process.resume();
+        fixture.process.resume();
         for connection in &mut connections {
             assert_eq!(connection.response().status, 200);
         }
     }
-    trial.items_received(60);
-    assert_eq!(trial.shut_down(), "");
+    fixture.items_received(60);
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn clients_that_stall_before_a_small_body_hold_up_nobody() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     let mut stalled = Vec::new();
     for n in 0..20 {
         let header =
             if n % 2 == 0 { "Expect: 100-continue\r\n" } else { "Connection: upgrade\r\n" };
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         connection.send(Thundra.report(ARRAY, "[1]").head(header).as_bytes());
         stalled.push(connection);
-        trial.report(ARRAY, &array_of(2_000));
+        fixture.report(ARRAY, &array_of(2_000));
     }
-    trial.items_received(20);
+    fixture.items_received(20);
     drop(stalled);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
-    let trial = Trial::start();
-    let mut stalled = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut stalled = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, &array_of(5_001));
     stalled.send(report.head("Content-Length: 5000\r\n").as_bytes());
     for n in 1..=5 {
-        trial.report(ARRAY, &array_of(2_000));
-        trial.received(n);
+        fixture.report(ARRAY, &array_of(2_000));
+        fixture.received(n);
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
-    let trial = Trial::start();
-    let mut connection = Connection::open(trial.port);
+    let fixture = Fixture::start();
+    let mut connection = Connection::open(fixture.port);
     let head = Thundra.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n");
     connection.send(format!("{head}zz\r\n").as_bytes());
     assert_eq!(connection.response().status, 400);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[test]
 fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
-    let trial = Trial::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
-    let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(trial.port)).collect();
+    let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
+    let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(fixture.port)).collect();
     let report = Thundra.report(ARRAY, &array_of(1_000_000)).request("");
     let begun = &report[..report.len() - 999_000];
     for connection in &mut stalled {
         connection.send(begun);
     }
-    trial.report(ARRAY, &array_of(500_000));
-    trial.received(1);
+    fixture.report(ARRAY, &array_of(500_000));
+    fixture.received(1);
     drop(stalled);
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 /// At either port: one server serves both.
 #[rstest]
-fn twenty_agents_at_once_are_all_answered_and_delivered(#[values(Thundra, Otlp)] dialect: Dialect) {
-    let trial = dialect.start();
+fn twenty_agents_at_once_are_all_answered_and_delivered(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
+    let fixture = protocol.start();
     std::thread::scope(|scope| {
         for agent in 0..20 {
-            let trial = &trial;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for n in 0..20 {
-                    trial.report(ARRAY, &format!("[[{agent},{n},\"{}\"]]", "x".repeat(3_000)));
+                    fixture.report(ARRAY, &format!("[[{agent},{n},\"{}\"]]", "x".repeat(3_000)));
                 }
             });
         }
     });
-    let mut items = trial.items_received(400);
+    let mut items = fixture.items_received(400);
     items.sort();
     items.dedup();
     assert_eq!(items.len(), 400, "each once");
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn clients_that_reset_right_after_sending_do_no_harm() {
-    let trial = Trial::start();
+    let fixture = Fixture::start();
     for _ in 0..300 {
-        let mut connection = Connection::open(trial.port);
+        let mut connection = Connection::open(fixture.port);
         connection.send(&Thundra.report(ARRAY, "[1]").request(""));
         connection.reset();
     }
-    assert!(trial.process.is_running());
-    trial.report(ARRAY, "[2]");
-    let log = trial.shut_down();
+    assert!(fixture.process.is_running());
+    fixture.report(ARRAY, "[2]");
+    let log = fixture.shut_down();
     assert!(!log.contains("panicked"), "{log}");
 }

@@ -1,7 +1,7 @@
 //! Failures inside, at each point that `src/failpoint.rs` is called at: a panic of the collector or of
 //! the sender costs what is in hand, which is counted, and nothing else.
 //!
-//! They need a binary with these points in it: `cargo test --features faults --test it inside_`.
+//! They need a binary with these points in it: `cargo test --features faults --test it failpoints::`.
 
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ use local_lambda::agent::Connection;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, COLLECTS, PATIENCE, SHUTDOWN, Trial};
+use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// While a request is taken.
 const OF_THE_COLLECTOR: [&str; 4] =
@@ -35,28 +35,28 @@ const AT_THE_END: [(&str, &str); 2] = [
 ];
 
 /// With a panic at this point, and at the info level: then the log tells of all.
-fn start(dialect: Dialect, point: &str) -> Trial {
-    let trial = dialect.start_with(&[
+fn start(protocol: Protocol, point: &str) -> Fixture {
+    let fixture = protocol.start_with(&[
         ("THUNDRA_EXTENSION_PANIC_AT", point),
         ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
     ]);
-    trial.remote.answer_with(|it| Answer::status(if it.number == 1 { 503 } else { 200 }));
-    trial
+    fixture.remote.answer_with(|it| Answer::status(if it.number == 1 { 503 } else { 200 }));
+    fixture
 }
 
 /// Posts, whatever comes of it: the status, or the end of the connection.
-fn try_to_report(trial: &Trial, n: u64) -> Option<u16> {
-    let report = trial.dialect.report(ARRAY, &format!("[{n},\"{}\"]", "x".repeat(2_000)));
-    let mut connection = Connection::try_open(trial.port).ok()?;
+fn try_to_report(fixture: &Fixture, n: u64) -> Option<u16> {
+    let report = fixture.protocol.report(ARRAY, &format!("[{n},\"{}\"]", "x".repeat(2_000)));
+    let mut connection = Connection::try_open(fixture.port).ok()?;
     connection.exchange(&report.request("Connection: close\r\n")).ok().map(|it| it.status)
 }
 
 /// Whether each report is accounted for once nothing is pending, and has left the buffer, and how many
 /// were lost.
-fn failed(trial: &Trial) -> u64 {
-    trial.wait_for_account(|it| it["pending"] == 0);
-    trial.wait_for_an_empty_buffer();
-    let account = &trial.health()[trial.dialect.account()];
+fn failed(fixture: &Fixture) -> u64 {
+    fixture.wait_for_account(|it| it["pending"] == 0);
+    fixture.wait_for_an_empty_buffer();
+    let account = &fixture.health()[fixture.protocol.account()];
     let count = |of: &Value| of.as_u64().unwrap();
     let (failed, refused) =
         (count(&account["dropped"]["failed"]), count(&account["refused"]["failed"]));
@@ -66,69 +66,69 @@ fn failed(trial: &Trial) -> u64 {
 }
 
 /// Ends it, with this many panics in its log.
-fn end(trial: Trial, panics: usize) -> String {
-    let log = trial.shut_down();
+fn end(fixture: Fixture, panics: usize) -> String {
+    let log = fixture.shut_down();
     assert_eq!(log.matches("panicked").count(), panics, "{log}");
     assert!(!log.contains("as asked for"), "a panic's message may hold a secret: {log}");
     log
 }
 
 #[rstest]
-fn a_panic_of_the_collector_costs_one_request_at_most(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn a_panic_of_the_collector_costs_one_request_at_most(#[values(Thundra, Otlp)] protocol: Protocol) {
     for point in OF_THE_COLLECTOR {
         for nth in 1..=3 {
-            let trial = start(dialect, &format!("{point}:{nth}"));
-            let statuses: Vec<_> = (1..=5).map(|n| try_to_report(&trial, n)).collect();
+            let fixture = start(protocol, &format!("{point}:{nth}"));
+            let statuses: Vec<_> = (1..=5).map(|n| try_to_report(&fixture, n)).collect();
             for (n, status) in (1..).zip(statuses) {
                 let is_hit = n == nth;
                 assert!(is_hit || status == Some(200), "{point}:{nth}, report {n}: {status:?}");
                 assert!(!is_hit || matches!(status, None | Some(200 | 500)), "{status:?}");
             }
-            assert!(failed(&trial) <= 1, "{point}:{nth}");
-            end(trial, 1);
+            assert!(failed(&fixture) <= 1, "{point}:{nth}");
+            end(fixture, 1);
         }
     }
 }
 
 #[rstest]
 fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for point in OF_THE_SENDER {
         for nth in 1..=2 {
-            let trial = start(dialect, &format!("{point}:{nth}"));
+            let fixture = start(protocol, &format!("{point}:{nth}"));
             for n in 1..=5 {
-                assert_eq!(try_to_report(&trial, n), Some(200), "{point}:{nth}");
+                assert_eq!(try_to_report(&fixture, n), Some(200), "{point}:{nth}");
                 // So that each is a request of its own; but the one that is lost.
-                trial.wait_for_account(|it| it["pending"] == 0);
-                trial.platform.invoke(PATIENCE);
-                trial.platform.wait_for_next(PATIENCE);
+                fixture.wait_for_account(|it| it["pending"] == 0);
+                fixture.platform.invoke(PATIENCE);
+                fixture.platform.wait_for_next(PATIENCE);
             }
             // What is being sent waits for the next attempt, as after any that failed.
             let most = u64::from(point != "sender.request");
-            assert!(failed(&trial) <= most, "{point}:{nth}");
+            assert!(failed(&fixture) <= most, "{point}:{nth}");
             // Fails only once in a run.
             let panics = usize::from(point != "sender.failed" || nth == 1);
-            end(trial, panics);
+            end(fixture, panics);
         }
     }
 }
 
 #[rstest]
 fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for (point, told) in AT_THE_END {
-        let trial = dialect.start_with(&[
+        let fixture = protocol.start_with(&[
             ("THUNDRA_EXTENSION_PANIC_AT", point),
             ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
             COLLECTS,
         ]);
         for n in 1..=3 {
-            trial.report(ARRAY, &format!("[{n}]"));
+            fixture.report(ARRAY, &format!("[{n}]"));
         }
         let began = Instant::now();
-        let log = end(trial, 1);
+        let log = end(fixture, 1);
         assert!(began.elapsed() < SHUTDOWN, "{point}: {:?}", began.elapsed());
         assert!(log.contains(told), "{point}: {log}");
     }

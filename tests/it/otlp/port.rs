@@ -7,48 +7,48 @@ use std::time::{Duration, Instant};
 use local_lambda::otlp::{Encoding, Signal};
 use local_lambda::{Footprint, Launch, Platform, Remote, free_port};
 
-use super::answers::refused;
-use crate::both::Both;
-use crate::dialect::Dialect::{Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, SHUTDOWN, Trial, binary, pass};
+use super::responses::refused;
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, pass};
+use crate::support::protocol::Protocol::{Otlp, Thundra};
+use crate::support::two_remotes::TwoRemotes;
 
 fn is_closed(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port))
         .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
-fn threads_and_descriptors(trial: &Trial) -> (usize, usize) {
-    let footprint = Footprint::of(trial.process.pid());
+fn threads_and_descriptors(fixture: &Fixture) -> (usize, usize) {
+    let footprint = Footprint::of(fixture.process.pid());
     (footprint.threads, footprint.descriptors)
 }
 
 #[test]
 fn without_a_variable_for_a_protocol_no_thread_and_no_descriptor_is_there_for_it() {
-    let (thundras, otlps, both) = (Trial::start(), Otlp.start(), Both::with(&[]));
+    let (thundras, otlps, both) = (Fixture::start(), Otlp.start(), TwoRemotes::with(&[]));
     // A sender, and two addresses, which the thread for all addresses waits at; beside them each may have a
     // reader, and what it reads, that leave when nothing comes.
     let waited = Instant::now();
     loop {
         let (threads, descriptors) = threads_and_descriptors(&thundras);
         let (alone, together) =
-            (threads_and_descriptors(&otlps), threads_and_descriptors(&both.trial));
+            (threads_and_descriptors(&otlps), threads_and_descriptors(&both.fixture));
         if alone == (threads, descriptors) && together == (threads + 1, descriptors + 2) {
             break;
         }
         assert!(waited.elapsed() < PATIENCE, "{threads}, {descriptors}; {alone:?}; {together:?}");
         pass(Duration::from_millis(10));
     }
-    for trial in [thundras, otlps, both.trial] {
-        assert_eq!(trial.shut_down(), "");
+    for fixture in [thundras, otlps, both.fixture] {
+        assert_eq!(fixture.shut_down(), "");
     }
 }
 
 #[test]
 fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
     let port = free_port();
-    let trial = Trial::with(&[(Otlp.port_variable(), &port.to_string())]);
+    let fixture = Fixture::with(&[(Otlp.port_variable(), &port.to_string())]);
     is_refused_for_good(port);
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let line = format!(
         "cannot forward the exports of an OpenTelemetry SDK to port {port}: \
          THUNDRA_EXTENSION_OTLP_ENDPOINT is not set; they are refused and lost"
@@ -85,11 +85,11 @@ fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_l
         ),
     ] {
         let variables = [(Otlp.port_variable(), &*port.to_string()), (name, value)];
-        let trial = Trial::with(&variables);
+        let fixture = Fixture::with(&variables);
         is_refused_for_good(port);
         is_refused_for_good(port);
-        assert_eq!(trial.health()["otlp"]["refused"]["no_remote"], 2);
-        let log = trial.shut_down();
+        assert_eq!(fixture.health()["otlp"]["refused"]["no_remote"], 2);
+        let log = fixture.shut_down();
         assert_eq!(log.matches(line).count(), 1, "{log}");
         assert!(!log.contains("s3cret"), "{log}");
     }
@@ -99,7 +99,7 @@ fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_l
 fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
     let (port, remote) = (free_port(), Remote::start());
     let traces = format!("{}/v1/traces", remote.origin());
-    let trial = Trial::with(&[
+    let fixture = Fixture::with(&[
         (Otlp.port_variable(), &port.to_string()),
         ("THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT", &traces),
     ]);
@@ -107,7 +107,7 @@ fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
         let report = super::report(Signal::Logs, Encoding::Protobuf, &["1"]);
         refused(&report.post(port), 404, Encoding::Protobuf);
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     let line = "cannot forward logs: THUNDRA_EXTENSION_OTLP_LOGS_ENDPOINT is not set; they are refused and lost";
     assert_eq!((log.matches(line).count(), log.lines().count()), (1, 2), "{log}");
 }
@@ -116,12 +116,12 @@ fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
 fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
     let port = free_port();
     let variables = [(Otlp.port_variable(), &*port.to_string()), (Otlp.url_variable(), "nowhere")];
-    let trial = Trial::with(&variables);
+    let fixture = Fixture::with(&variables);
     is_refused_for_good(port);
-    assert_eq!(trial.health()["otlp"]["refused"]["no_remote"], 1);
-    trial.report(ARRAY, "[1]");
-    trial.received(1);
-    let log = trial.shut_down();
+    assert_eq!(fixture.health()["otlp"]["refused"]["no_remote"], 1);
+    fixture.report(ARRAY, "[1]");
+    fixture.received(1);
+    let log = fixture.shut_down();
     assert_eq!(log.lines().count(), 2, "{log}");
     assert!(log.contains("lost: 1 refused as no_remote"), "it is lost: {log}");
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");

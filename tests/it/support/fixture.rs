@@ -15,8 +15,8 @@ use local_lambda::{
     free_port,
 };
 
-use crate::dialect::Dialect::{self, Thundra};
-use crate::report::{items_of, told};
+use crate::support::protocol::Protocol::{self, Thundra};
+use crate::support::report::{items_of, told};
 
 /// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,13 +57,13 @@ pub fn pass(time: Duration) {
     let _ = never.recv_timeout(time);
 }
 
-/// For what has no more time than Lambda gives it. Only a trial in which the machine stood still may
+/// For what has no more time than Lambda gives it. Only an attempt in which the machine stood still may
 /// fail, and another follows.
-pub fn in_the_time_there_is(trial: impl Fn()) {
+pub fn in_the_time_there_is(fixture: impl Fn()) {
     const TRIALS: usize = 5;
     for nth in 1..=TRIALS {
         let (began, standstills) = (Instant::now(), Standstills::watch());
-        let Err(panic) = catch_unwind(AssertUnwindSafe(&trial)) else { return };
+        let Err(panic) = catch_unwind(AssertUnwindSafe(&fixture)) else { return };
         if nth == TRIALS || !stood_still_since(began, &standstills) {
             resume_unwind(panic);
         }
@@ -94,16 +94,16 @@ pub fn ended_well(timeline: &[Entry]) -> Result<(), String> {
     ill.map_or(Ok(()), |entry| Err(entry.to_string()))
 }
 
-pub struct Trial {
+pub struct Fixture {
     /// Of the agents, and of the remote.
-    pub dialect: Dialect,
+    pub protocol: Protocol,
     pub platform: Platform,
     pub remote: Remote,
     pub process: Process,
     pub port: u16,
 }
 
-impl Trial {
+impl Fixture {
     /// With a remote that takes everything but OTLP that does not decode.
     pub fn start() -> Self {
         Thundra.start()
@@ -121,19 +121,19 @@ impl Trial {
 
     /// As [`Self::on`], with agents and a remote that speak so.
     pub fn of(
-        dialect: Dialect,
+        protocol: Protocol,
         platform: Platform,
         remote: Remote,
         environment: &[(&str, &str)],
     ) -> Self {
         let port = free_port();
         let launch = Launch::of(binary()).on(&platform);
-        let its = dialect.environment(port, &dialect.url(&remote));
+        let its = protocol.environment(port, &protocol.url(&remote));
         let launch = its.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let set = |launch: Launch, (name, value): &(&str, &str)| launch.env(name, value);
         let process = environment.iter().fold(launch, set).start();
         platform.wait_for_next(PATIENCE);
-        Self { dialect, platform, remote, process, port }
+        Self { protocol, platform, remote, process, port }
     }
 
     /// The names of the extension's threads.
@@ -149,24 +149,24 @@ impl Trial {
     #[track_caller]
     pub fn report(&self, path: &str, body: &str) {
         let response = self.post(path, body);
-        let said = if self.dialect == Thundra { "{}" } else { "" };
+        let said = if self.protocol == Thundra { "{}" } else { "" };
         assert_eq!((response.status, text(&response.body)), (200, said));
     }
 
     pub fn post(&self, path: &str, body: &str) -> Response {
-        self.dialect.report(path, body).post(self.port)
+        self.protocol.report(path, body).post(self.port)
     }
 
     /// Posts it with these headers and no key but what is in them.
     pub fn post_with(&self, headers: &str, path: &str, body: &str) -> Response {
-        agent::request(self.port, &self.dialect.report(path, body).request(headers))
+        agent::request(self.port, &self.protocol.report(path, body).request(headers))
     }
 
     /// As [`Self::report`], again for as long as there is no room for it.
     #[track_caller]
     pub fn report_when_there_is_room(&self, path: &str, body: &str) {
         let waited = Instant::now();
-        while self.post(path, body).status == self.dialect.full() {
+        while self.post(path, body).status == self.protocol.full() {
             assert!(waited.elapsed() < PATIENCE, "{}", self.health());
         }
     }
@@ -209,7 +209,7 @@ impl Trial {
     #[track_caller]
     pub fn wait_for_items(&self, items: &[impl AsRef<str>]) -> Delivery {
         let items: Vec<String> =
-            items.iter().map(|item| self.dialect.item(item.as_ref())).collect();
+            items.iter().map(|item| self.protocol.item(item.as_ref())).collect();
         self.remote.wait_for_items(&items, PATIENCE)
     }
 
@@ -230,7 +230,7 @@ impl Trial {
     /// As [`Self::wait_for_health`], of what is counted for these reports.
     #[track_caller]
     pub fn wait_for_account(&self, holds: impl Fn(&serde_json::Value) -> bool) {
-        self.wait_for_health(|it| holds(&it[self.dialect.account()]));
+        self.wait_for_health(|it| holds(&it[self.protocol.account()]));
     }
 
     /// Waits for a line that has this in it.
@@ -241,7 +241,7 @@ impl Trial {
 
     /// How the log names the URL that arrays are posted to.
     pub fn place(&self) -> String {
-        self.dialect.place(&self.remote)
+        self.protocol.place(&self.remote)
     }
 
     pub fn bodies_received(&self, count: usize) -> Vec<String> {
@@ -274,7 +274,7 @@ impl Trial {
     }
 }
 
-/// As [`Trial::items_received`].
+/// As [`Fixture::items_received`].
 #[track_caller]
 pub fn items_at(remote: &Remote, count: usize) -> Vec<String> {
     for requests in 1.. {

@@ -9,7 +9,7 @@ use local_lambda::otlp::{self, Encoding, Signal};
 use local_lambda::{Received, gzip};
 use serde_json::value::RawValue;
 
-use crate::trial::{ARRAY, text};
+use crate::support::fixture::{ARRAY, text};
 
 pub struct Report {
     path: String,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use local_lambda::Standstills;
 
-use crate::trial::stood_still_since;
+use crate::support::fixture::stood_still_since;
 
 /// Plays so many at a time. A cell that fails is played again alone, where the machine stood still
 /// meanwhile, and only there.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use local_lambda::{Platform, Remote, agent};
 
-use crate::dialect::Dialect;
-use crate::trial::{PATIENCE, Trial, pass, spawn};
+use crate::support::fixture::{Fixture, PATIENCE, pass, spawn};
+use crate::support::protocol::Protocol;
 
 const TELEMETRY: &str = "PUT /2022-07-01/telemetry ";
 
@@ -85,20 +85,20 @@ fn relay(
 /// An extension that holds invocations until their end, with these variables set, and the port where
 /// it is told of that end.
 pub fn start(
-    dialect: Dialect,
+    protocol: Protocol,
     remote: Remote,
     answer: &'static [u8],
     environment: &[(&str, &str)],
-) -> (Trial, u16) {
+) -> (Fixture, u16) {
     let platform = Platform::start();
     let subscriptions = Subscriptions::before(&platform, answer);
     let own = [
         ("AWS_LAMBDA_RUNTIME_API", subscriptions.address.as_str()),
         ("THUNDRA_EXTENSION_FLUSH", "end"),
     ];
-    let trial = dialect.start_on(platform, remote, &[&own, environment].concat());
+    let fixture = protocol.start_on(platform, remote, &[&own, environment].concat());
     let port = subscriptions.port();
-    (trial, port)
+    (fixture, port)
 }
 
 /// With this every invocation that is held is logged, which [`invoke`] waits for.
@@ -107,10 +107,11 @@ pub const LOGS_HOLDS: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
 /// Begins an invocation, and waits until it is held. What an agent reports before may be overlooked: Lambda
 /// reports the end.
 #[track_caller]
-pub fn invoke(trial: &Trial) -> String {
-    let holds = || trial.process.log().matches("waits until the reports of the invocation").count();
+pub fn invoke(fixture: &Fixture) -> String {
+    let holds =
+        || fixture.process.log().matches("waits until the reports of the invocation").count();
     let before = holds();
-    let request_id = trial.platform.invoke(PATIENCE);
+    let request_id = fixture.platform.invoke(PATIENCE);
     let waited = Instant::now();
     while holds() == before {
         assert!(waited.elapsed() < PATIENCE, "it is not held");

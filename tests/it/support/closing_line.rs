@@ -2,7 +2,7 @@
 
 use local_lambda::{Entry, Event};
 
-use crate::dialect::Dialect;
+use crate::support::protocol::Protocol;
 
 /// Counts of reports.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct ClosingLine {
 
 impl ClosingLine {
     /// What it says of these reports, in a timeline with one such line in it.
-    pub fn of(timeline: &[Entry], dialect: Dialect) -> Result<Self, String> {
-        let begins = format!(" {} to http", dialect.name());
+    pub fn of(timeline: &[Entry], protocol: Protocol) -> Result<Self, String> {
+        let begins = format!(" {} to http", protocol.name());
         let lines = timeline.iter().filter_map(|entry| match &entry.event {
             Event::Log { line, .. } if is_closing(line) => {
                 line.split_once(&begins).map(|(_, line)| line)

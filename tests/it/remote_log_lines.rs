@@ -6,8 +6,8 @@ use std::net::TcpListener;
 
 use local_lambda::{Answer, Authority, Platform, Proxy, Remote, free_port};
 
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ARRAY, PATIENCE, Trial, nowhere, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, nowhere, spawn};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 const TRACES: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
@@ -15,20 +15,20 @@ const PROXY: &str = "THUNDRA_EXTENSION_PROXY";
 const QUERY: &str = "?key=s3cret-query";
 
 /// With a key in each place that may hold one, at the level at which most is logged.
-fn start(dialect: Dialect, remote: Remote, variables: &[(&str, &str)]) -> Trial {
+fn start(protocol: Protocol, remote: Remote, variables: &[(&str, &str)]) -> Fixture {
     let level = [("THUNDRA_EXTENSION_LOG_LEVEL", "trace")];
-    dialect.start_on(Platform::start(), remote, &[&level, variables].concat())
+    protocol.start_on(Platform::start(), remote, &[&level, variables].concat())
 }
 
 /// Posts one report and looks for the line in the log that has all these parts.
 #[track_caller]
-fn check(trial: Trial, headers: &str, begins: &str, parts: &[&str]) {
-    assert_eq!(trial.post_with(headers, ARRAY, "[1]").status, 200);
-    let line = trial.wait_for_log(begins);
+fn check(fixture: Fixture, headers: &str, begins: &str, parts: &[&str]) {
+    assert_eq!(fixture.post_with(headers, ARRAY, "[1]").status, 200);
+    let line = fixture.wait_for_log(begins);
     for part in parts {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
     }
-    let log = trial.shut_down();
+    let log = fixture.shut_down();
     assert!(!log.contains("s3cret"), "{log}");
 }
 
@@ -69,9 +69,9 @@ fn a_remote_that_cannot_be_reached_is_named_with_what_is_wrong() {
     for (url, why) in cases {
         let whole = format!("{url}{QUERY}");
         let headers = [(TRACES, whole.as_str()), (HEADERS, "x-key=s3cret-key")];
-        let trial = start(Otlp, Remote::start(), &headers);
+        let fixture = start(Otlp, Remote::start(), &headers);
         let begins = format!("WARN cannot deliver to {url}: ");
-        check(trial, "", &begins, &[why, "; reports are kept and tried again"]);
+        check(fixture, "", &begins, &[why, "; reports are kept and tried again"]);
     }
 }
 
@@ -94,9 +94,9 @@ fn behind_a_proxy_the_line_says_whose_address_or_answer_it_is() {
     for ((proxy, why), parts) in proxies.into_iter().zip(parts) {
         let variables =
             [(Otlp.url_variable(), "https://remote.invalid"), (PROXY, proxy), (TRACES, "")];
-        let trial = start(Otlp, Remote::start(), &variables);
+        let fixture = start(Otlp, Remote::start(), &variables);
         check(
-            trial,
+            fixture,
             "",
             &format!("WARN cannot deliver to {remote} through the proxy {why}"),
             parts,
@@ -111,20 +111,20 @@ fn a_key_in_the_path_is_not_shown() {
     let remote = Remote::start();
     let url = format!("{}/receiver/{key}/v1/traces", remote.origin());
     let shown = url.replace(key, "***");
-    let trial = start(Otlp, remote, &[(TRACES, &url)]);
+    let fixture = start(Otlp, remote, &[(TRACES, &url)]);
     let body = format!("no receiver {key}");
-    trial.remote.answer_with(move |_| Answer::status(404).body(body.clone()));
-    check(trial, "", "WARN cannot deliver a report", &[&format!("to {shown}: it answered 404")]);
+    fixture.remote.answer_with(move |_| Answer::status(404).body(body.clone()));
+    check(fixture, "", "WARN cannot deliver a report", &[&format!("to {shown}: it answered 404")]);
 }
 
 #[test]
 fn a_proxy_that_wants_a_password_is_told_from_the_remote() {
-    for dialect in [Thundra, Otlp] {
-        let trial = start(dialect, Remote::start(), &[]);
-        trial.remote.answer_with(|_| Answer::status(407));
-        let begins = format!("WARN cannot deliver to {}: it answered 407 ", trial.place());
+    for protocol in [Thundra, Otlp] {
+        let fixture = start(protocol, Remote::start(), &[]);
+        fixture.remote.answer_with(|_| Answer::status(407));
+        let begins = format!("WARN cannot deliver to {}: it answered 407 ", fixture.place());
         check(
-            trial,
+            fixture,
             "",
             &begins,
             &["a proxy wants a user and a password: THUNDRA_EXTENSION_PROXY"],
@@ -155,18 +155,18 @@ fn a_key_that_is_refused_says_which_one_and_where_to_set_it() {
         (Thundra, "", (thundras, "s3cret"), format!("check the key in {thundras};")),
         (Thundra, "", (catchpoints, "s3cret"), format!("check the key in {catchpoints};")),
     ];
-    for (dialect, sent, variable, hint) in cases {
+    for (protocol, sent, variable, hint) in cases {
         // A firewall answers 403 over a report, too, so a second one decides.
         for (status, what_follows) in [
             ("401 Unauthorized", "reports with this key are dropped for 5 minutes"),
             ("403 Forbidden", "the next report goes alone, to find out whether the key is refused"),
         ] {
-            let trial = start(dialect, Remote::start(), &[variable]);
+            let fixture = start(protocol, Remote::start(), &[variable]);
             let code = status[..3].parse().unwrap();
-            trial.remote.answer_with(move |_| Answer::status(code));
-            let place = trial.place();
+            fixture.remote.answer_with(move |_| Answer::status(code));
+            let place = fixture.place();
             let begins = format!("WARN cannot deliver 1 report to {place}: it answered {status}: ");
-            check(trial, sent, &begins, &[&hint, what_follows]);
+            check(fixture, sent, &begins, &[&hint, what_follows]);
         }
     }
 }
@@ -190,13 +190,13 @@ fn a_report_that_is_dropped_says_where_it_was_to_go_and_why_it_is_not_tried_agai
         (Otlp, 301, &format!("301 Moved Permanently{redirect}")),
         (Thundra, 308, &format!("308 Permanent Redirect{redirect}")),
     ];
-    for (dialect, status, words) in cases {
-        let trial = start(dialect, Remote::start(), &[]);
-        trial.remote.answer_with(move |_| Answer::status(status));
-        let (place, bytes) = (trial.place(), dialect.report(ARRAY, "[1]").body.len());
+    for (protocol, status, words) in cases {
+        let fixture = start(protocol, Remote::start(), &[]);
+        fixture.remote.answer_with(move |_| Answer::status(status));
+        let (place, bytes) = (fixture.place(), protocol.report(ARRAY, "[1]").body.len());
         let begins =
             format!("WARN cannot deliver a report, {bytes} bytes, to {place}: it answered ");
-        check(trial, "", &begins, &[words]);
+        check(fixture, "", &begins, &[words]);
     }
 }
 
@@ -214,13 +214,13 @@ fn a_refusal_that_may_be_a_proxys_names_the_proxy() {
         let proxy = remote.origin().clone();
         let variables =
             [(TRACES, "http://backend.test:80/v1/traces"), ("THUNDRA_EXTENSION_PROXY", &*proxy)];
-        let trial = start(Otlp, remote, &variables);
-        trial.remote.answer_with(move |_| Answer::status(status));
-        assert_eq!(trial.post_with("", ARRAY, "[1]").status, 200);
-        let line = trial.process.wait_for_log("WARN cannot deliver", PATIENCE);
+        let fixture = start(Otlp, remote, &variables);
+        fixture.remote.answer_with(move |_| Answer::status(status));
+        assert_eq!(fixture.post_with("", ARRAY, "[1]").status, 200);
+        let line = fixture.process.wait_for_log("WARN cannot deliver", PATIENCE);
         let to = format!(" to http://backend.test:80/v1/traces through the proxy {proxy}: ");
         assert!(line.contains(&to) && line.contains(words), "{line}");
-        trial.shut_down();
+        fixture.shut_down();
     }
 }
 
@@ -229,17 +229,17 @@ fn the_beginning_of_a_refusal_is_shown_at_debug_without_the_key() {
     let said = "no such key: s3cret-key\n(Bearer s3cret-own)\u{1b} ";
     for (level, is_shown) in [("debug", true), ("info", false)] {
         for status in [400, 401, 404, 500, 503] {
-            let trial = Otlp.start_with(&[
+            let fixture = Otlp.start_with(&[
                 (HEADERS, "x-key=s3cret-key"),
                 ("THUNDRA_EXTENSION_LOG_LEVEL", level),
             ]);
             let body = format!("{said}{}", "x".repeat(300));
-            trial.remote.answer_with(move |_| Answer::status(status).body(body.clone()));
-            let place = trial.place();
+            fixture.remote.answer_with(move |_| Answer::status(status).body(body.clone()));
+            let place = fixture.place();
             let bearer = "Authorization: Bearer s3cret-own\r\n";
-            assert_eq!(trial.post_with(bearer, ARRAY, "[1]").status, 200);
-            trial.process.wait_for_log("cannot deliver", PATIENCE);
-            let log = trial.shut_down();
+            assert_eq!(fixture.post_with(bearer, ARRAY, "[1]").status, 200);
+            fixture.process.wait_for_log("cannot deliver", PATIENCE);
+            let log = fixture.shut_down();
             let shown = format!("\"no such key: *** (***)  {}\"\n", "x".repeat(200 - 24));
             let line = format!("DEBUG {place} answered {status}");
             let lines: Vec<&str> = log.lines().filter(|it| it.contains(&line)).collect();

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Remote, Standstills};
 use rstest::rstest;
 
-use crate::dialect::Dialect::Otlp;
-use crate::report::told;
-use crate::trial::{ARRAY, COLLECTS, SHUTDOWN, Trial, array_of};
+use crate::support::fixture::{ARRAY, COLLECTS, Fixture, SHUTDOWN, array_of};
+use crate::support::protocol::Protocol::Otlp;
+use crate::support::report::told;
 
 /// A busy machine takes the time from some, which then show nothing.
 const TRIALS: usize = 10;
@@ -25,9 +25,9 @@ fn slow(remote: &Remote, from: usize, takes: Duration) {
 
 /// Whether there was time for an answer that takes so long. Then all is delivered; in any case no report
 /// is at the remote twice.
-fn delivers_once(trial: Trial, requests: usize, takes: Duration) -> bool {
+fn delivers_once(fixture: Fixture, requests: usize, takes: Duration) -> bool {
     let (asked, standstills) = (Instant::now(), Standstills::watch());
-    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     let stood_still = standstills.within(asked, Instant::now());
     let bodies: Vec<String> = received.iter().map(told).collect();
     assert!(bodies.len() <= requests, "{bodies:?}\n{log}");
@@ -38,9 +38,9 @@ fn delivers_once(trial: Trial, requests: usize, takes: Duration) -> bool {
 }
 
 #[track_caller]
-fn is_shown(trial: impl Fn() -> bool) {
+fn is_shown(fixture: impl Fn() -> bool) {
     assert!(
-        (0..TRIALS).any(|_| trial()),
+        (0..TRIALS).any(|_| fixture()),
         "no request is there in time, or the machine is too busy"
     );
 }
@@ -51,14 +51,14 @@ fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
 ) {
     let takes = Duration::from_millis(takes_ms);
     is_shown(|| {
-        let trial = Otlp.start_with(&[COLLECTS]);
-        slow(&trial.remote, 1, takes);
+        let fixture = Otlp.start_with(&[COLLECTS]);
+        slow(&fixture.remote, 1, takes);
         // Half the buffer goes out at once, and leaves a connection.
-        trial.report(ARRAY, &array_of(3_000_000));
-        trial.received(1);
-        trial.wait_for_an_empty_buffer();
-        trial.report(ARRAY, "[2]");
-        delivers_once(trial, 2, takes)
+        fixture.report(ARRAY, &array_of(3_000_000));
+        fixture.received(1);
+        fixture.wait_for_an_empty_buffer();
+        fixture.report(ARRAY, "[2]");
+        delivers_once(fixture, 2, takes)
     });
 }
 
@@ -66,10 +66,10 @@ fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
 fn an_attempt_from_before_whose_request_is_there_goes_on_at_shutdown() {
     let takes = Duration::from_millis(1_300);
     is_shown(|| {
-        let trial = Otlp.start();
-        slow(&trial.remote, 0, takes);
-        trial.report(ARRAY, "[1]");
-        trial.received(1);
-        delivers_once(trial, 1, takes)
+        let fixture = Otlp.start();
+        slow(&fixture.remote, 0, takes);
+        fixture.report(ARRAY, "[1]");
+        fixture.received(1);
+        delivers_once(fixture, 1, takes)
     });
 }

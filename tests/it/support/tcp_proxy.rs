@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::trial::{pass, spawn};
+use crate::support::fixture::{pass, spawn};
 
 /// Between two pieces of a trickle.
 const TRICKLES_EVERY: Duration = Duration::from_millis(100);
@@ -31,10 +31,10 @@ pub enum Then {
 }
 
 #[derive(Clone)]
-pub struct Relay {
+pub struct TcpProxy {
     pub port: u16,
     holds: Arc<Mutex<Vec<Hold>>>,
-    /// Hung up with the last of the relay's owners, which ends the connections that hang.
+    /// Hung up with the last of the proxy's owners, which ends the connections that hang.
     _open: Arc<mpsc::Sender<()>>,
 }
 
@@ -53,7 +53,7 @@ struct Pump {
     holds: Arc<Mutex<Vec<Hold>>>,
 }
 
-impl Relay {
+impl TcpProxy {
     /// To this port of this machine.
     pub fn to(remote: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -106,7 +106,7 @@ impl Pump {
                 match action() {
                     Then::GoesOn => {}
                     Then::Hangs => {
-                        // Until the relay is dropped.
+                        // Until the proxy is dropped.
                         let _ = is_open.lock().unwrap().recv();
                         return;
                     }

@@ -5,9 +5,9 @@ use local_lambda::{Answer, Item, Received, agent, gzip};
 use rstest::rstest;
 
 use super::{ENCODINGS, report};
-use crate::dialect::Dialect::Otlp;
-use crate::report::Report;
-use crate::trial::{ARRAY, COLLECTS, array_of};
+use crate::support::fixture::{ARRAY, COLLECTS, array_of};
+use crate::support::protocol::Protocol::Otlp;
+use crate::support::report::Report;
 
 fn items(received: &[Received]) -> Vec<Item> {
     received.iter().flat_map(Received::items).collect()
@@ -19,36 +19,36 @@ fn a_report_that_goes_alone_arrives_byte_for_byte_at_the_path_of_its_signal(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
     #[values(false, true)] is_packed: bool,
 ) {
-    let trial = Otlp.start();
+    let fixture = Otlp.start();
     for (nth, names) in [["1", "2"], ["täxt", "\"]}"]].iter().enumerate() {
         let report = report(signal, encoding, names);
         let report = if is_packed { report.packed() } else { report };
-        assert_eq!(report.post(trial.port).status, 200);
-        let received = &trial.received(nth + 1)[nth];
+        assert_eq!(report.post(fixture.port).status, 200);
+        let received = &fixture.received(nth + 1)[nth];
         assert_eq!((&*received.path, &received.body), (signal.path(), &report.body));
         assert_eq!(received.header("Content-Type"), Some(encoding.content_type()));
         assert_eq!(received.header("Content-Encoding"), is_packed.then_some("gzip"));
         assert_eq!(received.header("Authorization"), Some("ApiKey test-key"));
-        trial.wait_for_an_empty_buffer();
+        fixture.wait_for_an_empty_buffer();
     }
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exactly_their_content()
 {
-    let trial = Otlp.start_with(&[COLLECTS]);
+    let fixture = Otlp.start_with(&[COLLECTS]);
     let mut expected = Vec::new();
     for n in 0..10 {
         for signal in Signal::ALL {
             for encoding in ENCODINGS {
                 let report = report(signal, encoding, &[&format!("{n}a"), &format!("{n}b")]);
-                assert_eq!(report.post(trial.port).status, 200);
+                assert_eq!(report.post(fixture.port).status, 200);
                 expected.push((signal, encoding, report.body));
             }
         }
     }
-    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     assert_eq!((log.as_str(), received.len()), ("", 6));
     for signal in Signal::ALL {
         for encoding in ENCODINGS {
@@ -68,16 +68,16 @@ fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exac
 
 #[test]
 fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
-    let trial = Otlp.start_with(&[COLLECTS]);
+    let fixture = Otlp.start_with(&[COLLECTS]);
     for names in [["1"], ["2"]] {
         for report in [
             report(Signal::Traces, Encoding::Protobuf, &names),
             report(Signal::Traces, Encoding::Protobuf, &names).packed(),
         ] {
-            assert_eq!(report.post(trial.port).status, 200);
+            assert_eq!(report.post(fixture.port).status, 200);
         }
     }
-    let (_, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (_, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     let mut names: Vec<Vec<String>> = received.iter().map(span_names).collect();
     names.sort();
     assert_eq!(names, [vec!["1"], vec!["1", "2"], vec!["2"]]);
@@ -89,8 +89,8 @@ fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
 fn each_coding_passes_unopened_with_its_name(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let trial = Otlp.start();
-    trial.remote.answer_with(|_| Answer::status(200));
+    let fixture = Otlp.start();
+    fixture.remote.answer_with(|_| Answer::status(200));
     let gzip = gzip::pack(b"x");
     for (nth, (codings, sent, body)) in [
         ("deflate", "deflate", b"\x78\x9c{}".as_slice()),
@@ -108,24 +108,24 @@ fn each_coding_passes_unopened_with_its_name(
         let report = Report::of(Signal::Logs, encoding, body.to_vec());
         let headers = format!("Content-Encoding: {codings}\r\nConnection: close\r\n");
         let request = report.request(&headers);
-        assert_eq!(agent::request(trial.port, &request).status, 200, "{codings}");
-        let received = &trial.received(nth + 1)[nth];
+        assert_eq!(agent::request(fixture.port, &request).status, 200, "{codings}");
+        let received = &fixture.received(nth + 1)[nth];
         assert_eq!((received.header("Content-Encoding"), &*received.body), (Some(sent), body));
     }
-    assert_eq!(trial.shut_down(), "");
+    assert_eq!(fixture.shut_down(), "");
 }
 
 #[test]
 fn a_report_of_more_than_a_mebibyte_goes_alone() {
-    let trial = Otlp.start_with(&[COLLECTS]);
+    let fixture = Otlp.start_with(&[COLLECTS]);
     let large = "x".repeat(1024 * 1024);
     for name in ["1", &large, "2"] {
         assert_eq!(
-            report(Signal::Traces, Encoding::Protobuf, &[name]).post(trial.port).status,
+            report(Signal::Traces, Encoding::Protobuf, &[name]).post(fixture.port).status,
             200
         );
     }
-    let (log, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     let names: Vec<Vec<String>> = received.iter().map(span_names).collect();
     assert!(names.contains(&vec![large]), "{}", received.len());
     assert!(received.iter().all(|it| it.body.len() < 1024 * 1024 + 100));
@@ -135,11 +135,11 @@ fn a_report_of_more_than_a_mebibyte_goes_alone() {
 #[test]
 fn many_reports_fill_requests_of_a_mebibyte_at_most() {
     const BYTES_MAX: usize = 1024 * 1024;
-    let trial = Otlp.start_with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
+    let fixture = Otlp.start_with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
     for _ in 0..30 {
-        trial.report(ARRAY, &array_of(100_000));
+        fixture.report(ARRAY, &array_of(100_000));
     }
-    let (_, received) = trial.shut_down_leaving(|trial| trial.remote.received());
+    let (_, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     let lengths: Vec<usize> = received.iter().map(|it| it.body.len()).collect();
     assert!(lengths.iter().all(|it| *it <= BYTES_MAX), "{lengths:?}");
     assert_eq!((lengths.len(), items(&received).len()), (3, 30));
@@ -150,18 +150,18 @@ const GARBAGE: &[u8] = b"\x0a\x02\xff\xff";
 
 #[test]
 fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
-    let trial = Otlp.start();
+    let fixture = Otlp.start();
     let is_garbage = |it: &Received| it.body.windows(GARBAGE.len()).any(|part| part == GARBAGE);
-    trial.remote.answer_with(move |it| {
+    fixture.remote.answer_with(move |it| {
         if is_garbage(it) { Answer::status(400) } else { Answer::accepting(it) }
     });
-    trial.while_the_remote_is_busy(|| {
-        trial.report(ARRAY, "[1]");
+    fixture.while_the_remote_is_busy(|| {
+        fixture.report(ARRAY, "[1]");
         let garbage = Report::of(Signal::Traces, Encoding::Protobuf, GARBAGE.to_vec());
-        assert_eq!(garbage.post(trial.port).status, 200, "nobody looks inside");
-        trial.report(ARRAY, "[2]");
+        assert_eq!(garbage.post(fixture.port).status, 200, "nobody looks inside");
+        fixture.report(ARRAY, "[2]");
     });
-    trial.wait_for_items(&["0", "1", "2"]);
-    let log = trial.shut_down();
+    fixture.wait_for_items(&["0", "1", "2"]);
+    let log = fixture.shut_down();
     assert!(log.contains("4 accepted, 3 delivered, lost: 1 rejected"), "{log}");
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::trial::{pass, spawn};
+use crate::support::fixture::{pass, spawn};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {

@@ -16,10 +16,10 @@ use local_lambda::{
 };
 use rstest::rstest;
 
-use crate::cells;
-use crate::closing_line::ClosingLine;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::trial::{ended_well, pass};
+use crate::support::cases;
+use crate::support::closing_line::ClosingLine;
+use crate::support::fixture::{ended_well, pass};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 const STRATEGIES: [&str; 4] = ["default", "continuously", "periodically,50", "end"];
 
@@ -124,10 +124,10 @@ impl Display for Cell {
 }
 
 #[rstest]
-fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] protocol: Protocol) {
     let cells = STRATEGIES.iter().enumerate().flat_map(|(s, strategy)| {
         let cell = move |(f, fault): (usize, &Fault)| Cell {
-            reporter: Reporter::nth(dialect, f / FREEZES.len() + f + s),
+            reporter: Reporter::nth(protocol, f / FREEZES.len() + f + s),
             strategy,
             fault: *fault,
             freeze: FREEZES[(f + s) % FREEZES.len()],
@@ -135,23 +135,23 @@ fn each_pair_of_faults_strategies_freezes_and_ends(#[values(Thundra, Otlp)] dial
         };
         FAULTS.iter().enumerate().map(cell)
     });
-    cells::play(&cells.collect::<Vec<_>>(), AT_ONCE, Cell::play);
+    cases::play(&cells.collect::<Vec<_>>(), AT_ONCE, Cell::play);
 }
 
 /// Of OTLP, one of its reporters for each fault and freeze.
 #[rstest]
 #[ignore = "takes minutes"]
-fn the_whole_matrix(#[values(Thundra, Otlp)] dialect: Dialect) {
+fn the_whole_matrix(#[values(Thundra, Otlp)] protocol: Protocol) {
     let mut cells = Vec::new();
     for strategy in STRATEGIES {
         for (f, fault) in FAULTS.into_iter().enumerate() {
             for (z, freeze) in FREEZES.into_iter().enumerate() {
-                let reporter = Reporter::nth(dialect, f + z);
+                let reporter = Reporter::nth(protocol, f + z);
                 cells.extend(ENDS.map(|end| Cell { reporter, strategy, fault, freeze, end }));
             }
         }
     }
-    cells::play(&cells, AT_ONCE, Cell::play);
+    cases::play(&cells, AT_ONCE, Cell::play);
 }
 
 impl Cell {
@@ -178,14 +178,14 @@ impl Cell {
         }
         let never_holds = self.strategy != "end";
         check(!never_holds || held < HELD_MAX, || format!("each was held for {held:?}"))?;
-        let more = self.end.bring_about(&lambda, self.reporter.dialect());
+        let more = self.end.bring_about(&lambda, self.reporter.protocol());
         let violations = lambda.violations();
         check(violations.is_empty(), || format!("{violations:?}"))?;
         let (_, timeline) = lambda.shut_down("spindown");
         ended_well(&timeline)?;
         self.balance(
             INVOCATIONS..=INVOCATIONS + more,
-            &ClosingLine::of(&timeline, self.reporter.dialect())?,
+            &ClosingLine::of(&timeline, self.reporter.protocol())?,
             &remote,
         )
     }
@@ -232,26 +232,26 @@ impl Cell {
 
 impl Reporter {
     /// In turns, where there are several.
-    fn nth(dialect: Dialect, nth: usize) -> Self {
-        match dialect {
+    fn nth(protocol: Protocol, nth: usize) -> Self {
+        match protocol {
             Thundra => Self::Thundras,
             Otlp => OTLPS[nth % OTLPS.len()],
         }
     }
 
-    fn dialect(self) -> Dialect {
+    fn protocol(self) -> Protocol {
         if self == Self::Thundras { Thundra } else { Otlp }
     }
 
     fn lambda(self, remote: &Remote) -> Setup {
-        let (dialect, port) = (self.dialect(), free_port());
+        let (protocol, port) = (self.protocol(), free_port());
         let agent = move || match self {
             Self::Thundras => Agent::local(Family::CatchpointPython, port),
             Self::InProtobuf => Agent::local(Family::OtelPython, port),
             Self::InJson => Agent::local(Family::OtelNode, port),
             Self::InGzip => Agent::local(Family::OtelPython, port).gzip(),
         };
-        dialect.lambda_of(&dialect.url(remote), port, agent)
+        protocol.lambda_of(&protocol.url(remote), port, agent)
     }
 }
 
@@ -304,11 +304,11 @@ impl Freeze {
 
 impl End {
     /// Gives how many reports that makes: on a busy machine an agent may miss its moment.
-    fn bring_about(self, lambda: &Lambda, dialect: Dialect) -> usize {
+    fn bring_about(self, lambda: &Lambda, protocol: Protocol) -> usize {
         let (payload, reports) = match self {
             Self::Spindown => return 0,
             // OpenTelemetry's agents do not watch the deadline.
-            Self::Timeout => (r#"{"outcome":"hang","items":2}"#, usize::from(dialect == Thundra)),
+            Self::Timeout => (r#"{"outcome":"hang","items":2}"#, usize::from(protocol == Thundra)),
             Self::Failure => (r#"{"outcome":"crash"}"#, 0),
         };
         let status = lambda.invoke(payload).status;

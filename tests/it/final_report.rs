@@ -7,11 +7,13 @@ use local_lambda::otlp::{self, Encoding, Signal};
 use local_lambda::{Answer, Platform, Remote};
 use rstest::rstest;
 
-use crate::both::Both;
-use crate::dialect::Dialect::{self, Otlp, Thundra};
-use crate::report::Report;
-use crate::subscriptions::{self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, tell};
-use crate::trial::{ARRAY, PATIENCE, Trial};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE};
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::report::Report;
+use crate::support::telemetry_api::{
+    self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, tell,
+};
+use crate::support::two_remotes::TwoRemotes;
 
 /// Long enough to see what must not happen, if it does.
 const A_MOMENT: Duration = Duration::from_millis(300);
@@ -19,8 +21,8 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 /// To the remote and back.
 const FAR: Duration = Duration::from_millis(200);
 
-fn start(dialect: Dialect, remote: Remote) -> (Trial, u16) {
-    subscriptions::start(dialect, remote, SUBSCRIBED, &[LOGS_HOLDS])
+fn start(protocol: Protocol, remote: Remote) -> (Fixture, u16) {
+    telemetry_api::start(protocol, remote, SUBSCRIBED, &[LOGS_HOLDS])
 }
 
 fn word(text: &str) -> String {
@@ -42,46 +44,46 @@ fn is_let_go_at_once(platform: &Platform) {
 
 #[rstest]
 fn a_report_that_names_the_invocation_is_its_end_and_one_of_another_is_not(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    let (trial, _) = start(dialect, Remote::start());
+    let (fixture, _) = start(protocol, Remote::start());
     for nth in [1, 3, 5] {
-        let request_id = invoke(&trial);
-        trial.report(ARRAY, &word("of another"));
-        trial.received(nth);
-        assert!(!trial.platform.has_next_within(A_MOMENT));
-        trial.report(ARRAY, &word(&request_id));
-        is_let_go_at_once(&trial.platform);
-        assert_eq!(trial.remote.received().len(), nth + 1, "it is there before the freeze");
+        let request_id = invoke(&fixture);
+        fixture.report(ARRAY, &word("of another"));
+        fixture.received(nth);
+        assert!(!fixture.platform.has_next_within(A_MOMENT));
+        fixture.report(ARRAY, &word(&request_id));
+        is_let_go_at_once(&fixture.platform);
+        assert_eq!(fixture.remote.received().len(), nth + 1, "it is there before the freeze");
     }
-    trial.shut_down();
+    fixture.shut_down();
 }
 
 #[rstest]
 fn a_span_that_names_the_invocation_is_its_end_in_both_encodings(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let (trial, _) = start(Otlp, Remote::start());
-    let request_id = invoke(&trial);
-    assert!(!trial.platform.has_next_within(A_MOMENT));
-    assert_eq!(spans_of(&request_id, encoding).post(trial.port).status, 200);
-    is_let_go_at_once(&trial.platform);
-    assert_eq!(trial.accepted_items()[2], request_id);
-    trial.shut_down();
+    let (fixture, _) = start(Otlp, Remote::start());
+    let request_id = invoke(&fixture);
+    assert!(!fixture.platform.has_next_within(A_MOMENT));
+    assert_eq!(spans_of(&request_id, encoding).post(fixture.port).status, 200);
+    is_let_go_at_once(&fixture.platform);
+    assert_eq!(fixture.accepted_items()[2], request_id);
+    fixture.shut_down();
 }
 
 #[rstest]
 fn of_spans_in_gzip_lambda_tells_which_are_the_last(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let (trial, telemetry) = start(Otlp, Remote::start());
-    let request_id = invoke(&trial);
-    assert_eq!(spans_of(&request_id, encoding).packed().post(trial.port).status, 200);
-    trial.received(1);
-    assert!(!trial.platform.has_next_within(A_MOMENT));
+    let (fixture, telemetry) = start(Otlp, Remote::start());
+    let request_id = invoke(&fixture);
+    assert_eq!(spans_of(&request_id, encoding).packed().post(fixture.port).status, 200);
+    fixture.received(1);
+    assert!(!fixture.platform.has_next_within(A_MOMENT));
     tell(telemetry, &runtime_done(&request_id));
-    is_let_go_at_once(&trial.platform);
-    trial.shut_down();
+    is_let_go_at_once(&fixture.platform);
+    fixture.shut_down();
 }
 
 /// A record of a log may name it at any time, and metrics are exported after spans.
@@ -90,84 +92,84 @@ fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_
     #[values(Signal::Metrics, Signal::Logs)] signal: Signal,
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
-    let (trial, telemetry) = start(Otlp, Remote::start());
-    let request_id = invoke(&trial);
+    let (fixture, telemetry) = start(Otlp, Remote::start());
+    let request_id = invoke(&fixture);
     let report = if signal == Signal::Logs { otlp::logs } else { otlp::metrics };
     let body = report(&[&request_id], encoding);
     for (nth, report) in
         [Report::of(signal, encoding, body), spans_of(&request_id, encoding)].iter().enumerate()
     {
-        assert_eq!(report.post(trial.port).status, 200);
-        trial.received(nth + 1);
-        assert!(!trial.platform.has_next_within(A_MOMENT));
+        assert_eq!(report.post(fixture.port).status, 200);
+        fixture.received(nth + 1);
+        assert!(!fixture.platform.has_next_within(A_MOMENT));
     }
     tell(telemetry, &runtime_done(&request_id));
-    is_let_go_at_once(&trial.platform);
-    trial.shut_down();
+    is_let_go_at_once(&fixture.platform);
+    fixture.shut_down();
 }
 
 /// With a remote of each protocol, and the port where it is told of ends.
-fn start_both() -> (Both, u16) {
+fn start_both() -> (TwoRemotes, u16) {
     let mut telemetry = 0;
-    let both = Both::started_by(|own| {
+    let both = TwoRemotes::started_by(|own| {
         let own = [own, &[LOGS_HOLDS]].concat();
-        let (trial, port) = subscriptions::start(Thundra, Remote::start(), SUBSCRIBED, &own);
+        let (fixture, port) = telemetry_api::start(Thundra, Remote::start(), SUBSCRIBED, &own);
         telemetry = port;
-        trial
+        fixture
     });
     (both, telemetry)
 }
 
 #[rstest]
 fn where_one_of_two_remotes_gets_no_report_lambda_reports_the_end_of_the_invocation(
-    #[values(Thundra, Otlp)] dialect: Dialect,
+    #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let (both, telemetry) = start_both();
     for _ in 0..3 {
-        let request_id = invoke(&both.trial);
-        both.report(dialect, &word(&request_id));
-        assert!(!both.trial.platform.has_next_within(A_MOMENT));
+        let request_id = invoke(&both.fixture);
+        both.report(protocol, &word(&request_id));
+        assert!(!both.fixture.platform.has_next_within(A_MOMENT));
         tell(telemetry, &runtime_done(&request_id));
-        is_let_go_at_once(&both.trial.platform);
+        is_let_go_at_once(&both.fixture.platform);
     }
-    both.trial.shut_down();
+    both.fixture.shut_down();
 }
 
 #[rstest]
 fn with_agents_of_both_the_last_word_of_each_is_waited_for_and_all_is_there_before_the_freeze(
-    #[values(Thundra, Otlp)] first: Dialect,
+    #[values(Thundra, Otlp)] first: Protocol,
 ) {
     let (both, _) = start_both();
-    for remote in [&both.trial.remote, &both.otlps] {
+    for remote in [&both.fixture.remote, &both.otlps] {
         remote.answer_with(|it| Answer::accepting(it).after(FAR));
     }
     let second = if first == Thundra { Otlp } else { Thundra };
     for nth in 1..=2 {
-        let request_id = invoke(&both.trial);
-        for dialect in [first, second] {
-            both.report(dialect, &word("its first"));
+        let request_id = invoke(&both.fixture);
+        for protocol in [first, second] {
+            both.report(protocol, &word("its first"));
         }
         both.report(first, &word(&request_id));
-        assert!(!both.trial.platform.has_next_within(FAR + A_MOMENT));
+        assert!(!both.fixture.platform.has_next_within(FAR + A_MOMENT));
         both.report(second, &word(&request_id));
-        is_let_go_at_once(&both.trial.platform);
-        for remote in [&both.trial.remote, &both.otlps] {
+        is_let_go_at_once(&both.fixture.platform);
+        for remote in [&both.fixture.remote, &both.otlps] {
             let items: usize = remote.received().iter().map(|it| it.items().len()).sum();
             assert_eq!(items, 2 * nth);
         }
     }
-    both.trial.shut_down();
+    both.fixture.shut_down();
 }
 
 #[test]
 fn with_agents_of_both_lambda_tells_of_the_end_to_both() {
     let (both, telemetry) = start_both();
-    let request_id = invoke(&both.trial);
-    for dialect in [Thundra, Otlp] {
-        both.report(dialect, &word("no last one"));
+    let request_id = invoke(&both.fixture);
+    for protocol in [Thundra, Otlp] {
+        both.report(protocol, &word("no last one"));
     }
-    assert!(!both.trial.platform.has_next_within(A_MOMENT));
+    assert!(!both.fixture.platform.has_next_within(A_MOMENT));
     tell(telemetry, &runtime_done(&request_id));
-    is_let_go_at_once(&both.trial.platform);
-    both.trial.shut_down();
+    is_let_go_at_once(&both.fixture.platform);
+    both.fixture.shut_down();
 }

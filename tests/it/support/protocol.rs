@@ -10,18 +10,18 @@ use local_lambda::function::Function;
 use local_lambda::opentelemetry_proto::tonic::trace::v1::Span;
 use local_lambda::{Answer, Platform, Remote, Runtime, Setup};
 
-use crate::report::Report;
-use crate::trial::{ARRAY, COMPOSITE, Trial, binary};
+use crate::support::fixture::{ARRAY, COMPOSITE, Fixture, binary};
+use crate::support::report::Report;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Protocol {
     /// That of Thundra's and Catchpoint's agents.
     Thundra,
     /// OTLP over HTTP.
     Otlp,
 }
 
-impl Dialect {
+impl Protocol {
     pub fn other(self) -> Self {
         match self {
             Self::Thundra => Self::Otlp,
@@ -29,13 +29,13 @@ impl Dialect {
         }
     }
 
-    /// A trial with a remote that takes everything but OTLP that does not decode.
-    pub fn start(self) -> Trial {
+    /// A fixture with a remote that takes everything but OTLP that does not decode.
+    pub fn start(self) -> Fixture {
         self.start_with(&[])
     }
 
     /// As [`Self::start`], with these variables set.
-    pub fn start_with(self, environment: &[(&str, &str)]) -> Trial {
+    pub fn start_with(self, environment: &[(&str, &str)]) -> Fixture {
         self.start_on(Platform::start(), Remote::start(), environment)
     }
 
@@ -45,8 +45,8 @@ impl Dialect {
         platform: Platform,
         remote: Remote,
         environment: &[(&str, &str)],
-    ) -> Trial {
-        Trial::of(self, platform, remote, environment)
+    ) -> Fixture {
+        Fixture::of(self, platform, remote, environment)
     }
 
     /// A local Lambda with the extension, and a function whose agent reports to it at this port; it
