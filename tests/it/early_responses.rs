@@ -106,9 +106,8 @@ fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read()
 fn an_early_answer_counts_behind_interim_ones_and_in_pieces(
     #[values("", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")]
     interim: &str,
-    #[values(200, 413)] status: u16,
+    #[values((200, 1_000), (413, 8))] (status, piece): (u16, usize),
     #[values("http", "TLS 1.2", "TLS 1.3")] transport: &str,
-    #[values(8, 1_000)] piece: usize,
 ) {
     in_the_time_there_is(|| {
         let authority = Authority::new();

@@ -76,18 +76,16 @@ fn start(protocol: Protocol, remote: &Remote, strategy: &str) -> Lambda {
     lambda
 }
 
-fn a_thousand_invocations(protocol: Protocol, strategy: &str) {
-    const INVOCATIONS: usize = 1_000;
+fn play_invocations(protocol: Protocol, strategy: &str, invocations: usize) {
     /// Longer than an attempt may take.
     const LONG_FREEZE: Duration = Duration::from_millis(3_500);
-    const LONG_FREEZE_EVERY: usize = 490;
     let remote = Remote::start();
     fail_sometimes(&remote);
     let lambda = start(protocol, &remote, strategy);
-    freeze_often(&remote, &lambda.freezer(), 2 * INVOCATIONS, &mut Dice(0x5eed));
-    for nth in 1..=INVOCATIONS {
+    freeze_often(&remote, &lambda.freezer(), 2 * invocations, &mut Dice(0x5eed));
+    for nth in 1..=invocations {
         assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
-        if nth % LONG_FREEZE_EVERY == 0 {
+        if nth == invocations / 2 {
             // All of it is frozen, whatever it was at; connections and attempts end meanwhile.
             pass(LONG_FREEZE);
         }
@@ -96,7 +94,7 @@ fn a_thousand_invocations(protocol: Protocol, strategy: &str) {
     let (_, timeline) = lambda.shut_down("spindown");
 
     let line = ClosingLine::of(&timeline, protocol).unwrap();
-    assert_eq!(line, ClosingLine { accepted: INVOCATIONS, delivered: INVOCATIONS, lost: 0 });
+    assert_eq!(line, ClosingLine { accepted: invocations, delivered: invocations, lost: 0 });
     let received = remote.received();
     let mut times_answered = HashMap::<Item, usize>::new();
     for request in received.iter().filter(|it| it.is_accepted()) {
@@ -104,29 +102,26 @@ fn a_thousand_invocations(protocol: Protocol, strategy: &str) {
             *times_answered.entry(item).or_default() += usize::from(request.fate == Fate::Answered);
         }
     }
-    assert_eq!(times_answered.len(), INVOCATIONS * ITEMS);
+    assert_eq!(times_answered.len(), invocations * ITEMS);
     let twice = times_answered.values().filter(|times| **times > 1).count();
     assert_eq!(twice, 0, "sent again although the answer was there");
 }
 
-#[test]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_each_report_is_sent() {
-    a_thousand_invocations(Thundra, "continuously");
-}
-
-#[test]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_when_reports_are_collected() {
-    a_thousand_invocations(Otlp, "default");
+/// As each report is sent, and as reports are collected.
+#[rstest]
+fn many_invocations_with_freezes_and_failures_lose_nothing(
+    #[values((Thundra, "continuously"), (Otlp, "default"))] (protocol, strategy): (Protocol, &str),
+) {
+    play_invocations(protocol, strategy, 300);
 }
 
 #[rstest]
 #[ignore = "takes a while"]
-fn a_thousand_invocations_with_freezes_and_failures_lose_nothing_by_the_other_strategies(
+fn a_thousand_invocations_with_freezes_and_failures_lose_nothing(
     #[values(Thundra, Otlp)] protocol: Protocol,
+    #[values("continuously", "default", "end", "periodically,50")] strategy: &str,
 ) {
-    for strategy in ["end", "periodically,50"] {
-        a_thousand_invocations(protocol, strategy);
-    }
+    play_invocations(protocol, strategy, 1_000);
 }
 
 #[test]
@@ -313,7 +308,9 @@ fn end_with_a_full_backlog(protocol: Protocol) {
 
 #[rstest]
 fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] protocol: Protocol) {
-    end_with_a_full_backlog(protocol);
+    in_the_time_there_is(|| {
+        end_with_a_full_backlog(protocol);
+    });
 }
 
 #[test]

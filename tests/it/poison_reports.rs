@@ -1,28 +1,17 @@
 //! Remotes that fail over one report, or seem to: that one must not cost the others, and a failure
 //! that was the remote's must not cost anybody.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use local_lambda::{Answer, Received, Remote, free_port};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE};
+use crate::support::fixture::{ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, each_at_once};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::told;
 
 /// From the remote and back.
 const FAR: Duration = Duration::from_millis(20);
-
-/// Each case on a fixture of its own, as most of them wait for the end of a deadline.
-fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
-    thread::scope(|scope| {
-        let check = &check;
-        for case in cases {
-            scope.spawn(move || check(case));
-        }
-    });
-}
 
 fn is_bad(it: &Received) -> bool {
     // Identifiers in proper reports may hold the bare word.

@@ -106,15 +106,17 @@ fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
 fn a_remote_that_refuses_everything_costs_few_requests_more_than_one_that_takes_it(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
+    /// Several requests full of reports; a thousand are in `src/relay/refusals/tests.rs`.
+    const REPORTS: usize = 300;
     for (status, reason) in refusals(protocol) {
         let fixture = protocol.start_with(&[COLLECTS]);
         fixture.remote.answer_with(move |_| Answer::status(status));
-        for nth in 0..1000 {
+        for nth in 0..REPORTS {
             fixture.report(ARRAY, &format!("[{nth}]"));
         }
         let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
         assert!(received.len() <= 24, "{status}: {} requests", received.len());
-        let line = format!("1000 accepted, 0 delivered, lost: 1000 {reason}");
+        let line = format!("{REPORTS} accepted, 0 delivered, lost: {REPORTS} {reason}");
         assert!(log.contains(&line), "{status}: {log}");
     }
 }

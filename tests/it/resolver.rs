@@ -1,6 +1,7 @@
 //! Resolvers that fail for one family, are slow, or die: what has an address is delivered to, with the
 //! C library of a layer's binary too.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Platform, Remote};
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, in_the_time_there_is, pass, spawn,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, each_at_once, in_the_time_there_is, pass, spawn,
 };
 use crate::support::name_server::Question::{A, Aaaa};
 use crate::support::name_server::Reply::{Addresses, Failure, Nothing};
@@ -264,21 +265,11 @@ fn wait_until_the_answer_is_waited_for(pid: u32) {
 fn a_freeze_within_a_look_up_is_no_outage() {
     let test = "resolver::a_freeze_within_a_look_up_is_no_outage";
     in_namespaces(test, || {
-        let (asked, is_asked) = mpsc::channel();
-        let reply = Arc::new(Mutex::new(Nothing));
-        let script = Arc::clone(&reply);
-        serve(move |_, question| match question {
-            A => {
-                let _ = asked.send(());
-                script.lock().unwrap().clone()
-            }
-            Aaaa => Nothing,
-        });
         let ms = Duration::from_millis;
         let address = |after| Reply::address(V4).after(ms(after));
         // The answer comes before the freeze ends, after it, and never, or the resolver fails meanwhile.
         // The last freezes are longer than the C library waits for an answer.
-        for (freeze, answer) in [
+        let freezes = [
             (ms(100), address(50)),
             (ms(800), address(400)),
             (ms(2_400), address(400)),
@@ -287,23 +278,40 @@ fn a_freeze_within_a_look_up_is_no_outage() {
             (ms(6_000), address(400)),
             (ms(6_000), Nothing),
             (ms(6_000), Failure(SERVFAIL)),
-        ] {
+        ];
+        // Each has a name of its own, in the search domain too, with a script and a bell for its questions.
+        let script = Arc::new(Mutex::new(HashMap::<String, (Reply, mpsc::Sender<()>)>::new()));
+        let replies = Arc::clone(&script);
+        serve(move |name, question| {
+            let host = name.trim_end_matches(".corp.test");
+            match (question, replies.lock().unwrap().get(host)) {
+                (A, Some((reply, asked))) => {
+                    let _ = asked.send(());
+                    reply.clone()
+                }
+                _ => Nothing,
+            }
+        });
+        each_at_once(freezes.into_iter().enumerate(), |(nth, (freeze, answer))| {
+            let host = format!("remote{nth}.test");
             in_the_time_there_is(|| {
-                while is_asked.try_recv().is_ok() {}
-                *reply.lock().unwrap() = answer.clone();
-                let fixture = start("remote.test", start_remote_at(V6), &[]);
+                let (asked, is_asked) = mpsc::channel();
+                let set =
+                    |reply| script.lock().unwrap().insert(host.clone(), (reply, asked.clone()));
+                set(answer.clone());
+                let fixture = start(&host, start_remote_at(V6), &[]);
                 fixture.report(ARRAY, "[1]");
                 is_asked.recv_timeout(PATIENCE).unwrap();
                 wait_until_the_answer_is_waited_for(fixture.process.pid());
                 fixture.process.stop();
                 pass(freeze);
-                *reply.lock().unwrap() = Reply::address(V4);
+                set(Reply::address(V4));
                 fixture.process.resume();
                 fixture.received(1);
                 fixture.wait_for_an_empty_buffer();
                 assert_eq!(fixture.shut_down(), "", "{freeze:?}, {answer:?}");
             });
-        }
+        });
     });
 }
 
@@ -366,7 +374,7 @@ fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
             ("twenty.test", A) => Addresses(addresses_of(20)),
             _ => Failure(NXDOMAIN),
         });
-        for host in ["six.test", "twenty.test"] {
+        each_at_once(["six.test", "twenty.test"], |host| {
             let remote = start_remote_at(LAST_V4);
             let port = port_of(&remote);
             let silent = addresses_of(20).into_iter().take(20);
@@ -375,7 +383,7 @@ fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
             fixture.report(ARRAY, "[1]");
             fixture.received(1);
             fixture.shut_down();
-        }
+        });
     });
 }
 

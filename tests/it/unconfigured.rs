@@ -3,12 +3,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use local_lambda::agent::Connection;
 use local_lambda::{Footprint, Launch, Platform, PlatformScript, Process, Remote};
+use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, PATIENCE, SHUTDOWN, binary, memory_is_its_own, pass, spawn};
+use crate::support::fixture::{
+    ARRAY, BETWEEN_LOOKS, PATIENCE, SHUTDOWN, binary, memory_is_its_own, pass, spawn,
+};
 use crate::support::name_server::{Question, Reply, serve};
 use crate::support::namespaces::in_namespaces;
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
@@ -128,6 +131,7 @@ fn nobody_but_the_runtime_api_is_looked_up_or_contacted() {
         let waited = Instant::now();
         while network.contacts() == 0 {
             assert!(waited.elapsed() < PATIENCE, "{}", process.log());
+            pass(BETWEEN_LOOKS);
         }
         assert!(network.asked().contains(&"collector.example.com".to_owned()));
         ended(&platform, &process);
@@ -200,31 +204,38 @@ fn a_port_of_another_extension_is_left_to_it_without_a_word() {
     });
 }
 
-#[test]
-fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while() {
+/// A switched-off extension is not called at invocations. It leaves Thundra's port closed, because agents do
+/// not wait for that one.
+#[rstest]
+#[case::nothing_set("case_1_nothing_set", &[], true, None, Some(404))]
+#[case::bad_url(
+    "case_2_bad_url",
+    &[("THUNDRA_EXTENSION_COLLECTOR_URL", "bad")],
+    true,
+    Some(404),
+    Some(404)
+)]
+#[case::off("case_3_off", &[("THUNDRA_EXTENSION_ENABLED", "false")], false, None, None)]
+fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while(
+    #[case] name: &str,
+    #[case] variables: &[(&str, &str)],
+    #[case] is_managed: bool,
+    #[case] at_once: Option<u16>,
+    #[case] later: Option<u16>,
+) {
     let test = "where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while";
-    in_namespaces(&format!("unconfigured::{test}"), || {
-        let thundra = [("THUNDRA_EXTENSION_COLLECTOR_URL", "bad")];
-        // What is switched off is not called at invocations, and leaves Thundra's port closed: agents do not
-        // wait for that one.
-        let off = [("THUNDRA_EXTENSION_ENABLED", "false")];
-        for (variables, is_managed, at_once, later) in [
-            (&[][..], true, None, Some(404)),
-            (&thundra, true, Some(404), Some(404)),
-            (&off, false, None, None),
-        ] {
-            let script = PlatformScript::default().managed_instances(is_managed);
-            let platform = Platform::start_with(script);
-            let process = start_on(&platform, variables);
-            let answers = [Otlp, Thundra].map(report);
-            assert_eq!(answers, [None, at_once], "other extensions may be starting");
-            let waited = Instant::now();
-            while [Otlp, Thundra].map(report) != [Some(404), later] {
-                assert!(waited.elapsed() < PATIENCE, "{}", process.log());
-                pass(Duration::from_millis(50));
-            }
-            ended(&platform, &process);
+    in_namespaces(&format!("unconfigured::{test}::{name}"), || {
+        let script = PlatformScript::default().managed_instances(is_managed);
+        let platform = Platform::start_with(script);
+        let process = start_on(&platform, variables);
+        let answers = [Otlp, Thundra].map(report);
+        assert_eq!(answers, [None, at_once], "other extensions may be starting");
+        let waited = Instant::now();
+        while [Otlp, Thundra].map(report) != [Some(404), later] {
+            assert!(waited.elapsed() < PATIENCE, "{}", process.log());
+            pass(BETWEEN_LOOKS);
         }
+        ended(&platform, &process);
     });
 }
 
@@ -332,6 +343,7 @@ fn a_port_that_nobody_uses_costs_no_thread() {
                         "{variables:?}: {:?}",
                         Footprint::of(process.pid())
                     );
+                    pass(BETWEEN_LOOKS);
                 }
             };
             // An emulator has a thread of its own.

@@ -3,7 +3,7 @@
 use local_lambda::{Answer, Authority, End, Platform, Remote};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, COMPOSITE};
+use crate::support::fixture::{ARRAY, COMPOSITE, each_at_once};
 use crate::support::protocol::Protocol::Otlp;
 use crate::support::report::told;
 
@@ -53,7 +53,7 @@ fn a_failure_that_cannot_be_read_is_a_failure_and_keeps_no_other_report_waiting(
         ("an early hint", b"HTTP/1.1 103 Early Hints\r\nX: a\r\n".to_vec()),
         ("no HTTP", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
     ]);
-    for (name, head) in heads {
+    each_at_once(heads, |(name, head)| {
         let fixture = Otlp.start();
         fixture.remote.answer_with(move |it| {
             if told(it).contains("bad") { Answer::HalfAnswer(head.clone()) } else { Answer::ok() }
@@ -65,7 +65,7 @@ fn a_failure_that_cannot_be_read_is_a_failure_and_keeps_no_other_report_waiting(
         assert!(log.contains("cannot deliver to http"), "{name}: {log}");
         let line = "2 accepted, 1 delivered, lost: 1 unsent";
         assert!(log.contains(line), "{name}: {log}");
-    }
+    });
 }
 
 #[rstest]

@@ -24,6 +24,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What Lambda gives all extensions together at the end.
 pub const SHUTDOWN: Duration = Duration::from_secs(2);
 
+/// Between two looks at what a test waits for. Without a pause the looks take a core from the other tests.
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
 pub const ARRAY: &str = "/v1/monitoring-data";
 pub const COMPOSITE: &str = "/v1/composite-monitoring-data";
 
@@ -55,6 +58,16 @@ pub fn nowhere() -> String {
 pub fn pass(time: Duration) {
     let (_nobody_sends, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
+}
+
+/// Checks all cases at the same time, because most of them wait most of the time.
+pub fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    thread::scope(|scope| {
+        let check = &check;
+        for case in cases {
+            scope.spawn(move || check(case));
+        }
+    });
 }
 
 /// For what has no more time than Lambda gives it. Only an attempt in which the machine stood still may
@@ -224,6 +237,7 @@ impl Fixture {
         let waited = Instant::now();
         while !holds(&self.health()) {
             assert!(waited.elapsed() < PATIENCE, "{}", self.health());
+            pass(BETWEEN_LOOKS);
         }
     }
 
