@@ -9,7 +9,7 @@ use std::{fs, iter};
 use local_lambda::{Answer, Authority, Platform, Remote, free_port};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, in_the_time_there_is, pass, spawn};
 use crate::support::protocol::Protocol::Otlp;
 
 #[test]
@@ -34,17 +34,19 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
 
 #[test]
 fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
-    // The kernel takes connections for it, and nobody ever says a word of TLS.
-    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("https://{}/v1", silent.local_addr().unwrap());
-    let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
-    let reported = Instant::now();
-    fixture.report(ARRAY, "[1]");
-    let line = fixture.wait_for_log("cannot deliver to http");
-    assert!(line.contains("no connection in time"), "{line}");
-    let given_up = Duration::from_millis(900)..Duration::from_secs(3);
-    assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
-    fixture.shut_down();
+    in_the_time_there_is(|| {
+        // The kernel takes connections for it, and nobody ever says a word of TLS.
+        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("https://{}/v1", silent.local_addr().unwrap());
+        let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url)]);
+        let reported = Instant::now();
+        fixture.report(ARRAY, "[1]");
+        let line = fixture.wait_for_log("cannot deliver to http");
+        assert!(line.contains("no connection in time"), "{line}");
+        let given_up = Duration::from_millis(900)..Duration::from_secs(3);
+        assert!(given_up.contains(&reported.elapsed()), "{:?}", reported.elapsed());
+        fixture.shut_down();
+    });
 }
 
 #[test]

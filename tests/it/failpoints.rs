@@ -10,7 +10,7 @@ use local_lambda::agent::Connection;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN};
+use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, in_the_time_there_is};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// While a request is taken.
@@ -118,18 +118,20 @@ fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
 fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    for (point, told) in AT_THE_END {
-        let fixture = protocol.start_with(&[
-            ("THUNDRA_EXTENSION_PANIC_AT", point),
-            ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
-            COLLECTS,
-        ]);
-        for n in 1..=3 {
-            fixture.report(ARRAY, &format!("[{n}]"));
+    in_the_time_there_is(|| {
+        for (point, told) in AT_THE_END {
+            let fixture = protocol.start_with(&[
+                ("THUNDRA_EXTENSION_PANIC_AT", point),
+                ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
+                COLLECTS,
+            ]);
+            for n in 1..=3 {
+                fixture.report(ARRAY, &format!("[{n}]"));
+            }
+            let began = Instant::now();
+            let log = end(fixture, 1);
+            assert!(began.elapsed() < SHUTDOWN, "{point}: {:?}", began.elapsed());
+            assert!(log.contains(told), "{point}: {log}");
         }
-        let began = Instant::now();
-        let log = end(fixture, 1);
-        assert!(began.elapsed() < SHUTDOWN, "{point}: {:?}", began.elapsed());
-        assert!(log.contains(told), "{point}: {log}");
-    }
+    });
 }

@@ -6,7 +6,7 @@ use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
 
 use crate::support::closing_line::is_closing;
-use crate::support::fixture::{COLLECTS, PATIENCE, SHUTDOWN, array_of};
+use crate::support::fixture::{COLLECTS, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::items_of;
 use crate::support::two_remotes::TwoRemotes;
@@ -183,39 +183,43 @@ fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
 fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    let both = TwoRemotes::with(&[INFO]);
-    both.remote(hanging).answer_with(|_| Answer::Hang);
-    both.report(hanging, "[1]");
-    both.remote(hanging).wait_for(1, PATIENCE);
-    both.report(hanging.other(), "[1]");
-    both.remote(hanging.other()).wait_for(1, PATIENCE);
-    let log = both.fixture.process.log();
-    assert!(!log.contains("cannot deliver"), "not before the first attempt was over: {log}");
-    let asked = Instant::now();
-    let log = both.fixture.shut_down();
-    assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
-    let unsent = "1 accepted, 0 delivered, lost: 1 unsent (the end came first)";
-    check_closing_lines(&log, hanging, unsent, "1 accepted, 1 delivered");
+    in_the_time_there_is(|| {
+        let both = TwoRemotes::with(&[INFO]);
+        both.remote(hanging).answer_with(|_| Answer::Hang);
+        both.report(hanging, "[1]");
+        both.remote(hanging).wait_for(1, PATIENCE);
+        both.report(hanging.other(), "[1]");
+        both.remote(hanging.other()).wait_for(1, PATIENCE);
+        let log = both.fixture.process.log();
+        assert!(!log.contains("cannot deliver"), "not before the first attempt was over: {log}");
+        let asked = Instant::now();
+        let log = both.fixture.shut_down();
+        assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
+        let unsent = "1 accepted, 0 delivered, lost: 1 unsent (the end came first)";
+        check_closing_lines(&log, hanging, unsent, "1 accepted, 1 delivered");
+    });
 }
 
 #[rstest]
 fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    let both = TwoRemotes::with(&[COLLECTS, INFO]);
-    both.remote(hanging).answer_with(|_| Answer::Hang);
-    for n in 0..20 {
-        both.report(hanging, &format!("[{n}]"));
-        both.report(hanging.other(), &format!("[{n}]"));
-    }
-    let (otlps, asked) = (&both.otlps, Instant::now());
-    let (log, items) = both.fixture.shut_down_leaving(|fixture| {
-        let remote = if hanging == Otlp { &fixture.remote } else { otlps };
-        let received: Vec<Received> = remote.received();
-        received.iter().flat_map(items_of).count()
+    in_the_time_there_is(|| {
+        let both = TwoRemotes::with(&[COLLECTS, INFO]);
+        both.remote(hanging).answer_with(|_| Answer::Hang);
+        for n in 0..20 {
+            both.report(hanging, &format!("[{n}]"));
+            both.report(hanging.other(), &format!("[{n}]"));
+        }
+        let (otlps, asked) = (&both.otlps, Instant::now());
+        let (log, items) = both.fixture.shut_down_leaving(|fixture| {
+            let remote = if hanging == Otlp { &fixture.remote } else { otlps };
+            let received: Vec<Received> = remote.received();
+            received.iter().flat_map(items_of).count()
+        });
+        assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
+        let unsent = "20 accepted, 0 delivered, lost: 20 unsent (the end came first)";
+        check_closing_lines(&log, hanging, unsent, "20 accepted, 20 delivered");
+        assert_eq!(items, 20);
     });
-    assert!(asked.elapsed() < SHUTDOWN + Duration::from_secs(1), "{:?}", asked.elapsed());
-    let unsent = "20 accepted, 0 delivered, lost: 20 unsent (the end came first)";
-    check_closing_lines(&log, hanging, unsent, "20 accepted, 20 delivered");
-    assert_eq!(items, 20);
 }
