@@ -1,5 +1,5 @@
-//! The attacks of `local-lambda conformance` on this extension's local port, and what SECURITY.md
-//! says of them.
+//! The attacks of `local-lambda conformance` on this extension's local port, with the results that SECURITY.md
+//! documents.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use local_lambda::conformance::{ONLY_LATE, Verdict, attacks, play};
 use crate::support::closing_line::is_closing;
 use crate::support::protocol::Protocol::Otlp;
 
-/// What this release does not bear, and why; SECURITY.md tells what it would take.
+/// The attacks that harm this release, and why. SECURITY.md describes the remedies.
 const NOT_BORNE: [(&str, &str); 9] = [
     ("attack-resets-after-report", "tiny_http panics at each, and the kernel's queue overflows"),
     ("attack-resets-inside-body", "as before"),
@@ -23,11 +23,11 @@ const NOT_BORNE: [(&str, &str); 9] = [
     ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),
 ];
 
-/// Two attacks at the same time would be one that nobody means.
+/// Held by one attack at a time, because two together would be another attack.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// But for the times of answers, which are those of a machine that does nothing else: see SECURITY.md
-/// for the command that judges them too.
+/// Ignores how long answers take, because other tests load the machine. SECURITY.md has the command that checks
+/// the times too.
 #[test]
 #[ignore = "takes minutes"]
 fn it_bears_every_attack_but_those_that_are_listed() {
@@ -45,7 +45,7 @@ fn it_bears_every_attack_but_those_that_are_listed() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Whether the closing line, its last words, tells of no loss but of reports that were refused.
+/// Whether the closing line, which is the last one, counts no losses except refused reports.
 fn is_balanced(seen: &str) -> bool {
     let begins = format!(" {} to http", Otlp.name());
     let Some((_, told)) = seen.rsplit_once(&begins) else { return false };

@@ -1,6 +1,6 @@
-//! Requests of real agents, recorded byte by byte: chunked and not, arrays and composites, of
-//! Python 2.7.4, 3.0.6 and 3.0.10, Node.js 2.13.65 and 2.14.4, and Go 2.3.4; and of OpenTelemetry's
-//! exporters for Python and Node.js, plain and in gzip.
+//! Requests of real agents, recorded byte by byte: chunked and not, arrays and composites, of Python 2.7.4,
+//! 3.0.6 and 3.0.10, Node.js 2.13.65 and 2.14.4, and Go 2.3.4. Also requests of OpenTelemetry's exporters for
+//! Python and Node.js, plain and in gzip.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Which certificates of a remote are trusted with `SSL_CERT_FILE`, whatever form that file is in.
+//! The certificates of a remote that `SSL_CERT_FILE` makes trusted, in all forms of that file.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ const P_521: &str = include_str!("certificates/p-521.pem");
 const SIGNED_BY_P_521: &str = include_str!("certificates/signed-by-p-521.pem");
 const SIGNED_BY_P_521_KEY: &str = include_str!("certificates/signed-by-p-521.key");
 
-/// An extension that has this as `SSL_CERT_FILE` reports to a remote that shows this certificate.
+/// An extension with this `SSL_CERT_FILE` reports to a remote with this certificate.
 fn report_to(identity: Identity, file: &[u8]) -> (TempDir, Fixture) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("remote.pem");
@@ -51,7 +51,7 @@ fn utf_16(text: &str) -> Vec<u8> {
     format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-/// As `openssl req -x509` makes it: the certificate of the server is that of an authority.
+/// As `openssl req -x509` makes it: the server's certificate is also an authority's.
 #[rstest]
 #[case::as_openssl_writes_it(SELF_SIGNED.into())]
 #[case::with_a_byte_order_mark(format!("\u{feff}{SELF_SIGNED}").into())]
@@ -107,14 +107,14 @@ fn a_certificate_in_place_of_its_path_is_named_and_not_shown() {
     assert!(!log.contains("BEGIN"), "{log}");
 }
 
-/// ring does not have this curve.
+/// ring does not support this curve.
 #[test]
 fn a_chain_with_a_key_of_p_521_is_refused_in_a_line_that_says_so() {
     let identity = Identity::of_pem(SIGNED_BY_P_521, SIGNED_BY_P_521_KEY);
     is_refused(identity, P_521.as_bytes(), "P-521");
 }
 
-/// As OpenSSL ends a handshake in which it can use neither its key nor a cipher.
+/// OpenSSL ends a handshake in this way if it shares no cipher with the client.
 #[test]
 fn a_server_that_has_nothing_in_common_with_the_extension_is_one_line_that_says_what_may_be() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

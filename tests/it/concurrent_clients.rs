@@ -1,4 +1,5 @@
-//! Many clients at once, clients that stall, and clients that lie: none holds up another.
+//! Many clients at once, clients that stall, and clients that declare wrong lengths. None of them delays
+//! another.
 
 use local_lambda::agent::Connection;
 use rstest::rstest;
@@ -49,7 +50,7 @@ fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
 fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
     let fixture = Fixture::start();
     for _ in 0..3 {
-        // While the process is stopped they gather in the kernel's queue, as during a freeze.
+        // While the process is stopped, connections gather in the kernel's queue, as during a freeze.
         fixture.process.stop();
         let mut connections: Vec<_> = (0..20).map(|_| Connection::open(fixture.port)).collect();
         for connection in &mut connections {
@@ -119,7 +120,7 @@ fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
     fixture.shut_down();
 }
 
-/// At either port: one server serves both.
+/// At either port, because the same kind of server serves both.
 #[rstest]
 fn twenty_agents_at_once_are_all_answered_and_delivered(
     #[values(Thundra, Otlp)] protocol: Protocol,

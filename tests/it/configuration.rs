@@ -1,4 +1,4 @@
-//! Every variable against the real binary, well set and badly.
+//! Every variable with good and bad values, with the real binary.
 
 use std::fs;
 use std::net::TcpListener;
@@ -64,7 +64,7 @@ fn the_agents_base_url_is_the_remote_in_any_spelling_unless_it_is_this_collector
 
 #[test]
 fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
-    // Where reports go is seen at a proxy: there is no such host.
+    // The host does not exist, so a proxy shows where reports are sent.
     for (region, variable, host) in [
         ("eu-west-2", "HTTPS_PROXY", "127.0.0.1"),
         ("localhost", "THUNDRA_EXTENSION_PROXY", "{region}"),
@@ -78,7 +78,7 @@ fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
         ]);
         fixture.report(ARRAY, "[1]");
         fixture.wait_for_log("cannot deliver to");
-        // A machine that is busy has the extension ask more than once.
+        // On a busy machine the extension may connect more than once.
         let asked = format!("{region}.collector.example.com:443");
         let tunnels = proxy.tunnels();
         assert!(!tunnels.is_empty() && tunnels.iter().all(|it| *it == asked), "{tunnels:?}");
@@ -86,8 +86,8 @@ fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
     }
 }
 
-/// A report is refused at once and counted, and one line, which has this in it, says why. An agent's own
-/// base URL is not used instead.
+/// Checks that a report is refused at once and counted, and that one line of the log contains `part`. The
+/// extension must not use an agent's own base URL instead.
 #[track_caller]
 fn refuses_with(variables: &[(&str, &str)], part: &str) {
     let other = Remote::start();
@@ -185,7 +185,7 @@ fn port_is_where_the_collector_listens() {
     fixture.shut_down();
 }
 
-/// Local TCP ports on which a process listens, from procfs.
+/// The local TCP ports on which a process listens, from procfs.
 fn listening_ports(pid: u32) -> Vec<u16> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -243,14 +243,14 @@ fn proxy_is_used_for_the_remote_and_never_for_the_runtime_api() {
     assert_eq!(fixture.shut_down(), "");
 }
 
-/// Squid's defaults allow a tunnel to port 443 only.
+/// By default, Squid allows a tunnel only to port 443.
 #[rstest]
 fn a_remote_with_plain_http_is_asked_for_by_its_url_and_each_proxy_gets_its_own_credentials(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let proxy = Proxy::start().refusing_tunnels().requiring("user", "pass word");
     let url = proxy.url().replace("http://", "http://user:pass%20word@");
-    // As the SDK needs it, to which the extension is at localhost. The remote's host is 127.0.0.1.
+    // The SDK needs this, because it reaches the extension at localhost. The remote's host is 127.0.0.1.
     let fixture = protocol.start_with(&[("HTTP_PROXY", &url), ("NO_PROXY", "localhost")]);
     for nth in 1..=3 {
         fixture.report(ARRAY, "[1]");
@@ -269,7 +269,7 @@ fn a_remote_with_plain_http_is_asked_for_by_its_url_and_each_proxy_gets_its_own_
     assert_eq!(fixture.shut_down(), "");
 }
 
-/// A proxy that wants other credentials has shown the report to nobody: it waits.
+/// A proxy that requires other credentials has forwarded nothing, so the report waits.
 #[rstest]
 fn a_proxy_that_refuses_the_credentials_costs_no_report(
     #[values(Thundra, Otlp)] protocol: Protocol,
@@ -310,7 +310,7 @@ fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() 
     assert!(line.contains("UnknownIssuer"), "{line}");
     let log = fixture.shut_down();
     assert!(log.contains("1 unsent"), "{log}");
-    // With the file it is trusted: delivery::over_tls_too_one_connection_serves_all_reports.
+    // `delivery::over_tls_too_one_connection_serves_all_reports` proves that the file makes it trusted.
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
         fixture.report(ARRAY, "[1]");
         let line = fixture.process.wait_for_log("SSL_CERT_FILE", PATIENCE);
         assert!(line.contains(path) && line.contains(why), "{line}");
-        // At the end everything is tried again, on a new connection.
+        // At the end the extension sends all reports again, on a new connection.
         let log = fixture.shut_down();
         assert_eq!(log.matches("SSL_CERT_FILE").count(), 1, "{log}");
     }

@@ -1,4 +1,4 @@
-//! The conformance suite of `local-lambda`, played with this extension.
+//! Runs the conformance suite of `local-lambda` with this extension.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use local_lambda::conformance::{Finding, Scenario, Subject, Verdict, play, scena
 
 use crate::support::protocol::Protocol::{Otlp, Thundra};
 
-/// What this release may not hold: the scenario, what may come of it instead, and why.
+/// The scenarios that this release may break: the allowed result, and the reason.
 const EXCUSED: [(&str, Excuse, &str); 4] = [
     (
         "malformed-stalled-connections",
@@ -24,7 +24,7 @@ const EXCUSED: [(&str, Excuse, &str); 4] = [
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Excuse {
     MayBreak,
-    /// On some machines; to this extension itself each of them applies.
+    /// It may not apply on some machines. All scenarios apply to this extension itself.
     MayNotApply,
 }
 
@@ -41,7 +41,7 @@ const LONG: [&str; 6] = [
     "freeze-long-before-answer",
 ];
 
-/// Longer than a request of this extension may take, but for the poll.
+/// Longer than any time limit of this extension's requests. The poll has none.
 const NEXT_HELD: Duration = Duration::from_secs(12);
 
 #[test]
@@ -64,8 +64,8 @@ fn it_holds_the_scenarios_whose_wait_can_be_chosen_for_more_than_a_minute_too() 
     holds(&Thundra.subject(&[]), &chosen);
 }
 
-/// Other relay scenarios speak as Thundra's agents do; what they are about is played over OTLP by the
-/// other tests of this crate.
+/// The other scenarios for relays use the protocol of Thundra's agents. Other tests of this crate cover the
+/// same over OTLP.
 #[test]
 fn what_no_agent_should_send_does_no_harm_at_the_port_of_otlp_either() {
     let mut malformed = scenarios();

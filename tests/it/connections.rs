@@ -1,5 +1,5 @@
-//! Connections to the remote: those that can't be made, those that died in a freeze, and what they
-//! all leave behind.
+//! Connections to the remote that cannot be made, and connections that died in a freeze. Neither may leave
+//! anything behind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,7 +52,7 @@ fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_
 #[test]
 fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
     let remote = Remote::start();
-    // A name has to be looked up for each new connection.
+    // With a host name, each new connection needs a look-up.
     let url = remote.base_url().replace("127.0.0.1", "localhost");
     let fixture =
         Otlp.start_on(Platform::start(), remote, &[(Otlp.url_variable(), &url), ("NO_PROXY", "*")]);
@@ -70,7 +70,7 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
         ["task", "fd"].map(|it| entries(fixture.process.pid(), it))
     };
     let [[threads, descriptors], after] = [held_after(5), held_after(50)];
-    // Those of the last connection may be on their way out.
+    // The threads of the last connection may be ending.
     assert!(
         after[0] <= threads + 2 && after[1] <= descriptors + 4,
         "{threads}, {descriptors}: {after:?}"
@@ -78,14 +78,14 @@ fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
     fixture.shut_down();
 }
 
-/// Connections that are never served, until the kernel takes no more for it.
+/// Opens connections that are never served, until the kernel accepts no more.
 fn fill(listener: &TcpListener) -> Vec<TcpStream> {
     let address = listener.local_addr().unwrap();
     let patience = Duration::from_millis(200);
     iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).collect()
 }
 
-/// Takes every request.
+/// Accepts every request.
 fn serve(listener: TcpListener) {
     spawn(move || {
         for client in listener.incoming() {
@@ -99,7 +99,7 @@ fn serve(listener: TcpListener) {
     });
 }
 
-/// Waits until somebody waits for a connection to this port.
+/// Waits until a client connects to this port.
 fn wait_for_a_caller(port: u16) {
     const SYN_SENT: &str = "02";
     let (remote, waited) = (format!(":{port:04X}"), Instant::now());
@@ -112,19 +112,19 @@ fn wait_for_a_caller(port: u16) {
     }
 }
 
-/// What the remote's system does while the extension is frozen, and after that.
+/// The remote's behaviour while the extension is frozen, and afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// It takes the connection.
+    /// It accepts the connection.
     GoesOn,
-    /// It refuses this one, and takes the next.
+    /// It refuses this connection, and accepts the next.
     Refuses,
-    /// It is silent until the extension gives it up, and takes the next.
+    /// It is silent until the extension closes the connection, and accepts the next.
     Hangs,
 }
 
-/// Each freeze is longer than until the kernel asks for the second time, after 1 s. All of it comes before
-/// TLS; shorter and longer freezes are in `src/net/freeze/tests.rs`.
+/// Each freeze is longer than the time after which the kernel repeats its attempt, 1 s. This all happens before
+/// TLS. `src/net/freeze/tests.rs` has shorter and longer freezes.
 #[rstest]
 fn a_freeze_while_it_connects_costs_no_line(#[values(1_200, 2_700)] freeze_ms: u64) {
     const ATTEMPTS: usize = 10;
@@ -135,15 +135,16 @@ fn a_freeze_while_it_connects_costs_no_line(#[values(1_200, 2_700)] freeze_ms: u
         .next()
         .expect("a machine that does not stand still for a second");
     assert!(!log.contains("cannot deliver"), "{log}");
-    // Or the kernel came first, on a machine that is slow.
+    // On a slow machine, the kernel may have repeated its attempt first.
     let again = "trying again on a new connection";
     assert!(log.contains(again) || log.contains("delivered 1 report to "), "{log}");
 }
 
-/// Nothing where the extension ran for as long as a connection may take to be made: then the freeze was
-/// too late, or what followed it was.
+/// `None` if the extension ran for as long as a connection attempt may take. Then the freeze or a later step
+/// came too late.
 fn log_of_a_freeze_while_it_connects(freeze: Duration) -> Option<String> {
-    /// A second; of the wait that a freeze falls into, all of a quarter counts.
+    /// A connection attempt may run for a second. The wait with the freeze counts as its whole quarter of a
+    /// second, so three quarters remain.
     const CONNECTS_WITHIN: Duration = Duration::from_millis(750);
     let frozen = Frozen::while_it_connects(freeze, Then::GoesOn);
     let resumed = Instant::now();
@@ -158,7 +159,7 @@ fn log_of_a_freeze_while_it_connects(freeze: Duration) -> Option<String> {
 fn a_connect_that_is_refused_in_a_freeze_is_made_again_and_one_that_hangs_takes_no_more_than_its_time(
     #[values(Then::Refuses, Then::Hangs)] then: Then,
 ) {
-    // The kernel asks again after 1, 3 and 7 s, and is told then that nobody listens any more.
+    // The kernel repeats its attempt after 1, 3 and 7 s. By then nothing listens any more, so it is refused.
     const FREEZE: Duration = Duration::from_secs(10);
     let Frozen { fixture, silent, .. } = Frozen::while_it_connects(FREEZE, then);
     let resumed = Instant::now();
@@ -174,23 +175,23 @@ fn a_connect_that_is_refused_in_a_freeze_is_made_again_and_one_that_hangs_takes_
     assert!(!log.contains("lost"), "{log}");
 }
 
-/// An extension that was stopped in a connect.
+/// An extension that was stopped while it connects.
 struct Frozen {
     fixture: Fixture,
-    /// How long it ran with the report before.
+    /// How long it ran with the report before that.
     ran: Duration,
-    /// The remote, if it still is.
+    /// The remote, while it exists.
     silent: Option<Silent>,
 }
 
-/// A remote that takes no connection more.
+/// A remote that accepts no more connections.
 struct Silent {
     listener: TcpListener,
     filled: Vec<TcpStream>,
 }
 
 impl Silent {
-    /// From now on it takes every connection, and every request.
+    /// From now on accepts every connection and every request.
     fn speak(self) {
         let Self { listener, filled } = self;
         drop(filled);
@@ -203,7 +204,7 @@ impl Silent {
 
 impl Frozen {
     fn while_it_connects(freeze: Duration, then: Then) -> Self {
-        // A port that nobody takes while it is closed.
+        // No other program takes this port while it is closed.
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listener = TcpListener::bind(address).unwrap();
         let filled = fill(&listener);
@@ -237,7 +238,7 @@ impl Frozen {
     }
 }
 
-/// How many entries a directory of the process has in procfs.
+/// The number of entries in a procfs directory of the process.
 fn entries(pid: u32, directory: &str) -> usize {
     fs::read_dir(format!("/proc/{pid}/{directory}")).unwrap().count()
 }

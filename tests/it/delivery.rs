@@ -1,4 +1,4 @@
-//! What reaches the remote, in which order, and what becomes of what does not.
+//! The order in which reports reach the remote, and the fate of those that do not.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -136,7 +136,7 @@ fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
     let fixture = protocol.start();
     fixture.remote.answer_with(|_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n";
-        // Half of a partial success, if it is read.
+        // This is half of a partial success.
         let answer = format!("{head}Content-Length: 9\r\n\r\n\x0a\x07\x08\x01");
         Answer::HalfAnswer(answer.into_bytes())
     });
@@ -168,7 +168,8 @@ fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
 #[test]
 fn what_is_left_is_sent_at_shutdown() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
-    // Far beyond the end of the test: SHUTDOWN tries once, whatever the remote asked for.
+    // The pause is longer than the test. At SHUTDOWN the extension tries once, whatever pause the remote
+    // demands.
     fixture.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     fixture.report(ARRAY, "[1]");
     fixture.wait_for_log("cannot deliver to http");
@@ -242,7 +243,7 @@ fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
 fn a_key_that_was_refused_is_not_tried_again_and_others_are(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    // A firewall answers 403 over a report, too, so a second one decides.
+    // A firewall may answer 403 because of one report, so the key counts as refused only after a second 403.
     for (status, refused) in [(401, 1), (403, 2)] {
         let fixture = protocol.start();
         let is_refused = |it: &Received| it.header("Authorization") == Some("ApiKey test-key");
@@ -270,8 +271,8 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are(
 fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    // Not while the remote holds an answer back: a busy machine may take longer for all these reports than
-    // an attempt may.
+    // The remote does not delay its answer here, because on a busy machine all these reports may take longer
+    // than an attempt may.
     let fixture = protocol.start_with(&[COLLECTS]);
     for n in 0..250 {
         fixture.report(ARRAY, &format!("[ {n} ]"));
@@ -362,12 +363,12 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
         fixture.platform.wait_for_next(PATIENCE);
         pass(Duration::from_millis(20));
     }
-    // With pauses that double there are as many as the time has doublings of the first, 100 ms; or
-    // about twice as many, as chance shortens each. With pauses that stay there are hundreds.
+    // The pauses double from 100 ms on, and jitter shortens each. So the number of attempts is between the
+    // number of doublings and about twice as many. If the pauses did not grow, there would be hundreds.
     let (attempts, lasted) = (fixture.remote.received().len(), started.elapsed());
     let doublings = (lasted.as_millis() / 100).ilog2() as usize;
     assert!(attempts < 2 * doublings + 8, "{attempts} attempts in {lasted:?}");
-    // Once the sender has seen the last of them.
+    // This waits until the sender has taken the last of them.
     fixture.wait_for_health(|it| it["buffer"]["held"].as_u64().unwrap() <= buffer * 3 / 4);
     fixture.remote.answer_with(|_| Answer::ok());
     let log = fixture.shut_down_leaving(|fixture| {
@@ -375,7 +376,7 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
         let accepted = received[attempts..].iter().filter(|it| it.is_accepted());
         let items: BTreeSet<String> = accepted.flat_map(items_of).collect();
         let first = 200 - items.len();
-        // Three quarters of the buffer, with what each costs beside its bytes.
+        // Three quarters of the buffer. Each report also needs some overhead.
         let costs_at_most = 2_000 + 1_000;
         assert!(items.len() as u64 * costs_at_most > buffer * 3 / 4, "{} survived", items.len());
         assert_eq!(items, (first..200).map(item).collect());
@@ -403,7 +404,7 @@ fn what_the_remote_asks_for_is_waited_for() {
     fixture.shut_down();
 }
 
-/// As an HTTP date, which has whole seconds.
+/// The time in two seconds as an HTTP date, which has whole seconds.
 fn in_two_seconds() -> String {
     httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2))
 }
@@ -425,7 +426,7 @@ fn a_redirect_is_not_followed() {
 fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(|it| {
-        // The first connection dies after its first answer.
+        // The first connection ends after its first answer.
         if it.connection == 0 && told(it) == "[2]" { Answer::Reset } else { Answer::ok() }
     });
     fixture.report(ARRAY, "[1]");

@@ -1,4 +1,4 @@
-//! Where reports go, and with which headers, is not for those to say who send them.
+//! The sender of a report cannot choose its remote, nor any headers except the key's and the format's.
 
 use local_lambda::agent;
 use rstest::rstest;
@@ -49,7 +49,7 @@ fn a_client_can_add_no_header_to_what_goes_out(#[values(Thundra, Otlp)] protocol
     ];
     for header in hidden {
         let report = protocol.report(ARRAY, "[1]");
-        // In front: of several with one name the first counts.
+        // In front, because the first of several headers with one name counts.
         let head = report.head("").replace("Host: a\r\n", &format!("{header}Host: a\r\n"));
         let request = [head.as_bytes(), &report.body].concat();
         assert_eq!(agent::request(fixture.port, &request).status, 400, "{header:?}");

@@ -13,7 +13,7 @@ use crate::support::fixture::{
 };
 use crate::support::protocol::Protocol::Otlp;
 
-/// More than all buffers on the way take.
+/// More bytes than all buffers on the way hold.
 const LARGE: usize = 12_000_000;
 
 fn remote_over(transport: &str, authority: &Authority) -> Remote {
@@ -24,7 +24,7 @@ fn remote_over(transport: &str, authority: &Authority) -> Remote {
     }
 }
 
-/// A remote that does not read on, and does not close.
+/// A remote that stops reading and does not close.
 fn start(remote: Remote, authority: &Authority, answer: Answer) -> Fixture {
     remote.cut_with(|number| (number == 0).then_some(Cut::at(Moment::HeadRead, End::Hang)));
     remote.answer_cut_with(move || answer.clone());
@@ -49,7 +49,7 @@ fn an_early_answer_counts_although_the_connection_stays_open_and_the_body_unread
     assert!(fixture.process.exit(PATIENCE).success());
     let log = fixture.process.log();
     assert!(!log.contains("tried again"), "{log}");
-    // The connection is in the middle of a request, and serves no other.
+    // The connection is in the middle of a request, so it can serve no other.
     let connections: Vec<usize> =
         fixture.remote.received().iter().map(|it| it.connection).collect();
     let lost = match status {
@@ -61,8 +61,8 @@ fn an_early_answer_counts_although_the_connection_stays_open_and_the_body_unread
     assert!(log.contains(lost) && (status != 200 || log.is_empty()), "{log}");
 }
 
-/// Reads the head of a request, says that it is about to answer, and reads on after a while: longer than
-/// the extension writes without a look at what has come.
+/// Reads the head of a request, sends an interim answer, and reads on later. The delay is longer than the
+/// extension writes without checking for an answer.
 fn answers_in_two_steps(client: &TcpStream) -> io::Result<()> {
     const A_WHILE: Duration = Duration::from_secs(1);
     let (mut requests, mut client) = (BufReader::new(client), client);
@@ -87,7 +87,7 @@ fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read()
         spawn(move || {
             for client in listener.incoming() {
                 let is_served = answers_in_two_steps(&client.unwrap()).is_ok();
-                // Hung up when the test has panicked.
+                // The receiver is dropped if the test has panicked.
                 let _ = tell.send(is_served);
             }
         });

@@ -1,4 +1,4 @@
-//! The strategy `end`: an invocation lasts until all of it is at the remote, and no longer.
+//! The strategy `end`: an invocation lasts until all its reports are at the remote, and no longer.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::support::fixture::{
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-/// To the remote and back; far more than anything inside the execution environment takes.
+/// The time of a round trip to the remote. It is much longer than any step inside the execution environment.
 const FAR: Duration = Duration::from_millis(200);
 
-/// What Lambda may keep back of its telemetry, and what is left for everything else.
+/// How long Lambda may buffer its telemetry, and some time for all other steps.
 const SIGNAL: Duration = Duration::from_millis(30);
 
 const INVOCATIONS: usize = 6;
@@ -25,7 +25,7 @@ const INVOCATIONS: usize = 6;
 const REPORTED: &str = r#"{"items":2}"#;
 const UNREPORTED: &str = r#"{"reports":0}"#;
 
-/// A function whose agent reports to the extension, and that to this URL.
+/// A function whose agent reports to the extension, which forwards to this URL.
 pub fn start(protocol: Protocol, url: &str, change: impl FnOnce(Setup) -> Setup) -> Lambda {
     let setup = protocol.lambda(url, free_port()).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = change(setup).start().unwrap();
@@ -39,8 +39,8 @@ pub fn invoke(lambda: &Lambda, payload: &str) -> Invocation {
     invocation
 }
 
-/// Most such invocations get no more than this added by the extension, where the machine does nothing
-/// else: the median of one of the series that there is time for.
+/// Checks that the extension adds no more than this to most invocations. The median of one of several series
+/// must be below the limit, because the machine may be busy in the others.
 #[track_caller]
 fn adds_at_most(limit: Duration, lambda: &Lambda, payload: &str) {
     let began = Instant::now();
@@ -68,11 +68,11 @@ fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller
     for nth in 1..=INVOCATIONS {
         let (go_on, going_on) = mpsc::channel();
         remote.at(Moment::BeforeAnswer, nth - 1, move |_| {
-            // Hung up when the test has panicked.
+            // The sender is dropped if the test has panicked.
             let _ = going_on.recv_timeout(PATIENCE);
         });
         let in_flight = lambda.begin(REPORTED);
-        // The remote does not answer before the caller has been answered.
+        // The remote does not answer before the caller has its response.
         assert_eq!(in_flight.reply(PATIENCE).status, Status::Success);
         go_on.send(()).unwrap();
         assert_eq!(in_flight.end(PATIENCE).status, Status::Success);
@@ -170,7 +170,7 @@ fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it() {
 
 #[test]
 fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
-    /// An attempt takes 3 s at least, or as long as the remote needs to say no.
+    /// How long the remote takes to refuse. An attempt may take 3 s or more.
     const SLOW_NO: Duration = Duration::from_secs(2);
     each_at_once([Answer::Hang, Answer::status(503).after(SLOW_NO)], |answer| {
         let remote = Remote::start();

@@ -1,5 +1,5 @@
-//! What holds for long, and often: thousands of invocations, hundreds of ends. The longest are slow
-//! tests (`--ignored`).
+//! Properties that must hold for thousands of invocations and hundreds of shutdowns. The longest tests are slow
+//! ones (`--ignored`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 const ITEMS: usize = 2;
 const REPORTED: &str = r#"{"items":2}"#;
 
-/// Numbers without a pattern, the same in each run (Marsaglia's xorshift).
+/// Pseudo-random numbers, the same in each run (Marsaglia's xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -34,13 +34,13 @@ impl Dice {
     }
 }
 
-/// Freezes at every fifth request or so, anywhere in it, for up to 20 ms.
+/// Freezes at about every fifth request, at a random position, for up to 20 ms.
 fn freeze_often(remote: &Remote, freezer: &Freezer, requests: usize, dice: &mut Dice) {
     for request in 0..requests {
         let moment = match dice.below(25) {
             0 => Moment::HeadRead,
             1 => Moment::BytesRead(1 + usize::try_from(dice.below(400)).unwrap()),
-            // A report has more, also in gzip.
+            // A report is longer than this, also in gzip.
             2 => Moment::BodyRead(1 + usize::try_from(dice.below(300)).unwrap()),
             3 => Moment::BeforeAnswer,
             4 => Moment::AfterAnswer,
@@ -48,7 +48,7 @@ fn freeze_often(remote: &Remote, freezer: &Freezer, requests: usize, dice: &mut 
         };
         let (freezer, lasts) = (freezer.clone(), Duration::from_millis(dice.below(20)));
         remote.at(moment, request, move |_| {
-            // Lambda's own freeze, after an invocation, is Lambda's to end.
+            // If Lambda has frozen the environment after an invocation, only Lambda may thaw it.
             if freezer.freeze() {
                 pass(lasts);
                 freezer.thaw();
@@ -57,7 +57,7 @@ fn freeze_often(remote: &Remote, freezer: &Freezer, requests: usize, dice: &mut 
     }
 }
 
-/// One answer in ten is none, or none that arrives, or says no.
+/// One request in ten gets no answer, an incomplete one, or a failure.
 fn fail_sometimes(remote: &Remote) {
     remote.keep_alive(KeepAlive::default().idle(Duration::from_millis(15)));
     remote.answer_with(|it| match it.number % 40 {
@@ -139,7 +139,7 @@ fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     let report = Thundra.report(ARRAY, &array_of(3_000));
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); 1 + trials.len()];
     for _ in 0..POSTS {
-        // In turns, so that whatever else the machine does meets all of them.
+        // The trials take turns, so that other load on the machine affects all of them.
         for (fixture, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
             let started = Instant::now();
             assert_eq!(report.post(fixture.port).status, 200);
@@ -155,12 +155,12 @@ fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     for times in others {
         let (median, tail) = (share(times, 50), share(times, 99));
         assert!(median < fine * 2, "{median:?}, with a fine remote {fine:?}");
-        // On a busy machine a few take long anyway, but not longer by what the slow remote takes.
+        // On a busy machine some take longer anyway, but not by the slow remote's round trip.
         assert!(tail < fine_tail + FAR / 2, "{tail:?}, with a fine remote {fine_tail:?}");
     }
 }
 
-/// Only workers and connections of the last moment may have come.
+/// Checks that nothing has grown, except by workers and connections that have just begun.
 #[track_caller]
 fn is_flat(before: &Footprint, after: &Footprint) {
     let is_flat = after.resident_kb <= before.resident_kb + 1_024
@@ -172,7 +172,7 @@ fn is_flat(before: &Footprint, after: &Footprint) {
 #[test]
 fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     const BUFFER_KB: u64 = 4_096;
-    /// A busy machine may take this for one or two of a hundred.
+    /// How long a busy machine may delay one or two invocations of a hundred.
     const NOISE: Duration = Duration::from_millis(250);
     let [fixture, healthy] =
         [(); 2].map(|()| Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "4MiB")]));
@@ -184,7 +184,7 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
         started.elapsed()
     };
     let medians_and_tails = || {
-        // In turns, so that whatever else the machine does meets both.
+        // The two take turns, so that other load on the machine affects both.
         let both = (0..200).map(|_| (invoke(&fixture), invoke(&healthy)));
         let (mut times, mut healthy): (Vec<Duration>, Vec<Duration>) = both.unzip();
         [&mut times, &mut healthy].map(|times| {
@@ -211,7 +211,7 @@ fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
     healthy.shut_down();
 }
 
-/// With one protocol: what is counted here is the same for both.
+/// With one protocol, because the counts are the same for both.
 #[test]
 #[ignore = "takes a while"]
 fn ten_thousand_invocations_leave_memory_threads_and_descriptors_as_they_were() {
@@ -251,7 +251,7 @@ fn thousands_of_held_invocations_with_failures_leave_memory_threads_and_descript
     assert_eq!(lambda.violations(), Vec::<String>::new());
 }
 
-/// A thread that wakes up goes to sleep again, which the kernel counts.
+/// Each wake-up of a thread ends with another sleep, which the kernel counts.
 #[test]
 #[ignore = "takes two minutes"]
 fn no_thread_wakes_up_in_a_minute_without_an_event() {
@@ -265,7 +265,7 @@ fn no_thread_wakes_up_in_a_minute_without_an_event() {
         let after = Footprint::of(fixture.process.pid());
         (after.wakes - before.wakes, after.threads)
     };
-    // Then the port for OTLP, which nobody configured beside Thundra's, has its threads.
+    // From then on the port for OTLP, which nobody configured, has its threads.
     fixture.platform.invoke(PATIENCE);
     fixture.platform.wait_for_next(PATIENCE);
     let (unused, threads) = in_a_minute();
@@ -279,7 +279,7 @@ fn no_thread_wakes_up_in_a_minute_without_an_event() {
     fixture.shut_down();
 }
 
-/// A full backlog, a remote 50 ms away, and what Lambda leaves when the runtime has had its share.
+/// A full backlog, a remote 50 ms away, and the time that Lambda leaves after the runtime's part.
 fn end_with_a_full_backlog(protocol: Protocol) {
     const FAR: Duration = Duration::from_millis(50);
     const LEFT: Duration = Duration::from_millis(1_400);

@@ -13,11 +13,11 @@ use serde_json::Value;
 use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, in_the_time_there_is};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-/// While a request is taken.
+/// Points while a request is accepted.
 const OF_THE_COLLECTOR: [&str; 4] =
     ["collector.request", "collector.body", "collector.accepted", "collector.handed-on"];
 
-/// While the sender works before SHUTDOWN.
+/// Points in the sender before SHUTDOWN.
 const OF_THE_SENDER: [&str; 7] = [
     "sender.step",
     "sender.kept",
@@ -28,13 +28,13 @@ const OF_THE_SENDER: [&str; 7] = [
     "sender.failed",
 ];
 
-/// And what becomes of three reports.
+/// Points at SHUTDOWN, each with the fates of three reports.
 const AT_THE_END: [(&str, &str); 2] = [
     ("sender.end", "3 accepted, 3 delivered"),
     ("sender.last", "3 accepted, 0 delivered, lost: 3 failed"),
 ];
 
-/// With a panic at this point, and at the info level: then the log tells of all.
+/// A trial with a panic at this point, and with level info, so that the log has all counts.
 fn start(protocol: Protocol, point: &str) -> Fixture {
     let fixture = protocol.start_with(&[
         ("THUNDRA_EXTENSION_PANIC_AT", point),
@@ -44,15 +44,15 @@ fn start(protocol: Protocol, point: &str) -> Fixture {
     fixture
 }
 
-/// Posts, whatever comes of it: the status, or the end of the connection.
+/// Posts a report. Returns the status, or `None` if the connection ended.
 fn try_to_report(fixture: &Fixture, n: u64) -> Option<u16> {
     let report = fixture.protocol.report(ARRAY, &format!("[{n},\"{}\"]", "x".repeat(2_000)));
     let mut connection = Connection::try_open(fixture.port).ok()?;
     connection.exchange(&report.request("Connection: close\r\n")).ok().map(|it| it.status)
 }
 
-/// Whether each report is accounted for once nothing is pending, and has left the buffer, and how many
-/// were lost.
+/// Checks that no report is pending, that each is counted and that the buffer is empty. Returns how many
+/// reports were lost.
 fn failed(fixture: &Fixture) -> u64 {
     fixture.wait_for_account(|it| it["pending"] == 0);
     fixture.wait_for_an_empty_buffer();
@@ -65,7 +65,7 @@ fn failed(fixture: &Fixture) -> u64 {
     failed + refused
 }
 
-/// Ends it, with this many panics in its log.
+/// Ends the trial, whose log must have this many panics. Returns the log.
 fn end(fixture: Fixture, panics: usize) -> String {
     let log = fixture.shut_down();
     assert_eq!(log.matches("panicked").count(), panics, "{log}");
@@ -99,15 +99,15 @@ fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
             let fixture = start(protocol, &format!("{point}:{nth}"));
             for n in 1..=5 {
                 assert_eq!(try_to_report(&fixture, n), Some(200), "{point}:{nth}");
-                // So that each is a request of its own; but the one that is lost.
+                // This makes each report a separate request, except the lost one.
                 fixture.wait_for_account(|it| it["pending"] == 0);
                 fixture.platform.invoke(PATIENCE);
                 fixture.platform.wait_for_next(PATIENCE);
             }
-            // What is being sent waits for the next attempt, as after any that failed.
+            // After a panic, the report in the request waits for the next attempt, as after any failure.
             let most = u64::from(point != "sender.request");
             assert!(failed(&fixture) <= most, "{point}:{nth}");
-            // Fails only once in a run.
+            // This point is reached only once in a run.
             let panics = usize::from(point != "sender.failed" || nth == 1);
             end(fixture, panics);
         }

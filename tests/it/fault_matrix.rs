@@ -1,9 +1,8 @@
-//! The fault matrix: each strategy, with a remote that fails in each way, a freeze at each moment of
-//! a request, and each end of the environment.
+//! The fault matrix: each strategy, with each kind of failing remote, a freeze at each moment of a request, and
+//! each end of the environment.
 //!
-//! Whatever the cell: invocations go on as if nothing was the matter, the extension's own count of
-//! what was delivered and lost is that of the remote, and nothing arrives twice that the remote's
-//! answer could have spoken for.
+//! In every cell, invocations run as without faults. The extension's counts of delivered and lost reports match
+//! the remote's. No report arrives twice if the remote's answer could have prevented that.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
@@ -58,7 +57,7 @@ const FAULTS: [Fault; 13] = [
 
 #[derive(Clone, Copy, Debug)]
 enum Freeze {
-    /// As after every invocation.
+    /// After an invocation, as usual on Lambda.
     BetweenInvocations,
     WithinARequest,
     BeforeAnAnswer,
@@ -76,7 +75,7 @@ enum End {
 
 const ENDS: [End; 3] = [End::Spindown, End::Timeout, End::Failure];
 
-/// Who reports.
+/// The program that reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reporter {
     Thundras,
@@ -94,17 +93,16 @@ const INVOCATIONS: usize = 3;
 const ITEMS: usize = 2;
 const REPORTED: &str = r#"{"items":2}"#;
 
-/// To the remote and back.
+/// The time of a round trip to the remote.
 const FAR: Duration = Duration::from_millis(200);
-/// Beyond an attempt's 3 s, and beyond SHUTDOWN's 2 s.
+/// Longer than an attempt's 3 s, and longer than SHUTDOWN's 2 s.
 const TOO_LATE: Duration = Duration::from_millis(3_500);
-/// What an invocation must stay below that waits for no attempt.
+/// Limit of an invocation that waits for no attempt.
 const NO_ATTEMPT: Duration = Duration::from_millis(2_500);
-/// What the least held of the invocations must stay below where none is to be held: a busy machine
-/// holds up some.
+/// Limit of the delay of the fastest invocation if none may be delayed. A busy machine delays some.
 const HELD_MAX: Duration = Duration::from_millis(500);
 const FREEZE: Duration = Duration::from_millis(150);
-/// The agent reports 200 ms before it.
+/// The function's timeout. The agent reports 200 ms before it.
 const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Copy)]
@@ -142,7 +140,7 @@ fn pairs(protocol: Protocol) -> impl Iterator<Item = Cell> {
     })
 }
 
-/// Of OTLP, one of its reporters for each fault and freeze.
+/// With OTLP, each fault and each freeze has one of the reporters.
 #[rstest]
 #[ignore = "takes minutes"]
 fn the_whole_matrix(#[values(Thundra, Otlp)] protocol: Protocol) {
@@ -205,7 +203,7 @@ impl Cell {
             .unwrap()
     }
 
-    /// The extension's count, against what was reported and what the remote has.
+    /// Compares the extension's counts with the sent reports and with the remote's.
     fn balance(
         self,
         reports: RangeInclusive<usize>,
@@ -235,7 +233,7 @@ impl Cell {
 }
 
 impl Reporter {
-    /// In turns, where there are several.
+    /// The protocol's reporters in turn.
     fn nth(protocol: Protocol, nth: usize) -> Self {
         match protocol {
             Thundra => Self::Thundras,
@@ -297,7 +295,7 @@ impl Freeze {
             Self::BeforeAnAnswer => Moment::BeforeAnswer,
         };
         remote.at(moment, 0, move |_| {
-            // Lambda's own freeze, after the invocation, is Lambda's to end.
+            // If Lambda has frozen the environment after the invocation, only Lambda may thaw it.
             if freezer.freeze() {
                 pass(FREEZE);
                 freezer.thaw();
@@ -307,7 +305,7 @@ impl Freeze {
 }
 
 impl End {
-    /// Gives how many reports that makes: on a busy machine an agent may miss its moment.
+    /// Causes this end. Returns the number of reports, because an agent may miss its moment on a busy machine.
     fn bring_about(self, lambda: &Lambda, protocol: Protocol) -> usize {
         let (payload, reports) = match self {
             Self::Spindown => return 0,
@@ -321,7 +319,7 @@ impl End {
     }
 }
 
-/// What the remote has accepted.
+/// The items that the remote has accepted.
 fn items_of(remote: &Remote) -> Vec<Item> {
     let received = remote.received();
     received.iter().filter(|it| it.is_accepted()).flat_map(Received::items).collect()

@@ -1,5 +1,5 @@
-//! By what the strategy `end` knows that an invocation is over, without the platform telling: its agent
-//! names it in what it reports last.
+//! How the strategy `end` notices the end of an invocation without the platform: the agent's last report
+//! contains the request id.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::support::telemetry_api::{
 };
 use crate::support::two_remotes::TwoRemotes;
 
-/// Long enough to see what must not happen, if it does.
+/// How long to watch for an event that must not happen.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
-/// To the remote and back.
+/// The time of a round trip to the remote.
 const FAR: Duration = Duration::from_millis(200);
 
 fn start(protocol: Protocol, remote: Remote) -> (Fixture, u16) {
@@ -29,7 +29,7 @@ fn word(text: &str) -> String {
     format!("[\"{text}\"]")
 }
 
-/// Spans of which one names this invocation; enough for gzip to pack them.
+/// Spans, one of which names this invocation. They are enough for gzip to compress.
 fn spans_of(request_id: &str, encoding: Encoding) -> Report {
     let names = ["of this one", "of this one", request_id];
     Report::of(Signal::Traces, encoding, otlp::traces(&names, encoding))
@@ -86,7 +86,7 @@ fn of_spans_in_gzip_lambda_tells_which_are_the_last(
     fixture.shut_down();
 }
 
-/// A record of a log may name it at any time, and metrics are exported after spans.
+/// A log record may name an invocation at any time, and metrics are exported after spans.
 #[rstest]
 fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_it(
     #[values(Signal::Metrics, Signal::Logs)] signal: Signal,
@@ -108,7 +108,7 @@ fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_
     fixture.shut_down();
 }
 
-/// With a remote of each protocol, and the port where it is told of ends.
+/// An extension with a remote of each protocol, and the port where it gets Lambda's telemetry.
 fn start_both() -> (TwoRemotes, u16) {
     let mut telemetry = 0;
     let both = TwoRemotes::started_by(|own| {

@@ -1,5 +1,5 @@
-//! A freeze in each phase of a send, over each version of TLS, and what the remote does after it. The
-//! lengths of freezes are in `src/net/freeze/tests.rs`; looking up and connecting have tests of their own.
+//! A freeze in each phase of a send, with each version of TLS, and with several kinds of remotes afterwards.
+//! `src/net/freeze/tests.rs` has the lengths of freezes. Look-ups and connection attempts have their own tests.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, mpsc};
@@ -17,10 +17,10 @@ use crate::support::report::items_of;
 use crate::support::tcp_proxy::Then::{self, GoesOn, Hangs, Resets, Trickles};
 use crate::support::tcp_proxy::{TcpProxy, Towards};
 
-/// Far longer than an attempt may take, so that a busy machine takes nothing for one.
+/// Much longer than an attempt may take, so that no delay on a busy machine looks like a freeze.
 const FREEZE: Duration = Duration::from_secs(10);
 
-/// So many bytes into the answer are in its body, beneath TLS too.
+/// After this many bytes, an answer is in its body, also in encrypted bytes.
 const IN_BODY: usize = 5_000;
 
 /// Cells at the same time: most of them wait most of the time. Half of all.
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 33;
 /// The same where an emulated processor encrypts what they send.
 const AT_ONCE_EMULATED: usize = 15;
 
-/// More than the socket of who sends it takes, which is 4 MB.
+/// More bytes than the sender's socket holds, which is 4 MB.
 const LARGE: usize = 8_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ enum Phase {
     Head,
     Body,
     AnswersHead,
-    /// What follows befalls the body.
+    /// The head of the answer arrives. The rest happens to its body.
     AnswersHeadBefore,
     AnswersBody,
 }
@@ -89,7 +89,7 @@ fn a_freeze_of_two_minutes_neither() {
     cases::play(&cells, cells.len(), Cell::play);
 }
 
-/// The answer's body hangs after a freeze, and the function is billed for the wait.
+/// The answer's body hangs after a freeze, and the wait for it would be billed.
 #[test]
 fn an_invocation_is_not_held_for_as_long_as_a_freeze_was() {
     let remote = Remote::start();
@@ -109,7 +109,7 @@ fn an_invocation_is_not_held_for_as_long_as_a_freeze_was() {
     assert!(held < FREEZE + FREEZE / 2, "{held:?} of which {FREEZE:?} were frozen");
 }
 
-/// Several records of TLS.
+/// An answer of several TLS records.
 fn long_answer() -> Answer {
     let body = format!("{{{}}}", " ".repeat(20_000));
     let answer = Answer::status(200).header("Content-Type", "application/json").body(body);
@@ -125,7 +125,7 @@ impl Transport {
         }
     }
 
-    /// Both are sent in the same way.
+    /// The protocol does not matter, because both send in the same way.
     fn protocol(self) -> Protocol {
         if self == Self::Tls13 { Otlp } else { Thundra }
     }
@@ -147,23 +147,23 @@ impl Cell {
     fn is_possible(&self) -> bool {
         match self.phase {
             Phase::Handshake => self.transport != Transport::Plain,
-            // A trickle of the request is that of its body.
+            // A head that trickles is the same as a body that trickles.
             Phase::Head => self.then != Trickles,
             _ => true,
         }
     }
 
-    /// Whether the status of the answer is there, whatever follows.
+    /// Whether the status of the answer arrives in this phase.
     fn has_status(&self) -> bool {
         matches!(self.phase, Phase::AnswersHeadBefore | Phase::AnswersBody)
     }
 
-    /// How long it may take from the thaw until the report is settled: the phase, a pause and a second
-    /// attempt. Less than the freeze, which must not count.
+    /// How long the report may take from the thaw until it is settled: the phase, a pause and a second attempt.
+    /// This is less than the freeze, which must not count.
     fn settles_within(&self) -> Duration {
         self.freeze / 12
             * match (self.phase, self.then) {
-                // All of a large request, and perhaps once more.
+                // All of a large request, and perhaps a second time.
                 (Phase::Head | Phase::Body, _) => 11,
                 (Phase::Handshake | Phase::AnswersBody, _) | (_, GoesOn | Resets) => 7,
                 _ => 11,
@@ -234,8 +234,7 @@ impl Cell {
         is_thawed
     }
 
-    /// Whoever has no answer can't tell whether the remote has the report: only then it may be there
-    /// twice.
+    /// The report may be at the remote twice only if its answer did not arrive.
     fn look_at_the_end(self, remote: &Remote, log: &str) -> Result<(), String> {
         let accepted = remote.received().iter().filter(|it| it.is_accepted()).map(items_of).count();
         let may_be_twice = self.phase == Phase::AnswersHead && self.then != GoesOn;
@@ -247,7 +246,7 @@ impl Cell {
     }
 }
 
-/// Runs the action after so many bytes of the answer to the first request.
+/// Runs the action after this many bytes of the first answer.
 fn hold_answer(
     remote: &Remote,
     proxy: &TcpProxy,

@@ -1,5 +1,5 @@
-//! Remotes that fail in ways of their own, and freezes at the worst moments: nothing lost, nothing
-//! doubled, nobody behind them kept waiting.
+//! Remotes that fail in unusual ways, and freezes at the worst moments. No report may be lost or doubled, and
+//! no other report may wait.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_
     fixture.received(1);
     fixture.report(ARRAY, "[2]");
     fixture.received(2);
-    // In all it runs for twice as long as an attempt may take.
+    // All attempts together take twice as long as one may take.
     for _ in 0..12 {
         pass(Duration::from_millis(500));
         fixture.process.stop();
@@ -39,8 +39,8 @@ fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_
     fixture.shut_down();
 }
 
-/// Carries bytes between the extension and a TLS remote; the first that the remote says to the
-/// first connection waits until `held` is hung up.
+/// Carries bytes between the extension and a TLS remote. The remote's first bytes on the first connection wait
+/// until the sender of `held` is dropped.
 fn hold_the_handshake(
     remote_port: u16,
     held: mpsc::Receiver<()>,
@@ -96,7 +96,7 @@ fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
 #[test]
 fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
     let fixture = Fixture::with(&[COLLECTS]);
-    // Half the buffer goes out at once, and leaves a connection.
+    // Half of the buffer is sent at once, so a connection is open afterwards.
     fixture.report(ARRAY, &array_of(3_000_000));
     fixture.received(1);
     fixture.wait_for_an_empty_buffer();
@@ -107,7 +107,7 @@ fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
     assert!(!log.contains("lost"), "{log}");
 }
 
-/// Answers a head with a large length before it has read the body, and closes.
+/// Sends a head with a large length before it has read the body, and closes.
 fn start_impatient(told: mpsc::Sender<usize>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -244,7 +244,7 @@ fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_
     assert!(!log.contains("lost"), "{log}");
 }
 
-/// Takes connections, and says this to each, again and again, whatever it hears.
+/// Accepts connections and sends this again and again on each, whatever the client sends.
 fn say_on_and_on(what: &'static str, each: Duration) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -299,14 +299,14 @@ fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop(
 
 #[test]
 fn an_end_with_little_time_is_used() {
-    /// A busy machine takes the little that there is from some.
+    /// The number of attempts. On a busy machine, some have too little time.
     const TRIALS: usize = 5;
     let arrives = |left| {
         let fixture = Fixture::with(&[COLLECTS]);
         fixture.report(ARRAY, "[1]");
         fixture.platform.shutdown("timeout", left);
         assert!(fixture.process.exit(SHUTDOWN).success());
-        // It had the answer before it ended, or never.
+        // The extension either had the answer before its end, or never got it.
         fixture.remote.received().len() == 1
     };
     for left in [50, 100, 200].map(Duration::from_millis) {

@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, ImplItemFn, Item, ItemFn, ItemMod, TraitItemFn, UseTree};
 
-/// From top to bottom. A module imports from its own layer and from those below it.
+/// The layers from top to bottom. A module imports from its own layer and from those below it.
 const LAYERS: [&str; 12] = [
     "main",
     "lifecycle",
@@ -26,21 +26,21 @@ const LAYERS: [&str; 12] = [
     "failpoint",
 ];
 
-/// Lines of one function, from its signature to its last brace.
+/// Limit of lines of one function, from its signature to its last brace.
 const FUNCTION_LINES_MAX: usize = 40;
 const FUNCTION_LINES_P90: usize = 20;
 const FUNCTION_LINES_MEDIAN: usize = 6;
 
-/// Lines of code in one file: without tests, comments and blank lines.
+/// Limit of lines of code in one file: without tests, comments and blank lines.
 const FILE_LINES_MAX: usize = 300;
 
-/// One file: the modules that its path stands for, and what is in it.
+/// One source file: the path of its module, and its code.
 struct Source {
     module: Vec<String>,
     code: String,
 }
 
-/// What one file imports of its own crate, and how long its functions are.
+/// The imports of one file from its own crate, and the lengths of its functions.
 #[derive(Default)]
 struct Reading {
     module: Vec<String>,
@@ -134,7 +134,7 @@ fn read(root: &Path, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<Sourc
     entries.into_iter().filter(|path| wanted(path)).flat_map(read_entry).collect()
 }
 
-/// Which file imports from which, by their modules. A file and those in its own folder are one.
+/// The imports between files, by module. Imports between a file and its own folder do not count.
 fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let modules: Vec<&Vec<String>> = sources.iter().map(|it| &it.module).collect();
     let owner = |path: &[String]| {
@@ -161,7 +161,7 @@ fn arrows_up(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     up.map(|(from, to)| format!("{from} imports {to}")).collect()
 }
 
-/// Every circle that is left once the circles before it are opened.
+/// The circles. After one is found, its last import is removed, and the search goes on.
 fn circles(mut imports: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let mut circles = Vec::new();
     while let Some(circle) = circle(&imports) {
@@ -217,7 +217,7 @@ impl Reading {
         lines.count()
     }
 
-    /// `path` as it stands in the source, from the crate's root; nothing of other crates.
+    /// Adds `path`, resolved from the crate's root. Paths to other crates are skipped.
     fn add(&mut self, path: &[String]) {
         let mut at = self.module.clone();
         let mut rest = path;
@@ -309,7 +309,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// `#[cfg(test)]`, `#[cfg(fuzzing)]`, or either of them among others.
+/// Whether the attribute is `#[cfg(test)]` or `#[cfg(fuzzing)]`, alone or with others.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else { return false };
     let condition = list.tokens.to_string();

@@ -1,4 +1,4 @@
-//! What Lambda asks of an extension: registration, polling, and the ways it may end.
+//! Lambda's requirements for an extension: registration, polling, and its allowed ends.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -78,7 +78,7 @@ fn next_is_pending_again_at_once_after_each_invoke_whatever_the_remote_does() {
 #[ignore = "takes five minutes"]
 fn a_poll_that_is_held_for_longer_than_any_client_waits_by_default_is_answered() {
     let fixture = Fixture::start();
-    // Five minutes are what Node.js waits; nothing but time can show that nothing ends the poll.
+    // Node.js waits for five minutes. Only real time can prove that nothing ends the poll.
     pass(Duration::from_secs(301));
     fixture.platform.invoke(PATIENCE);
     fixture.platform.wait_for_next(PATIENCE);
@@ -183,7 +183,7 @@ fn the_local_port_takes_connections_before_the_registration_is_answered() {
     assert_eq!(process.exit(PATIENCE).code(), Some(1));
 }
 
-/// An extension that has asked an API of the test's own to be registered.
+/// An extension that has sent its registration to an API of the test.
 fn registering() -> (Process, TcpListener, TcpStream) {
     let api = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let process = Launch::of(binary())
@@ -194,7 +194,7 @@ fn registering() -> (Process, TcpListener, TcpStream) {
     (process, api, connection)
 }
 
-/// The connection, once this was read from it.
+/// Reads this text from the connection, and returns the connection.
 fn asked(mut connection: TcpStream, what: &str) -> TcpStream {
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut read, mut part) = (String::new(), [0; 4096]);
@@ -206,7 +206,7 @@ fn asked(mut connection: TcpStream, what: &str) -> TcpStream {
     connection
 }
 
-/// How it ends where the platform answers its registration so, or not at all: its log.
+/// The log of an extension whose registration gets this answer, or none. The extension ends then.
 #[track_caller]
 fn refused_by(answer: Option<&str>) -> String {
     let (process, _api, mut connection) = registering();
@@ -219,7 +219,7 @@ fn refused_by(answer: Option<&str>) -> String {
     process.log()
 }
 
-/// What Lambda gives init.
+/// The time limit of init on Lambda.
 const INIT: Duration = Duration::from_secs(10);
 
 #[test]
@@ -285,7 +285,7 @@ fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
     process.limit_descriptors(0);
     connection.write_all(answer.as_bytes()).unwrap();
     drop(connection);
-    // It asks again and again, with a pause after each time, which the kernel counts.
+    // The extension tries again with a pause after each attempt, and the kernel counts the pauses.
     let pauses = || Footprint::of(process.pid()).wakes;
     let (before, waited) = (pauses(), Instant::now());
     while pauses() < before + 50 {
@@ -350,8 +350,8 @@ fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
         platform.invoke(PATIENCE);
         platform.wait_for_next(PATIENCE);
     };
-    // The thread that opens the ports hands them to the one that polls, some time after the first poll.
-    // Once one of them is tried again, both are at each INVOKE.
+    // Another thread opens the ports some time after the first poll, and hands them over. Once the extension
+    // opens one port again, it checks both at each INVOKE.
     for port in ports {
         process.wait_for_log(&format!("cannot listen on 127.0.0.1:{port}"), PATIENCE);
     }

@@ -21,7 +21,7 @@ fn raw(fixture: &Fixture, request: &str) -> Response {
     agent::request(fixture.port, request.as_bytes())
 }
 
-/// Of a report whose length is not told.
+/// The head of a report without a declared length.
 fn chunked_head(protocol: Protocol) -> String {
     protocol.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n")
 }
@@ -82,7 +82,7 @@ fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(
         ("THUNDRA_EXTENSION_BUFFER", "64KiB"),
         (protocol.url_variable(), &nowhere()),
     ]);
-    // Three quarters of the buffer may wait for a remote that is down: no report has to go yet.
+    // Three quarters of the buffer may wait while the remote is down, so no report is dropped.
     fixture.report(ARRAY, &array_of(30_000));
     refused(protocol, &fixture.post(ARRAY, &array_of(40_000)), protocol.full());
     fixture.report(ARRAY, &array_of(10_000));
@@ -116,7 +116,7 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
     fixture.report(ARRAY, &array_of(largest));
     fixture.received(1);
     fixture.wait_for_an_empty_buffer();
-    // The largest that fits, to the byte.
+    // The largest report that fits, to the byte.
     let (mut fits, mut exceeds) = (largest, limit);
     while exceeds - fits > 1 {
         let bytes = usize::midpoint(fits, exceeds);
@@ -185,7 +185,7 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
         let request = format!("{}[1]\n", Thundra.report(ARRAY, "[1]").framed(head));
         let response = raw(&fixture, &request);
         refused(Thundra, &response, 400);
-        // Where the next request would start is unknown.
+        // The server cannot know where the next request starts.
         assert_eq!(response.header("Connection"), Some("close"));
     }
     for chunks in ["zz\r\n[1]\r\n0\r\n\r\n", "3\r\n[1]XX0\r\n\r\n", "-3\r\n[1]\r\n0\r\n\r\n"] {
@@ -200,7 +200,7 @@ fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
 #[test]
 fn a_chunked_body_without_an_end_is_refused_and_its_connection_closes() {
     const CHUNK_BYTES: usize = 64 * 1024;
-    /// Four times as many as are read, and what lies in buffers.
+    /// Four times as many chunks as the extension reads, including those in buffers.
     const CHUNKS_MAX: usize = 4 * 128_000_000 / CHUNK_BYTES;
     let fixture = Fixture::start();
     let chunk = format!("{CHUNK_BYTES:x}\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
@@ -252,7 +252,7 @@ fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] protocol: Protocol) {
     fixture.shut_down();
 }
 
-/// A remote, its counts and when it last accepted a report.
+/// The health of a remote: its counts, and the time of its last delivery.
 #[rstest]
 fn health_names_the_version_and_each_remote_with_its_last_delivery(
     #[values(Thundra, Otlp)] protocol: Protocol,
@@ -303,7 +303,7 @@ fn another_path_is_404_and_another_method_405_with_allow() {
         refused(Thundra, &response, 405);
         assert_eq!(response.header("Allow"), Some(allowed));
     }
-    // A probe brings no report, so it is no loss.
+    // A probe contains no report, so it is no loss.
     for (line, status) in [
         ("GET /", 404),
         ("OPTIONS *", 404),
@@ -380,7 +380,7 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
 #[test]
 fn a_client_that_would_upgrade_is_answered_as_any_other() {
     let fixture = Fixture::start();
-    // As Java's HTTP client sends it.
+    // Java's HTTP client sends this.
     let upgrade =
         "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n";
     for body in ["[1]", &array_of(3_000)] {
@@ -400,7 +400,7 @@ fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote
     let fixture = protocol.start();
     let names: &[&str] = match protocol {
         Thundra => &["Authorization", "Content-Type", "Content-Encoding"],
-        // Any other type or coding is none of its.
+        // Thundra's collector ignores any other type or coding.
         Otlp => &["Authorization"],
     };
     for name in names {

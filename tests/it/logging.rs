@@ -1,4 +1,4 @@
-//! What is logged, and what never is.
+//! The lines that are logged, and text that never is.
 
 use local_lambda::{Answer, Authority, Launch, Platform, Proxy, Remote, agent, free_port};
 use rstest::rstest;
@@ -135,7 +135,7 @@ fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] protocol
     assert_eq!(Value::Object(members), expected);
 }
 
-/// Three lines: what it is about to do, that it works, and what became of all.
+/// Three lines: the configuration, the first delivery, and the counts at the end.
 #[rstest]
 fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
     #[values(Thundra, Otlp)] protocol: Protocol,
@@ -148,7 +148,7 @@ fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
         ("THUNDRA_EXTENSION_FLUSH", "continuously"),
     ];
     if protocol == Thundra {
-        // The headers open this port too, and the default one is for all tests together.
+        // The headers open this port too. All tests share the default port, so this one needs another.
         variables.push((Otlp.port_variable(), &otlp_port));
     }
     let fixture = protocol.start_with(&variables);

@@ -1,5 +1,5 @@
-//! A freeze as long as those on Lambda, in real time; short ones and simulated ones are in the
-//! conformance suite.
+//! A freeze that is as long as on Lambda, in real time. The conformance suite has short ones, and unit tests
+//! have simulated ones.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -40,8 +40,8 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
     assert!(report.processes.iter().all(|ended| !ended.killed), "{report:?}");
 }
 
-/// As in the middle of a large report: what is left goes out after the freeze, so its answer can't
-/// be there yet.
+/// This is the middle of a large report. The rest is sent after the freeze, so the answer cannot have arrived
+/// before.
 #[test]
 fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() {
     in_the_time_there_is(|| {
@@ -55,7 +55,7 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
         fixture.remote.at(Moment::BodyRead(100_000), 0, move |_| {
             stopping.stop();
             stopped.send(()).unwrap();
-            // The socket stays full meanwhile.
+            // The socket stays full until then.
             going_on.recv_timeout(PATIENCE).unwrap();
         });
         let report = array_of(12_000_000);

@@ -1,5 +1,5 @@
-//! Integration tests: each drives the real binary on a local Lambda, with agents and a remote
-//! collector of the test's own.
+//! Integration tests. Each runs the real binary on a local Lambda, with the test's own agents and remote
+//! collector.
 //!
 //! `EXTENSION_BINARY` names another build of the same program, such as the static one of a layer.
 

@@ -1,4 +1,4 @@
-//! What is OTLP's own: its answers, its signals and encodings, and its remotes.
+//! Tests of OTLP alone: its answers, its signals and encodings, and its remotes.
 
 pub mod responses;
 mod delivery;

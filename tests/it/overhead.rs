@@ -1,5 +1,5 @@
-//! What an invocation is held up by the extension: not on average, which hides the one that a
-//! customer notices, but at the far end.
+//! The delay that the extension adds to invocations. The tests check the slowest ones, because an average hides
+//! the one that a customer notices.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::protocol::Protocol::Thundra;
 
 const INVOCATIONS: usize = 100;
 
-/// Time in which the extension can ask for its next event while the function still works.
+/// The function works long enough for the extension to poll meanwhile.
 const TASK: &str = r#"{"items":2,"work_ms":50}"#;
 
 /// Half of an attempt at a remote that hangs: a busy machine does not take this for two of a hundred.

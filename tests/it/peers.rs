@@ -1,4 +1,4 @@
-//! What other extensions failed in, as a table in `peers.md`: it names only what there is.
+//! The failures of other extensions, as a table in `peers.md`. Each test that the table names must exist.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,11 +8,11 @@ use local_lambda::conformance::scenarios;
 
 const TABLE: &str = include_str!("peers.md");
 
-/// How the last column begins where no test is needed, or none holds it.
+/// The beginnings of the last column in rows without a test.
 const REASONS: [&str; 2] = ["Does not apply", "Not held yet: "];
 
 struct Row {
-    /// `owner/repository#number`, or what else names a source.
+    /// `owner/repository#number`, or another source.
     issues: Vec<String>,
     held_by: &'static str,
 }
@@ -40,13 +40,13 @@ impl Row {
         Self { issues: issues.collect(), held_by }
     }
 
-    /// All that is in backticks.
+    /// The names in backticks.
     fn names(&self) -> impl Iterator<Item = &'static str> {
         self.held_by.split('`').skip(1).step_by(2)
     }
 }
 
-/// Whether `file::name` is there: a function of Rust, of Python or of a shell.
+/// Whether `file::name` exists: a function in Rust, Python or shell.
 pub fn is_there(name: &str) -> bool {
     let Some((file, function)) = name.split_once("::") else { return false };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -86,8 +86,8 @@ fn no_issue_stands_twice() {
     assert!(twice.is_empty(), "{twice:#?}");
 }
 
-/// Files with a lock, each of which is held for a moment: while a value is put there or taken, or while
-/// listeners are opened, when others only try. None is held across a wait for a client or a remote.
+/// Files that may use a lock. Each lock is held for a moment: while a value is stored or taken, or while
+/// listeners are opened, and then others only try. None is held during a wait for a client or a remote.
 const LOCKS: [&str; 7] = [
     "interrupt.rs",
     "opening.rs",

@@ -1,5 +1,5 @@
-//! Remotes that fail over one report, or seem to: that one must not cost the others, and a failure
-//! that was the remote's must not cost anybody.
+//! Remotes that fail because of one report, or seem to. That report must not cost the others, and a failure
+//! with another reason must not cost any report.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::support::fixture::{ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, eac
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::told;
 
-/// From the remote and back.
+/// The delay of the remote's answer.
 const FAR: Duration = Duration::from_millis(20);
 
 fn is_bad(it: &Received) -> bool {
-    // Identifiers in proper reports may hold the bare word.
+    // Identifiers in good reports may contain the word without quotation marks.
     told(it).contains("\"bad\"")
 }
 
-/// Fails in this way over what has a bad report in it, and takes all else.
+/// Fails in this way if a request has a bad report, and accepts all others.
 fn trips_over_one(remote: &Remote, answer: Answer) {
     remote.answer_with(move |it| if is_bad(it) { answer.clone() } else { Answer::ok() });
 }
@@ -135,9 +135,9 @@ fn one_report_of_a_hundred_that_is_refused_costs_requests_by_its_logarithm() {
     assert!(requests <= 24, "{requests}");
 }
 
-/// Forty reports, and a remote that has just come back.
+/// Forty reports, and a remote that has just recovered.
 fn behind_a_long_outage() -> Fixture {
-    /// So many that what goes alone fails too.
+    /// So many failures that reports sent alone have failed too.
     const FAILURES: usize = 7;
     let fixture = Fixture::start();
     fixture.remote.answer_with(|_| Answer::status(503));
@@ -231,7 +231,7 @@ fn a_remote_that_asks_for_pauses_over_one_report_takes_the_others_all_the_same()
 fn a_large_report_drives_out_what_the_remote_fails_over_and_nothing_else() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB"), COLLECTS]);
     trips_over_one(&fixture.remote, Answer::status(503));
-    // More than half the buffer is sent at once.
+    // More than half of the buffer is sent at once.
     let bad = format!("{{\"bad\":\"{}\"}}", "x".repeat(600_000));
     fixture.report(COMPOSITE, &bad);
     wait_for_it_to_stand_back(&fixture.remote);
@@ -258,7 +258,7 @@ fn a_remote_that_fails_over_everything_gets_few_requests_at_the_end() {
     });
 }
 
-/// Waits until the remote has failed over bad reports so often.
+/// Waits until the remote has failed this many times because of bad reports.
 fn wait_for_failures(remote: &Remote, count: usize) {
     let waited = Instant::now();
     for requests in 1.. {
@@ -270,7 +270,7 @@ fn wait_for_failures(remote: &Remote, count: usize) {
     }
 }
 
-/// Waits until the bad report goes last.
+/// Waits until the bad report is quarantined.
 fn wait_for_it_to_stand_back(remote: &Remote) {
     wait_for_failures(remote, 6);
 }
@@ -281,7 +281,8 @@ fn a_report_that_the_remote_keeps_failing_over_makes_no_later_one_wait() {
     trips_over_one(&fixture.remote, Answer::status(503));
     fixture.report(COMPOSITE, "{\"bad\":1}");
     wait_for_it_to_stand_back(&fixture.remote);
-    // After the first it is tried again soon, as it may have been the remote, and then ever later.
+    // After the first failure the report is tried again soon, because the remote may have been the reason. Then
+    // the pauses grow.
     fixture.report(COMPOSITE, "{}");
     fixture.wait_for_items(&["{}"]);
     wait_for_failures(&fixture.remote, 12);
@@ -303,11 +304,11 @@ fn a_report_that_the_remote_keeps_failing_over_does_not_let_go_of_later_invocati
     let setup = Thundra.lambda(&Thundra.url(&remote), port).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = setup.timeout(PATIENCE).start().unwrap();
     assert!(lambda.wait_for_init());
-    // The pauses meanwhile add up to 3.1 s at most.
+    // The pauses meanwhile take 3.1 s at most in total.
     let in_flight = lambda.begin(r#"{"reports":0,"work_ms":6000}"#);
     assert_eq!(Thundra.report(COMPOSITE, "{\"bad\":1}").post(port).status, 200);
     wait_for_failures(&remote, 5);
-    // The remote takes others.
+    // The remote accepts other reports.
     assert_eq!(Thundra.report(COMPOSITE, "{\"n\":1}").post(port).status, 200);
     remote.wait_for_items(&[Thundra.item("{\"n\":1}")], PATIENCE);
     let _ = in_flight.end(PATIENCE);

@@ -1,5 +1,5 @@
-//! The README quotes lines of the log. Each quoted part is a text of the program, or a test expects it.
-//! SECURITY.md names tests, which exist.
+//! The README quotes lines of the log. Each quoted part must be in the program's source or in a test. The tests
+//! that SECURITY.md names must exist.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn each_test_that_security_names_exists() {
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 
-/// Appends the sources below a directory, with texts over several lines joined into one.
+/// Appends the sources below a directory. A string over several lines is joined into one.
 fn read_sources(directory: &Path, texts: &mut String) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -1,5 +1,5 @@
-//! Remotes that refuse a report for good: what one bad report costs its neighbours, and what a remote
-//! that refuses everything costs.
+//! Remotes that refuse a report for good. The tests check the cost of one bad report to others, and the cost of
+//! a remote that refuses everything.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::fixture::{ARRAY, COLLECTS, in_the_time_there_is};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::{items_of, told};
 
-/// By which OTLP and Thundra's remotes refuse a report for good, with the reason in the account.
+/// The statuses by which remotes of OTLP and Thundra refuse a report for good, with the reasons in the account.
 const REFUSALS: [(u16, &str); 10] = [
     (301, "rejected"),
     (400, "rejected"),
@@ -24,7 +24,7 @@ const REFUSALS: [(u16, &str); 10] = [
     (501, "rejected"),
 ];
 
-/// Those that are final for this protocol: Thundra's collector is asked again after any 5xx.
+/// The statuses that are final for this protocol. Thundra's collector gets a report again after any 5xx.
 fn refusals(protocol: Protocol) -> impl Iterator<Item = (u16, &'static str)> {
     REFUSALS.into_iter().filter(move |(status, _)| protocol == Otlp || *status < 500)
 }
@@ -33,7 +33,7 @@ fn is_bad(it: &Received) -> bool {
     told(it).contains("\"bad\"")
 }
 
-/// Refuses what has a bad report in it, and takes all else.
+/// Refuses each request with a bad report, and accepts all others.
 fn refuses_bad(remote: &Remote, status: u16) {
     remote.answer_with(move |it| if is_bad(it) { Answer::status(status) } else { Answer::ok() });
 }

@@ -1,5 +1,5 @@
-//! What the log says of a remote that cannot be reached or refuses: where it is, what is wrong, and
-//! what to set. The mistakes are those of beginners.
+//! The lines about a remote that cannot be reached or that refuses: its address, the mistake, and the variable
+//! to set. The mistakes are those of beginners.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,13 +14,13 @@ const TRACES: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
 const PROXY: &str = "THUNDRA_EXTENSION_PROXY";
 const QUERY: &str = "?key=s3cret-query";
 
-/// With a key in each place that may hold one, at the level at which most is logged.
+/// An extension with a key in each place that may have one, at the level with the most lines.
 fn start(protocol: Protocol, remote: Remote, variables: &[(&str, &str)]) -> Fixture {
     let level = [("THUNDRA_EXTENSION_LOG_LEVEL", "trace")];
     protocol.start_on(Platform::start(), remote, &[&level, variables].concat())
 }
 
-/// Posts one report and looks for the line in the log that has all these parts.
+/// Posts one report, and waits for a line in the log with all these parts.
 #[track_caller]
 fn check(fixture: Fixture, headers: &str, begins: &str, parts: &[&str]) {
     assert_eq!(fixture.post_with(headers, ARRAY, "[1]").status, 200);
@@ -32,7 +32,7 @@ fn check(fixture: Fixture, headers: &str, begins: &str, parts: &[&str]) {
     assert!(!log.contains("s3cret"), "{log}");
 }
 
-/// The URL of a server that answers each connection with these bytes, whatever it is sent.
+/// The URL of a server that sends these bytes on each connection, whatever the request is.
 fn answering(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
@@ -104,7 +104,7 @@ fn behind_a_proxy_the_line_says_whose_address_or_answer_it_is() {
     }
 }
 
-/// Some vendors take their key there.
+/// Some vendors require their key in the path.
 #[test]
 fn a_key_in_the_path_is_not_shown() {
     let key = "s3cret-0123456789abcdef0123456789abcdef";
@@ -156,7 +156,8 @@ fn a_key_that_is_refused_says_which_one_and_where_to_set_it() {
         (Thundra, "", (catchpoints, "s3cret"), format!("check the key in {catchpoints};")),
     ];
     for (protocol, sent, variable, hint) in cases {
-        // A firewall answers 403 over a report, too, so a second one decides.
+        // A firewall may answer 403 because of one report, so the key counts as refused only after a second
+        // 403.
         for (status, what_follows) in [
             ("401 Unauthorized", "reports with this key are dropped for 5 minutes"),
             ("403 Forbidden", "the next report goes alone, to find out whether the key is refused"),
@@ -200,7 +201,7 @@ fn a_report_that_is_dropped_says_where_it_was_to_go_and_why_it_is_not_tried_agai
     }
 }
 
-/// It sees requests that are not encrypted, and may refuse them in place of the remote.
+/// The proxy sees requests that are not encrypted, and may refuse them instead of the remote.
 #[test]
 fn a_refusal_that_may_be_a_proxys_names_the_proxy() {
     for (status, words) in [

@@ -1,5 +1,5 @@
-//! Resolvers that fail for one family, are slow, or die: what has an address is delivered to, with the
-//! C library of a layer's binary too.
+//! Resolvers that fail for one family, are slow, or stop. If a name has an address, its reports are delivered,
+//! also with the C library of a layer's binary.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,17 +24,17 @@ use crate::support::protocol::Protocol::Otlp;
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
 
-/// Of this machine too, and what the C library puts behind lower ones: RFC 6724, rule 9.
+/// An address of this machine that the C library sorts after lower ones: RFC 6724, rule 9.
 const LAST_V4: &str = "127.0.0.128";
 
-/// So many extensions run at a time.
+/// How many extensions run at a time.
 const ROWS_AT_A_TIME: usize = 10;
 
 fn port_of(remote: &Remote) -> u16 {
     remote.origin().rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// A remote that is reached at this address, too.
+/// A remote that can also be reached at this address.
 fn start_remote_at(address: &str) -> Remote {
     let remote = Remote::start();
     let port = port_of(&remote);
@@ -42,7 +42,7 @@ fn start_remote_at(address: &str) -> Remote {
     remote
 }
 
-/// Hands on what comes to this port.
+/// Forwards connections to this port.
 fn forward(listener: TcpListener, port: u16) {
     spawn(move || {
         for client in listener.incoming() {
@@ -75,7 +75,7 @@ fn check_delivers(host: &str) {
     fixture.shut_down();
 }
 
-/// Some at a time.
+/// Checks that an extension delivers to each host. Several run at a time.
 fn check_delivers_to_each(hosts: &[String]) {
     let mut failed = Vec::new();
     for rows in hosts.chunks(ROWS_AT_A_TIME) {
@@ -89,7 +89,7 @@ fn check_delivers_to_each(hosts: &[String]) {
     assert!(failed.is_empty(), "nothing was delivered to {failed:?}");
 }
 
-/// Names, and what becomes of their questions.
+/// Names, and the replies to the two questions about each.
 type Table = Vec<(String, Reply, Reply)>;
 
 fn table() -> Table {
@@ -120,7 +120,7 @@ fn table() -> Table {
         table.push((format!("nxdomain-with-{time}.test"), Failure(NXDOMAIN), v6.clone()));
         table.push((format!("{time}-both.test"), v4, v6));
     }
-    // Nobody listens there, and there is no route at all to the second.
+    // Nothing listens at the IPv6 addresses, and the second has no route.
     table.push(("unreachable-aaaa.test".to_owned(), good(V4), good("2001:db8::1")));
     table.push(("unreachable-a.test".to_owned(), good("192.0.2.1"), good(V6)));
     table.push(("short.corp.test".to_owned(), good(V4), Failure(SERVFAIL)));
@@ -143,7 +143,8 @@ fn an_address_that_either_family_has_is_used_whatever_the_other_question_gets() 
                 },
             )
         });
-        // By a search domain, by /etc/hosts alone, and as the system understands a number.
+        // These are found by a search domain, in /etc/hosts alone, and as numbers in a form that the system
+        // accepts.
         hosts.extend(["short", "only-in-hosts.test", "localhost", "0x7f000001"].map(str::to_owned));
         hosts.extend(["LOCALHOST", "Only-In-Hosts.Test"].map(str::to_owned));
         check_delivers_to_each(&hosts);
@@ -250,7 +251,8 @@ fn the_last_good_address_is_used_while_the_resolver_fails() {
     });
 }
 
-/// The C library waits from when it has asked: a freeze between the two makes its wait no shorter.
+/// The C library measures its wait from its question. A freeze between the question and the wait does not
+/// shorten the wait.
 fn wait_until_the_answer_is_waited_for(pid: u32) {
     let tasks = || fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let read = |task: &fs::DirEntry| fs::read_to_string(task.path().join("stat"));
@@ -320,7 +322,7 @@ fn an_address_that_takes_connections_and_never_answers_is_tried_after_the_others
     let test =
         "resolver::an_address_that_takes_connections_and_never_answers_is_tried_after_the_others";
     in_namespaces(test, || {
-        // The C library puts the one first that this machine would send from.
+        // The C library sorts the address first from which this machine would send.
         let (first, second) = (V4, "127.0.0.2");
         let addresses: Vec<_> = [first, second].map(|it| it.parse().unwrap()).into();
         serve(move |_, question| match question {
@@ -346,7 +348,7 @@ fn an_address_that_takes_connections_and_never_answers_is_tried_after_the_others
     });
 }
 
-/// Drops what asks for a connection to this address, as a firewall does: its queue is full.
+/// Drops connection attempts to this address, as a firewall does, by a full queue.
 fn drop_connections_to(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
     let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
@@ -358,7 +360,7 @@ fn drop_connections_to(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     (socket.into(), (0..4).map_while(fill).collect())
 }
 
-/// So many that do not work, and one behind them that does.
+/// This many silent addresses, and a last one that works.
 fn addresses_of(silent: u8) -> Vec<IpAddr> {
     let silent = (2..2 + silent).map(|n| IpAddr::from([127, 0, 0, n]));
     silent.chain([LAST_V4.parse().unwrap()]).collect()
@@ -368,7 +370,7 @@ fn addresses_of(silent: u8) -> Vec<IpAddr> {
 fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
     let test = "resolver::an_address_that_takes_no_connection_does_not_take_the_time_of_the_others";
     in_namespaces(test, || {
-        // One attempt gets to six, and not to twenty.
+        // One attempt reaches six addresses, and not twenty.
         serve(|name, question| match (name, question) {
             ("six.test", A) => Addresses(addresses_of(6)),
             ("twenty.test", A) => Addresses(addresses_of(20)),

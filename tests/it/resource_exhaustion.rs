@@ -1,5 +1,5 @@
-//! Too few descriptors or threads, too little memory, and a log that nobody reads: what can't be had
-//! costs nobody but who needs it, and what was closed for lack of it opens again.
+//! Shortages of descriptors, threads and memory, and a log that nobody reads. A shortage affects only the part
+//! that needs the resource, and a port that closed opens again.
 
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -20,13 +20,13 @@ use crate::support::fixture::{
 };
 use crate::support::protocol::Protocol::Thundra;
 
-/// Of a process, to so many.
+/// Sets a limit of a process.
 type Limit = fn(&Process, u64);
 
-/// What Lambda gives a function and its extensions, of each ("Lambda quotas").
+/// Lambda's limit for a function and its extensions, both of descriptors and of threads ("Lambda quotas").
 const OF_LAMBDA: u64 = 1024;
 
-/// A binary that every user may start, wherever it was built.
+/// A copy of the binary that every user may start.
 fn copy_to(home: &TempDir) -> String {
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = home.path().join(binary().file_name().unwrap());
@@ -34,15 +34,15 @@ fn copy_to(home: &TempDir) -> String {
     copy.to_str().unwrap().to_owned()
 }
 
-/// Copies it, to be executed. By a process of its own: a file can't be executed while anybody has it
-/// open to write, and what this process has open each child of another test has too, until it is
-/// executed itself.
+/// Copies a file that will be executed, in another process. A file cannot be executed while a process has it
+/// open for writing. If this process had it open, children of other tests would have it too, until they execute
+/// their programs.
 fn install(file: &Path, to: &Path) {
     let status = Command::new("install").args(["-m", "755"]).args([file, to]).status();
     assert!(status.unwrap().success(), "install failed");
 }
 
-/// A script that ends in the binary, under its name.
+/// A script that finally executes the binary, with the binary's name.
 fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
     let (text, folder) = (home.path().join("text"), home.path().join("wrapped"));
     let script = folder.join(binary().file_name().unwrap());
@@ -52,7 +52,8 @@ fn wrapped(home: &TempDir, commands: &str) -> PathBuf {
     script
 }
 
-/// As Lambda's user, where that can be: for root threads have no limit. `name` is the remote's host.
+/// Starts the extension as Lambda's user, if possible, because threads of root have no limit. `name` is the
+/// remote's host.
 fn start(file: &Path, name: &str) -> Fixture {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
@@ -67,7 +68,7 @@ fn start(file: &Path, name: &str) -> Fixture {
 
 #[test]
 fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
-    // A name takes a thread to look it up.
+    // The look-up of a name needs a thread.
     let shortages: [(Limit, _, _); 2] = [
         (Process::limit_threads, "localhost", "os error 11"),
         (Process::limit_descriptors, "127.0.0.1", "os error 24"),
@@ -75,7 +76,7 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
     for (limit, name, told) in shortages {
         let home = TempDir::new().unwrap();
         let fixture = start(copy_to(&home).as_ref(), name);
-        // Accepted before the shortage.
+        // This connection is accepted before the shortage.
         let mut connection = Connection::open(fixture.port);
         let mut report = |body: &str| {
             connection.send(&Thundra.report(ARRAY, body).request(""));
@@ -101,7 +102,7 @@ const IDLE_WORKERS: usize = 4;
 
 /// Has the address close, by connections that it can't serve, and then asks it to serve again.
 fn serves_again(fixture: Fixture, limit: Limit, left: u64) {
-    // The senders, which are started beside the first poll, and last, are there then.
+    // This waits for the senders, which start last.
     fixture.report(ARRAY, "[0]");
     fixture.received(1);
     let before = workers(&fixture).max(IDLE_WORKERS);
@@ -156,7 +157,7 @@ fn workers(fixture: &Fixture) -> usize {
 
 #[test]
 fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterwards() {
-    // One limit lets a connection be accepted and not served, the other not even be accepted.
+    // With one limit a connection is accepted and not served, with the other it is not even accepted.
     for limit in [48, 49] {
         serves_again(Fixture::start(), Process::limit_descriptors, limit);
     }
@@ -168,7 +169,7 @@ fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() 
     serves_again(start(copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
 }
 
-/// `None` where what runs it needs threads of its own.
+/// `None` if an emulator runs the binary, because it needs threads too.
 fn start_without_a_thread(home: &TempDir) -> Option<Fixture> {
     if !memory_is_its_own() {
         return None;
@@ -222,7 +223,7 @@ fn without_stdout_and_stderr_it_does_all_that_it_does() {
 
 #[test]
 fn a_log_that_nobody_reads_keeps_nobody_waiting() {
-    /// Of 64 KiB for the pipe, and the lines that wait, several times over.
+    /// Enough to fill the pipe's 64 KiB and the waiting lines several times.
     const REPORTS: usize = 3_000;
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
     let mut connection = Connection::open(fixture.port);
@@ -285,7 +286,7 @@ fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
     fixture.shut_down();
 }
 
-/// 60 MB, half of the smallest function's memory.
+/// Sends 60 MB, half of the smallest function's memory.
 fn flood(fixture: &Fixture) {
     const REPORTS: usize = 1_000;
     const REPORT_BYTES: usize = 60_000;
@@ -303,7 +304,7 @@ fn flood(fixture: &Fixture) {
 
 #[test]
 fn a_flood_for_a_remote_that_is_down_takes_little_more_memory_than_the_buffer() {
-    // The buffer's 4 MiB, and what the allocator keeps beside it: that of the shipped binary little.
+    // The buffer's 4 MiB, and the allocator's overhead, which is small in the shipped binary.
     const ANONYMOUS_KB_MAX: u64 = 8 * 1024;
     const ANONYMOUS_KB_MAX_OF_OTHERS: u64 = 24 * 1024;
     if !memory_is_its_own() {

@@ -1,5 +1,5 @@
-//! Connections that take longer than a second to be made: through a proxy that looks names up itself,
-//! and with TLS over a long way.
+//! Connections that take longer than a second: through a proxy that looks up names itself, and with TLS over a
+//! long distance.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,14 +11,14 @@ use rstest::rstest;
 use crate::support::fixture::{ARRAY, Fixture, pass, spawn};
 use crate::support::protocol::Protocol::Otlp;
 
-/// One that the first attempt has time for, and one that only a later one has.
+/// One delay that fits into the first attempt, and one that fits only into a later one.
 const SLOW: [Duration; 2] = [Duration::from_millis(1_300), Duration::from_secs(3)];
 
 fn port_of(remote: &Remote) -> u16 {
     remote.origin().rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// Carries bytes to the remote at this port, and back, once `prepare` is done with the client.
+/// Carries bytes to and from the remote at this port, after `prepare` has handled the client.
 fn relay(port: u16, prepare: impl Fn(&mut TcpStream) + Copy + Send + 'static) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let own_port = listener.local_addr().unwrap().port();
@@ -43,7 +43,7 @@ fn check_delivers(fixture: Fixture) {
     fixture.shut_down();
 }
 
-/// With TLS to this port, through this proxy if there is one.
+/// An extension that uses TLS to this port, through this proxy if there is one.
 fn start(authority: &Authority, remote: Remote, (port, proxy): (u16, Option<u16>)) -> Fixture {
     let url = format!("https://localhost:{port}");
     let ca = authority.pem_file().to_str().unwrap().to_owned();

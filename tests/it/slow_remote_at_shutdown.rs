@@ -1,5 +1,5 @@
-//! The end of the execution environment, and remotes that are slow: a request that the remote's system
-//! has acknowledged is waited for, and not sent again.
+//! Slow remotes at the end of the execution environment. If the remote's system has acknowledged a request, the
+//! extension waits for its answer and does not send it again.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::support::fixture::{ARRAY, COLLECTS, Fixture, SHUTDOWN, array_of};
 use crate::support::protocol::Protocol::Otlp;
 use crate::support::report::told;
 
-/// A busy machine takes the time from some, which then show nothing.
+/// The number of attempts. On a busy machine, some have no time left and prove nothing.
 const TRIALS: usize = 10;
 
-/// What of the time is left after the answer: the extension's margin, and as much again to read it.
+/// The time after the answer: the extension's margin, and as much again to read the answer.
 const LEFT: Duration = Duration::from_millis(200);
 
 fn slow(remote: &Remote, from: usize, takes: Duration) {
@@ -23,8 +23,8 @@ fn slow(remote: &Remote, from: usize, takes: Duration) {
     });
 }
 
-/// Whether there was time for an answer that takes so long. Then all is delivered; in any case no report
-/// is at the remote twice.
+/// Whether there was time for an answer that takes this long. If so, all reports must be delivered. In any
+/// case, no report may arrive twice.
 fn delivers_once(fixture: Fixture, requests: usize, takes: Duration) -> bool {
     let (asked, standstills) = (Instant::now(), Standstills::watch());
     let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
@@ -53,7 +53,7 @@ fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
     is_shown(|| {
         let fixture = Otlp.start_with(&[COLLECTS]);
         slow(&fixture.remote, 1, takes);
-        // Half the buffer goes out at once, and leaves a connection.
+        // Half of the buffer is sent at once, so a connection is open afterwards.
         fixture.report(ARRAY, &array_of(3_000_000));
         fixture.received(1);
         fixture.wait_for_an_empty_buffer();

@@ -16,7 +16,7 @@ fn start(remote: Remote) -> (Fixture, u16) {
     telemetry_api::start(Thundra, remote, SUBSCRIBED, &[])
 }
 
-/// The same, where subscriptions are answered so.
+/// As above, but subscriptions get this answer.
 fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Fixture, u16) {
     let environment = [("THUNDRA_EXTENSION_LOG_LEVEL", log_level)];
     telemetry_api::start(Thundra, remote, answer, &environment)
@@ -55,7 +55,7 @@ fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
 
 #[test]
 fn once_telemetry_is_given_up_its_port_and_its_threads_are_gone() {
-    /// A worker, and five threads of tiny_http; the log has started one meanwhile.
+    /// A worker, and five threads of tiny_http. The log's thread has started meanwhile.
     const THREADS: usize = 1 + 5 - 1;
     let (fixture, port) = start(Remote::start());
     fixture.report(ARRAY, "[1]");
@@ -139,7 +139,7 @@ fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
         let _ = asked.send(()); // nobody listens any more at the end
         Answer::ok().after(Duration::from_millis(50))
     });
-    // While a request is answered the next ones come, and never so many that they fill several.
+    // The next requests come while one is answered, but never so many that they fill several batches.
     let (reporting, stop) = (&fixture, &is_over);
     let report_on = move || {
         while !stop.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! A remote of each protocol: what becomes of one costs the other nothing.
+//! A remote of each protocol. The failure of one costs the other nothing.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::two_remotes::TwoRemotes;
 
 const INFO: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "info");
 
-/// Each remote has a closing line of its own, with these counts.
+/// Checks that each remote has its own closing line with these counts.
 #[track_caller]
 fn check_closing_lines(log: &str, protocol: Protocol, counts: &str, others: &str) {
     for (protocol, counts) in [(protocol, counts), (protocol.other(), others)] {
@@ -46,7 +46,7 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
     let alive = dead.other();
     both.report(dead, "[1]");
     both.fixture.process.wait_for_log("cannot deliver to ", PATIENCE);
-    // Until the oldest had to go.
+    // This lasts until the oldest report was dropped.
     let flooded = Instant::now();
     while both.fixture.health()[dead.account()]["dropped"]["evicted"] == 0 {
         assert!(flooded.elapsed() < PATIENCE, "{}", both.fixture.health());
@@ -98,7 +98,7 @@ fn what_is_collected_is_sent_at_half_of_its_remotes_part_of_the_buffer() {
     both.report(Thundra, &array_of(20_000));
     for n in 1..=20 {
         both.report(Thundra, &array_of(20_000));
-        // A quarter of the buffer is the half of a half.
+        // A quarter of the buffer is half of one remote's half.
         let share = |it: &serde_json::Value| it["buffer"]["held"].as_u64().unwrap() < 96 * 1024;
         both.fixture.wait_for_health(|it| share(it) && it["reports"]["accepted"] == n + 1);
     }
@@ -115,7 +115,7 @@ fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
     let alive = hanging.other();
     both.report(hanging, &array_of(10_000));
     both.remote(hanging).wait_for(1, PATIENCE);
-    // Until the attempt is over nothing of it can be let go.
+    // Reports in a request cannot be dropped until its attempt is over.
     let mut refused = 0;
     for n in 1..=50 {
         for _ in 0..3 {
@@ -153,7 +153,7 @@ fn a_key_that_one_remote_refuses_is_still_good_at_the_other(
 
 #[test]
 fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
-    /// In three quarters of half of 256 KiB, with what each costs beside its bytes.
+    /// How many reports fit into three quarters of half of 256 KiB, with the overhead of each.
     const KEPT: u64 = 96 * 1024 / 11_000;
     let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     for protocol in [Thundra, Otlp] {
@@ -161,7 +161,7 @@ fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
         both.report(protocol, "[0]");
         both.remote(protocol).wait_for(1, PATIENCE);
     }
-    // One floods, and the other comes late.
+    // One remote gets a flood, and the other gets reports later.
     for (protocol, reports) in [(Thundra, 60), (Otlp, 15), (Thundra, 60), (Otlp, 15)] {
         for _ in 0..reports {
             both.post(protocol, &array_of(10_000));

@@ -1,5 +1,5 @@
-//! Nothing, or too little, is configured: nobody is contacted, nobody waits, and no other extension loses a
-//! port to this one. The ports are the default ones, so each test has a network of its own.
+//! With no configuration, or too little, the extension contacts nobody, no client waits, and no other extension
+//! loses a port to it. The ports are the default ones, so each test has its own network.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ use crate::support::name_server::{Question, Reply, serve};
 use crate::support::namespaces::in_namespaces;
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-/// Where every name leads to.
+/// The address of every name.
 const ANYWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 const OTLP_PORT: u16 = 4318;
 const THUNDRAS_PORT: u16 = 3333;
 
-/// Variables, and how reports of OTLP and of Thundra's are answered at start and after an INVOKE.
+/// Variables, and the statuses for reports of OTLP and of Thundra's, at start and after an INVOKE.
 type Case<'a> = (&'a [(&'a str, &'a str)], [Option<u16>; 2], [Option<u16>; 2]);
 
 fn start_on(platform: &Platform, variables: &[(&str, &str)]) -> Process {
@@ -39,7 +39,7 @@ fn started(variables: &[(&str, &str)]) -> (Platform, Process) {
     (platform, process)
 }
 
-/// How a report with a key is answered at this protocol's port; `None` where that is closed.
+/// The status for a report with a key at this protocol's port. `None` if the port is closed.
 fn report(protocol: Protocol) -> Option<u16> {
     let port = if protocol == Otlp { OTLP_PORT } else { THUNDRAS_PORT };
     let mut connection = Connection::try_open(port).ok()?;
@@ -63,7 +63,7 @@ fn addresses(port: u16) -> [SocketAddr; 2] {
     [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
 }
 
-/// All that is reached by a name, or at the ports of web servers.
+/// Servers at every address to which a name resolves, and at the usual ports of web servers.
 struct Network {
     asked: Arc<Mutex<Vec<String>>>,
     contacts: Arc<Mutex<usize>>,
@@ -124,7 +124,7 @@ fn nobody_but_the_runtime_api_is_looked_up_or_contacted() {
             assert!(!log.contains("s3cret"), "{log}");
             assert_eq!((network.asked(), network.contacts()), (vec![], 0), "{variables:?}: {log}");
         }
-        // What would be seen otherwise.
+        // This proves that a contact would be noticed.
         let url = ("THUNDRA_EXTENSION_COLLECTOR_URL", "http://collector.example.com/v1");
         let (platform, process) = started(&[url]);
         assert_eq!(report(Thundra), Some(200));
@@ -180,7 +180,7 @@ fn a_function_that_reports_nothing_sees_nothing() {
     });
 }
 
-/// Another extension may listen on any address of a port, or on both: that port is left to it.
+/// Another extension may listen on one address of a port, or on both. The port is left to it.
 #[test]
 fn a_port_of_another_extension_is_left_to_it_without_a_word() {
     in_namespaces("unconfigured::a_port_of_another_extension_is_left_to_it_without_a_word", || {
@@ -188,7 +188,7 @@ fn a_port_of_another_extension_is_left_to_it_without_a_word() {
         for variables in [&[][..], &thundra] {
             for others in ["127.0.0.1:4318", "[::1]:4318", "0.0.0.0:4318", "[::]:4318"] {
                 let (platform, process) = started(variables);
-                // Later than this one was started, as its init may be.
+                // The other extension binds its port later than this one started, because its init may be slow.
                 let other = TcpListener::bind(others).unwrap();
                 platform.invoke(PATIENCE);
                 platform.wait_for_next(PATIENCE);
@@ -239,7 +239,7 @@ fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while(
     });
 }
 
-/// An exporter of OTLP tries a closed port again for seconds, and an agent of Thundra's does not.
+/// An exporter of OTLP retries a closed port for seconds. An agent of Thundra's does not.
 #[test]
 fn beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse() {
     let test = "beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse";
@@ -300,7 +300,7 @@ fn what_is_switched_off_says_why_it_refuses_and_how_much() {
     });
 }
 
-/// Who sets another port for OTLP may leave its SDK at the default one.
+/// A user who sets another port for OTLP may forget to set it in the SDK.
 #[test]
 fn the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there() {
     let test = "the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there";
@@ -322,7 +322,7 @@ fn the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_ther
     });
 }
 
-/// One thread waits for all callers.
+/// One thread waits for all clients.
 #[test]
 fn a_port_that_nobody_uses_costs_no_thread() {
     in_namespaces("unconfigured::a_port_that_nobody_uses_costs_no_thread", || {
@@ -334,7 +334,7 @@ fn a_port_that_nobody_uses_costs_no_thread() {
             [(&[thundras], 9, 9), (&[otlps], 9, 9), (&[thundras, otlps], 10, 10), (&[], 1, 2)];
         for (variables, at_start, later) in cases {
             let (platform, process) = started(variables);
-            // The last of them may be starting, or ending.
+            // One of the threads may be starting or ending.
             let come_to = |expected| {
                 let waited = Instant::now();
                 while Footprint::of(process.pid()).threads != expected {
@@ -346,7 +346,7 @@ fn a_port_that_nobody_uses_costs_no_thread() {
                     pass(BETWEEN_LOOKS);
                 }
             };
-            // An emulator has a thread of its own.
+            // An emulator has another thread.
             let others = usize::from(!memory_is_its_own());
             come_to(at_start + others);
             for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Answers that the HTTP client cannot read to the end of their head: the status line counts.
+//! Answers whose head the HTTP client cannot read to its end. Their status line counts.
 
 use local_lambda::{Answer, Authority, End, Platform, Remote};
 use rstest::rstest;
@@ -7,7 +7,7 @@ use crate::support::fixture::{ARRAY, COMPOSITE, each_at_once};
 use crate::support::protocol::Protocol::Otlp;
 use crate::support::report::told;
 
-/// Heads that ureq does not read, each behind this status line.
+/// Heads that ureq cannot read, each with this status line.
 fn unreadable(status_line: &str) -> [(&'static str, Vec<u8>); 6] {
     let lines = |count: usize, bytes: usize| format!("X: {}\r\n", "x".repeat(bytes)).repeat(count);
     let end = "Content-Length: 0\r\n\r\n";
@@ -29,7 +29,7 @@ fn a_success_with_a_head_that_cannot_be_read_is_a_success(#[values(false, true)]
     for (name, head) in unreadable("200 OK") {
         let remote = if is_tls { Remote::start_tls(&authority) } else { Remote::start() };
         remote.answer_with(move |it| match it.number {
-            // After one that leaves its connection.
+            // This comes after an answer that keeps its connection.
             1 => Answer::HalfAnswer(head.clone()),
             _ => Answer::ok(),
         });

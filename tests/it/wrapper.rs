@@ -60,7 +60,7 @@ fn script(home: &TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     path.display().to_string()
 }
 
-/// The environment that env(1) prints. A link gives env(1) the name of an interpreter.
+/// The variables that env(1) prints. A link gives env(1) the name of an interpreter.
 fn arrived(output: &Output) -> BTreeMap<String, String> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let pairs = text.split_terminator('\0').map(|it| it.split_once('=').unwrap());

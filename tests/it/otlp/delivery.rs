@@ -1,4 +1,4 @@
-//! How reports of OTLP reach the remote: alone as they came, and together with exactly their items.
+//! The form in which OTLP reports reach the remote: alone and unchanged, or merged with exactly their items.
 
 use local_lambda::otlp::{Encoding, Signal, resources, span_names};
 use local_lambda::{Answer, Item, Received, agent, gzip};
@@ -84,7 +84,7 @@ fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
     assert!(received.iter().filter(|it| gzip::unpack(&it.body).is_ok()).count() == 2);
 }
 
-/// The codings that SDKs and collectors offer, and others: the remote alone has to know them.
+/// The codings that SDKs and collectors offer, and others. Only the remote must know them.
 #[rstest]
 fn each_coding_passes_unopened_with_its_name(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
@@ -145,7 +145,8 @@ fn many_reports_fill_requests_of_a_mebibyte_at_most() {
     assert_eq!((lengths.len(), items(&received).len()), (3, 30));
 }
 
-/// Fields of a message, so that it is taken, and none of OTLP, so that no receiver can read it.
+/// Valid fields of a Protobuf message, so the extension accepts it. They are not OTLP's, so no receiver can
+/// decode it.
 const GARBAGE: &[u8] = b"\x0a\x02\xff\xff";
 
 #[test]

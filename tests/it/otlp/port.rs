@@ -1,4 +1,4 @@
-//! The port, which is there only where OTLP is asked for.
+//! The port for OTLP, which is open only if OTLP is configured.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -25,8 +25,8 @@ fn threads_and_descriptors(fixture: &Fixture) -> (usize, usize) {
 #[test]
 fn without_a_variable_for_a_protocol_no_thread_and_no_descriptor_is_there_for_it() {
     let (thundras, otlps, both) = (Fixture::start(), Otlp.start(), TwoRemotes::with(&[]));
-    // A sender, and two addresses, which the thread for all addresses waits at; beside them each may have a
-    // reader, and what it reads, that leave when nothing comes.
+    // A sender, and one thread that waits at both addresses. Each address may also have a worker and its
+    // request's thread, which end when no request comes.
     let waited = Instant::now();
     loop {
         let (threads, descriptors) = threads_and_descriptors(&thundras);
@@ -56,7 +56,7 @@ fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
     assert!(log.contains(&line) && log.lines().count() == 2, "{log}");
 }
 
-/// A misspelt name opens the port as any other does, and so does an endpoint that is this very port.
+/// A misspelt name opens the port as a correct one does, and so does an endpoint that is this port itself.
 #[test]
 fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_line_names_the_variable()
  {
@@ -127,7 +127,7 @@ fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
     assert!(log.contains(Otlp.url_variable()) && !log.contains("nowhere"), "{log}");
 }
 
-/// A closed port would be tried again, as would some other statuses, within the invocation.
+/// Whether an SDK gives up at once. It would retry a closed port and some other statuses within the invocation.
 #[track_caller]
 fn is_refused_for_good(port: u16) {
     let report = super::report(Signal::Traces, Encoding::Protobuf, &["1"]);

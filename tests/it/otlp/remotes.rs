@@ -1,5 +1,4 @@
-//! The remotes of OTLP: where they are, what each of their answers means, and what they are sent beside
-//! the reports.
+//! The remotes of OTLP: their URLs, the meaning of their answers, and the headers that they get.
 
 use local_lambda::otlp::{Encoding, Signal};
 use local_lambda::{Answer, Remote};
@@ -120,7 +119,7 @@ fn an_agents_own_key_goes_before_a_configured_one() {
 
 #[test]
 fn a_configured_key_that_is_refused_costs_one_request_or_two_with_a_line_each() {
-    // A firewall answers 403 over a report, too, so a second one decides.
+    // A firewall may answer 403 because of one report, so the key counts as refused only after a second 403.
     for (status, requests) in [(401, 1), (403, 2)] {
         let fixture = Otlp.start_with(&[(HEADERS, "api-key=wrong")]);
         fixture.remote.answer_with(move |_| Answer::status(status));

@@ -1,5 +1,5 @@
-//! What an exporter is answered: in the encoding of its request, and where it is refused a status as
-//! gRPC has it ("OTLP Specification", OTLP/HTTP Response).
+//! The answers to an exporter. They have the encoding of its request. A refusal is a gRPC status ("OTLP
+//! Specification", OTLP/HTTP Response).
 
 use local_lambda::agent::{self, Connection, Response};
 use local_lambda::otlp::{Encoding, Signal};
@@ -12,7 +12,7 @@ use crate::support::fixture::{Fixture, nowhere, text};
 use crate::support::protocol::Protocol::Otlp;
 use crate::support::report::Report;
 
-/// `google/rpc/status.proto`.
+/// From `google/rpc/status.proto`.
 #[derive(Message)]
 #[prost(prost_path = "::local_lambda::prost")]
 struct Status {
@@ -34,7 +34,7 @@ pub fn refused(response: &Response, status: u16, encoding: Encoding) {
     assert!(!message.is_empty());
 }
 
-/// A request with this line, of this encoding.
+/// Sends a request with this request line and encoding.
 fn ask(fixture: &Fixture, line: &str, encoding: Encoding, headers: &str, body: &[u8]) -> Response {
     let (content_type, length) = (encoding.content_type(), body.len());
     let head = format!(

@@ -1,4 +1,4 @@
-//! A matrix of cells: which of them fail.
+//! Runs the cells of a matrix, and lists those that fail.
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -10,8 +10,8 @@ use local_lambda::Standstills;
 
 use crate::support::fixture::stood_still_since;
 
-/// Plays so many at a time. A cell that fails is played again alone, where the machine stood still
-/// meanwhile, and only there.
+/// Runs this many cells at a time. If a cell fails while the machine stands still, it runs again alone. Any
+/// other failure counts at once.
 #[track_caller]
 pub fn play<C: Copy + Display + Send + Sync>(
     cells: &[C],

@@ -13,7 +13,7 @@ pub struct ClosingLine {
 }
 
 impl ClosingLine {
-    /// What it says of these reports, in a timeline with one such line in it.
+    /// The counts in the closing line for this protocol. The timeline must have exactly one such line.
     pub fn of(timeline: &[Entry], protocol: Protocol) -> Result<Self, String> {
         let begins = format!(" {} to http", protocol.name());
         let lines = timeline.iter().filter_map(|entry| match &entry.event {
@@ -37,7 +37,7 @@ impl ClosingLine {
     }
 }
 
-/// The first line at level `info` names remotes too.
+/// Whether this is a closing line. The first line at level `info` names remotes too.
 pub fn is_closing(line: &str) -> bool {
     line.contains(" accepted, ")
 }

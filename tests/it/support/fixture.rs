@@ -1,4 +1,4 @@
-//! One extension on one local Lambda with one remote, and what every test asks of it at the end.
+//! One extension on one local Lambda with one remote, and the checks that every test makes at the end.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,10 +18,10 @@ use local_lambda::{
 use crate::support::protocol::Protocol::{self, Thundra};
 use crate::support::report::{items_of, told};
 
-/// Longer than anything here takes, so that a wait that runs out is a failure, not a slow machine.
+/// Time limit of any wait in a test. It is so long that a slow machine does not reach it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What Lambda gives all extensions together at the end.
+/// The time that Lambda gives all extensions together for shutdown.
 pub const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Between two looks at what a test waits for. Without a pause the looks take a core from the other tests.
@@ -30,7 +30,7 @@ pub const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 pub const ARRAY: &str = "/v1/monitoring-data";
 pub const COMPOSITE: &str = "/v1/composite-monitoring-data";
 
-/// Nothing is sent before SHUTDOWN, or half of what there is room for.
+/// Nothing is sent before SHUTDOWN, unless half of the buffer is full.
 pub const COLLECTS: (&str, &str) = ("THUNDRA_EXTENSION_FLUSH", "periodically,900000");
 
 /// The extension under test.
@@ -39,22 +39,22 @@ pub fn binary() -> PathBuf {
     env::var_os("EXTENSION_BINARY").map_or_else(|| built.into(), PathBuf::from)
 }
 
-/// Whether that is the binary of a layer, with its allocator.
+/// Whether the binary is a layer's, which has its own allocator.
 pub fn is_shipped() -> bool {
     env::var_os("EXTENSION_BINARY").is_some()
 }
 
-/// Whether its memory is its own: what runs it, such as an emulator, takes some too.
+/// Whether the process's memory is the extension's alone. An emulator needs some too.
 pub fn memory_is_its_own() -> bool {
     env::var_os("LOCAL_LAMBDA_RUNNER").is_none()
 }
 
-/// A base URL where nothing listens.
+/// A base URL at which nothing listens.
 pub fn nowhere() -> String {
     format!("http://127.0.0.1:{}/v1", free_port())
 }
 
-/// For tests whose point is time itself.
+/// Waits. For tests about time itself.
 pub fn pass(time: Duration) {
     let (_nobody_sends, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
@@ -83,21 +83,23 @@ pub fn in_the_time_there_is(fixture: impl Fn()) {
     }
 }
 
-/// Whether the machine stood still for so long since then that it may have taken the time that there was.
+/// Whether the machine has stood still since then for so long that the test had too little time.
 pub fn stood_still_since(began: Instant, standstills: &Standstills) -> bool {
-    // Half of what the extension leaves of SHUTDOWN for its way out.
+    // Half of the time that the extension leaves for its exit at SHUTDOWN.
     const AT_LEAST: Duration = Duration::from_millis(50);
     const SHARE: u32 = 50;
     let now = Instant::now();
     standstills.within(began, now) >= AT_LEAST.max((now - began) / SHARE)
 }
 
-/// A thread of a double that is made here, which ends with what it serves.
+/// Starts a thread of a test's server. It ends with its connection.
 pub fn spawn(body: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name("double".to_owned()).spawn(body).unwrap();
 }
 
-/// An error if an extension was killed, or ended with anything but 0.
+/// # Errors
+///
+/// When an extension was killed, or ended with another code than 0.
 pub fn ended_well(timeline: &[Entry]) -> Result<(), String> {
     let ill = timeline.iter().find(|entry| match &entry.event {
         Event::Killed { process: Role::Extension(_) } => true,
@@ -108,7 +110,7 @@ pub fn ended_well(timeline: &[Entry]) -> Result<(), String> {
 }
 
 pub struct Fixture {
-    /// Of the agents, and of the remote.
+    /// The protocol of the agents and of the remote.
     pub protocol: Protocol,
     pub platform: Platform,
     pub remote: Remote,
@@ -117,7 +119,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// With a remote that takes everything but OTLP that does not decode.
+    /// A trial with a remote that accepts everything except OTLP that does not decode.
     pub fn start() -> Self {
         Thundra.start()
     }
@@ -127,12 +129,12 @@ impl Fixture {
         Thundra.start_with(environment)
     }
 
-    /// Started, and polling for its first event.
+    /// Starts the extension, and waits until it polls for its first event.
     pub fn on(platform: Platform, remote: Remote, environment: &[(&str, &str)]) -> Self {
         Thundra.start_on(platform, remote, environment)
     }
 
-    /// As [`Self::on`], with agents and a remote that speak so.
+    /// As [`Self::on`], with agents and a remote of this protocol.
     pub fn of(
         protocol: Protocol,
         platform: Platform,
@@ -158,7 +160,7 @@ impl Fixture {
         names.map(|it| it.trim().to_owned()).collect()
     }
 
-    /// Posts a report and expects it to be taken.
+    /// Posts a report, which must be accepted.
     #[track_caller]
     pub fn report(&self, path: &str, body: &str) {
         let response = self.post(path, body);
@@ -170,12 +172,12 @@ impl Fixture {
         self.protocol.report(path, body).post(self.port)
     }
 
-    /// Posts it with these headers and no key but what is in them.
+    /// Posts a report with these headers, and without any other key.
     pub fn post_with(&self, headers: &str, path: &str, body: &str) -> Response {
         agent::request(self.port, &self.protocol.report(path, body).request(headers))
     }
 
-    /// As [`Self::report`], again for as long as there is no room for it.
+    /// As [`Self::report`], but repeats it while the buffer is full.
     #[track_caller]
     pub fn report_when_there_is_room(&self, path: &str, body: &str) {
         let waited = Instant::now();
@@ -184,12 +186,12 @@ impl Fixture {
         }
     }
 
-    /// Holds the sender up at a first request, of one item, until the action is over, so that what is
-    /// reported meanwhile waits together; the remote takes that first request.
+    /// Delays the answer to a first request, of one item, until the action is over. So the reports of the
+    /// action wait together. The remote accepts the first request.
     pub fn while_the_remote_is_busy(&self, action: impl FnOnce()) {
         let (go_on, going_on) = mpsc::channel();
         self.remote.at(Moment::BeforeAnswer, 0, move |_| {
-            // Hung up when the action has panicked.
+            // The sender is dropped if the action has panicked.
             let _ = going_on.recv_timeout(PATIENCE);
         });
         self.report(ARRAY, "[0]");
@@ -198,27 +200,27 @@ impl Fixture {
         go_on.send(()).unwrap();
     }
 
-    /// What the remote has received once it has received `count` requests.
+    /// Waits until the remote has received `count` requests, and returns them.
     #[track_caller]
     pub fn received(&self, count: usize) -> Vec<Received> {
         self.remote.wait_for(count, PATIENCE)
     }
 
-    /// The items of all arrays that the remote has received, in the order of arrival, once there
-    /// are so many. How reports are put together into requests depends on when they come.
+    /// Waits until the remote has received `count` items in arrays, and returns all in the order of arrival.
+    /// The times of reports determine how they are merged.
     #[track_caller]
     pub fn items_received(&self, count: usize) -> Vec<String> {
         items_at(&self.remote, count)
     }
 
-    /// The items that the remote has taken so far, in the order of arrival.
+    /// The items that the remote has accepted so far, in the order of arrival.
     pub fn accepted_items(&self) -> Vec<String> {
         let received = self.remote.received();
         let accepted = received.iter().filter(|it| it.is_accepted());
         accepted.flat_map(items_of).collect()
     }
 
-    /// Waits until the remote has taken each of these items, and returns what became of them.
+    /// Waits until the remote has accepted each of these items. Returns how often each was delivered.
     #[track_caller]
     pub fn wait_for_items(&self, items: &[impl AsRef<str>]) -> Delivery {
         let items: Vec<String> =
@@ -226,7 +228,7 @@ impl Fixture {
         self.remote.wait_for_items(&items, PATIENCE)
     }
 
-    /// Waits until the buffer is empty: that is shortly after the remote has answered.
+    /// Waits until the buffer is empty. That is shortly after the remote's answer.
     #[track_caller]
     pub fn wait_for_an_empty_buffer(&self) {
         self.wait_for_health(|it| it["buffer"]["held"] == 0);
@@ -241,19 +243,19 @@ impl Fixture {
         }
     }
 
-    /// As [`Self::wait_for_health`], of what is counted for these reports.
+    /// As [`Self::wait_for_health`], for this protocol's account.
     #[track_caller]
     pub fn wait_for_account(&self, holds: impl Fn(&serde_json::Value) -> bool) {
         self.wait_for_health(|it| holds(&it[self.protocol.account()]));
     }
 
-    /// Waits for a line that has this in it.
+    /// Waits for a line with this text.
     #[track_caller]
     pub fn wait_for_log(&self, part: &str) -> String {
         self.process.wait_for_log(part, PATIENCE)
     }
 
-    /// How the log names the URL that arrays are posted to.
+    /// The URL of arrays in the form of the log.
     pub fn place(&self) -> String {
         self.protocol.place(&self.remote)
     }
@@ -269,14 +271,14 @@ impl Fixture {
         serde_json::from_slice(&response.body).unwrap()
     }
 
-    /// Ends the execution environment and returns the extension's log. The extension has to have
-    /// kept to the contract all the time, and to exit with 0.
+    /// Ends the execution environment and returns the extension's log. The extension must have obeyed Lambda's
+    /// rules all the time, and must exit with 0.
     #[track_caller]
     pub fn shut_down(self) -> String {
         self.shut_down_leaving(|_| ()).0
     }
 
-    /// As [`Self::shut_down`], with a look at what is left behind.
+    /// As [`Self::shut_down`]. `look` then inspects what remains.
     #[track_caller]
     pub fn shut_down_leaving<R>(self, look: impl FnOnce(&Self) -> R) -> (String, R) {
         self.platform.shutdown("spindown", SHUTDOWN);
@@ -311,12 +313,12 @@ pub fn array_of(bytes: usize) -> String {
     format!("[\"{}\"]", "x".repeat(bytes - 4))
 }
 
-/// A report whose head tells this length and has this header beside the usual ones.
+/// A report whose head declares this length and has this additional header.
 pub fn report_of(length: usize, header: &str, body: &str) -> String {
     format!("POST {ARRAY} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// All that is answered until the connection ends, if there is one.
+/// All bytes of the answer until the connection ends, if it connects.
 pub fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,4 +1,4 @@
-//! A DNS server over UDP that answers each question as the test says, or does not.
+//! A DNS server over UDP that follows the test's script.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ pub enum Question {
 
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Of the family that was asked for; none is an answer too.
+    /// These addresses, if they are of the requested family. The list may be empty.
     Addresses(Vec<IpAddr>),
-    /// One of the codes below.
+    /// A failure with one of the codes below.
     Failure(u8),
     Nothing,
     After(Duration, Box<Reply>),
@@ -37,8 +37,8 @@ impl Reply {
     }
 }
 
-/// Serves on 127.0.0.1, port 53, to the end of the process; for use in namespaces. The script is given
-/// the name, without a dot at its end.
+/// Serves 127.0.0.1, port 53, until the process ends. For use in namespaces. `script` gets the name, without a
+/// dot at its end.
 pub fn serve(script: impl Fn(&str, Question) -> Reply + Send + 'static) {
     let socket = Arc::new(UdpSocket::bind(("127.0.0.1", 53)).unwrap());
     spawn(move || {
@@ -51,7 +51,7 @@ pub fn serve(script: impl Fn(&str, Question) -> Reply + Send + 'static) {
     });
 }
 
-/// The name, what is asked of it, and where the question ends.
+/// The name and kind of the question, and the position of its end.
 fn parse(query: &[u8]) -> Option<(String, Question, usize)> {
     const HEAD: usize = 12;
     let (mut labels, mut at) = (Vec::new(), HEAD);

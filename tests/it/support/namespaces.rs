@@ -1,4 +1,4 @@
-//! Namespaces of a test's own, for what a test may not do to the machine: a resolver, and addresses.
+//! Namespaces for one test that needs its own resolver or addresses, because it must not change the machine's.
 
 use std::env;
 use std::fs;
@@ -9,15 +9,15 @@ use std::process::Command;
 use local_lambda::TempDir;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with};
 
-/// Set in the process that runs inside: the file in which it says what it ran.
+/// Set in the process that runs inside. It names the file in which that process records the test it ran.
 const INSIDE: &str = "IT_IN_NAMESPACES";
 
 const RESOLV_CONF: &str = "search corp.test\nnameserver 127.0.0.1\n";
 const HOSTS: &str = "127.0.0.1 localhost only-in-hosts.test\n";
 
-/// Runs the body where 127.0.0.1 is the resolver, and no network is but the loopback interface. Starts
-/// the test of this name again for that, as a thread cannot move there with all others of its process.
-/// Leaves it out, and says so, where namespaces cannot be had.
+/// Runs the body in a network with only the loopback interface, where 127.0.0.1 is the resolver. For that it
+/// starts the test with this name in a new process, because a thread cannot move there without the others. If
+/// namespaces are not available, prints that and skips the body.
 #[track_caller]
 pub fn in_namespaces(test: &str, body: impl FnOnce()) {
     let caller = Location::caller().to_string();
@@ -40,7 +40,7 @@ pub fn in_namespaces(test: &str, body: impl FnOnce()) {
         .env(INSIDE, &ran)
         .status();
     assert!(status.unwrap().success(), "{test} failed in namespaces; its output is above");
-    // Without a test of this name none fails.
+    // If no test had this name, the process would succeed without running one.
     let ran = fs::read_to_string(ran).unwrap_or_else(|_| "nothing".to_owned());
     assert_eq!(ran, caller, "{test} is not the name of the test that runs here");
 }
@@ -54,7 +54,7 @@ fn check() -> Result<(), String> {
     }
 }
 
-/// Of what is appended.
+/// A command that runs the rest of its arguments in new namespaces.
 fn command(resolv_conf: &Path, hosts: &Path) -> Command {
     const MOUNT: &str = r#"mount --bind "$0" /etc/resolv.conf && mount --bind "$1" /etc/hosts && shift && exec "$@""#;
     let mut command = Command::new("unshare");
@@ -66,7 +66,7 @@ fn command(resolv_conf: &Path, hosts: &Path) -> Command {
     command
 }
 
-/// As `ip link set lo up`, which is not everywhere.
+/// Does what `ip link set lo up` does, because not every machine has `ip`.
 fn raise_loopback() {
     const RTM_NEWLINK: u16 = 16;
     const NLM_F_REQUEST: u16 = 1;
@@ -81,7 +81,7 @@ fn raise_loopback() {
     message.extend(LOOPBACK.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes()); // this flag alone is changed
-    // No protocol is NETLINK_ROUTE, which is 0.
+    // The protocol is NETLINK_ROUTE, which is 0 and so the default.
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let socket = socket_with(family, SocketType::RAW, flags, None).unwrap();
     assert_eq!(send(&socket, &message, SendFlags::empty()), Ok(message.len()));

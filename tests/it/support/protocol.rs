@@ -1,8 +1,8 @@
-//! The protocols that are relayed, so that a test of what holds for both is written once.
+//! The two protocols, so that a test for both is written once.
 //!
-//! A test runs with both only where they differ: how reports are merged and cut, what a status means, how
-//! a refusal and the counts look. What they share runs with one: the local server, the connection to the
-//! remote, and when a report is sent.
+//! A test runs with both protocols only where they differ: in merging and splitting reports, in the meaning of
+//! a status, and in the form of refusals and counts. The local server, the connection to the remote and the
+//! time of sending are the same, so their tests run with one protocol.
 
 use local_lambda::agent::{Agent, Family};
 use local_lambda::conformance::{Speech, Subject};
@@ -15,7 +15,7 @@ use crate::support::report::Report;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// That of Thundra's and Catchpoint's agents.
+    /// The protocol of Thundra's and Catchpoint's agents.
     Thundra,
     /// OTLP over HTTP.
     Otlp,
@@ -39,7 +39,7 @@ impl Protocol {
         self.start_on(Platform::start(), Remote::start(), environment)
     }
 
-    /// Started, and polling for its first event.
+    /// Starts the extension, and waits until it polls for its first event.
     pub fn start_on(
         self,
         platform: Platform,
@@ -49,7 +49,7 @@ impl Protocol {
         Fixture::of(self, platform, remote, environment)
     }
 
-    /// A local Lambda with the extension, and a function whose agent reports to it at this port; it
+    /// A local Lambda with the extension, and a function whose agent reports to it at this port. The extension
     /// forwards to this URL.
     pub fn lambda(self, url: &str, port: u16) -> Setup {
         let family = match self {
@@ -59,7 +59,7 @@ impl Protocol {
         self.lambda_of(url, port, move || Agent::local(family, port))
     }
 
-    /// As [`Self::lambda`], with an agent that is made so.
+    /// As [`Self::lambda`], with an agent that `agent` makes.
     pub fn lambda_of(
         self,
         url: &str,
@@ -73,12 +73,12 @@ impl Protocol {
         setup.env("THUNDRA_EXTENSION_LOG_LEVEL", "info")
     }
 
-    /// Its port, and its remote. The other protocol is not configured.
+    /// The variables for the port and the remote. The other protocol is not configured.
     pub fn environment(self, port: u16, url: &str) -> [(&'static str, String); 2] {
         [(self.port_variable(), port.to_string()), (self.url_variable(), url.to_owned())]
     }
 
-    /// The extension as the conformance suite and its attacks play with it, with these variables too.
+    /// The extension as the subject of the conformance suite and its attacks, with these additional variables.
     pub fn subject(self, variables: &[(&str, &str)]) -> Subject {
         let remote = if self == Self::Thundra { "{remote}/v1" } else { "{remote}" };
         let own = [(self.port_variable(), "{port}"), (self.url_variable(), remote)];
@@ -105,12 +105,12 @@ impl Protocol {
         }
     }
 
-    /// The base URL of a remote: the extension appends its paths to it.
+    /// The base URL of a remote, to which the extension appends its paths.
     pub fn url(self, remote: &Remote) -> String {
         self.url_at(&remote.origin())
     }
 
-    /// As [`Self::url`], of a remote with this scheme, host and port.
+    /// As [`Self::url`], for a remote with this scheme, host and port.
     pub fn url_at(self, origin: &str) -> String {
         match self {
             Self::Thundra => format!("{origin}/v1"),
@@ -118,7 +118,7 @@ impl Protocol {
         }
     }
 
-    /// Where it has what goes to this path of Thundra's.
+    /// This protocol's path for the same kind of report.
     pub fn path(self, thundras: &str) -> &str {
         match self {
             Self::Thundra => thundras,
@@ -127,7 +127,7 @@ impl Protocol {
         }
     }
 
-    /// This report of Thundra's as it is told here.
+    /// The same report in this protocol.
     pub fn report(self, path: &str, body: &str) -> Report {
         match self {
             Self::Thundra => Report::thundra(path, body),
@@ -135,7 +135,7 @@ impl Protocol {
         }
     }
 
-    /// What [`local_lambda::Item`] makes of this item.
+    /// The item in the form of [`local_lambda::Item`].
     pub fn item(self, text: &str) -> String {
         match self {
             Self::Thundra => text.to_owned(),
@@ -146,7 +146,7 @@ impl Protocol {
         }
     }
 
-    /// How the log names the URL that arrays are posted to.
+    /// The URL of arrays in the form of the log.
     pub fn place(self, remote: &Remote) -> String {
         match self {
             Self::Thundra => format!("{}/monitoring-data", remote.base_url()),
@@ -154,7 +154,7 @@ impl Protocol {
         }
     }
 
-    /// How the log and `/health` call it.
+    /// The protocol's name in the log and in `/health`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Thundra => "Thundra",
@@ -162,7 +162,7 @@ impl Protocol {
         }
     }
 
-    /// Its account in `/health`.
+    /// The name of its account in `/health`.
     pub fn account(self) -> &'static str {
         match self {
             Self::Thundra => "reports",
@@ -170,7 +170,7 @@ impl Protocol {
         }
     }
 
-    /// How a report is answered for which there is no room.
+    /// The status of the refusal while the buffer is full.
     pub fn full(self) -> u16 {
         match self {
             Self::Thundra => 429,
@@ -178,7 +178,7 @@ impl Protocol {
         }
     }
 
-    /// By which status a remote fails that may yet take what it was sent.
+    /// A status after which the extension tries again.
     pub fn failure(self) -> u16 {
         match self {
             Self::Thundra => 500,
@@ -186,7 +186,7 @@ impl Protocol {
         }
     }
 
-    /// The ways in which such a one fails.
+    /// All kinds of answers after which the extension tries again.
     pub fn failures(self) -> [Answer; 4] {
         let statuses = [502, 503, self.failure()].map(Answer::status);
         let [bad_gateway, unavailable, own] = statuses;

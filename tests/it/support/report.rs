@@ -1,8 +1,8 @@
-//! A report as an agent frames it, and what the remote has of it.
+//! A report as an agent frames it, and reading it at the remote.
 //!
-//! Tests write reports as Thundra's agents do. In OTLP each item of an array is a span with its text as
-//! the name, and apart from the others, as they are in an array; and so is a composite, packed, so that
-//! it is not merged either.
+//! Tests write reports as Thundra's agents do. In OTLP, each item of an array becomes a span with the item's
+//! text as its name, separate from the others. A composite becomes one too, but compressed, so that it is not
+//! merged either.
 
 use local_lambda::agent::{self, Response};
 use local_lambda::otlp::{self, Encoding, Signal};
@@ -32,30 +32,30 @@ impl Report {
         Self::of(Signal::Traces, Encoding::Protobuf, spans.concat())
     }
 
-    /// This body of OTLP.
+    /// An OTLP report with this body.
     pub fn of(signal: Signal, encoding: Encoding, body: Vec<u8>) -> Self {
         let headers = format!("Content-Type: {}\r\n", encoding.content_type());
         Self { path: signal.path().to_owned(), headers, body }
     }
 
-    /// The same in gzip.
+    /// The same report in gzip.
     pub fn packed(self) -> Self {
         let headers = format!("{}Content-Encoding: gzip\r\n", self.headers);
         Self { headers, body: gzip::pack(&self.body), ..self }
     }
 
-    /// Sent as the Python agent does, on a fresh connection.
+    /// Sends the report as the Python agent does, on a new connection.
     pub fn post(&self, port: u16) -> Response {
         let headers = "Connection: close\r\nAuthorization: ApiKey test-key\r\n";
         agent::request(port, &self.request(headers))
     }
 
-    /// The whole of it, with these headers beside the usual ones.
+    /// The whole request, with these headers in addition to the usual ones.
     pub fn request(&self, headers: &str) -> Vec<u8> {
         [self.head(headers).as_bytes(), &self.body].concat()
     }
 
-    /// The whole of it, in one chunk.
+    /// The whole request, with the body in one chunk.
     pub fn chunked(&self) -> Vec<u8> {
         let chunk = [format!("{:x}\r\n", self.body.len()).as_bytes(), &self.body].concat();
         let head = self.framed("Transfer-Encoding: chunked\r\n");
@@ -66,7 +66,7 @@ impl Report {
         self.framed(&format!("{headers}Content-Length: {}\r\n", self.body.len()))
     }
 
-    /// A head that tells of the body in this way.
+    /// The head with this framing header.
     pub fn framed(&self, framing: &str) -> String {
         let Self { path, headers, .. } = self;
         format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}{framing}\r\n")
@@ -78,7 +78,7 @@ fn span(name: &str) -> Vec<u8> {
     otlp::traces(&[name], Encoding::Protobuf)
 }
 
-/// The report as a test writes it.
+/// A received report as a test writes it.
 #[track_caller]
 pub fn told(received: &Received) -> String {
     if !received.is_otlp() {
@@ -88,7 +88,7 @@ pub fn told(received: &Received) -> String {
     if received.header("Content-Encoding").is_some() { items } else { format!("[{items}]") }
 }
 
-/// Its items as a test writes them.
+/// The items of a received report as a test writes them.
 pub fn items_of(received: &Received) -> Vec<String> {
     if received.is_otlp() {
         return otlp::span_names(received);

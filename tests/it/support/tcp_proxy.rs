@@ -1,5 +1,5 @@
-//! Carries bytes between the extension and a remote, and holds them at a place that a test chooses:
-//! beneath TLS, and in the middle of an answer.
+//! Carries bytes between the extension and a remote, and holds them at a place that a test chooses: in
+//! encrypted bytes, or in the middle of an answer.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_linger;
 
 use crate::support::fixture::{pass, spawn};
 
-/// Between two pieces of a trickle.
+/// The pause between two pieces that trickle.
 const TRICKLES_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,10 @@ pub enum Towards {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     GoesOn,
-    /// Nothing passes any more in this direction.
+    /// No more bytes pass in this direction.
     Hangs,
     Resets,
-    /// A little at a time, so that it never ends.
+    /// Bytes pass one by one, so that the transfer never ends.
     Trickles,
 }
 
@@ -40,7 +40,7 @@ pub struct TcpProxy {
 
 struct Hold {
     towards: Towards,
-    /// How many bytes still pass.
+    /// How many more bytes pass before the hold.
     after: usize,
     action: Box<dyn FnOnce() -> Then + Send>,
 }
@@ -54,7 +54,7 @@ struct Pump {
 }
 
 impl TcpProxy {
-    /// To this port of this machine.
+    /// A relay to this port of this machine.
     pub fn to(remote: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -64,7 +64,7 @@ impl TcpProxy {
         spawn(move || {
             for client in listener.incoming() {
                 let client = Arc::new(client.unwrap());
-                // The remote may have gone with the test.
+                // The remote may have ended with the test.
                 let Ok(server) = TcpStream::connect(("127.0.0.1", remote)) else { return };
                 let server = Arc::new(server);
                 for (towards, from, to) in
@@ -79,7 +79,7 @@ impl TcpProxy {
         Self { port, holds, _open: Arc::new(open) }
     }
 
-    /// After so many more bytes in this direction runs the action, on the thread that carries them.
+    /// Runs the action after this many more bytes in this direction, on the thread that carries them.
     pub fn hold(
         &self,
         towards: Towards,
@@ -123,7 +123,7 @@ impl Pump {
         let _ = self.from.shutdown(Shutdown::Read);
     }
 
-    /// The hold whose place is within the next bytes.
+    /// The hold at a position within the next bytes.
     fn due(&self, count: usize) -> Option<Hold> {
         let mut holds = self.holds.lock().unwrap();
         let index = holds.iter().position(|it| it.towards == self.towards)?;
@@ -144,11 +144,11 @@ impl Pump {
         Ok(())
     }
 
-    /// The last owner of a socket that does not linger resets its connection.
+    /// Resets the connection. The drop of a socket with a linger time of zero does that.
     fn reset(&self) {
         for stream in [&self.from, &self.to] {
             set_socket_linger(&**stream, Some(Duration::ZERO)).unwrap();
-            // Wakes the other direction without a word to the peer.
+            // Wakes the other direction. The peer notices nothing.
             let _ = stream.shutdown(Shutdown::Read);
         }
     }

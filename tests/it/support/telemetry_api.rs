@@ -1,5 +1,5 @@
-//! A Telemetry API with faults that `local-lambda` does not have: it takes the subscription, and
-//! delivers only the records that the test gives it.
+//! A Telemetry API with faults that `local-lambda` does not have. It accepts the subscription, and delivers
+//! only the records that the test gives it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ pub const SUBSCRIBED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK
 /// Half of the time of an invocation here: only a wait for its end takes longer.
 pub const AT_ONCE: Duration = Duration::from_secs(30);
 
-/// Stands before a platform's API, and answers subscriptions itself.
+/// A proxy before a platform's API. It answers subscriptions itself.
 struct Subscriptions {
     address: String,
     asked: Receiver<String>,
@@ -33,14 +33,14 @@ impl Subscriptions {
             for client in listener.incoming() {
                 let (client, asking) = (client.unwrap(), asking.clone());
                 let platform = TcpStream::connect(&runtime_api).unwrap();
-                // It ends as its connections do, in whatever way that is.
+                // The relay ends as its connections do, in any way.
                 spawn(move || drop(relay(&client, &platform, &asking, answer)));
             }
         });
         Self { address, asked }
     }
 
-    /// Which port the extension wants to be told at.
+    /// The port for telemetry that the extension has requested.
     fn port(&self) -> u16 {
         let asked = self.asked.recv_timeout(PATIENCE).unwrap();
         let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
@@ -49,7 +49,7 @@ impl Subscriptions {
     }
 }
 
-/// Whatever the platform says goes to the client; of what the client says, all but subscriptions to
+/// Passes everything from the platform to the client, and everything except subscriptions from the client to
 /// the platform.
 fn relay(
     mut client: &TcpStream,
@@ -82,8 +82,8 @@ fn relay(
     }
 }
 
-/// An extension that holds invocations until their end, with these variables set, and the port where
-/// it is told of that end.
+/// An extension with the strategy `end` and these variables, and the port where it gets the ends of
+/// invocations.
 pub fn start(
     protocol: Protocol,
     remote: Remote,
@@ -101,11 +101,11 @@ pub fn start(
     (fixture, port)
 }
 
-/// With this every invocation that is held is logged, which [`invoke`] waits for.
+/// With this level, the log has a line for each held invocation, and [`invoke`] waits for it.
 pub const LOGS_HOLDS: (&str, &str) = ("THUNDRA_EXTENSION_LOG_LEVEL", "debug");
 
-/// Begins an invocation, and waits until it is held. What an agent reports before may be overlooked: Lambda
-/// reports the end.
+/// Begins an invocation, and waits until it is held. Until then the extension may miss an agent's report,
+/// because Lambda reports the end anyway.
 #[track_caller]
 pub fn invoke(fixture: &Fixture) -> String {
     let holds =

@@ -343,7 +343,7 @@ class PollsTwice(Extension):
     def next(self):
         second = http.client.HTTPConnection(self.api.host, self.api.port)
         path = "/2020-01-01/extension/event/next"
-        # Soon: 30 invocations take no longer than 30 ms.
+        # The second call comes soon, while 30 invocations take at least 30 ms.
         threading.Timer(0.001, second.request, ("GET", path, None, self.identity)).start()
         return super().next()
 
@@ -568,7 +568,8 @@ class NeedsHeaderCase(Extension):
 class ReadsOnce(Extension):
     """Takes what a single read returns for the whole answer."""
 
-    # In init, or in an invocation where a busy machine lets the first answer come whole.
+    # The failure comes in init. On a busy machine the first answer may arrive in one piece, and then it comes
+    # in an invocation.
     SEEN_BY = {"answers-byte-by-byte": "failure Extension.Crash"}
 
     def ask(self, method, path, body, headers):

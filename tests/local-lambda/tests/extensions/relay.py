@@ -19,24 +19,24 @@ import urllib.parse
 
 from extension import Extension
 
-# Of reports that wait, in bytes; more is refused with 429.
+# Limit of waiting reports, in bytes. More are refused with 429.
 BUFFER_BYTES_MAX = 4 * 1024 * 1024
-# What a report costs beside its body.
+# The memory of a report in addition to its body.
 REPORT_BYTES = 1024
-# Of a connection, and of each wait for the remote's next bytes.
+# Time limit of a connection attempt, and of each wait for the remote's next bytes.
 ATTEMPT_SECONDS = 3.0
 BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 5.0
-# Of an attempt that SHUTDOWN finds on its way, before it is given up for another.
+# Time limit of an attempt that is running at SHUTDOWN. Then another one begins.
 LAST_ATTEMPT_SECONDS = 0.7
-# Before the deadline of SHUTDOWN, for the exit.
+# Time before the deadline of SHUTDOWN that is left for the exit.
 EXIT_SECONDS = 0.2
-# For the last posts of agents to arrive after SHUTDOWN, and then to be read.
+# Time for the agents' last posts to arrive after SHUTDOWN, and to be read.
 LAST_POSTS_SECONDS = 0.1
 READING_SECONDS = 0.3
-# Read at once of a body.
+# How much of a body is read at once.
 PIECE_BYTES = 64 * 1024
-# Of the remote's answer; what is longer costs the connection.
+# Limit of the remote's answer. A longer one ends the connection.
 ANSWER_BYTES_MAX = 64 * 1024
 KEPT_HEADERS = ("Authorization", "Content-Type", "Content-Encoding")
 
@@ -52,7 +52,7 @@ class Relay(Extension):
         self.servers = {}
 
     def register(self, events):
-        # The runtime starts once this is done, and with it the agent.
+        # The runtime and its agent start when this has returned.
         self.listen()
         super().register(events)
 
@@ -85,7 +85,7 @@ class Relay(Extension):
         lost = self.queue.wait_until_empty(deadline)
         if lost:
             print(f"relay: {lost} reports could not be delivered", file=sys.stderr, flush=True)
-        # Threads of connections that agents keep must not hold the exit.
+        # Threads of kept connections must not delay the exit.
         os._exit(0)
 
 
@@ -150,7 +150,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__((address, int(os.environ.get("RELAY_PORT", "3333"))), reception)
 
     def server_bind(self):
-        # Without the look-up of a host name that http.server adds.
+        # This skips the look-up of a host name in http.server.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 

@@ -42,7 +42,7 @@ class Faulty(Relay):
         return server
 
 
-# Towards agents.
+# Faults at the local port, for agents.
 
 
 class ForwardsInline(Faulty):
@@ -232,7 +232,7 @@ class ResetsOversize(Faulty):
             if length > 500_000:
                 linger = struct.pack("ii", 1, 0)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                # Only the last of them closes.
+                # The connection closes with the last of the three.
                 for stream in (self.rfile, self.wfile, self.connection):
                     stream.close()
             return super().pieces(length)
@@ -295,7 +295,7 @@ class WaitsForAgent(Faulty):
             self.queue.changed.wait(1.2)
 
 
-# Towards the remote.
+# Faults at the remote.
 
 
 class WaitsForRemote(Faulty):
@@ -605,7 +605,7 @@ class LogsEachAttempt(Faulty):
             time.sleep(0.01)
 
 
-# What it keeps, and its end.
+# Faults about the waiting reports and about the end.
 
 
 class Unbounded(Faulty):

@@ -1,4 +1,4 @@
-//! Each agent, seen by who receives its reports.
+//! Each agent, from the view of the server that receives its reports.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ mod batches;
 mod connections;
 mod otlp;
 
-/// Those that report to Thundra or Catchpoint.
+/// The families that report to Thundra or Catchpoint.
 pub const FAMILIES: [Family; 5] = [
     Family::ThundraPython,
     Family::CatchpointPython,
@@ -40,9 +40,9 @@ fn report(agent: &Agent) -> Reported {
     agent.report(&items(agent, 2))
 }
 
-/// What arrives on the next connection, up to the end of one request, and the connection.
+/// The bytes on the next connection, up to the end of one request, and the connection.
 fn receive(listener: &TcpListener) -> (String, TcpStream) {
-    // A read timeout limits accepting as well.
+    // A read timeout also limits the accept.
     SockRef::from(listener).set_read_timeout(Some(SOON)).unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -64,7 +64,7 @@ fn is_whole(text: &str) -> bool {
     }
 }
 
-/// The bytes of one report, answered 200.
+/// The bytes of one report, which gets a 200.
 fn raw_report(family: Family) -> (String, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -80,8 +80,8 @@ fn raw_report(family: Family) -> (String, u16) {
 
 #[test]
 fn each_request_is_as_recorded_with_the_real_agent() {
-    // Of OpenTelemetry's only the heads are compared, in `otlp`: what the bodies tell is up to the
-    // customer's instrumentation, and spans are sent here as the library of OTLP writes them.
+    // For OpenTelemetry only the heads are compared, in `otlp`. The contents of its bodies depend on the
+    // customer's instrumentation, and the local agent writes spans as the Rust library for OTLP does.
     let recorded = [
         (Family::ThundraPython, "python-01-274-coldwarm-02"),
         (Family::CatchpointPython, "python-22-310-coldwarm-02"),
@@ -98,7 +98,7 @@ fn each_request_is_as_recorded_with_the_real_agent() {
     }
 }
 
-/// A request without what differs from one invocation to the next.
+/// A request without the parts that differ between invocations.
 fn shape(request: &str) -> String {
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let line = |line: &str| match line.split_once(": ") {
@@ -112,7 +112,7 @@ fn shape(request: &str) -> String {
     let mut key = "";
     for (number, part) in body.split('"').enumerate() {
         let is_changing = match key {
-            // The size of a chunk.
+            // The number is the size of a chunk.
             "" => number == 0,
             "startTimestamp" | "finishTimestamp" | "duration" => true,
             _ => false,
@@ -129,12 +129,12 @@ fn shape(request: &str) -> String {
     shape.join("\n")
 }
 
-/// Go's was recorded with a request id that was made up.
+/// The request id in the recording for Go was invented.
 fn is_id(text: &str) -> bool {
     (text.len() == 36 && text.split('-').count() == 5) || text.starts_with("req-")
 }
 
-/// The items of a request as they stand in its body.
+/// The text of the items in a request's body.
 fn sent_items(received: &Received) -> String {
     let body = String::from_utf8(received.body.clone()).unwrap();
     match received.path.as_str() {

@@ -1,4 +1,4 @@
-//! Attacks on the port of a relay: they tell one that bears them from one that does not.
+//! The attacks on the port of a relay. They distinguish a relay that survives them from one that does not.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn a_relay_that_serves_one_after_the_other_does_not_bear_slow_clients() {
 #[test]
 fn a_relay_that_a_reset_ends_does_not_bear_resets() {
     let (verdict, seen) = play("CrashesOnReset", "attack-resets-inside-body");
-    // Its crash ends the runtime too: an agent, or the platform, sees it first.
+    // The extension's crash ends the runtime too. Either an agent or the platform notices that first.
     let is_a_crash = ["no response", "Extension.Crash"].iter().any(|it| seen.contains(it));
     assert!(verdict == "broke" && is_a_crash, "{seen}");
 }

@@ -1,4 +1,4 @@
-//! `local-lambda bench`, on the extension that does nothing and on one that answers posts.
+//! `local-lambda bench`, with the extension that does nothing and with one that answers posts.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
         }
         assert_eq!((median("threads"), median("wakes")), (Some(1.0), Some(0.0)));
         assert!(median("register") <= median("first_next"), "{report:#}");
-        // Nothing stands for what an agent would wait, nor for what is added to no extension's.
+        // This extension has no figures for an agent's wait, nor for time that it adds to invocations.
         for figure in ["post_p50", "report_cpu", "wait_4", "silent_wait", "once"] {
             assert_eq!(median(figure), None, "{figure}");
         }
@@ -232,7 +232,7 @@ fn a_runner_starts_the_extensions() {
     assert!(error.contains("/no/such/runner: not found"), "{error}");
 }
 
-/// The comparators' manifest is of another workspace, which inherits nothing.
+/// The comparators' manifest belongs to another workspace, which inherits no settings.
 #[test]
 fn the_comparators_are_built_as_the_extension_is() {
     let profile = |path: &str| {

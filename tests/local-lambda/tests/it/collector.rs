@@ -1,4 +1,4 @@
-//! `local-lambda remote`, used as a script would use it.
+//! `local-lambda remote`, used as by a script.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 
 use crate::{A_MOMENT, LOCAL_LAMBDA, SOON, tls};
 
-/// The collector and the line it announces itself with.
+/// The collector and its first line.
 pub fn start(home: &TempDir, options: &[&str]) -> (Child, Value) {
     let (child, _, announced) = start_reading(home, options);
     (child, announced)
 }
 
-/// As [`start`], with what the collector prints afterwards.
+/// As [`start`], and a reader for the collector's later lines.
 fn start_reading(home: &TempDir, options: &[&str]) -> (Child, BufReader<ChildStdout>, Value) {
     let mut child = Command::new(LOCAL_LAMBDA)
         .args(["remote", "--dir"])
@@ -45,7 +45,7 @@ fn requests(home: &TempDir) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Ends it by closing its standard input.
+/// Ends the collector by closing its standard input.
 pub fn end(mut child: Child) {
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
@@ -123,7 +123,7 @@ fn an_answer_that_means_nothing_is_refused() {
     }
 }
 
-/// The status of the answer to a request on a fresh connection, or `None` if none came.
+/// The status of the answer to a request on a new connection. `None` if none arrived.
 fn status(announced: &Value, body: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port(announced))).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -155,7 +155,7 @@ fn limits_paces_and_latency_are_those_of_the_command_line() {
     let started = Instant::now();
     connection.send(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(connection.response().status, 200);
-    // The latency, at least four pauses within the request and eight within the answer.
+    // The latency, and at least four pauses in the request and eight in the answer.
     assert!(started.elapsed() >= Duration::from_millis(112));
     assert!(connection.is_closed(SOON));
     end(child);

@@ -1,4 +1,4 @@
-//! The suite as a command: what it says, and what it exits with.
+//! The suite as a command: its output and its exit codes.
 
 mod calls;
 
@@ -25,10 +25,10 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What some machines can't play: without root, or without cgroups that can be written to.
+/// The scenarios that some machines cannot run, because they are not root or have no writable cgroups.
 const MAY_NOT_APPLY: [&str; 2] = ["lambdas-user", "small-share-of-a-cpu"];
 
-/// What is about an event that an extension does not have to ask for.
+/// The scenarios about INVOKE, for which an extension need not register.
 const FOR_INVOKE: [&str; 5] = [
     "frozen-with-an-event",
     "unknown-event",
@@ -45,7 +45,7 @@ const FOR_SHUTDOWN: [&str; 6] = [
     "short-shutdown",
 ];
 
-/// All of a lifecycle but these, which do not apply, and nothing of a relay.
+/// Checks that all lifecycle scenarios except these hold, and that no relay scenario applies.
 #[track_caller]
 fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
     let output = conformance(&["--extension", extension, "--quick", "--json"]);
@@ -99,11 +99,11 @@ fn the_floor_holds_all_of_a_lifecycle() {
     check_all_held_but(&[], FLOOR);
 }
 
-/// What the minimal extension registers for.
+/// The minimal extension's registration.
 const EVENTS: &str =
     r#"json.dumps({"events": ["SHUTDOWN"] if managed else ["INVOKE", "SHUTDOWN"]})"#;
 
-/// The minimal extension with this instead of that.
+/// The minimal extension, with `this` replaced.
 fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
     let minimal = fs::read_to_string(MINIMAL).unwrap();
     let changed = minimal.replace(instead_of, this);
@@ -111,7 +111,7 @@ fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
     file("changed", &changed, 0o755)
 }
 
-/// A file of this name, content and mode in a directory of its own.
+/// A file with this name, content and mode in its own directory.
 pub fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
     let home = TempDir::new().unwrap();
     let path = home.path().join(name);
@@ -203,7 +203,7 @@ fn an_interrupt_in_the_middle_leaves_nothing_and_blames_nobody() {
     let more = ["--only", "next-held-open", "--only", "registers-in-time", "--jobs", "4"];
     let suite = ["conformance", "--extension", FLOOR];
     let mut suite = Interrupted::start(&[&suite[..], &some, &more].concat());
-    // The first is told of while others are in the middle.
+    // The first finding is printed while other scenarios are running.
     suite.wait_for_line("held");
     let rest = suite.leaves_nothing(Signal::INT);
     assert!(!rest.contains("BROKE"), "{rest}");

@@ -1,4 +1,4 @@
-//! The remote's connections: idle ones, limits, outages, slowness.
+//! The remote's connections: idle ones, limits, outages, and slow ones.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use local_lambda::{Answer, Authority, End, KeepAlive, Moment, Pace, Remote};
 use crate::remote::{GET, check_closed, check_reset, connect, port};
 use crate::{A_MOMENT, SOON, panic_of, tls};
 
-/// A connection that has had an answer and waits for its next request.
+/// An idle connection that has had one answer.
 fn idle(remote: &Remote) -> TcpStream {
     let before = remote.received().len();
     let mut stream = connect(remote);
@@ -21,7 +21,7 @@ fn idle(remote: &Remote) -> TcpStream {
     stream
 }
 
-/// One request and the answer of [`Answer::ok`].
+/// Sends one request and reads the answer of [`Answer::ok`].
 fn exchange(stream: &mut (impl Read + Write)) {
     stream.write_all(GET).unwrap();
     let mut answer = Vec::new();
@@ -148,7 +148,7 @@ fn a_remote_can_go_down_in_the_middle_of_a_request() {
     assert_eq!(remote.wait_for_cut_short(1, SOON)[0].body, b"a");
 }
 
-/// How many bytes of a body the client can write before it has to wait for a moment.
+/// How many bytes of a body the client can write before a write has to wait.
 fn taken(remote: &Remote) -> usize {
     let mut stream = connect(remote);
     stream.set_write_timeout(Some(A_MOMENT)).unwrap();
@@ -177,7 +177,7 @@ fn what_is_read_slowly_arrives_whole() {
     assert_eq!(answer.status, 200);
     let received = &remote.received()[0];
     assert_eq!(received.body, body);
-    // 63 pauses and the one that read the end of the head.
+    // There are 63 pauses, because the read of the head's end comes before the first one.
     assert!(received.at - received.head_at >= Duration::from_millis(60));
 }
 

@@ -1,4 +1,4 @@
-//! Freezing and limits, in each way that this machine has.
+//! Freezing and limits, in each way that works on this machine.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -14,13 +14,13 @@ use crate::SOON;
 
 const WAYS: [FreezeBy; 3] = [FreezeBy::CgroupV2, FreezeBy::CgroupV1, FreezeBy::Signals];
 
-/// What a twin that runs must use, while a frozen one uses nothing.
+/// CPU time that a running twin must use meanwhile. A frozen process uses none.
 const MUCH: Duration = Duration::from_millis(200);
 
-/// Two processes, of which only the child spins.
+/// Two processes, of which only the child uses CPU time.
 const FORK: &str = "( echo child $BASHPID; while :; do :; done ) & echo forked; wait";
 
-/// A program of bash, which reads the file that `BASH_ENV` names.
+/// A program for bash, which reads the file that `BASH_ENV` names.
 struct Script {
     process: Process,
     _home: TempDir,
@@ -44,7 +44,7 @@ impl Script {
         script
     }
 
-    /// The child that it tells of by `child PID`.
+    /// The child that the script announces by `child PID`.
     fn child(&self) -> u32 {
         let line = self.process.wait_for_log("child ", SOON);
         line.trim_start_matches("child ").parse().unwrap()
@@ -75,7 +75,7 @@ fn has_ended(pid: u32) -> bool {
     stat.rsplit(')').next().is_some_and(|fields| fields.is_empty() || fields.starts_with(" Z"))
 }
 
-/// `None`, with a printed word, where the machine has not this way.
+/// `None`, with a printed note, if this way does not work on this machine.
 fn container(by: FreezeBy, limits: Limits) -> Option<Container> {
     let container = Container::freezing_by(by, limits);
     if container.freezes_by() == by {
@@ -85,7 +85,7 @@ fn container(by: FreezeBy, limits: Limits) -> Option<Container> {
     None
 }
 
-/// A word on what the machine has not; that a cgroup is there and does not work is no such thing.
+/// Prints the features that this machine lacks. A cgroup that exists but does not work is no such feature.
 #[track_caller]
 fn leave_out(container: &Container) {
     let lacks =
@@ -96,12 +96,12 @@ fn leave_out(container: &Container) {
     println!("left out: {:?}", container.notes());
 }
 
-/// The test itself, in a process of another user.
+/// Runs this test again in a process of another user.
 fn as_nobody(test: &str) -> std::process::Output {
     let home = TempDir::new().unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = home.path().join("it");
-    // A program that this process had written itself would be busy as long as another thread forks.
+    // A copy that this process itself writes would be busy while another thread forks.
     let copied = Command::new("cp").arg(env::current_exe().unwrap()).arg(&copy).status().unwrap();
     assert!(copied.success());
     let mut command = Command::new("setpriv");
@@ -113,7 +113,7 @@ fn containers() -> impl Iterator<Item = Container> {
     WAYS.into_iter().filter_map(|by| container(by, Limits::default()))
 }
 
-/// The names of the cgroups that a container moved this process into.
+/// The cgroups into which a container moved this process.
 pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let names = memberships.lines().filter_map(|line| line.rsplit_once('/'));
@@ -194,7 +194,7 @@ fn a_process_that_left_group_session_and_parent_freezes_and_ends_with_the_cage()
         let Some(container) = container(by, Limits::default()) else { continue };
         let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
         if round % 2 == 0 {
-            // Else it leaves while it is admitted, or after.
+            // Otherwise it leaves its group during the admission, or after it.
             script.child();
         }
         container.admit(&script.process);
@@ -219,7 +219,7 @@ fn who_had_the_address_before_or_has_another_one_is_none_of_the_cage() {
         sleep.arg("1000").env("AWS_LAMBDA_RUNTIME_API", platform.runtime_api()).spawn().unwrap()
     };
     let before = sleep(&platform);
-    // The table of processes has no finer times than of 10 ms.
+    // The process table has a precision of 10 ms.
     runs(Script::spin().process.pid(), Duration::from_millis(20));
     let container = Container::freezing_by(FreezeBy::Signals, Limits::default());
     let script = Script::launch(Launch::of("/bin/bash").on(&platform), STRAY);
@@ -314,7 +314,7 @@ fn the_cpu_time_is_that_of_all_processes() {
         container.admit(&script.process);
         let (before, scheduled_before) = (container.cpu_time(), scheduled(child));
         runs(child, MUCH);
-        // Stands still, so that both are of the same moment.
+        // The processes are frozen, so that both numbers are from the same moment.
         container.freeze();
         let used = (container.cpu_time().saturating_sub(before)).as_secs_f64();
         let expected = scheduled(child).saturating_sub(scheduled_before).as_secs_f64();
@@ -341,7 +341,7 @@ fn a_cpu_share_of_7_percent_is_about_7_percent_of_the_time() {
     runs(twin.process.pid(), Duration::from_millis(700));
     let used = scheduled(limited.process.pid()).saturating_sub(before);
     let share = used.as_secs_f64() / started.elapsed().as_secs_f64();
-    // A loaded machine may give less, and never more than the share and one tick.
+    // A loaded machine may give less, but never more than the share and one tick.
     assert!((0.02..0.10).contains(&share), "{share}");
 }
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, LOCAL_LAMBDA};
 
-/// Passes on before it answers, so that nothing is left at the end.
+/// Forwards before it answers, so that no report is left at the end.
 const RELAY: &str = r#"
 import http.server, json, os, sys, threading, urllib.request
 
@@ -54,7 +54,8 @@ fn relay(home: &Path) -> String {
     path.display().to_string()
 }
 
-/// What ring's build script watches, and what a user sets, as the cargo that builds the extension has it.
+/// The variables that ring's build script watches, and one that a user sets, in the cargo that builds the
+/// extension.
 #[test]
 fn the_cargo_that_builds_the_extension_gets_the_users_variables_and_none_of_the_cargo_around_it() {
     let home = TempDir::new().unwrap();
@@ -79,7 +80,7 @@ fn is_of_a_run(name: &str) -> bool {
     name == "CARGO" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
-/// With a whole CPU: what it costs is not the question here.
+/// With a whole CPU, because the test is not about the costs.
 fn demo(options: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(LOCAL_LAMBDA);
     command.args(["demo", "--memory", "1769", "--freeze", "0s", "--invocations", "4"]);
@@ -101,7 +102,7 @@ fn each_report_of_both_ways_arrives_once() {
         let latency = |part: &str| way["latency"][part].as_f64().unwrap();
         assert!(latency("q1_ms") <= latency("median_ms"), "{way}");
         assert!(latency("median_ms") <= latency("q3_ms"), "{way}");
-        // A report was answered after 4 ms in each of the four.
+        // In each of the four, a report was answered after 4 ms.
         assert!(way["billed_ms"].as_u64().unwrap() >= 4 * 4, "{way}");
         assert!(latency("q1_ms") >= 4.0, "{way}");
     }

@@ -1,4 +1,4 @@
-//! What the doubles do when descriptors or memory run out: wait, or lose one connection.
+//! The local Lambda's parts without free descriptors or memory. They wait, or lose one connection.
 
 use std::fs;
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::SOON;
 use crate::collector::{end, port, start};
 
 fn limit(child: &Child, resource: Resource, most: Option<u64>) {
-    // The child has the maximum of this process, and only root may raise it.
+    // The child inherits this process's maximum, which only root may raise.
     let limit = Rlimit { current: most, maximum: getrlimit(resource).maximum };
     let pid = Pid::from_raw(child.id().try_into().unwrap());
     prlimit(pid, resource, limit).unwrap();
@@ -52,7 +52,7 @@ fn a_double_without_a_free_descriptor_accepts_again_once_there_is_one() {
 
 #[test]
 fn a_connection_for_which_there_is_no_thread_is_closed_and_later_ones_are_served() {
-    /// For what it allocates as it accepts; a thread's stack, of 2 MiB, does not fit.
+    /// For the allocations of an accept. A thread's stack of 2 MiB does not fit.
     const SPARE_BYTES: u64 = 1024 * 1024;
     let home = TempDir::new().unwrap();
     let (child, announced) = start(&home, &[]);

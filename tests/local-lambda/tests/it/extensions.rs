@@ -1,5 +1,5 @@
-//! The suite tells good from bad, as a command: extensions with one fault each, which are in
-//! `tests/extensions`, and a correct one to compare with.
+//! The suite distinguishes good extensions from bad ones. It runs as a command on a correct extension, and on
+//! extensions with one fault each, from `tests/extensions`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -18,28 +18,28 @@ use crate::LOCAL_LAMBDA;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions");
 
-/// Scenarios played at the same time: most of them wait most of the time.
+/// How many scenarios run at a time. Most of them wait most of the time.
 const AT_ONCE: usize = 8;
 
-/// Who plays so many has the machine for himself: where two did, scenarios that measure a time, such
-/// as that of a slow remote, met one of another machine.
+/// Held by the test that runs many scenarios. If two did so, scenarios that measure a time would disturb each
+/// other.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 fn have_the_machine() -> MutexGuard<'static, ()> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Well above the fault whose next times out last, after 5 s.
+/// Longer than the fault whose `next` times out last, after 5 s.
 const NEXT_HELD: &str = "8s";
-/// The scenarios that take so long, and have to begin first.
+/// The longest scenarios, which must begin first.
 const LONGEST: [&str; 3] = ["next-held-open", "frozen-for-long", "relay-endless-reports"];
 
-/// Python alone, with all that a relay imports, needs about the second that is allowed for; `floor`
-/// holds it in `conformance.rs`.
+/// Python alone, with all imports of a relay, needs about the second that is allowed. `conformance.rs` runs
+/// this scenario with `floor`.
 const TOO_TIGHT_FOR_PYTHON: &str = "small-share-of-a-cpu";
 
-/// What an extension would have to be made for to break them, and them alone. That those for relays
-/// can break is shown in `relay.rs`.
+/// Scenarios that no fault breaks, because such an extension would have to be made for them alone. `relay.rs`
+/// shows that those for relays can break.
 const WITHOUT_A_FAULT: [&str; 6] = [
     "function-error",
     "relay-twenty-at-once",
@@ -49,10 +49,10 @@ const WITHOUT_A_FAULT: [&str; 6] = [
     "idle-agent-connection",
 ];
 
-/// What a fault leaves whole: so it is no other than the one that is meant.
+/// A scenario that each fault leaves whole. This proves that the fault is not another one.
 const HELD: &str = "registers-in-time";
 
-/// But for these, which are in each life from its first second.
+/// Faults that break even that scenario, because they are there from the first second.
 const HOLD_NOTHING: [&str; 6] = [
     "AsksForUnknownEvent",
     "ConstantName",
@@ -62,7 +62,7 @@ const HOLD_NOTHING: [&str; 6] = [
     "PollsTwice",
 ];
 
-/// Who does not run as root has no other user to start a process as.
+/// The scenario that needs root, because only root can start processes as another user.
 const FOR_ROOT: &str = "lambdas-user";
 
 #[test]
@@ -110,7 +110,7 @@ fn a_correct_relay_holds_every_scenario() {
 
 #[test]
 fn where_its_port_is_fixed_no_two_scenarios_are_played_at_a_time() {
-    // One that meets another copy ends.
+    // An extension that meets another copy ends.
     let (packed, fault) = (Packed::new("relay_faults"), "FAULT=DiesWhenPortIsTaken");
     let port = local_lambda::free_port().to_string();
     let mut command = Command::new(LOCAL_LAMBDA);
@@ -125,13 +125,13 @@ fn where_its_port_is_fixed_no_two_scenarios_are_played_at_a_time() {
     assert!(told.contains("4 scenarios, 1 at a time") && told.contains("4 held"), "{told}");
 }
 
-/// A program of `tests/extensions` in one file, which any user can execute from any place.
+/// A program from `tests/extensions` as one file, which any user can execute from any directory.
 pub struct Packed {
     home: TempDir,
     name: &'static str,
 }
 
-/// By scenario, a part of what it must see: a fault that is seen for another reason is not.
+/// For each scenario, a part of its observations. A fault that is noticed for another reason does not count.
 type SeenBy = BTreeMap<String, String>;
 
 struct Case {
@@ -141,7 +141,7 @@ struct Case {
 }
 
 enum Due {
-    /// With this in what was seen.
+    /// Broken, with this in the observations.
     Broke(String),
     Held,
 }
@@ -163,7 +163,7 @@ impl Packed {
         self.home.path().join(self.name)
     }
 
-    /// Each of its faults, with the scenarios that must see it.
+    /// Each of its faults, with the scenarios that must notice it.
     fn faults(&self) -> BTreeMap<String, SeenBy> {
         let told = Command::new(self.file()).env_remove("FAULT").output().unwrap();
         serde_json::from_slice(&told.stdout).unwrap()
@@ -180,8 +180,7 @@ impl Packed {
         command
     }
 
-    /// Plays each of the scenarios with each of the faults, and tells a line of each case that is not
-    /// as it should be.
+    /// Runs each of the scenarios with each of the faults. Returns a line for each wrong case.
     fn played(&self, faults: BTreeMap<String, SeenBy>) -> String {
         let _mine = have_the_machine();
         let mut cases: Vec<Case> = faults.into_iter().flat_map(cases_of).collect();
@@ -201,11 +200,11 @@ impl Packed {
                 scope.spawn(play_all);
             }
         });
-        // An interpreter's start beside seven others can take longer than an init may. Alone it cannot.
+        // Beside seven others, an interpreter may take longer to start than an init may. Alone it does not.
         wrong.into_inner().unwrap().into_iter().filter_map(|case| self.play(case)).collect()
     }
 
-    /// What is not as it should be: the verdict, or the exit code that belongs to it.
+    /// The error of this case: the verdict, or the exit code for it.
     fn play(&self, Case { fault, scenario, due }: &Case) -> Option<String> {
         let output = self.conformance(fault).args(["--only", scenario]).output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

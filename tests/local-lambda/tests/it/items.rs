@@ -1,4 +1,4 @@
-//! Which items the remote accepted, and how often.
+//! The items that the remote accepted, and how often it accepted each.
 
 use std::io::Write;
 use std::sync::mpsc;

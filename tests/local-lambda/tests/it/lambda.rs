@@ -1,5 +1,4 @@
-//! The phases of an environment, with real processes and, where a test says each word itself, with
-//! raw calls.
+//! The phases of an environment. Most tests use real processes, and some make each call themselves.
 
 mod environments;
 mod failures;
@@ -24,7 +23,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{FLOOR, LOCAL_LAMBDA};
 
-/// The function's timeout, where a test lets it pass.
+/// The function's timeout in tests that reach it.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// An event whose handler does nothing and reports nothing.
@@ -33,12 +32,12 @@ const NOTHING: &str = r#"{"reports":0}"#;
 /// An event whose handler never ends.
 const HANG: &str = r#"{"reports":0,"outcome":"hang"}"#;
 
-/// A runtime in threads of this test, whose agent reports nowhere unless an event says so.
+/// A runtime in threads of this test. Its agent reports to nobody, unless an event orders a report.
 fn in_threads() -> Runtime {
     Runtime::function(|| Function::of(agent(&nowhere())))
 }
 
-/// The same as a process.
+/// A runtime as a process.
 fn in_a_process(arguments: &[&str]) -> Runtime {
     let report_to = nowhere();
     let always = ["function", "--agent", "go", "--report-to", report_to.as_str()];
@@ -49,7 +48,7 @@ fn agent(url: &str) -> Agent {
     Agent::to(Family::Go, Endpoint::remote(url).unwrap())
 }
 
-/// A base URL where nobody listens: the port is bound as long as the tests run, and not listened on.
+/// A base URL at which nothing listens. The port stays bound while the tests run.
 fn nowhere() -> String {
     static CLOSED: OnceLock<(Socket, SocketAddr)> = OnceLock::new();
     let (_, address) = CLOSED.get_or_init(|| {
@@ -61,12 +60,12 @@ fn nowhere() -> String {
     format!("http://{address}/v1")
 }
 
-/// An extension that does what it should, and a runtime in threads.
+/// A correct extension, and a runtime in threads.
 fn healthy() -> Setup {
     Setup::new().extension(FLOOR).runtime(in_threads())
 }
 
-/// The limits of Lambda, a tenth as long.
+/// A tenth of Lambda's time limits.
 fn tenth() -> TimeLimits {
     TimeLimits::LAMBDA.scaled(0.1)
 }
@@ -75,7 +74,7 @@ fn start(setup: Setup) -> Lambda {
     setup.start().unwrap()
 }
 
-/// The index of the first entry that this finds.
+/// The index of the first entry that `is` accepts.
 #[track_caller]
 fn index_of(timeline: &[Entry], what: &str, is: impl Fn(&Event) -> bool) -> usize {
     timeline.iter().position(|entry| is(&entry.event)).unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! A program that is ended by a signal leaves no process, cgroup or file behind.
+//! If a signal ends a program, it leaves no process, cgroup or file behind.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, LOCAL_LAMBDA, SOON};
 
-/// In the environment of all processes of one program, with a value of its own.
+/// A variable with a unique value in the environment of all processes of one program.
 const MARK: &str = "LOCAL_LAMBDA_TEST_MARK";
 
-/// Starts this test again as a program that is to be interrupted.
+/// Starts this test again as a program for an interrupt.
 fn program(test: &str, mark: &Path) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]);
@@ -31,7 +31,7 @@ fn is_the_program() -> bool {
     env::var_os(MARK).is_some()
 }
 
-/// The program's side: all is made, and stays until the signal.
+/// In the program: everything is made, and stays until the signal.
 fn wait_for_the_signal() {
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -72,7 +72,7 @@ fn marked(mark: &Path) -> Vec<String> {
     processes.filter(|it| is_marked(it)).map(|it| it.display().to_string()).collect()
 }
 
-/// What was killed with its group may take a moment to end.
+/// Waits for processes that were killed with their group, which takes a moment.
 #[track_caller]
 fn wait_for_the_end_of_all(mark: &Path) {
     let deadline = Instant::now() + SOON;
@@ -88,7 +88,7 @@ pub fn cgroups(pid: u32) -> String {
     String::from_utf8(found.stdout).unwrap()
 }
 
-/// Another test's local Lambda may be removing it.
+/// Waits for the end of the process, which another test's local Lambda may be killing.
 #[track_caller]
 fn wait_until_gone(pid: u32) {
     let deadline = Instant::now() + SOON;
@@ -157,7 +157,7 @@ fn sighup_removes_what_signals_stopped() {
     leaves_nothing(name, Signal::HUP, FreezeBy::Signals);
 }
 
-/// Twice at a time, without end, until the signal comes in the middle of it.
+/// Makes two things at a time, again and again, until the signal comes.
 #[track_caller]
 fn what_is_made_meanwhile_is_removed(test: &str, make: fn(&OsStr)) {
     if is_the_program() {
@@ -193,7 +193,7 @@ fn a_directory_that_is_filled_while_the_signal_comes_is_removed_too() {
     what_is_made_meanwhile_is_removed(name, |_| {
         let directory = local_lambda::TempDir::new().unwrap();
         let file = |n: u32| fs::write(directory.path().join(n.to_string()), "");
-        // Up to the one that meets no directory any more.
+        // The loop ends when the directory is gone.
         let _removed = (0..1_000).map(file).find(Result::is_err);
     });
 }
@@ -208,7 +208,7 @@ fn what_is_made_while_the_signal_comes_is_removed_too() {
     });
 }
 
-/// The next local Lambda removes what SIGKILL left, and leaves alone what a live one has.
+/// Checks that the next local Lambda removes the leftovers of SIGKILL, and keeps those of a live one.
 #[track_caller]
 fn is_removed_by_the_next(test: &str, by: FreezeBy) {
     if is_the_program() {
@@ -276,7 +276,7 @@ fn a_directory_that_only_has_the_name_is_left_alone() {
 fn an_interrupted_bench_leaves_nothing() {
     let floor = format!("floor={FLOOR}");
     for signal in [Signal::INT, Signal::TERM] {
-        // An extension that idles is there for a second in each round.
+        // In each round, an idle extension runs for a second.
         let options = ["bench", "--no-comparators", "--only", "idle", "--runs", "35"];
         let bench = Interrupted::start(&[&options[..], &["--extension", &floor]].concat());
         bench.wait_for_processes(2);

@@ -1,4 +1,4 @@
-//! The doubles are tested as tests use them: with a real extension and with raw sockets.
+//! Tests of the local Lambda. They use it as other tests do: with a real extension and with raw sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its helpers do")]
 
@@ -32,12 +32,12 @@ mod tls;
 const FLOOR: &str = env!("CARGO_BIN_EXE_floor");
 const LOCAL_LAMBDA: &str = env!("CARGO_BIN_EXE_local-lambda");
 
-/// For what must happen: long enough for a loaded machine.
+/// Time limit of an event that must happen. It is long enough for a loaded machine.
 const SOON: Duration = Duration::from_secs(60);
-/// For what must not happen: long enough to see it if it does.
+/// How long to watch for an event that must not happen.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// The message of the panic that this must end in.
+/// The message of the panic in which this must end.
 #[track_caller]
 fn panic_of<R>(action: impl FnOnce() -> R) -> String {
     let payload = catch_unwind(AssertUnwindSafe(action)).err().expect("a panic");

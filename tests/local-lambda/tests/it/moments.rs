@@ -1,4 +1,4 @@
-//! What happens at a moment of a request.
+//! Actions and ends at a moment of a request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::{A_MOMENT, SOON, tls};
 
 const POST: &[u8] = b"POST /v1/x HTTP/1.1\r\nContent-Length: 6\r\n\r\nabcdef";
 
-/// Sends the post, to a remote that ends its connection at this moment.
+/// Sends a post to a remote that ends its connection at this moment.
 fn post_cut_at(moment: Moment, end: End) -> (Remote, TcpStream) {
     let remote = Remote::start();
     remote.cut_with(move |_| Some(Cut::at(moment, end)));
@@ -63,11 +63,11 @@ fn a_hang_within_a_request_reads_no_more_and_lasts_until_the_remote_is_dropped()
     check_nobody_reads(&stream);
     drop(remote);
     let end = (&stream).read(&mut [0]).map_err(|error| error.kind());
-    // Bytes that were never read make a reset of every close.
+    // A close with unread bytes becomes a reset.
     assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
 }
 
-/// Writes until the buffers of both sides are full.
+/// Writes until the buffers of both sides are full, which proves that nobody reads.
 fn check_nobody_reads(mut stream: &TcpStream) {
     stream.set_write_timeout(Some(A_MOMENT)).unwrap();
     let piece = vec![0; 1024 * 1024];
@@ -109,7 +109,7 @@ fn a_connection_can_end_before_anything_is_read() {
     assert_eq!((remote.received().len(), remote.cut_short().len()), (1, 0));
 }
 
-/// An action that tells when it runs, and goes on when it is told to.
+/// Adds an action that reports when it runs, and waits for permission to end.
 fn standstill(remote: &Remote, moment: Moment, request: usize) -> (Receiver<()>, Sender<()>) {
     let (stands, is_standing) = mpsc::channel();
     let (go_on, told_to_go_on) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The states of an extension, as Lambda keeps them.
+//! The states of an extension, as on Lambda.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::{A_MOMENT, FLOOR, SOON, panic_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A client that does what a test says, right or wrong.
+/// A client that makes the test's calls, right or wrong.
 pub struct Client {
     connection: Connection,
     pub identifier: String,
@@ -41,7 +41,7 @@ impl Client {
         self.poll_at_once(1);
     }
 
-    /// So many polls in one write, none of which waits for the answer to the one before.
+    /// Sends this many polls in one write, without waiting for answers.
     fn poll_at_once(&mut self, times: usize) {
         let identifier = &self.identifier;
         let next = format!(
@@ -69,7 +69,7 @@ fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap()
 }
 
-/// Names and values of the headers, without the date.
+/// The headers' names and values, without the date.
 fn headers(response: &Response) -> Vec<(&str, &str)> {
     let all = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     all.filter(|(name, _)| *name != "Date").collect()

@@ -1,4 +1,4 @@
-//! Extension processes: names, environment, logs and ends.
+//! Processes of extensions: names, environment, logs and ends.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -57,7 +57,7 @@ fn a_log_larger_than_a_pipe_blocks_nobody() {
 #[test]
 fn a_line_that_never_comes_is_missed_with_the_log_shown() {
     let process = Launch::of("/usr/bin/env").start();
-    // Long, to see that the end of the log ends the wait.
+    // The limit is long, to prove that the end of the log ends the wait.
     let message = panic_of(|| process.wait_for_log("no such line", Duration::from_secs(3600)));
     assert!(message.starts_with("no \"no such line\" within 3600s; its log:\n"), "{message}");
     assert!(message.contains("AWS_REGION=us-east-1"), "{message}");
@@ -93,7 +93,7 @@ fn a_killed_process_has_no_exit_code() {
     assert_eq!(process.exit(SOON).code(), None);
 }
 
-/// Runs a child that sleeps, in the same group, and tells its pid.
+/// Runs a process with a child that sleeps in the same group. Also returns the file with the child's pid.
 fn parent_of_a_sleeper(home: &TempDir) -> (Process, PathBuf) {
     let script = home.path().join("script");
     fs::write(&script, "sleep 3600 & echo child $!; wait\n").unwrap();
@@ -102,7 +102,7 @@ fn parent_of_a_sleeper(home: &TempDir) -> (Process, PathBuf) {
     (process, PathBuf::from(format!("/proc/{}/stat", line.trim_start_matches("child ").trim())))
 }
 
-/// A process whose parent has ended may wait as a zombie for the system to reap it.
+/// Whether the process is alive. If its parent has ended, it may be a zombie until the system reaps it.
 fn lives(stat: &PathBuf) -> bool {
     fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "))
 }
@@ -169,6 +169,6 @@ fn a_drop_is_told_as_an_end() {
     process.on_exit(move |status| told.send(status).unwrap());
     drop(process);
     assert_eq!(ends.recv_timeout(SOON).unwrap().signal(), Some(9));
-    // The thread and what it holds are gone.
+    // The thread has ended and has dropped its sender.
     assert_eq!(ends.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
 }

@@ -1,4 +1,4 @@
-//! The proxy, seen by a raw client.
+//! The proxy, from the view of a raw client.
 
 use local_lambda::agent::Connection;
 use local_lambda::{Proxy, Remote};
@@ -17,7 +17,7 @@ fn bytes_go_through_a_tunnel_both_ways() {
     let target = format!("localhost:{}", port(&remote));
     let mut connection = open(&proxy);
     let get = "GET /v1/x HTTP/1.1\r\nConnection: close\r\n\r\n";
-    // In one write: a client that knows the proxy needs no round trip.
+    // In one write, because a client that knows the proxy need not wait for its answer.
     connection.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n{get}").as_bytes());
     assert_eq!(remote.wait_for(1, SOON)[0].path, "/v1/x");
     assert!(connection.is_closed(SOON), "the remote's close is passed on");
@@ -47,7 +47,7 @@ fn credentials_are_demanded_where_required() {
     assert_eq!(refusal.status, 407);
     assert_eq!(refusal.header("proxy-authenticate"), Some("Basic realm=\"local-lambda\""));
 
-    // The pair of RFC 7617, section 2.
+    // The credentials from RFC 7617, section 2.
     let basic = "Basic YWxhZGRpbjpvcGVuc2VzYW1l";
     let get = "GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
     connection.send(format!("{connect}Proxy-Authorization: {basic}\r\n\r\n{get}").as_bytes());

@@ -1,4 +1,4 @@
-//! What the Extensions API refuses, and in which words.
+//! The refusals of the Extensions API, with their texts.
 
 use local_lambda::{Platform, PlatformScript};
 use serde_json::{Value, json};

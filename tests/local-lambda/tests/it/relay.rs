@@ -1,5 +1,5 @@
-//! The scenarios for relays can fail, and leave alone who relays nothing. With relays that are
-//! correct, and with each fault, `extensions.rs` plays them.
+//! The scenarios for relays can break, and do not apply to an extension that relays nothing. `extensions.rs`
+//! runs them with correct relays and with each fault.
 
 use std::num::NonZeroUsize;
 

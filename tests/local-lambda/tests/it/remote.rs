@@ -1,4 +1,4 @@
-//! The remote collector, seen by a raw client.
+//! The remote collector, from the view of a raw client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ pub fn port(remote: &Remote) -> u16 {
     port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {url}"))
 }
 
-/// A client with std's errors, which tell a reset from a close.
+/// A client with std's errors, which distinguish a reset from a close.
 pub fn connect(remote: &Remote) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port(remote))).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -194,8 +194,7 @@ fn an_answer_to_a_client_that_has_gone_is_accepted_and_undelivered() {
     remote.at(Moment::BeforeAnswer, 0, move |_| has_left.recv_timeout(SOON).unwrap());
     let client = send_get(&remote);
     remote.wait_for(1, SOON);
-    // Unlike a close, this has its effect while a process that another test has just forked still
-    // holds a copy of the descriptor.
+    // Unlike a close, this works while a process that another test has just forked still has the descriptor.
     rustix::net::connect_unspec(&client).unwrap();
     left.send(()).unwrap();
     let received = remote.wait_for_fates(1, SOON);

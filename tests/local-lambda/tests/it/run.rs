@@ -27,7 +27,7 @@ fn lines(json: &str) -> Vec<Value> {
     json.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Whether the texts occur in this order, each after the one before.
+/// Whether the texts occur in this order.
 #[track_caller]
 fn in_order<'a>(text: &str, expected: impl IntoIterator<Item = &'a str>) {
     let mut rest = text;
@@ -53,7 +53,7 @@ fn the_built_in_function_reports_and_all_ends_well() {
         ["caller waits", "         1 ", "         2 ", "floor    got SHUTDOWN: exit status: 0"];
     let steps = [init.as_slice(), &invocation, &invocation, &shutdown, &summary].concat();
     in_order(&text, steps);
-    // Its lines come through a pipe, and so may come late.
+    // The lines come through a pipe, so they may be late.
     assert_eq!(text.matches("runtime | function: ").count(), 2, "{text}");
     assert_eq!(remote.received().len(), 2);
     assert!(!text.contains('\x1b'), "colours without a terminal: {text}");

@@ -1,4 +1,4 @@
-//! The remote's TLS, seen by a client that checks certificates.
+//! The remote's TLS, from the view of a client that checks certificates.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::SOON;
 use crate::remote::port;
 
-/// A client of this host of 127.0.0.1; the handshake happens with the first write.
+/// A client of 127.0.0.1 with this host name. The handshake happens with the first write.
 pub fn connect(
     ca: &Path,
     host: &'static str,
@@ -37,7 +37,7 @@ pub fn connect(
     Ok(StreamOwned::new(connection, tcp))
 }
 
-/// Sends the request to this host of 127.0.0.1 and reads to the end.
+/// Sends the request to 127.0.0.1 with this host name, and reads to the end.
 pub fn exchange(ca: &Path, host: &'static str, port: u16, request: &[u8]) -> io::Result<String> {
     let mut stream = connect(ca, host, port)?;
     stream.write_all(request)?;

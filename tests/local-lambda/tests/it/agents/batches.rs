@@ -1,4 +1,4 @@
-//! What becomes of more items than a request takes.
+//! More items than fit into one request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -10,11 +10,11 @@ use super::{FAMILIES, OTLP, items, sent_items};
 use crate::SOON;
 use crate::remote::port;
 
-/// How many items each request carries, in the order of the batches.
+/// Checks how many items each request contains, in the order of the batches.
 #[track_caller]
 fn check_batches(family: Family, expected: &[usize]) {
     let remote = Remote::start();
-    // An answer needs all requests to be there: they are on their way at the same time.
+    // Each answer waits for all requests, so they must be sent at the same time.
     let all = Arc::new(Barrier::new(expected.len()));
     remote.answer_with(move |_| {
         all.wait();

@@ -1,4 +1,4 @@
-//! Connections: which are kept, which addresses are tried, what a failure costs.
+//! Connections of agents: which ones they keep, which addresses they try, and the cost of a failure.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -63,7 +63,7 @@ fn a_connection_that_the_server_closed_while_idle_is_replaced_without_a_failure(
             let reported = scope.spawn(|| report(&agent));
             let (_, mut stream) = receive(&listener);
             stream.write_all(OK).unwrap();
-            // Closing then waits until the agent's side knows.
+            // With this the close waits until the agent's system has it.
             SockRef::from(&stream).set_linger(Some(SOON)).unwrap();
             reported.join().unwrap()
         });
@@ -154,7 +154,7 @@ fn who_tries_the_first_address_only_never_reaches_a_collector_without_ipv6() {
 fn the_first_address_of_localhost_is_tried_first() {
     let port = free_port();
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    // A machine without IPv6 has no order to test.
+    // On a machine without IPv6, no order can be tested.
     let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)) else { return };
     for (localhost, listener) in [(Localhost::V6First, &v6), (Localhost::V4First, &v4)] {
         let agent = Agent::to(Family::Node, Endpoint::local(port, localhost)).patience(SOON);

@@ -1,4 +1,4 @@
-//! The agents of OpenTelemetry, which tell of an invocation in spans alone.
+//! OpenTelemetry's agents, which describe an invocation by spans only.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use super::{OTLP, REQUEST_ID, items};
 use crate::remote::port;
 use crate::{SOON, panic_of};
 
-/// The request of a real exporter, as the remote takes it.
+/// The request of a real exporter, as the remote receives it.
 fn recorded(name: &str) -> Received {
     let file = format!("{}/../captures/otlp/{name}.http", env!("CARGO_MANIFEST_DIR"));
     let remote = Remote::start();
@@ -22,7 +22,7 @@ fn recorded(name: &str) -> Received {
     remote.received().remove(0)
 }
 
-/// The head without what differs from one request to the next.
+/// The head without the parts that differ between requests.
 fn head(received: &Received) -> String {
     let length = received.body.len().to_string();
     let line = |(name, value): &(String, String)| match name.as_str() {

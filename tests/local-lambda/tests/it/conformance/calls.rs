@@ -1,4 +1,4 @@
-//! What the command exits with where not the extension is at fault: its caller or the machine.
+//! The exit codes if the caller or the machine, and not the extension, is at fault.
 
 use std::process::Command;
 
@@ -64,7 +64,7 @@ fn what_the_machine_fails_in_is_no_breach() {
 
 #[test]
 fn want_of_descriptors_is_no_breach() {
-    // Enough for one extension, and not for ten.
+    // The limit is enough for one extension, but not for ten.
     let suite =
         format!("ulimit -n 32; exec {LOCAL_LAMBDA} conformance --extension {FLOOR} --jobs 1");
     let mut command = Command::new("sh");

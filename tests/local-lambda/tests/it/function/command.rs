@@ -1,4 +1,4 @@
-//! `local-lambda function`: the same as a process.
+//! `local-lambda function`: the built-in function as a process.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
@@ -13,7 +13,7 @@ use super::lambda::Lambda;
 use crate::remote::port;
 use crate::{A_MOMENT, LOCAL_LAMBDA, SOON};
 
-/// A process that is killed with the test.
+/// A process. It is killed when the test ends.
 struct Running {
     pid: Pid,
     ended: Receiver<Output>,
@@ -53,7 +53,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The pid of one that has ended may be another's by now.
+        // If it has ended, another process may have its pid by now.
         if self.ended.try_recv().is_err_and(|error| error == TryRecvError::Empty) {
             let _ = kill_process(self.pid, Signal::KILL);
         }

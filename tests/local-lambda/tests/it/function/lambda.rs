@@ -1,4 +1,4 @@
-//! A Runtime API of a few lines: hands out events and takes down the calls.
+//! A minimal Runtime API. It gives out events and records the calls.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::remote::port;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A Runtime API with these events; when they are used up, a next waits.
+/// A Runtime API with these events. After the last one, a `next` waits.
 pub struct Lambda(pub Remote);
 
 impl Lambda {
@@ -57,7 +57,7 @@ impl Lambda {
         self.calls(count).into_iter().map(short).collect()
     }
 
-    /// What was posted for the first event.
+    /// The last part of the path, and the content, of the post for the first event.
     pub fn result(&self) -> (String, Value) {
         let call = self.calls(2).remove(1);
         (call.path.rsplit('/').next().unwrap().to_owned(), parse(&call))

@@ -1,4 +1,4 @@
-//! How a function starts and ends.
+//! The start and the end of a function.
 
 use std::time::Instant;
 

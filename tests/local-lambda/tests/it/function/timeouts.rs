@@ -1,4 +1,4 @@
-//! What is left of an invocation when its deadline comes near.
+//! The end of an invocation near its deadline.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn a_handler_that_hangs_is_reported_before_its_deadline_and_hangs_on() {
         assert!(report.reported.items[0].contains("\"timeout\":true"), "{family:?}");
         let invoked = lambda.calls(1)[0].at;
         let after = collector.received()[0].at.duration_since(invoked);
-        // The deadline is told in whole milliseconds.
+        // The deadline is in whole milliseconds.
         assert!(after + Duration::from_millis(1) >= A_MOMENT, "{family:?}: {after:?}");
         let message = panic_of(|| lambda.0.wait_for(2, A_MOMENT));
         assert!(message.contains("not 2 requests"), "{message}");

@@ -1,4 +1,4 @@
-//! Environments from a snapshot, and what an environment tells of itself.
+//! Environments from a snapshot, and the variables that describe an environment.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_restore_that_hangs_runs_into_its_own_limit_and_says_so() {
     assert!(payload.contains("Error: restore timed out after 0.20 seconds"), "{payload}");
 }
 
-/// The second invocation restores nothing.
+/// Invokes a second time, which restores nothing.
 fn invoke_again(lambda: &Lambda, puppet: &mut Puppet) -> Status {
     let in_flight = lambda.begin(NOTHING);
     puppet.event();

@@ -1,4 +1,4 @@
-//! What ends an invocation and resets the environment.
+//! Failures that end an invocation and reset the environment.
 
 use std::fs;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn an_extension_that_is_not_back_by_the_timeout_turns_a_success_into_a_timeout_a
 
 #[test]
 fn a_function_that_hangs_times_out_and_the_next_invocation_finds_new_processes() {
-    // Of the next invocation, too, in which all starts again.
+    // The timeout also covers the next invocation, in which everything starts again.
     const TIMEOUT: Duration = Duration::from_secs(3);
     let setup = Setup::new().extension(FLOOR).runtime(in_a_process(&[])).timeout(TIMEOUT);
     let lambda = start(setup);

@@ -32,7 +32,7 @@ fn it_is_frozen_after_each_invocation_and_thawed_for_the_next() {
     assert_eq!(events(&lambda), expected);
 }
 
-/// The end of an invocation is told before the freeze that follows.
+/// Waits for the freeze, which comes after the caller has the invocation's end.
 fn wait_until_frozen(lambda: &Lambda) {
     lambda.wait_for("freeze", |event| matches!(event, Event::Frozen).then_some(()));
     while !lambda.freezer().is_frozen() {
@@ -62,13 +62,13 @@ fn a_frozen_extension_that_never_rests_uses_no_cpu() {
     }
 }
 
-/// What the scheduler says the process has used, in nanoseconds.
+/// The CPU time that the process has used, from the scheduler, in nanoseconds.
 fn cpu_ns(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     stat.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Uses so much CPU time itself: proof that the machine let somebody run meanwhile.
+/// Uses this much CPU time, which proves that other processes could have run meanwhile.
 fn burn(time: Duration) {
     let own = || {
         let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();

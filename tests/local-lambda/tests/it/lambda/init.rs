@@ -1,4 +1,4 @@
-//! Init: who waits for whom, and how it fails.
+//! Init: the order of starts, and its failures.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

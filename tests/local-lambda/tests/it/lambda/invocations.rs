@@ -1,4 +1,4 @@
-//! Invoke: what the caller waits for, and what is billed.
+//! Invoke: how long the caller waits, and the billed time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Managed Instances: several invocations at once, nothing frozen, nothing repaired.
+//! Managed Instances: several invocations at once, no freezes, no restarts.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn managed(workers: usize) -> Setup {
     Setup::new().initialization(initialization).runtime(Runtime::function(make))
 }
 
-/// With a runtime that the test plays.
+/// A setup in which the test acts as the runtime.
 fn played() -> Setup {
     Setup::new().initialization(Initialization::ManagedInstances { max_concurrency: 1 })
 }

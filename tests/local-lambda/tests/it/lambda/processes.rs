@@ -1,4 +1,4 @@
-//! Who the processes are: their user, their group, their share of the machine.
+//! The processes: their user, their group, and their limits of CPU and memory.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -65,7 +65,7 @@ fn a_process_that_left_its_group_is_told_of_at_the_shutdown_and_ends_with_the_en
     }
 }
 
-/// A zombie that its new parent has not reaped yet is gone too.
+/// Whether the process has ended. It may still be a zombie, if its new parent has not reaped it yet.
 fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
@@ -83,8 +83,7 @@ fn a_confined_function_gets_the_share_of_the_cpu_that_its_memory_buys() {
     confined.invoke(NOTHING);
     let confined = confined.invoke(work);
     assert_eq!(confined.status, Status::Success);
-    // 1,769 MB is one CPU, so 128 MB makes fourteen milliseconds of one; what was not used before is
-    // had at once.
+    // 1,769 MB have one CPU, so 128 MB have 7 % of one. A process also gets at once what it did not use before.
     let least = Duration::from_millis(30) * 1769 / 128 / 2;
     assert!(confined.duration > least, "{confined:?}");
 }

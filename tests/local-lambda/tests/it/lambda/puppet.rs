@@ -1,4 +1,4 @@
-//! An extension whose process only waits, while the test makes its calls.
+//! An extension whose process only waits. The test makes its calls.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ pub fn script(text: &str) -> (TempDir, PathBuf) {
     (home, path)
 }
 
-/// Adds an extension of this name to the setup; its calls are to be made by a [`Puppet`].
+/// Adds an extension with this name to the setup. A [`Puppet`] makes its calls.
 pub fn with_puppet(setup: Setup, name: &str) -> Setup {
     const SLEEPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/sleeper");
     setup.extension_named(SLEEPER, name)
@@ -59,12 +59,12 @@ impl Puppet {
         self.connection.is_closed(within)
     }
 
-    /// Asks for the next event without waiting for it.
+    /// Polls for the next event without waiting for it.
     pub fn poll(&mut self) {
         self.send("GET", "/2020-01-01/extension/event/next", "");
     }
 
-    /// The event that was asked for.
+    /// Waits for the event after [`Self::poll`].
     pub fn event(&mut self) -> Value {
         let response = self.connection.response();
         assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));

@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::{SHORT, start};
 use crate::SOON;
 
-/// More than the sockets of both sides take while nobody reads.
+/// More bytes than the sockets of both sides hold.
 const LARGEST_EVENT: usize = 6 * 1024 * 1024;
 
-/// A runtime that says what a test says.
+/// A runtime whose calls the test makes.
 pub struct Client(Connection);
 
 impl Client {
@@ -29,7 +29,7 @@ impl Client {
         self.0.response()
     }
 
-    /// The body of the event that was asked for.
+    /// Waits for the event, and returns its body.
     pub fn event(&mut self) -> Vec<u8> {
         let event = self.response();
         assert_eq!(event.status, 200);

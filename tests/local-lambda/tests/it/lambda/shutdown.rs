@@ -1,4 +1,4 @@
-//! Shutdown: who is told, who is killed, and when.
+//! Shutdown: which processes are notified, which are killed, and when.
 
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ fn the_deadline_is_the_end_of_the_budget_in_epoch_milliseconds() {
     });
     assert_eq!(event["shutdownReason"], "failure");
     let deadline = Duration::from_millis(event["deadlineMs"].as_u64().unwrap());
-    // The shutdown began between the two; half of it is for a busy machine.
+    // The shutdown began between the two. Half of its time is for a busy machine.
     let budget = tenth().shutdown;
     assert!(deadline > now + budget / 2 && deadline <= then + budget, "{now:?} {event} {then:?}");
 }

@@ -1,4 +1,4 @@
-//! The records that a subscriber to the Telemetry API gets of an execution environment.
+//! The records about an execution environment that a subscriber to the Telemetry API gets.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn subscribe(puppet: &mut Puppet, listener: &Remote, types: &[&str]) -> Response
     puppet.call("PUT", "/2022-07-01/telemetry", &body.to_string())
 }
 
-/// Waits until the listener has had an event that this finds, and returns all up to then.
+/// Waits until the listener has an event that `is` accepts. Returns all events up to then.
 fn events_until(listener: &Remote, what: &str, is: impl Fn(&Value) -> bool) -> Vec<Value> {
     let mut count = 1;
     loop {
@@ -61,7 +61,7 @@ fn a_subscriber_learns_of_init_and_invocation_in_their_order() {
     let (lambda, mut puppet, listener) = subscribed(setup, &["platform"]);
     let in_flight = lambda.begin(NOTHING);
     puppet.event();
-    // The end of the runtime arrives while the extension still owns the invocation.
+    // The runtime's end arrives before the extension has finished the invocation.
     let is_done = |event: &Value| event["type"] == "platform.runtimeDone";
     let events = events_until(&listener, "runtimeDone", is_done);
     let mut told = types(&events);
@@ -125,7 +125,7 @@ fn the_end_of_a_runtime_is_told_of_an_invocation_that_is_reset_too() {
 fn a_timeout_has_the_name_that_its_kind_of_environment_has_for_it() {
     let managed = Initialization::ManagedInstances { max_concurrency: 1 };
     let kinds = [(Initialization::OnDemand, "Timeout"), (managed, "Timedout")];
-    // The report goes out before the reset, however slow the machine is.
+    // The limits are long, so that the report is delivered before the reset on any machine.
     let limits = TimeLimits { shutdown: SOON, runtime_shutdown: SOON, ..TimeLimits::LAMBDA };
     for (initialization, name) in kinds {
         let setup = Setup::new().initialization(initialization).runtime(in_threads());
@@ -145,7 +145,7 @@ fn the_first_invocation_of_a_snapshot_reports_its_restore_and_no_init() {
     let setup = setup.runtime(Runtime::function(make)).timeout(SOON * 6);
     let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
     let first = lambda.invoke(NOTHING);
-    // Nothing is delivered in a freeze.
+    // Nothing is delivered during a freeze.
     let _hung = lambda.begin(HANG);
     let metrics = report_of(&listener)["metrics"].take();
     assert!(metrics["restoreDurationMs"].as_f64().unwrap() > 0.0, "{metrics}");

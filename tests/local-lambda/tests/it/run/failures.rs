@@ -1,4 +1,4 @@
-//! Each failure is told in a line that says what to do about it, and in the exit code.
+//! For each failure, the command prints a line with advice, and exits with a code.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -123,7 +123,7 @@ fn an_extension_that_ends_badly_at_shutdown_fails_the_run() {
     fs::copy(FLOOR, &floor).unwrap();
     let home_open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(home.path(), home_open).unwrap();
-    // The name an extension registers with is that of its own file.
+    // An extension registers with the name of its own file.
     let sour = format!("#!/bin/bash\n(exec -a \"$0\" \"{}\")\nexit 7\n", floor.display());
     let sour = script(home.path(), "sour", &sour);
     let (code, text, _) = run(&["--extension", &sour, "--invocations", "1"]);
@@ -131,7 +131,7 @@ fn an_extension_that_ends_badly_at_shutdown_fails_the_run() {
     in_order(&text, ["invocation: success", "problem: sour ended with exit status: 7"]);
 }
 
-/// An extension in Python that does the one before it registers, and the other at SHUTDOWN.
+/// An extension in Python that runs `before` before it registers, and `at_shutdown` at SHUTDOWN.
 fn python_extension(home: &Path, name: &str, before: &str, at_shutdown: &str) -> String {
     let text = format!(
         r#"#!/usr/bin/env python3
@@ -154,7 +154,7 @@ while True:
     script(home, name, &text)
 }
 
-/// Runs the line in the first process alone: the one that finds no file of this name.
+/// Python code that runs the line only in the first process. A file marks that it has run.
 fn only_first(home: &Path, line: &str) -> String {
     let place = home.join("seen");
     format!(

@@ -1,4 +1,4 @@
-//! A signal in the middle of it leaves no process, cgroup or file behind.
+//! A signal at any time leaves no process, cgroup or file behind.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::leftovers::{cgroups, exit_code, send};
 use crate::{FLOOR, LOCAL_LAMBDA, SOON};
 
-/// The command as a file in a directory of its own: that names all its processes, as it starts
-/// itself as the function, and extensions from its temporary directory.
+/// A copy of the command in its own directory. Its path identifies all its processes, because it starts itself
+/// as the function, and extensions from its temporary directory.
 pub struct Interrupted {
     home: TempDir,
     child: Child,
@@ -33,8 +33,8 @@ impl Interrupted {
         Self { home, child }
     }
 
-    /// Until there are so many at least, as there are for as long as nothing ends: whoever looks now
-    /// and then may miss a state that passes.
+    /// Waits until there are at least this many processes. The number does not fall until the signal, so the
+    /// wait cannot miss it.
     #[track_caller]
     pub fn wait_for_processes(&self, at_least: usize) {
         self.wait_until(|count| count >= at_least);
@@ -53,7 +53,8 @@ impl Interrupted {
         }
     }
 
-    /// Returns what it has written since it was last read.
+    /// Sends the signal, and checks that nothing is left. Returns the text that was written since the last
+    /// read.
     #[track_caller]
     pub fn leaves_nothing(mut self, signal: Signal) -> String {
         send(&self.child, signal);
@@ -82,7 +83,7 @@ impl Interrupted {
     }
 }
 
-/// Up to a line with this in it, and perhaps further.
+/// Reads up to a line with this text, and perhaps further.
 #[track_caller]
 pub fn read_up_to(needle: &str, text: impl Read) {
     let lines = BufReader::new(text).lines();

@@ -1,4 +1,4 @@
-//! What an extension writes does not fill the memory.
+//! An extension's output does not fill the memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,11 +10,10 @@ use crate::LOCAL_LAMBDA;
 use crate::lambda::puppet::script;
 use crate::leftovers::{exit_code, send};
 
-/// For 100 MB of output: the logs that are kept, what is on its way to the terminal, and the
-/// program itself.
+/// Limit for 100 MB of output: the kept logs, the output that waits for the terminal, and the program itself.
 const RESIDENT_BYTES_MAX: u64 = 96 << 20;
 
-/// The most that the process ever had in memory.
+/// The peak resident memory of the process.
 fn resident_bytes(process: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! A machine that stands still is no fault of the extension.
+//! If the machine stands still, the extension is not at fault.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::LOCAL_LAMBDA;
 use crate::conformance::{MINIMAL, file};
 use crate::leftovers::{exit_code, send};
 
-/// From the extension's event until the time of all is over, and some more.
+/// Longer than the time between the extension's event and the end of the shutdown.
 const BEYOND_SHUTDOWN: Duration = Duration::from_millis(2_300);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who reads the output may leave, or there may be no room for it.
+//! The reader of the output may leave, or the disk may be full.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::leftovers::exit_code;
 use crate::{FLOOR, LOCAL_LAMBDA};
 
-/// Reads one line and leaves; returns the exit code and what was told on standard error.
+/// Reads one line and leaves. Returns the exit code and standard error.
 #[track_caller]
 pub fn left_after_a_line(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(LOCAL_LAMBDA);
@@ -22,7 +22,7 @@ pub fn left_after_a_line(arguments: &[&str]) -> (Option<i32>, String) {
     (code, std::io::read_to_string(child.stderr.take().unwrap()).unwrap())
 }
 
-/// The exit code, and what was told on standard error.
+/// Writes to a full disk. Returns the exit code and standard error.
 pub fn without_room(arguments: &[&str]) -> (Option<i32>, String) {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(LOCAL_LAMBDA).args(arguments).stdout(full).output().unwrap();
@@ -33,7 +33,7 @@ pub fn without_room(arguments: &[&str]) -> (Option<i32>, String) {
 fn a_run_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
     for (event, expected) in [("{}", 0), (r#"{"outcome": "error"}"#, 1)] {
         for form in [&["--json"][..], &[]] {
-            // Whatever the first line is, there are more before the invocation.
+            // Whatever the first line is, other lines come before the invocation.
             let options = ["run", "--extension", FLOOR, "--event", event, "--agent", "go"];
             let rest = ["--invocations", "2", "--freeze", "50ms"];
             let told = left_after_a_line(&[&options[..], &rest, form].concat());
