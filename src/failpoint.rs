@@ -17,7 +17,7 @@ mod injected {
 
     struct Fault {
         point: String,
-        /// How many times the point is still to be reached; the last time panics.
+        /// How many more times the point must be reached. The last time panics.
         passes: AtomicU32,
     }
 

@@ -123,7 +123,8 @@ pub fn start(level: LevelFilter, format: Format, on_server_panic: fn()) {
         // The panic's message is left out, because it could contain a part of a report.
         if let Some(name) = thread::current().name() {
             error!("thread {name} panicked at {place}");
-            // If this is the main thread, the process ends after this hook.
+            // Waits for the line, because the process may end after this hook: it does so if this is the main
+            // thread.
             stderr::finish(Instant::now() + LAST_LINE);
         } else {
             // Only tiny_http's threads have no name. They panic when a client resets its connection, or when no

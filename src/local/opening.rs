@@ -64,7 +64,7 @@ impl Opening {
         self.shared.try_again();
         let Shared { collector, listeners, lacks_thread, .. } = &*self.shared;
         if let Ok(mut listeners) = listeners.try_lock() {
-            // Their servers need threads, too.
+            // The listeners' servers need threads, too.
             if !lacks_thread.load(Ordering::Relaxed) {
                 listeners.open(collector);
             }

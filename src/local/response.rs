@@ -178,7 +178,7 @@ mod tests {
     use local_lambda::prost::Message;
     use tiny_http::{Header, TestRequest};
 
-    /// `google/rpc/status.proto`.
+    /// From `google/rpc/status.proto`.
     #[derive(Message)]
     #[prost(prost_path = "::local_lambda::prost")]
     struct RpcStatus {

@@ -108,7 +108,8 @@ impl Workers {
         let within = if closes { CLIENTS_CHECK_EVERY } else { WORKERS_LEAVE_AFTER };
         // If tiny_http is woken in the last millisecond, it gives up without checking its queue.
         match self.server.recv_timeout(within) {
-            // The look would take the token that wakes another worker of a closing server.
+            // A check of a closing server's queue would take the token with which tiny_http wakes another
+            // worker.
             Ok(None) if !self.handle.is_closing() => self.server.try_recv(),
             received => received,
         }
@@ -119,8 +120,8 @@ impl Workers {
         self.handle.has_clients(self.address).map_or(WORKERS_IDLE, usize::from)
     }
 
-    /// Wakes another worker of a closing server. The last one may have taken the token of each other one, as
-    /// it waits again and again.
+    /// Wakes another worker of a closing server. tiny_http puts one token for each worker into its queue, but a
+    /// worker that waits again may take several.
     fn wake_next(&self) {
         if self.handle.is_closing() {
             self.server.unblock();
@@ -337,7 +338,7 @@ mod tests {
             let handle = ServerHandle::new(|_| {});
             let take = Box::new(|request| Response::ACCEPTED.send(request));
             let lives = start(listener, take, &handle, WORKERS_IDLE + 1);
-            // The worker that answers is one too many from now on.
+            // From then on, one worker more than the idle ones is waiting.
             assert!(is_answered(&mut TcpStream::connect(address).unwrap()));
             handle.close(Some(Vec::new()));
             wait_for_end(&lives);

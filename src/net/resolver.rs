@@ -44,7 +44,8 @@ const ADDRESSES_MAX: usize = 48;
 #[derive(Clone, Default)]
 pub struct Names(Arc<Mutex<Vec<Name>>>);
 
-/// ureq asks for it. A derived one would keep 3 kB of code in the binary, for the addresses inside.
+/// ureq requires this. A derived implementation would keep 3 kB of code in the binary, for the addresses
+/// inside.
 impl fmt::Debug for Names {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("Names")

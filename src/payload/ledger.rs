@@ -13,7 +13,7 @@ pub use self::closing::Closing;
 #[derive(Debug, Default)]
 pub struct Ledger {
     remotes: Vec<RemoteAccount>,
-    /// In the order of [`Protocol`]'s variants.
+    /// One account for each port, in the order of [`Protocol`]'s variants.
     ports: [Account; 2],
 }
 

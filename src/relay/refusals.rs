@@ -133,7 +133,7 @@ impl Refusals {
                 self.current.bytes = request.bytes / 2;
                 return Verdict::Split;
             }
-            // Its own size is the reason.
+            // The report's own size is the reason of the refusal.
             Loss::TooLarge if request.reports == 1 && request.bytes > TOO_LARGE_MIN => {
                 Verdict::Drop
             }
@@ -167,7 +167,7 @@ impl Refusals {
         }
         path.refused_alone(now);
         if path.refuses_all() {
-            // Small requests did not help.
+            // Smaller requests were refused too, so their size is not the reason.
             self.current = self.limits;
         }
         Verdict::Drop
@@ -209,8 +209,8 @@ impl Path {
         let was_test = self.refuses_all();
         self.refused_alone = self.refused_alone.saturating_add(1);
         self.is_tested = false;
-        // The first request that is refused after the reports alone is tested at once, because all of
-        // them may have been bad.
+        // All reports that were refused alone may have been bad. So the next refused request of several reports
+        // is tested at once, and further ones only at intervals.
         self.test_at = if was_test { now + TEST_EVERY } else { now };
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     fn credentials_are_decoded_once_and_sent_as_basic() {
         for (url, line) in [
             ("http://p:3128", ""),
-            // The pair of RFC 7617, section 2.
+            // The credentials and the header of RFC 7617, section 2.
             (
                 "http://Aladdin:open%20sesame@p",
                 "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n",

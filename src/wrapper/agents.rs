@@ -33,7 +33,7 @@ pub fn switch_on(
     layers: &Path,
     environment: &mut Environment,
 ) -> Result<(), String> {
-    // The extension opens no port then.
+    // A disabled extension opens no port for agents.
     if is_false(environment.in_any_case("THUNDRA_EXTENSION_ENABLED")) {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::environment::Environment;
 
-/// Names the handler that the runtime calls.
+/// The variable with the name of the handler that the runtime calls.
 pub const HANDLER: &str = "_HANDLER";
 
 /// Whether the user has set the handler that the agent shall call. The agent needs no set-up then.

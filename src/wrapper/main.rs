@@ -45,13 +45,13 @@ use std::process::{Command, ExitCode};
 
 use crate::environment::Environment;
 
-/// Names another wrapper. It gets the same arguments, and starts the runtime.
+/// The variable with the path of another wrapper. That wrapper gets the same arguments, and starts the runtime.
 const NEXT_WRAPPER: &str = "THUNDRA_EXTENSION_NEXT_WRAPPER";
 
-/// Holds arguments for the interpreter, separated by spaces.
+/// The variable with more arguments for the interpreter, separated by spaces.
 const OPTIONS: &str = "THUNDRA_EXTENSION_WRAPPER_OPTIONS";
 
-/// Lambda unpacks all layers into this directory.
+/// The directory into which Lambda unpacks all layers.
 const LAYERS: &str = "/opt";
 
 /// Exit codes of a shell whose program does not exist, or cannot be executed (POSIX, 2.8.2).

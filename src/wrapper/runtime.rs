@@ -9,11 +9,11 @@ use crate::files;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Runtime {
     Node {
-        /// The version, if it is known.
+        /// The major version, if it is known.
         major: Option<u32>,
     },
     Python {
-        /// The second number of version 3, if it is known.
+        /// The minor version of Python 3, if it is known.
         minor: Option<u32>,
     },
     Java,
@@ -37,7 +37,8 @@ impl Runtime {
     }
 }
 
-/// From the name that Lambda gives the runtime, else from the header files of Node.js.
+/// The major version of Node.js, from the name that Lambda gives the runtime, else from the header files of
+/// Node.js.
 fn node_major(interpreter: &Path, environment: &Environment) -> Option<u32> {
     let of_lambda =
         environment.text("AWS_EXECUTION_ENV").and_then(|it| number_behind("nodejs", it));
@@ -49,8 +50,8 @@ fn node_major(interpreter: &Path, environment: &Environment) -> Option<u32> {
     })
 }
 
-/// From the file's name, else from the name of the file that it links to, else from the name that Lambda
-/// gives the runtime.
+/// The minor version of Python 3, from the file's name, else from the name of the file that it links to, else
+/// from the name that Lambda gives the runtime.
 fn python_minor(interpreter: &Path, environment: &Environment) -> Option<u32> {
     let of_name = |path: &Path| minor_in(&path.file_name()?.to_string_lossy());
     of_name(interpreter)

@@ -11,7 +11,7 @@ use crate::files;
 
 /// Size of the record at the end of an archive, in bytes, without its comment (4.3.16).
 const END_RECORD: usize = 22;
-/// Size of that record with the longest comment.
+/// Size of the record at the end of an archive, in bytes, with the longest comment.
 const END_MAX: u64 = END_RECORD as u64 + 0xffff;
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";
 

@@ -73,7 +73,7 @@ enum Question {
 #[derive(Debug)]
 pub enum Verdict {
     Found(Found),
-    /// The reason is missing if no answer arrived in time.
+    /// No address was found, for this reason. `None` if no answer arrived in time.
     Failed(Option<String>),
     /// Wait for an answer, until this time if there is one.
     Wait(Option<Instant>),

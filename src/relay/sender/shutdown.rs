@@ -37,8 +37,8 @@ const PAUSE_SHARE: u32 = 8;
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
 impl<E: Edge> Sender<E> {
-    /// Sends all reports at once, regardless of earlier failures. Starts further rounds while the back-off's
-    /// pause ends before the deadline. After a long outage it does not.
+    /// Sends all reports at once, regardless of earlier failures. Starts another round if the back-off's pause
+    /// ends before the deadline. After a long outage, the pause is too long for that.
     pub(super) fn flush_all(&mut self, deadline: Deadline) {
         failpoint::hit("sender.end");
         self.exporter.isolate_at_once();

@@ -243,7 +243,7 @@ mod tests {
             let error = switched(&paths, &[]).unwrap_err();
             assert!(error.contains("streams its responses"), "{error}");
         }
-        // The runtime does not take the files that stream.
+        // These files stream, but the runtime does not load them.
         for files in [
             &[("app.js", &b""[..]), ("app.mjs", streams), ("app/index.js", streams)][..],
             &[("app", b""), ("app.js", streams)],

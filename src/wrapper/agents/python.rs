@@ -17,11 +17,11 @@ const FIRST_WITHOUT_IMP: u32 = 12;
 
 /// An agent that the wrapper looks for.
 struct Agent {
-    /// Name of the package that contains it.
+    /// Name of the package that contains the agent.
     package: &'static str,
-    /// Prefix of its settings.
+    /// Prefix of the agent's settings.
     prefix: &'static str,
-    /// The variable with its key.
+    /// The variable with the agent's key.
     key: &'static str,
 }
 

@@ -17,7 +17,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// A directory without the file is a package that declares nothing.
+    /// Reads the file of this directory. A directory without the file is a package that declares nothing.
     ///
     /// # Errors
     /// The file, and why it cannot be read.

@@ -64,6 +64,9 @@ pub fn shadowed(by: &Path, name: &str) -> String {
 }
 
 /// Whether the package exists.
+///
+/// # Errors
+/// A package of this name without `module`, which shadows the real one.
 fn check_package(path: &SearchPath, package: &str, module: &str) -> Result<bool, String> {
     let Some(found) = path.find(package) else { return Ok(false) };
     if path.module_in(&found, module).is_none() {

@@ -20,8 +20,8 @@ pub struct SearchPath {
 }
 
 impl SearchPath {
-    /// As `bootstrap.py` of AWS's runtimes sets it: the function's directory first. `PYTHONPATH`, if it is
-    /// set, replaces the layers' directories.
+    /// Builds the path as `bootstrap.py` of AWS's runtimes does: the function's directory first. `PYTHONPATH`,
+    /// if it is set, replaces the layers' directories.
     pub fn of(minor: Option<u32>, paths: &Paths, environment: &Environment) -> Self {
         let packages =
             |root: &Path| minor.map(|it| root.join(format!("lib/python3.{it}/site-packages")));
