@@ -19,7 +19,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "empty-variables",
-        proves: "Variables that are set to nothing are as good as none.",
+        proves: "An empty variable counts as unset.",
         source: "DataDog/datadog-lambda-extension#331",
         play: |subject| changed(subject, all_set_to("")),
     },
@@ -48,14 +48,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "proxy-variables",
-        proves: "It asks the Runtime API directly, whatever proxy the function uses.",
+        proves: "It connects to the Runtime API directly, even if the function uses a proxy.",
         source: "DataDog/datadog-lambda-extension#514, #378",
         play: |subject| changed(subject, proxies()),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "runtime-api-by-name",
-        proves: "The host in AWS_LAMBDA_RUNTIME_API may be a name.",
+        proves: "The host in AWS_LAMBDA_RUNTIME_API may be a name instead of an address.",
         source: "AWS docs \"Using Lambda environment variables\"",
         play: runtime_api_by_name,
     },

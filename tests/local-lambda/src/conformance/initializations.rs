@@ -16,7 +16,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "lambdas-user",
-        proves: "It lives as uid 993, in a directory that it can't write to.",
+        proves: "It works as uid 993, in a directory that it cannot write to.",
         source: "aws/aws-lambda-runtime-interface-emulator: internal/lambda-managed-instances, \
                  process.go",
         play: lambdas_user,
@@ -31,7 +31,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "snap-start",
-        proves: "The process of the snapshot goes on after the restore, and does not register again.",
+        proves: "The process of the snapshot continues after the restore, and does not register \
+                 again.",
         source: "AWS docs \"Improving startup performance with Lambda SnapStart\", \
                  hashicorp/vault-lambda-extension#113",
         play: snap_start,

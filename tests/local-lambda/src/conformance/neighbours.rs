@@ -13,8 +13,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "crash-beside-it",
-        proves: "When another extension crashes it leaves by SHUTDOWN (failure), and a new process \
-                 serves the next invocation.",
+        proves: "When another extension crashes, it ends at SHUTDOWN (failure), and a new process \
+                 handles the next invocation.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
         play: crash_beside_it,
     },
@@ -28,7 +28,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "slow-one-beside-it",
-        proves: "While another extension holds an invocation it waits, and makes no call.",
+        proves: "While another extension delays the end of an invocation, it waits and makes no \
+                 call.",
         source: "AWS docs \"Using the Lambda Extensions API\", Invoke phase",
         play: slow_one_beside_it,
     },

@@ -18,7 +18,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "next-after-each-invocation",
-        proves: "After each of 30 invocations it asks for the next event, once, and makes no call \
+        proves: "After each of 30 invocations it polls once for the next event, and makes no call \
                  that Lambda refuses.",
         source: "AWS docs \"Using the Lambda Extensions API\", Next",
         play: next_after_each_invocation,
@@ -26,39 +26,38 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "invocations-not-held",
-        proves: "It does not hold an invocation of a function from whose agent it hears nothing.",
+        proves: "It does not delay an invocation in which no agent reports.",
         source: "DataDog/datadog-lambda-extension#64, newrelic/newrelic-lambda-extension#341",
         play: invocations_not_held,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: NEXT_HELD,
-        proves: "One next stays open for longer than a minute: no time limit ends it, no second \
-                 one is begun.",
+        proves: "One `next` stays open for longer than a minute. No time limit ends it, and no \
+                 second one begins.",
         source: "getsentry/sentry-javascript#24218, Nike-Inc/hal#54",
         play: next_held_open,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "frozen-between-invocations",
-        proves: "The same process goes on after freezes, short ones and one of 4 s, as if no time \
-                 had passed.",
+        proves: "The same process continues after short freezes and one of 4 s, as if no time had \
+                 passed.",
         source: "AWS docs \"Lambda execution environment lifecycle\", Nike-Inc/hal#54",
         play: frozen_between_invocations,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: LONG_FREEZE,
-        proves: "After an invocation and a freeze for longer than a minute the next that was open \
-                 all the time gets its event.",
+        proves: "After a freeze of more than a minute, the `next` that was open all the time gets \
+                 its event.",
         source: "getsentry/sentry-javascript#24219, Nike-Inc/hal#54",
         play: frozen_for_long,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "frozen-with-an-event",
-        proves: "A freeze after an event was handed out, and before it asks for the next one, \
-                 changes nothing but the time.",
+        proves: "A freeze between an event and its next poll changes nothing except the time.",
         source: "DataDog/datadog-lambda-extension#195",
         play: frozen_with_an_event,
     },

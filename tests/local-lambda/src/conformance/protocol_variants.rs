@@ -51,7 +51,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "telemetry-not-supported",
-        proves: "Where the Telemetry API answers 202, as in AWS's emulator, it goes on without.",
+        proves: "If the Telemetry API answers 202, as in AWS's emulator, it works without \
+                 telemetry.",
         source: "aws/aws-sam-cli#7110, honeycombio/honeycomb-lambda-extension v4",
         play: telemetry_not_supported,
     },
@@ -65,21 +66,21 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "unknown-event",
-        proves: "After an event of a type that it does not know it asks for the next one.",
+        proves: "After an event of unknown type it polls again.",
         source: NEXT,
         play: unknown_event,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "huge-event",
-        proves: "An event of 2 MB of a type that it does not know is like any other of them.",
+        proves: "After an event of unknown type with 2 MB it polls again.",
         source: NEXT,
         play: huge_event,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "clock-ahead",
-        proves: "Where the platform's clock is five hours ahead of its own, it serves, and ends in \
+        proves: "If the platform's clock is five hours ahead of its own, it works, and ends in \
                  time.",
         source: NEXT,
         play: |subject| by_clock(subject, PlatformScript::clock_ahead),
@@ -87,15 +88,15 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "clock-behind",
-        proves: "Where the platform's clock is five hours behind its own, it serves, and ends in \
-                 time.",
+        proves: "If the platform's clock is five hours behind its own, it works, and ends in time.",
         source: NEXT,
         play: |subject| by_clock(subject, PlatformScript::clock_behind),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "next-answered-500",
-        proves: "When the API fails it ends with an error, or asks again with pauses: no busy loop.",
+        proves: "If the API fails, it ends with an error, or polls again after pauses. It never \
+                 polls in a busy loop.",
         source: "AWS docs \"Using the Lambda Extensions API\", Next; \
                  DataDog/datadog-lambda-extension#954",
         play: next_answered_500,

@@ -12,7 +12,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "registers-in-time",
-        proves: "It registers under its file's name within the 10 s of init, and asks for its \
+        proves: "It registers with its file's name within the 10 s of init, and polls for its \
                  first event.",
         source: "AWS docs \"Lambda execution environment lifecycle\"",
         play: registers_in_time,
@@ -20,30 +20,31 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "renamed-file",
-        proves: "It registers under the name that its file was given by whoever packed the layer.",
+        proves: "It registers with the name of its file, even if the packer of the layer renamed \
+                 the file.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: renamed_file,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "events-that-exist",
-        proves: "It asks for INVOKE, SHUTDOWN or nothing, and is never refused.",
+        proves: "It registers for INVOKE, SHUTDOWN or nothing, and is never refused.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: events_that_exist,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "small-share-of-a-cpu",
-        proves: "With the CPU of a 128 MB function it registers within 3 s, the default timeout, into \
-                 which a repeated init has to fit.",
+        proves: "With the CPU of a 128 MB function it registers within 3 s. That is the default \
+                 timeout, and a repeated init counts against it.",
         source: "DataDog/datadog-lambda-extension#191",
         play: small_share_of_a_cpu,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "refused-register",
-        proves: "Where no extension more may register, it ends with an error: it neither spins nor \
-                 holds init until its time is over.",
+        proves: "If no more extensions may register, it ends with an error. It neither tries again \
+                 without a pause nor delays init until the time limit.",
         source: "AWS docs \"Using the Lambda Extensions API\", Register",
         play: refused_register,
     },

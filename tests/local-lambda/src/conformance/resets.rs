@@ -19,38 +19,39 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "function-timeout",
-        proves: "When the function times out it leaves by SHUTDOWN (timeout), and a new process \
-                 serves the next invocation.",
+        proves: "When the function times out, it ends at SHUTDOWN (timeout), and a new process \
+                 handles the next invocation.",
         source: "DataDog/datadog-lambda-extension#191, newrelic/newrelic-lambda-extension#91",
         play: |subject| after(subject, r#"{"reports":0,"outcome":"hang"}"#, "timeout"),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "runtime-crash",
-        proves: "When the runtime dies it leaves by SHUTDOWN (failure), and a new process serves \
-                 the next invocation.",
+        proves: "When the runtime crashes, it ends at SHUTDOWN (failure), and a new process \
+                 handles the next invocation.",
         source: LIFECYCLE,
         play: |subject| after(subject, r#"{"reports":0,"outcome":"crash"}"#, "failure"),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "runtime-exit",
-        proves: "A runtime that ends with code 0 is one that failed.",
+        proves: "If the runtime exits with code 0, that counts as a crash too: it ends at SHUTDOWN \
+                 (failure).",
         source: LIFECYCLE,
         play: |subject| after(subject, r#"{"reports":0,"outcome":"exit-0"}"#, "failure"),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "function-error",
-        proves: "An error of the function resets nothing: the process goes on.",
+        proves: "An error of the function resets nothing, so the process continues.",
         source: LIFECYCLE,
         play: function_error,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "killed",
-        proves: "When its own process is killed, without any notice, a new one serves the next \
-                 invocation but one.",
+        proves: "When its own process is killed without notice, the next invocation fails, and a \
+                 new process handles the one after it.",
         source: LIFECYCLE,
         play: killed,
     },

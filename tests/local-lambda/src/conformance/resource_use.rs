@@ -11,23 +11,23 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "sleeps-while-idle",
-        proves: "While it waits for its first event, or for the one after it, it does nothing: no \
-                 busy loop, no timer that wakes it up again and again.",
+        proves: "While it waits for an event, it does nothing: it has no busy loop, and no timer \
+                 wakes it up again and again.",
         source: "DataDog/datadog-lambda-extension#954",
         play: sleeps_while_idle,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "steady-footprint",
-        proves: "200 invocations leave it with the processes, the descriptors and the memory that \
-                 it had.",
+        proves: "After 200 invocations it has as many processes and descriptors, and as much \
+                 memory, as before.",
         source: "DataDog/datadog-lambda-extension#1049, axiomhq/axiom-lambda-extension#48",
         play: steady_footprint,
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "quiet-log",
-        proves: "It does not flood the log: what it writes there the customer pays for.",
+        proves: "It does not flood the log, because the customer pays for each line.",
         source: "DataDog/datadog-lambda-extension#954",
         play: quiet_log,
     },

@@ -20,36 +20,36 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kind: Kind::Lifecycle,
         name: "spindown-unused",
-        proves: "It leaves as well where SHUTDOWN is its first event.",
+        proves: "It also ends well if SHUTDOWN is its first event.",
         source: SHUTDOWN,
         play: |subject| ended(subject, |fixture| fixture.shut_down("spindown")),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "timeout-and-failure",
-        proves: "It leaves as well for the reasons timeout and failure.",
+        proves: "It also ends well for the reasons timeout and failure.",
         source: "elastic/apm-aws-lambda#411",
         play: |subject| for_reasons(subject, &["timeout", "failure"]),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "unknown-reason",
-        proves: "It leaves for reasons that it does not know, such as those of AWS's emulator.",
+        proves: "It also ends for unknown reasons, such as those of AWS's emulator.",
         source: "aws/aws-lambda-runtime-interface-emulator: SandboxTerminated",
         play: |subject| for_reasons(subject, &["SandboxTerminated", ""]),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "runtime-ignores-sigterm",
-        proves: "It is done in what a runtime that ignores SIGTERM leaves of the 2 s, that is 1.4 s.",
+        proves: "If the runtime ignores SIGTERM, 1.4 s of the 2 s are left, and it ends within \
+                 these.",
         source: "aws/aws-lambda-runtime-interface-emulator: runtimeDeadlineShare",
         play: |subject| within(subject, Duration::from_millis(1400)),
     },
     Scenario {
         kind: Kind::Lifecycle,
         name: "short-shutdown",
-        proves: "With nothing left to do it is done in 400 ms, where SHUTDOWN leaves it no \
-                 more.",
+        proves: "Without work left, it ends within 400 ms if SHUTDOWN leaves no more time.",
         source: "DataDog/datadog-agent#19124",
         play: |subject| within(subject, Duration::from_millis(400)),
     },

@@ -38,14 +38,13 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-idle-connections",
-        "300 connections that say nothing, at once, do no harm.",
+        "300 silent connections at once do no harm.",
         "AWS docs, Lambda quotas: 1,024 file descriptors",
         |it| run_attack(it, |port| idle(port, 300)),
     ),
     attack(
         "attack-idle-connections-beyond-descriptors",
-        "2,000 connections that say nothing, at once, where a process may have 1,024 \
-             descriptors, do no harm.",
+        "2,000 silent connections at once, with a limit of 1,024 descriptors, do no harm.",
         "AWS docs, Lambda quotas: 1,024 file descriptors",
         |it| run_attack(it, |port| idle(port, 2_000)),
     ),

@@ -38,7 +38,7 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-garbage",
-        "900 connections that bring bytes of no protocol, TLS, or nothing but line ends do no harm.",
+        "900 connections that send bytes of no protocol, TLS, or only line ends do no harm.",
         "RFC 8446, 4.1.2",
         |it| run_attack(it, |port| volleys(port, 300, &garbage(), Then::Wait)),
     ),
@@ -50,8 +50,8 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-odd-heads",
-        "Requests of other versions, with whole URLs, with paths that climb, with upgrades, and \
-             with bytes that are not ASCII or no UTF-8, each 100 times, do no harm.",
+        "Requests of other versions, with whole URLs, with `..` in their paths, with upgrades, and \
+         with bytes that are not ASCII or not UTF-8, each 100 times, do no harm.",
         "RFC 9112, 3.2 and 5; RFC 9110, 7.8",
         |it| run_attack(it, |port| volleys(port, 100, &odd_heads(it.speech), Then::Wait)),
     ),

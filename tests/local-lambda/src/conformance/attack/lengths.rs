@@ -17,14 +17,14 @@ const BUFFER: usize = 4 * 1024 * 1024;
 pub const ALL: &[Scenario] = &[
     attack(
         "attack-lying-lengths",
-        "Lengths that are too long, too short, negative, no number, two, or beside chunks, each \
-             100 times, do no harm.",
+        "Lengths that are too long, too short, negative, no number, repeated, or together with \
+         chunks, each 100 times, do no harm.",
         "RFC 9112, 6.3",
         |it| run_attack(it, |port| volleys(port, 100, &lies(it.speech), Then::Wait)),
     ),
     attack(
         "attack-lengths-beyond-memory",
-        "300 requests that tell a length beyond any memory and end early do no harm.",
+        "300 requests that declare a length beyond any memory and end early do no harm.",
         "tiny-http/tiny-http v0.12.0, src/util/equal_reader.rs",
         |it| run_attack(it, |port| volleys(port, 100, &beyond_memory(it.speech), Then::Close)),
     ),
@@ -37,8 +37,8 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-body-sizes",
-        "Bodies of no byte, of one, of the most that is taken and a byte less or more, each 10 \
-             times, do no harm.",
+        "Bodies of no byte, of one byte, and of about the largest accepted size, each 10 times, do \
+         no harm.",
         "RFC 9110, 15.5.14",
         |it| {
             run_attack(it, |port| {
@@ -48,13 +48,13 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-huge-bodies",
-        "Five bodies of 100 MiB, told and in chunks, do no harm.",
+        "Five bodies of 100 MiB, with a declared length and in chunks, do no harm.",
         "RFC 9110, 15.5.14",
         |it| run_attack(it, |port| huge_bodies(it.speech, port)),
     ),
     attack(
         "attack-expectations",
-        "100 clients that wait to be told to go on, and never do, do no harm.",
+        "100 clients that wait for a 100 (Continue) and never send their bodies do no harm.",
         "RFC 9110, 10.1.1",
         |it| {
             let head = head(it.speech, "Expect: 100-continue\r\nContent-Length: 5000\r\n");

@@ -20,7 +20,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-every-agent",
-        proves: "Reports of each agent family arrive once, byte for byte: with a told length \
+        proves: "Reports of each agent family arrive once, byte for byte: with a declared length \
                  and in chunks, on kept and on closed connections, as arrays and composites.",
         source: "elastic/apm-aws-lambda#309",
         play: every_agent,
@@ -36,7 +36,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-ipv6-only",
-        proves: "Agents to which localhost is ::1 alone, as Node.js 17 to 19, reach it.",
+        proves: "Agents for which localhost is only ::1, such as those on Node.js 17 to 19, can \
+                 connect to it.",
         source: "nodejs/node#40537",
         play: ipv6_only,
     },
@@ -50,8 +51,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-before-shutdown",
-        proves: "A report arrives during the next invocation, of up to 5 s, at the latest: SHUTDOWN \
-                 may be hours away.",
+        proves: "A report arrives at the latest during the next invocation, of up to 5 s, because \
+                 SHUTDOWN may be hours away.",
         source: "DataDog/datadog-lambda-extension#98",
         play: before_shutdown,
     },
@@ -65,15 +66,15 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-one-megabyte",
-        proves: "A report of 1 MB is delivered, or refused with a status; never a reset.",
+        proves: "A report of 1 MB is delivered, or refused with a status, but never by a reset.",
         source: "DataDog/datadog-lambda-extension#899",
         play: |subject| large(subject, 1_000_000),
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-six-megabytes",
-        proves: "A report of 6 MB, as a function's largest response makes one, is delivered or \
-                 refused with a status; never a reset.",
+        proves: "A report of 6 MB, as with a function's largest response, is delivered, or refused \
+                 with a status, but never by a reset.",
         source: "DataDog/datadog-lambda-extension#1041",
         play: |subject| large(subject, 6_000_000),
     },

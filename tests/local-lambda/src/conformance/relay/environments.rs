@@ -20,23 +20,23 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "local-open-at-register",
-        proves: "Its port is open once it has registered: the runtime starts then, and an agent \
-                 may report from the function's init.",
+        proves: "Its port is open once it has registered. The runtime starts then, and an agent \
+                 may report during the function's init.",
         source: "hashicorp/vault-lambda-extension#31",
         play: open_at_register,
     },
     Scenario {
         kind: Kind::Relay,
         name: "local-port-after-reset",
-        proves: "After a reset its new process takes reports at the same port, though an agent \
-                 had a connection to the one before.",
+        proves: "After a reset its new process accepts reports at the same port, even if an agent \
+                 had a connection to the old one.",
         source: "aws-observability/aws-otel-lambda#1011",
         play: port_after_reset,
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-managed-instances",
-        proves: "On Lambda Managed Instances, where no INVOKE comes, a report arrives within 15 s.",
+        proves: "On Lambda Managed Instances, which send no INVOKE, a report arrives within 15 s.",
         source: "honeycombio/honeycomb-lambda-extension#170",
         play: managed_instances,
     },

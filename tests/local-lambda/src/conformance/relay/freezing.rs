@@ -26,15 +26,15 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "freeze-after-post",
-        proves: "A report is not lost when the execution environment is frozen as soon as \
-                 its agent is answered.",
+        proves: "A report is not lost if the execution environment freezes as soon as the agent \
+                 has its answer.",
         source: "open-telemetry/opentelemetry-lambda#224",
         play: after_post,
     },
     Scenario {
         kind: Kind::Relay,
         name: "freeze-within-request",
-        proves: "A report that the remote has read in part at the freeze arrives once.",
+        proves: "A report of which the remote has read a part before a freeze arrives once.",
         source: "DataDog/datadog-lambda-extension#1000",
         play: |subject| across(subject, Freeze { at: Moment::BodyRead(1000), ..Freeze::default() }),
     },
@@ -48,31 +48,31 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "freeze-long-before-answer",
-        proves: "A report whose answer waits in the socket when a freeze ends, of 4 s, is not \
-                 sent again.",
+        proves: "A report whose answer arrives in the socket during a freeze of 4 s is not sent \
+                 again.",
         source: "honeycombio/honeycomb-lambda-extension#140",
         play: |subject| across(subject, Freeze { lasts: BEYOND_A_SEND, ..Freeze::default() }),
     },
     Scenario {
         kind: Kind::Relay,
         name: "freeze-then-close",
-        proves: "A report is sent again when its connection is closed during the freeze, before \
-                 the answer.",
+        proves: "A report is sent again if its connection closes during the freeze, before the \
+                 answer.",
         source: "aws-observability/aws-otel-lambda#229",
         play: |subject| across(subject, Freeze { end: Some(End::Close), ..Freeze::default() }),
     },
     Scenario {
         kind: Kind::Relay,
         name: "freeze-then-reset",
-        proves: "A report is sent again when its connection is reset during the freeze, before \
-                 the answer.",
+        proves: "A report is sent again if its connection is reset during the freeze, before the \
+                 answer.",
         source: "DataDog/datadog-lambda-extension#195",
         play: |subject| across(subject, Freeze { end: Some(End::Reset), ..Freeze::default() }),
     },
     Scenario {
         kind: Kind::Relay,
         name: "freeze-then-reset-within-request",
-        proves: "A report is sent again when its connection is reset during the freeze, in the \
+        proves: "A report is sent again if its connection is reset during the freeze, in the \
                  middle of the request.",
         source: "DataDog/datadog-lambda-extension#195",
         play: |subject| {
@@ -83,7 +83,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "freeze-half-sent-post",
-        proves: "An agent's request that is cut off by a freeze does no harm to those after it.",
+        proves: "An agent's request that a freeze cuts off does no harm to later requests.",
         source: "DataDog/datadog-lambda-go#128",
         play: half_sent_post,
     },

@@ -9,8 +9,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-authorization",
-        proves: "Each report goes to the path that its agent used, with its Authorization and its \
-                 Content-Type, whatever other agents report beside it.",
+        proves: "Each report goes to the path that its agent used, with its Authorization and \
+                 Content-Type, even if other agents report at the same time.",
         source: "DataDog/datadog-lambda-extension#834",
         play: authorization,
     },

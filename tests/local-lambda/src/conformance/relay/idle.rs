@@ -12,8 +12,8 @@ use crate::remote::Remote;
 /// Time for an extension that sends within the invocation, also on a busy machine.
 const DELIVERS_WITHIN: Duration = Duration::from_secs(5);
 
-const PROVES: &str = "A connection that has ended in this way during a freeze costs no report, \
-                      repeats none, and is no error in the log.";
+const PROVES: &str = "If an idle connection ends in this way during a freeze, no report is lost or \
+                      repeated, and the log has no error.";
 
 pub const ALL: &[Scenario] = &[
     Scenario {

@@ -32,31 +32,31 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "steady-descriptors",
-        proves: "Sixty reports, each on a connection of its own, on both sides, leave it with the \
-                 descriptors that it had.",
+        proves: "After sixty reports, each on its own connection on both sides, it has as many \
+                 descriptors as before.",
         source: "axiomhq/axiom-lambda-extension#48",
         play: descriptors,
     },
     Scenario {
         kind: Kind::Relay,
         name: "log-quiet",
-        proves: "Twenty invocations in which all is well are no more than five lines of log.",
+        proves: "Twenty healthy invocations cause at most five lines in the log.",
         source: "DataDog/datadog-lambda-extension#612",
         play: quiet,
     },
     Scenario {
         kind: Kind::Relay,
         name: "log-outage",
-        proves: "A remote that is down for twenty invocations is no flood of lines: at most \
-                 three for each.",
+        proves: "A remote that is down for twenty invocations causes at most three lines in the \
+                 log for each.",
         source: "DataDog/datadog-lambda-extension#954",
         play: outage,
     },
     Scenario {
         kind: Kind::Relay,
         name: "log-no-key",
-        proves: "The key of the agent's Authorization is in no line of the log, in sunshine and \
-                 in outages.",
+        proves: "No line of the log contains the key of the agent's Authorization, with a healthy \
+                 remote or in an outage.",
         source: "newrelic/newrelic-lambda-extension-rust 88df8f7 (#54)",
         play: no_key,
     },

@@ -18,7 +18,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "local-port-taken",
-        proves: "When its port is taken it still registers and polls, and the function is not \
+        proves: "If its port is taken, it still registers and polls, and the function is not \
                  affected.",
         source: "aws-observability/aws-otel-lambda#1011",
         play: port_taken,
@@ -26,7 +26,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "local-port-freed",
-        proves: "When its port was taken at its start and is free later, it takes reports from \
+        proves: "If its port is taken at its start and becomes free later, it accepts reports from \
                  then on.",
         source: "aws-observability/aws-otel-lambda#1011",
         play: port_freed,
@@ -34,8 +34,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "local-empty-array",
-        proves: "An empty array, as Node's agent sends when nothing is left of a batch, is \
-                 answered with 200.",
+        proves: "An empty array gets a 200. Node's agent sends one when it has trimmed a whole \
+                 batch away.",
         source: "thundra-io/thundra-agent-nodejs v2.14.4, src/Reporter.ts",
         play: |subject| takes_nothing(subject, b"[]"),
     },
@@ -56,8 +56,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "local-odd-headers",
-        proves: "Header names in any case and a query are no reason to lose a \
-                 report.",
+        proves: "A report is not lost because of a query, or of header names in an unusual case.",
         source: "RFC 9110, 5.1",
         play: odd_headers,
     },

@@ -14,7 +14,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 const STALLED: usize = 30;
 
 pub fn all() -> Vec<Scenario> {
-    let proves = "A malformed request does not end it, and does not keep it from the next proper \
+    let proves = "A malformed request does not end it, and does not prevent the next proper \
                   report.";
     let (kind, source) = (Kind::Relay, "DataDog/datadog-lambda-extension#39");
     let scenario = |name, play| Scenario { kind, name, proves, source, play };
@@ -63,8 +63,8 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             kind: Kind::Relay,
             name: "malformed-stalled-connections",
-            proves: "Thirty connections that stopped in the middle of a request do not keep an \
-                     agent waiting.",
+            proves: "Thirty connections that stop in the middle of a request do not delay an \
+                     agent.",
             source: "elastic/apm-agent-nodejs#2994",
             play: stalled,
         },

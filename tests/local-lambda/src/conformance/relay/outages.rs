@@ -22,7 +22,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-refused-then-back",
-        proves: "What is reported while the remote refuses connections arrives once it is back.",
+        proves: "Reports that come while the remote refuses connections arrive when it works \
+                 again.",
         source: "getsentry/sentry-python#1510",
         play: refused_then_back,
     },
@@ -59,7 +60,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-half-answer",
-        proves: "An answer that breaks off in its head is no delivery.",
+        proves: "An answer that ends within its head does not count as a delivery.",
         source: "elastic/apm-aws-lambda#257",
         play: |subject| {
             let half = Answer::HalfAnswer(b"HTTP/1.1 20".to_vec());
@@ -69,7 +70,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-no-http",
-        proves: "An answer that is no HTTP is no delivery.",
+        proves: "An answer that is not HTTP does not count as a delivery.",
         source: "elastic/apm-aws-lambda#257",
         play: |subject| {
             let garbage = Answer::HalfAnswer(b"\x16\x03\x01 not HTTP\r\n\r\n".to_vec());
@@ -79,22 +80,22 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-one-hang",
-        proves: "A request that is never answered is given up and made again while an \
-                 invocation of up to 8 s goes on, or at SHUTDOWN.",
+        proves: "A request that is never answered is abandoned and repeated, during an invocation \
+                 of up to 8 s or at SHUTDOWN.",
         source: "newrelic/newrelic-lambda-extension#90",
         play: one_hang,
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-slow-reader",
-        proves: "A remote that reads slowly gets a large report whole, and once.",
+        proves: "A remote that reads slowly gets a large report completely, and once.",
         source: "DataDog/datadog-lambda-extension#181",
         play: slow_reader,
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-slow-answer",
-        proves: "An answer that comes byte by byte is one.",
+        proves: "An answer that arrives byte by byte counts.",
         source: "DataDog/datadog-lambda-extension#181",
         play: |subject| {
             let pace = Pace::byte_by_byte(Duration::from_millis(2));
@@ -106,7 +107,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-one-request-per-connection",
-        proves: "A remote that closes each connection after one answer, without saying so, \
+        proves: "A remote that closes each connection after one answer, without announcing it, \
                  gets everything once.",
         source: "DataDog/datadog-lambda-extension#1092",
         play: |subject| {

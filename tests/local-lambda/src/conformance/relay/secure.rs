@@ -8,16 +8,16 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "tls-right-certificate",
-        proves: "Reports arrive over TLS, once, at a remote with a certificate of the authority \
-                 that it was told to trust.",
+        proves: "Reports arrive once over TLS, at a remote whose certificate comes from the \
+                 configured authority.",
         source: "DataDog/datadog-lambda-extension#860",
         play: arrives,
     },
     Scenario {
         kind: Kind::Relay,
         name: "tls-unknown-authority",
-        proves: "A remote whose certificate is of another authority gets no byte of a report, and \
-                 the function is not affected.",
+        proves: "A remote whose certificate comes from another authority gets no byte of a report, \
+                 and the function is not affected.",
         source: "RFC 5280, 6.1",
         play: |subject| gets_nothing(subject, Certificate::OfAnotherAuthority),
     },
@@ -40,8 +40,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "tls-self-signed",
-        proves: "A remote for whose certificate nobody vouches but itself gets no byte of a report, \
-                 and the function is not affected.",
+        proves: "A remote with a self-signed certificate gets no byte of a report, and the \
+                 function is not affected.",
         source: "RFC 5280, 6.1",
         play: |subject| gets_nothing(subject, Certificate::SelfSigned),
     },

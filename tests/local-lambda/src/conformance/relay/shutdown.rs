@@ -36,7 +36,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-after-outage",
-        proves: "What waits since an outage arrives at SHUTDOWN if the remote is back.",
+        proves: "Reports that have waited since an outage arrive at SHUTDOWN if the remote works \
+                 again.",
         source: "getsentry/sentry-python#1510",
         play: after_outage,
     },
@@ -51,37 +52,37 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-short-deadline",
-        proves: "With a remote that never answers, and SHUTDOWN's deadline after 1 s, it ends by \
-                 itself too: it takes its time from the deadline.",
+        proves: "With a remote that never answers, and SHUTDOWN's deadline after 1 s, it also ends \
+                 by itself, because it obeys the deadline.",
         source: "DataDog/datadog-agent#19124",
         play: |subject| hanging_remote(subject, Duration::from_secs(1)),
     },
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-behind-a-hang",
-        proves: "What waits behind a request that is never answered arrives within SHUTDOWN.",
+        proves: "Reports that wait behind a request that is never answered arrive within SHUTDOWN.",
         source: "newrelic/newrelic-lambda-extension#90",
         play: behind_a_hang,
     },
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-late-report",
-        proves: "What the function reports in its own last moments, when it got SIGTERM and the \
-                 extension not yet SHUTDOWN, arrives.",
+        proves: "Reports that the function sends after its SIGTERM, before the extension's \
+                 SHUTDOWN, arrive.",
         source: "honeycombio/honeycomb-lambda-extension#162",
         play: late_report,
     },
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-after-timeout",
-        proves: "What was accepted before the function timed out arrives.",
+        proves: "Reports that were accepted before the function's timeout arrive.",
         source: "newrelic/newrelic-lambda-extension#91",
         play: after_timeout,
     },
     Scenario {
         kind: Kind::Relay,
         name: "shutdown-after-crash",
-        proves: "What was accepted before the function's process crashed arrives.",
+        proves: "Reports that were accepted before the function's process crashed arrive.",
         source: "elastic/apm-aws-lambda#352",
         play: after_crash,
     },

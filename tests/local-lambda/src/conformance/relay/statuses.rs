@@ -19,7 +19,7 @@ const HELD_OPEN: Duration = Duration::from_secs(2);
 /// The length of an invocation that is long enough to send in.
 const SHORT: Duration = Duration::from_millis(100);
 
-const AGAIN: &str = "A report that was answered so is sent again, and accepted once.";
+const AGAIN: &str = "A report that gets this status once is sent again, and accepted once.";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -39,16 +39,16 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-429-with-retry-after",
-        proves: "A report that was answered 429 with Retry-After: 1 is sent again when this second \
-                 is over, and accepted once.",
+        proves: "A report that gets 429 with Retry-After: 1 is sent again after this second, and \
+                 accepted once.",
         source: "RFC 9110, 10.2.3",
         play: waits_as_asked,
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-endless-500",
-        proves: "A remote that always answers 500 is not asked more than 100 times within an \
-                 invocation of two seconds.",
+        proves: "A remote that always answers 500 gets at most 100 requests within an invocation \
+                 of two seconds.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| {
             is_bounded(subject, |remote| {
@@ -59,30 +59,31 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         kind: Kind::Relay,
         name: "relay-endless-resets",
-        proves: "A remote that resets each connection is not asked more than 100 times within \
-                 an invocation of two seconds.",
+        proves: "A remote that resets each connection gets at most 100 requests within an \
+                 invocation of two seconds.",
         source: "DataDog/datadog-lambda-extension#1220",
         play: |subject| is_bounded(subject, |remote| remote.answer_with(|_| Answer::Reset)),
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-401",
-        proves: "A report with a key that the remote does not know (401) is not sent for ever.",
+        proves: "A report with a key that the remote does not know (401) is not sent again and \
+                 again.",
         source: "DataDog/datadog-lambda-extension#785",
         play: |subject| is_given_up(subject, 401),
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-403",
-        proves: "A report with a key that may not (403) is not sent for ever.",
+        proves: "A report with a key without permission (403) is not sent again and again.",
         source: "DataDog/datadog-lambda-extension#787",
         play: |subject| is_given_up(subject, 403),
     },
     Scenario {
         kind: Kind::Relay,
         name: "relay-413",
-        proves: "A report that is too large for the remote (413) is not sent for ever, and \
-                 those after it arrive.",
+        proves: "A report that is too large for the remote (413) is not sent again and again, and \
+                 later reports arrive.",
         source: "RFC 9110, 15.5.14",
         play: |subject| is_given_up(subject, 413),
     },

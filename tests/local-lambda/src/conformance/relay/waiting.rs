@@ -27,7 +27,8 @@ const INVOCATIONS: usize = 5;
 const PROVES: [&str; 7] = [
     "A remote that takes 2 s for each answer delays neither the agent nor an invocation.",
     "A remote that never answers delays neither the agent nor an invocation.",
-    "A remote that takes connections and reads nothing delays neither the agent nor an invocation.",
+    "A remote that accepts connections and reads nothing delays neither the agent nor an \
+     invocation.",
     "A remote that refuses connections delays neither the agent nor an invocation.",
     "A remote that resets each connection delays neither the agent nor an invocation.",
     "A remote that answers 500 delays neither the agent nor an invocation.",
@@ -46,15 +47,15 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             kind: Kind::Relay,
             name: "relay-no-report",
-            proves: "An invocation in which no agent reports is not held.",
+            proves: "An invocation in which no agent reports is not delayed.",
             source: "newrelic/newrelic-lambda-extension#341",
             play: no_report,
         },
         Scenario {
             kind: Kind::Relay,
             name: "relay-endless-reports",
-            proves: "Reports that keep coming after the function's response do not hold the \
-                     invocation.",
+            proves: "Reports that arrive again and again after the function's response do not \
+                     delay the invocation's end.",
             source: "DataDog/datadog-lambda-extension#726",
             play: endless_reports,
         },
