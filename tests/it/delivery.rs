@@ -293,7 +293,7 @@ fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] protoc
     let items: Vec<String> = (0..250).map(|n| format!("{{\"n\": {n}}}")).collect();
     fixture.report(ARRAY, &format!("[{}]", items.join(" ,")));
     assert_eq!(fixture.items_received(250), items);
-    let requests = if protocol == Otlp { 1 } else { 3 }; // that has no limit of items
+    let requests = if protocol == Otlp { 1 } else { 3 }; // OTLP has no limit of items
     assert_eq!(fixture.remote.received().len(), requests);
     let large: Vec<String> = (0..3).map(|n| format!("\"{n}{}\"", "x".repeat(400_000))).collect();
     fixture.report(ARRAY, &format!("[{}]", large.join(",")));

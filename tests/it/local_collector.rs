@@ -91,7 +91,7 @@ fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(
     assert_eq!(health[protocol.account()]["pending"], 2);
     assert_eq!(health["buffer"]["size"], 65_536);
     let held = health["buffer"]["held"].as_u64().unwrap();
-    let beside = held - 40_000; // for each report its header values and what holds it
+    let beside = held - 40_000; // the overhead of the reports
     assert!((2 * 500..2 * 1_500).contains(&beside), "{health}");
     let log = fixture.shut_down();
     assert!(log.contains("lost: 2 unsent (the end came first), 1 refused as full"), "{log}");

@@ -174,7 +174,7 @@ fn start_without_a_thread(home: &TempDir) -> Option<Fixture> {
     if !memory_is_its_own() {
         return None;
     }
-    let limited = "ulimit -Su 0 2>/dev/null || ulimit -Sp 0"; // of bash, and of dash
+    let limited = "ulimit -Su 0 2>/dev/null || ulimit -Sp 0"; // for bash, or else for dash
     let script = wrapped(home, &format!("{limited}\nexec {}", copy_to(home)));
     let fixture = start(&script, "127.0.0.1");
     fixture.process.wait_for_log("cannot start a sender", PATIENCE);
@@ -209,7 +209,7 @@ fn without_any_thread_it_ends_at_shutdown_at_once() {
 #[test]
 fn without_stdout_and_stderr_it_does_all_that_it_does() {
     if !memory_is_its_own() {
-        return; // what runs it can't run a script
+        return; // an emulator cannot run a script
     }
     let home = TempDir::new().unwrap();
     let script = wrapped(&home, &format!("exec {} >&- 2>&-", copy_to(&home)));

@@ -136,7 +136,7 @@ fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
     let ((told, is_told), is_over) = (channel(), AtomicBool::new(false));
     let asked = told.clone();
     fixture.remote.answer_with(move |_| {
-        let _ = asked.send(()); // nobody listens any more at the end
+        let _ = asked.send(()); // fails at the end, when the receiver is dropped
         Answer::ok().after(Duration::from_millis(50))
     });
     // The next requests come while one is answered, but never so many that they fill several batches.

@@ -48,7 +48,7 @@ fn wrapped(variables: &[(&str, &str)], command: &[impl AsRef<OsStr>]) -> Output 
 /// A program under another name.
 fn named(home: &TempDir, name: &str, program: &str) -> String {
     let path = home.path().join(name);
-    let _ = fs::remove_file(&path); // of an earlier run in the same directory
+    let _ = fs::remove_file(&path); // an earlier run may have left one
     symlink(program, &path).unwrap();
     path.display().to_string()
 }
@@ -98,7 +98,7 @@ fn exit_codes_and_signals_are_the_runtimes_own() {
 #[test]
 fn the_runtime_ignores_and_blocks_no_more_signals_than_without_the_wrapper() {
     if env::var_os("LOCAL_LAMBDA_RUNNER").is_some() {
-        return; // The runner hands on the signals that it ignores.
+        return; // The runner passes on the signals that it ignores.
     }
     let masks = ["-E", "^Sig(Blk|Ign):", "/proc/self/status"];
     let direct = Command::new("/bin/grep").args(masks).output().unwrap().stdout;

@@ -96,8 +96,8 @@ fn reply(socket: &Arc<UdpSocket>, client: SocketAddr, query: &[u8], reply: &Repl
             IpAddr::V4(it) => (1, it.octets().to_vec()),
             IpAddr::V6(it) => (28, it.octets().to_vec()),
         };
-        answer.extend([0xc0, 12, 0, kind, 0, 1]); // the name that was asked for, class IN
-        answer.extend([0; 5]); // not to be kept
+        answer.extend([0xc0, 12, 0, kind, 0, 1]); // the name of the question, class IN
+        answer.extend([0; 5]); // TTL 0, so that no client caches it, and the high byte of the length
         answer.push(u8::try_from(bytes.len()).unwrap());
         answer.extend(bytes);
     }

@@ -73,14 +73,14 @@ fn raise_loopback() {
     const LOOPBACK: i32 = 1;
     const IFF_UP: u32 = 1;
     let mut message = Vec::new();
-    message.extend(32_u32.to_ne_bytes()); // of all
+    message.extend(32_u32.to_ne_bytes()); // the message's length
     message.extend(RTM_NEWLINK.to_ne_bytes());
     message.extend(NLM_F_REQUEST.to_ne_bytes());
-    message.extend([0; 8]); // number and sender
+    message.extend([0; 8]); // sequence number and sender
     message.extend([0; 4]); // any family and kind
     message.extend(LOOPBACK.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes());
-    message.extend(IFF_UP.to_ne_bytes()); // this flag alone is changed
+    message.extend(IFF_UP.to_ne_bytes()); // the mask: only this flag changes
     // The protocol is NETLINK_ROUTE, which is 0 and so the default.
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let socket = socket_with(family, SocketType::RAW, flags, None).unwrap();

@@ -1,4 +1,4 @@
-"""An extension that does nothing, with the moments of its life as methods to replace."""
+"""An extension that does nothing. Its methods are moments of its life, for subclasses to replace."""
 
 import http.client
 import json
@@ -48,17 +48,17 @@ class Extension:
         return response.status, response.headers, response.read()
 
     def registered(self):
-        """Called once, before the first event is asked for."""
+        """Called once, before the first poll."""
 
     def invoked(self, event):
-        """Called for each event but SHUTDOWN, before the next is asked for."""
+        """Called for each event except SHUTDOWN, before the next poll."""
 
     def shut_down(self, event):
-        """Called at SHUTDOWN, with 2 s at most; `deadlineMs` tells."""
+        """Called at SHUTDOWN. It may take up to 2 s, as `deadlineMs` announces."""
 
 
 def run_fault_of(module):
-    """Runs the class of it that FAULT names; without, prints which scenarios see what of which."""
+    """Runs the class that FAULT names. Without FAULT, prints the scenarios that must notice each class."""
     if "FAULT" in os.environ:
         module[os.environ["FAULT"]]().run()
     else:

@@ -1,7 +1,6 @@
-"""What extensions do wrong in their lifecycle: each class is `extension.py` with one fault.
-
-Its `SEEN_BY` names the scenarios made for it, each with a part of what they must see. The variable
-FAULT names the class.
+"""Faults of extensions in their lifecycle. Each class is `extension.py` with one fault. Its `SEEN_BY` names
+the scenarios that must notice the fault, each with a part of its observations. The variable FAULT selects
+the class.
 """
 
 import http.client
@@ -24,7 +23,7 @@ FOR_EVER_SECONDS = 600
 
 
 class ExitsEarly(Extension):
-    """Takes the first invocation for the last one, and ends with 0."""
+    """Treats the first invocation as the last one, and ends with 0."""
 
     SEEN_BY = {"next-after-each-invocation": "an invocation ended in failure Extension.Crash"}
 
@@ -33,7 +32,7 @@ class ExitsEarly(Extension):
 
 
 class ExitsWithoutConfiguration(Extension):
-    """Takes a missing variable of its own for a reason to leave."""
+    """Ends because one of its variables is missing."""
 
     SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
@@ -42,7 +41,7 @@ class ExitsWithoutConfiguration(Extension):
 
 
 class CrashesInInit(Extension):
-    """Fails between register and the first next."""
+    """Fails between its registration and its first poll."""
 
     SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
@@ -51,7 +50,7 @@ class CrashesInInit(Extension):
 
 
 class NeverRegisters(Extension):
-    """Starts, and does nothing."""
+    """Starts, and makes no call."""
 
     SEEN_BY = {"registers-in-time": "init: timeout"}
 
@@ -70,7 +69,7 @@ class RegistersSlowly(Extension):
 
 
 class RegistersLate(Extension):
-    """Registers when init is over."""
+    """Registers after the end of init."""
 
     SEEN_BY = {"registers-in-time": "init: timeout"}
 
@@ -80,7 +79,7 @@ class RegistersLate(Extension):
 
 
 class NeverPolls(Extension):
-    """Registers, and never asks for an event."""
+    """Registers, and never polls."""
 
     SEEN_BY = {"registers-in-time": "init: timeout"}
 
@@ -89,7 +88,7 @@ class NeverPolls(Extension):
 
 
 class ConstantName(Extension):
-    """Registers under the name that its file had once."""
+    """Registers with the original name of its file, even if the file was renamed."""
 
     SEEN_BY = {"renamed-file": "init: failure Extension.Crash"}
 
@@ -99,7 +98,7 @@ class ConstantName(Extension):
 
 
 class ConstantAddress(Extension):
-    """Takes it for granted that the Runtime API is where emulators have it."""
+    """Assumes that the Runtime API has the address that it has in emulators."""
 
     SEEN_BY = {"registers-in-time": "init: failure Extension.Crash"}
 
@@ -109,7 +108,7 @@ class ConstantAddress(Extension):
 
 
 class UsesProxy(Extension):
-    """Asks the Runtime API through the proxy that the function uses."""
+    """Connects to the Runtime API through the function's proxy."""
 
     SEEN_BY = {"proxy-variables": "init: failure Extension.Crash"}
 
@@ -124,7 +123,7 @@ class UsesProxy(Extension):
 
 
 class AsksForUnknownEvent(Extension):
-    """Asks for an event that does not exist, and gives up when it is refused."""
+    """Registers for an event that does not exist, and gives up after the refusal."""
 
     SEEN_BY = {"events-that-exist": "init: failure Extension.Crash"}
 
@@ -133,7 +132,7 @@ class AsksForUnknownEvent(Extension):
 
 
 class DemandsInvoke(Extension):
-    """Knows no environment without INVOKE, such as Managed Instances, and ends with 0."""
+    """Does not expect an environment without INVOKE, such as Managed Instances, and ends with 0."""
 
     SEEN_BY = {"managed-instances": "init: failure Extension.Crash"}
 
@@ -144,7 +143,7 @@ class DemandsInvoke(Extension):
 
 
 class FailsWithoutInvoke(Extension):
-    """The same, and ends with an error."""
+    """As above, but ends with an error."""
 
     SEEN_BY = {"managed-instances": "init: failure Extension.Crash"}
 
@@ -155,7 +154,7 @@ class FailsWithoutInvoke(Extension):
 
 
 class WaitsOnRefusedRegister(Extension):
-    """Stays where it is when it can't register, and init with it."""
+    """Neither ends nor polls if it cannot register, and so delays init."""
 
     SEEN_BY = {"refused-register": "it holds init until it is killed"}
 
@@ -167,7 +166,7 @@ class WaitsOnRefusedRegister(Extension):
 
 
 class SpinsOnRefusedRegister(Extension):
-    """Registers again at once, and for ever, when it is refused."""
+    """Registers again without a pause, for ever, after a refusal."""
 
     SEEN_BY = {"refused-register": "it spins"}
 
@@ -180,7 +179,7 @@ class SpinsOnRefusedRegister(Extension):
 
 
 class NeedsHome(Extension):
-    """Keeps its state in the home directory, which Lambda's user does not have."""
+    """Stores its state in the home directory, which Lambda's user does not have."""
 
     SEEN_BY = {"bare-environment": "init: failure Extension.Crash"}
 
@@ -198,7 +197,7 @@ class NeedsRuntimesVariable(Extension):
 
 
 class NeedsNumber(Extension):
-    """Takes a memory size that is no number for a reason to crash."""
+    """Crashes if the memory size is not a number."""
 
     SEEN_BY = {
         "empty-variables": "init: failure Extension.Crash",
@@ -210,7 +209,7 @@ class NeedsNumber(Extension):
 
 
 class NeedsSmallNumber(Extension):
-    """Takes any number for a memory size that makes sense."""
+    """Accepts any number as the memory size."""
 
     SEEN_BY = {"absurd-numbers": "init: failure Extension.Crash"}
 
@@ -221,7 +220,7 @@ class NeedsSmallNumber(Extension):
 
 
 class NeedsUtf8(Extension):
-    """Takes each variable for text."""
+    """Expects valid UTF-8 in each variable."""
 
     SEEN_BY = {"variables-that-are-not-utf-8": "init: failure Extension.Crash"}
 
@@ -231,7 +230,7 @@ class NeedsUtf8(Extension):
 
 
 class NeedsIpAddress(Extension):
-    """Takes the host of the Runtime API for an address, where a name may be."""
+    """Expects an address as the Runtime API's host, which may be a name."""
 
     SEEN_BY = {"runtime-api-by-name": "init: failure Extension.Crash"}
 
@@ -240,7 +239,7 @@ class NeedsIpAddress(Extension):
 
 
 class NeedsWritableDirectory(Extension):
-    """Keeps its state beside its file, where Lambda's user may not write."""
+    """Stores its state beside its file, where Lambda's user may not write."""
 
     SEEN_BY = {"lambdas-user": "init: failure Extension.Crash"}
 
@@ -250,7 +249,7 @@ class NeedsWritableDirectory(Extension):
 
 
 class LocksOthersOut(Extension):
-    """Takes for itself what only one process of an environment can have."""
+    """Uses a socket name that only one process of an environment can have."""
 
     SEEN_BY = {"ten-at-once": "init: failure Extension.Crash"}
 
@@ -260,7 +259,7 @@ class LocksOthersOut(Extension):
 
 
 class AbandonsNext(Extension):
-    """Gives a next up after 200 ms, and polls anew on another connection."""
+    """Abandons a `next` after 200 ms, and polls again on another connection."""
 
     SEEN_BY = {"next-held-open": "closed while its next was pending"}
     patience_seconds = 0.2
@@ -279,7 +278,7 @@ class AbandonsNext(Extension):
 
 
 class AbandonsLaterNext(AbandonsNext):
-    """The same once there was an event: however long init takes, it gets as far as that."""
+    """Abandons each `next` after the first event. So it completes any init."""
 
     SEEN_BY = {"slow-one-beside-it": "an invocation ended in failure Extension.Crash"}
     patience_seconds = None
@@ -289,14 +288,14 @@ class AbandonsLaterNext(AbandonsNext):
 
 
 class TimesOutAndPollsAnew(AbandonsNext):
-    """The same with a timeout as HTTP clients have one by default, of 30 s often; here it is short."""
+    """Polls with a timeout, as HTTP clients have by default. That is often 30 s, and shorter here."""
 
     SEEN_BY = {"next-held-open": "closed while its next was pending"}
     patience_seconds = 5
 
 
 class TimesOutAndExits(TimesOutAndPollsAnew):
-    """The same, with the end of the process instead of another poll."""
+    """Polls with the same timeout, and ends when it is reached."""
 
     SEEN_BY = {"next-held-open": "closed while its next was pending"}
 
@@ -305,7 +304,7 @@ class TimesOutAndExits(TimesOutAndPollsAnew):
 
 
 class TimesOutLater(Extension):
-    """Sets a timeout once there was an event, and ends when it is over."""
+    """Sets a timeout after the first event, and ends when it is reached."""
 
     SEEN_BY = {"frozen-for-long": "closed while its next was pending"}
     PATIENCE_SECONDS = 5
@@ -315,7 +314,7 @@ class TimesOutLater(Extension):
 
 
 class TimesOutAtThaw(Extension):
-    """Has a timeout on next whose clock goes on while the process is frozen."""
+    """Polls with a timeout whose clock runs during a freeze."""
 
     SEEN_BY = {
         "frozen-between-invocations": "an invocation ended in failure Extension.Crash",
@@ -349,7 +348,7 @@ class PollsTwice(Extension):
 
 
 class PollsAfterShutdown(Extension):
-    """Asks for the event after the last."""
+    """Polls again after SHUTDOWN."""
 
     SEEN_BY = {"spindown": "next after SHUTDOWN"}
 
@@ -370,7 +369,7 @@ class IgnoresShutdown(Extension):
 
 
 class IgnoresDeadline(Extension):
-    """Takes 1.9 s for its end, however little of the 2 s the runtime has left."""
+    """Takes 1.9 s for its end, even if the runtime has left less of the 2 s."""
 
     SEEN_BY = {
         "runtime-ignores-sigterm": "after the shutdown began",
@@ -382,7 +381,7 @@ class IgnoresDeadline(Extension):
 
 
 class FailsAtShutdown(Extension):
-    """Ends with a failure although it was asked to end."""
+    """Ends at SHUTDOWN with a failure."""
 
     SEEN_BY = {"spindown": "ended by exit status: 3"}
 
@@ -391,7 +390,7 @@ class FailsAtShutdown(Extension):
 
 
 class NeedsUpperCaseReason(Extension):
-    """Knows the reasons for SHUTDOWN as the documentation spells them."""
+    """Knows the reasons of SHUTDOWN only in the documentation's spelling."""
 
     SEEN_BY = {"spindown": "ended by exit status: 1"}
 
@@ -400,7 +399,7 @@ class NeedsUpperCaseReason(Extension):
 
 
 class NeedsKnownReason(Extension):
-    """Knows three reasons for SHUTDOWN and crashes at a fourth."""
+    """Knows three reasons of SHUTDOWN, and crashes at a fourth."""
 
     SEEN_BY = {"unknown-reason": "ended by exit status: 1"}
 
@@ -409,7 +408,7 @@ class NeedsKnownReason(Extension):
 
 
 class FailsAfterFailure(Extension):
-    """Takes the function's failure for its own."""
+    """Treats the function's failure as its own."""
 
     SEEN_BY = {
         "timeout-and-failure": "ended by exit status: 1",
@@ -448,7 +447,7 @@ class NeedsJsonType(Extension):
 
 
 class NeedsTracing(Extension):
-    """Needs what only an event with a trace has."""
+    """Needs a field that only an event with a trace has."""
 
     SEEN_BY = {"traced-invocation": "an invocation ended in failure Extension.Crash"}
 
@@ -457,7 +456,7 @@ class NeedsTracing(Extension):
 
 
 class NeedsKnownFields(Extension):
-    """Knows what an event may hold, and crashes at a field that is new."""
+    """Knows the fields of an event, and crashes at a new one."""
 
     SEEN_BY = {"additions-to-answers": "an invocation ended in failure Extension.Crash"}
 
@@ -469,7 +468,7 @@ class NeedsKnownFields(Extension):
 
 
 class CrashesOnUnknownEvent(Extension):
-    """Knows two events and crashes at a third."""
+    """Knows two events, and crashes at a third."""
 
     SEEN_BY = {"unknown-event": "an invocation ended in failure Extension.Crash"}
 
@@ -478,7 +477,7 @@ class CrashesOnUnknownEvent(Extension):
 
 
 class ReadsSmallEvents(Extension):
-    """Reads 64 KiB of an event, and takes what is cut off there for one."""
+    """Reads only 64 KiB of an event, and treats them as the whole event."""
 
     SEEN_BY = {"huge-event": "an invocation ended in failure Extension.Crash"}
 
@@ -488,7 +487,7 @@ class ReadsSmallEvents(Extension):
 
 
 class UsesAllOfItsTime(Extension):
-    """Works until shortly before the deadline that its own clock shows."""
+    """Works until shortly before the deadline by its own clock."""
 
     SEEN_BY = {"clock-ahead": "killed"}
 
@@ -497,7 +496,7 @@ class UsesAllOfItsTime(Extension):
 
 
 class EndsWhenLate(Extension):
-    """Ends when its clock shows that the deadline has passed."""
+    """Ends if the deadline has passed by its own clock."""
 
     SEEN_BY = {"clock-behind": "an invocation ended in failure Extension.Crash"}
 
@@ -507,7 +506,7 @@ class EndsWhenLate(Extension):
 
 
 class SpinsOnUnknownEvent(Extension):
-    """Looks at an event that it does not know for ever."""
+    """Never polls again after an unknown event."""
 
     SEEN_BY = {"unknown-event": "an invocation ended in timeout"}
 
@@ -517,7 +516,7 @@ class SpinsOnUnknownEvent(Extension):
 
 
 class SpinsOnFailedNext(Extension):
-    """Polls again at once, and for ever, when a next fails."""
+    """Polls again without a pause, for ever, after a failed `next`."""
 
     SEEN_BY = {"next-answered-500": "it spins"}
 
@@ -529,7 +528,7 @@ class SpinsOnFailedNext(Extension):
 
 
 class ExitsCleanlyOnFailedNext(Extension):
-    """Ends with 0 when a next fails, as if all were well."""
+    """Ends with 0 after a failed `next`, as after a success."""
 
     SEEN_BY = {"next-answered-500": "it says that all is well, and ends"}
 
@@ -541,7 +540,7 @@ class ExitsCleanlyOnFailedNext(Extension):
 
 
 class NeedsContentLength(Extension):
-    """Reads as many bytes as Content-Length says, and no chunks."""
+    """Reads as many bytes as Content-Length declares, and no chunks."""
 
     SEEN_BY = {"chunked-answers": "init: failure Extension.Crash"}
 
@@ -553,7 +552,7 @@ class NeedsContentLength(Extension):
 
 
 class NeedsHeaderCase(Extension):
-    """Compares the names of headers byte by byte."""
+    """Compares the names of headers case-sensitively."""
 
     SEEN_BY = {
         "headers-in-lower-case": "init: failure Extension.Crash",
@@ -566,7 +565,7 @@ class NeedsHeaderCase(Extension):
 
 
 class ReadsOnce(Extension):
-    """Takes what a single read returns for the whole answer."""
+    """Treats the bytes of a single read as the whole answer."""
 
     # The failure comes in init. On a busy machine the first answer may arrive in one piece, and then it comes
     # in an invocation.
@@ -587,7 +586,7 @@ class ReadsOnce(Extension):
 
 
 class HoldsInvocation(Extension):
-    """Works for 300 ms before it asks for the next event."""
+    """Works for 300 ms before each poll."""
 
     SEEN_BY = {"invocations-not-held": "invocations take 50ms or longer"}
 
@@ -608,7 +607,7 @@ class HoldsTwoOfThree(Extension):
 
 
 class LeaksDescriptors(Extension):
-    """Opens ten files at each invocation and closes none."""
+    """Opens ten files at each invocation, and closes none."""
 
     SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
@@ -621,7 +620,7 @@ class LeaksDescriptors(Extension):
 
 
 class LeaksMemory(Extension):
-    """Keeps 64 KiB of each invocation."""
+    """Keeps 64 KiB of memory at each invocation."""
 
     SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
@@ -634,7 +633,7 @@ class LeaksMemory(Extension):
 
 
 class LeaksChildren(Extension):
-    """Starts a process at every tenth event, and ends them all with itself only."""
+    """Starts a process at every tenth event, and ends them only when it ends itself."""
 
     SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
@@ -656,7 +655,7 @@ class LeaksChildren(Extension):
 
 
 class LeaksInAChild(LeaksMemory):
-    """Has a child that lives its life, and waits for the end of it."""
+    """Starts a child that does its work, and waits for the child's end."""
 
     SEEN_BY = {"steady-footprint": "before and after 200 invocations"}
 
@@ -669,7 +668,7 @@ class LeaksInAChild(LeaksMemory):
 
 
 class BurnsCpu(Extension):
-    """Looks again and again, without a pause, whether there is something to do."""
+    """Checks for work in a busy loop."""
 
     SEEN_BY = {"sleeps-while-idle": "limits 20ms and 20"}
 
@@ -682,7 +681,7 @@ class BurnsCpu(Extension):
 
 
 class BurnsCpuOnceInvoked(BurnsCpu):
-    """Begins with it at its first event."""
+    """Starts the busy loop at its first event."""
 
     SEEN_BY = {"sleeps-while-idle": "after its first event"}
     spins = False
@@ -697,7 +696,7 @@ class BurnsCpuOnceInvoked(BurnsCpu):
 
 
 class WakesOften(Extension):
-    """Looks every 10 ms whether there is something to do."""
+    """Checks for work every 10 ms."""
 
     SEEN_BY = {"sleeps-while-idle": "limits 20ms and 20"}
 
@@ -721,7 +720,7 @@ class LeavesChild(Extension):
 
 
 class FloodsLog(Extension):
-    """Writes 200 lines of each event, and so into the bill of the log."""
+    """Writes 200 lines at each event, which the customer pays for."""
 
     SEEN_BY = {"quiet-log": "lines at its start"}
 
@@ -730,7 +729,7 @@ class FloodsLog(Extension):
 
 
 class ReportsExitAndStays(Extension):
-    """Says that it has failed, and stays."""
+    """Reports that it has failed, and does not end."""
 
     SEEN_BY = {"next-after-each-invocation": "an invocation ended in timeout"}
 
@@ -741,7 +740,7 @@ class ReportsExitAndStays(Extension):
 
 
 class LeavesLock(Extension):
-    """Takes the lock of its predecessor, who was killed, for one of somebody who lives."""
+    """Treats the lock of its killed predecessor as the lock of a live process."""
 
     SEEN_BY = {"killed": "an invocation ended in failure Extension.Crash"}
 
@@ -758,7 +757,7 @@ class LeavesLock(Extension):
 
 
 class KeepsLock(LeavesLock):
-    """Leaves its lock where it is when it was asked to end, too."""
+    """Leaves its lock behind even after SHUTDOWN."""
 
     SEEN_BY = {
         "function-timeout": "an invocation ended in failure Extension.Crash",
@@ -774,7 +773,7 @@ class KeepsLock(LeavesLock):
 
 
 class NeedsTelemetry(Extension):
-    """Ends where it can't subscribe to telemetry."""
+    """Ends if it cannot subscribe to telemetry."""
 
     SEEN_BY = {"telemetry-not-supported": "init: failure Extension.Crash"}
 

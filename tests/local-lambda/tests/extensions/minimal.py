@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A correct extension in a few lines: it asks for events until SHUTDOWN, and relays nothing."""
+"""A minimal correct extension. It polls until SHUTDOWN, and relays nothing."""
 
 import http.client
 import json

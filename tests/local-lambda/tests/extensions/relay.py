@@ -1,7 +1,6 @@
-"""A correct relay: answers agents at RELAY_PORT at once, and delivers to RELAY_REMOTE later, of
-whose certificate the authority in RELAY_CA may vouch.
-
-Threads: the main one polls, one per connection of an agent, one that sends.
+"""A correct relay. It answers agents at RELAY_PORT at once, and delivers to RELAY_REMOTE later. RELAY_CA names
+an authority to trust for that remote. Threads: the main one polls, one sends, and each connection of an
+agent has one.
 """
 
 import collections
@@ -90,7 +89,7 @@ class Relay(Extension):
 
 
 class Queue:
-    """Reports that were accepted and are not delivered; room is taken before a body is read."""
+    """Reports that are accepted and not delivered. Room is taken before a body is read."""
 
     def __init__(self):
         self.reports = collections.deque()
@@ -125,7 +124,7 @@ class Queue:
             self.release(cost(report.body))
 
     def wait_for_last_posts(self):
-        """Those on their way, and then until no body is being read."""
+        """Waits for posts on their way, and then until no body is being read."""
         with self.changed:
             self.changed.wait_for(lambda: False, LAST_POSTS_SECONDS)
             self.changed.wait_for(self.is_all_read, READING_SECONDS)
@@ -155,7 +154,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_name, self.server_port = self.server_address[:2]
 
     def handle_error(self, request, client_address):
-        """An agent that goes away is nothing to talk about."""
+        """An agent that closes its connection is no error."""
 
 
 class Reception(http.server.BaseHTTPRequestHandler):
@@ -195,7 +194,7 @@ class Reception(http.server.BaseHTTPRequestHandler):
         return self.keep(self.pieces(int(length)))
 
     def keep(self, pieces):
-        """The body, for which room is taken piece by piece; one without room is read to its end."""
+        """Reads the body, and takes room for it piece by piece. A body without room is read to its end."""
         queue, kept, size = self.server.queue, [], REPORT_BYTES
         fits = queue.reserve(size)
         try:
@@ -242,7 +241,7 @@ class Reception(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *arguments):
-        """Nothing an agent sends is worth a line."""
+        """Logs nothing about agents' requests."""
 
 
 class Refused(Exception):
@@ -252,7 +251,7 @@ class Refused(Exception):
 
 
 class Sender:
-    """Delivers the queue in its order."""
+    """Delivers the queue in order."""
 
     def __init__(self, queue, remote):
         self.queue = queue
@@ -274,16 +273,16 @@ class Sender:
                 self.wait(failures, retry_after)
 
     def attempt(self, report):
-        """The status and `Retry-After`; no status if there was no whole answer."""
+        """The status and `Retry-After`. No status if there was no complete answer."""
         self.attempts += 1
         try:
             return self.remote.post(report, self.attempt_seconds())
         except http.client.InvalidURL:
-            return 400, None  # What no remote could be sent.
+            return 400, None  # The report cannot be sent to any remote.
         except (OSError, http.client.HTTPException):
             return None, None
         except ValueError:
-            return 400, None  # The same.
+            return 400, None  # As above.
 
     def attempt_seconds(self):
         if self.deadline is None:
@@ -301,14 +300,14 @@ class Sender:
             self.hurried.wait(seconds)
 
     def hurry(self, deadline):
-        """How many attempts have begun when it was asked to hurry."""
+        """Shortens all waits. Returns the number of attempts that began before."""
         self.deadline = deadline
         self.hurried.set()
         return self.attempts
 
 
 class Remote:
-    """One connection, made when it is needed."""
+    """One connection, opened when it is needed."""
 
     def __init__(self, origin):
         self.url = urllib.parse.urlsplit(origin)
@@ -321,7 +320,7 @@ class Remote:
             except TimeoutError:
                 raise
             except (OSError, http.client.HTTPException):
-                pass  # Often dead after a thaw; a fresh one tells.
+                pass  # A kept connection is often dead after a thaw, so a new one is tried.
         return self.exchange(report, seconds)
 
     def exchange(self, report, seconds):
@@ -353,7 +352,7 @@ class Remote:
         return ssl.create_default_context(cafile=os.environ.get("RELAY_CA"))
 
     def give_up(self):
-        """Ends what waits for an answer, in another thread."""
+        """Ends another thread's wait for an answer."""
         connection = self.connection
         if connection is not None and connection.sock is not None:
             try:
@@ -372,7 +371,7 @@ def cost(body):
 
 
 def is_settled(status):
-    """Delivered, or refused for good."""
+    """Whether the report was delivered, or refused for good."""
     return status is not None and status not in (408, 425, 429) and status < 500
 
 

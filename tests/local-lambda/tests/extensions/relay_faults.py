@@ -1,7 +1,5 @@
-"""What relays do wrong: each class is `relay.py` with one fault.
-
-Its `SEEN_BY` names the scenarios made for it, each with a part of what they must see. The variable
-FAULT names the class.
+"""Faults of relays. Each class is `relay.py` with one fault. Its `SEEN_BY` names the scenarios that must
+notice the fault, each with a part of its observations. The variable FAULT selects the class.
 """
 
 import http.client
@@ -21,7 +19,7 @@ from relay import Queue, Reception, Relay, Remote, Report, Sender, Server
 
 
 class Faulty(Relay):
-    """A relay of which each part can be replaced."""
+    """A relay whose parts can be replaced."""
 
     queue_kind = Queue
     remote_kind = Remote
@@ -46,7 +44,7 @@ class Faulty(Relay):
 
 
 class ForwardsInline(Faulty):
-    """Answers the agent when the remote has answered."""
+    """Answers the agent only after the remote has answered."""
 
     SEEN_BY = {
         "relay-slow-remote": "medians with a healthy remote",
@@ -60,7 +58,7 @@ class ForwardsInline(Faulty):
 
 
 class Answers202(Faulty):
-    """Answers 202, which Node.js's agent takes for a failure."""
+    """Answers 202, which Node.js's agent counts as a failure."""
 
     SEEN_BY = {"relay-every-agent": "status 202"}
 
@@ -70,7 +68,7 @@ class Answers202(Faulty):
 
 
 class Answers500(Faulty):
-    """Takes the report, and says that it failed."""
+    """Accepts the report, and answers that it failed."""
 
     SEEN_BY = {"relay-every-agent": "status 500"}
 
@@ -80,7 +78,7 @@ class Answers500(Faulty):
 
 
 class ListensOnV4(Faulty):
-    """Can't be reached where localhost is ::1."""
+    """Does not listen on ::1."""
 
     SEEN_BY = {"relay-ipv6-only": "a report of the agent"}
 
@@ -114,7 +112,7 @@ class CrashesOnReset(Faulty):
 
 
 class CrashesOnMalformed(Faulty):
-    """Ends when a request is not HTTP as it should be."""
+    """Ends when a request is not valid HTTP."""
 
     SEEN_BY = {
         "malformed-length": "a report of the agent",
@@ -140,7 +138,7 @@ class CrashesOnMalformed(Faulty):
 
 
 class CrashesOnEmpty(Faulty):
-    """Takes it for granted that there is something in a report."""
+    """Assumes that a report is never empty."""
 
     SEEN_BY = {
         "local-empty-array": "closed in the head",
@@ -155,7 +153,7 @@ class CrashesOnEmpty(Faulty):
 
 
 class HangsUpOnUnknown(Faulty):
-    """Closes the connection of a request that it does not know, without an answer."""
+    """Closes the connection of an unknown request without an answer."""
 
     SEEN_BY = {"local-unknown-path": "closed in the head"}
 
@@ -165,7 +163,7 @@ class HangsUpOnUnknown(Faulty):
 
 
 class NeedsHeaderCase(Faulty):
-    """Compares the names of headers byte by byte."""
+    """Compares the names of headers case-sensitively."""
 
     SEEN_BY = {"local-odd-headers": " 0 repeated"}
 
@@ -176,7 +174,7 @@ class NeedsHeaderCase(Faulty):
 
 
 class DiesWhenPortIsTaken(Faulty):
-    """Takes a port that is taken for the end."""
+    """Ends if its port is taken."""
 
     SEEN_BY = {"local-port-taken": "init: failure Extension.Crash"}
 
@@ -202,7 +200,7 @@ class ListensLate(Faulty):
 
 
 class BindsAlone(Faulty):
-    """Can't have its port where a connection of its predecessor is not yet forgotten."""
+    """Cannot bind its port while a connection of its predecessor is still in TIME_WAIT."""
 
     SEEN_BY = {"local-port-after-reset": "a report of the agent"}
 
@@ -211,7 +209,7 @@ class BindsAlone(Faulty):
 
 
 class StaysDeaf(Faulty):
-    """Asks for its port once, and never again when it was taken."""
+    """Binds its port once, and does not try again if it was taken."""
 
     SEEN_BY = {"local-port-freed": "it does not listen there"}
 
@@ -220,7 +218,7 @@ class StaysDeaf(Faulty):
 
 
 class ResetsOversize(Faulty):
-    """Resets the connection of a body that it finds too large, instead of reading it."""
+    """Resets the connection of a body that is too large, instead of reading it."""
 
     SEEN_BY = {
         "relay-one-megabyte": "the agent Node saw: reset",
@@ -239,7 +237,7 @@ class ResetsOversize(Faulty):
 
 
 class IgnoresChunks(Faulty):
-    """Reads no body that has no Content-Length."""
+    """Reads only bodies with a Content-Length."""
 
     SEEN_BY = {"relay-every-agent": " 0 repeated"}
 
@@ -249,7 +247,7 @@ class IgnoresChunks(Faulty):
 
 
 class KeepsCutBodies(Faulty):
-    """Delivers what has arrived of a body that was cut short."""
+    """Delivers the received part of a body that was cut off."""
 
     SEEN_BY = {"malformed-half-a-request": " 0 missing"}
 
@@ -262,8 +260,9 @@ class KeepsCutBodies(Faulty):
 
 
 class DrainsToTheEnd(Faulty):
-    """Asks for the next event only when no agent has reported for a second, the time that one whose
-    reports do not end may need for a single one where the machine is busy."""
+    """Polls only when no agent has reported for a second. On a busy machine, an agent that reports without an
+    end may need that long for a single report.
+    """
 
     SEEN_BY = {"relay-endless-reports": "with reports that do not end"}
 
@@ -282,7 +281,7 @@ class DrainsToTheEnd(Faulty):
 
 
 class WaitsForAgent(Faulty):
-    """Asks for the next event only when an agent has reported, or 1.2 s are over."""
+    """Polls only when an agent has reported, or after 1.2 s."""
 
     SEEN_BY = {
         "invocations-not-held": "invocations take 50ms or longer",
@@ -299,7 +298,7 @@ class WaitsForAgent(Faulty):
 
 
 class WaitsForRemote(Faulty):
-    """Asks for the next event only when all is delivered."""
+    """Polls only when all reports are delivered."""
 
     SEEN_BY = {
         "relay-hanging-remote": "the invocation ended in timeout",
@@ -317,7 +316,7 @@ class WaitsForRemote(Faulty):
 
 
 class DropsFailures(Faulty):
-    """Drops what was being sent when the connection failed, such as at a thaw."""
+    """Drops the report in a request whose connection failed, such as at a thaw."""
 
     SEEN_BY = {
         "freeze-then-reset": " 0 repeated",
@@ -348,7 +347,7 @@ class DropsFailures(Faulty):
 
 
 class RepeatsAfterFreeze(Faulty):
-    """Takes an attempt of more than a second for failed, although its answer is there."""
+    """Treats an attempt of more than a second as failed, even if its answer has arrived."""
 
     SEEN_BY = {"freeze-long-before-answer": " 0 missing"}
 
@@ -361,7 +360,7 @@ class RepeatsAfterFreeze(Faulty):
 
 
 class ForgetsAtThaw(Faulty):
-    """Collects for a moment before it sends, and drops at a thaw what it has."""
+    """Collects reports for a moment before it sends, and drops them at a thaw."""
 
     SEEN_BY = {"freeze-after-post": " 0 repeated"}
 
@@ -393,7 +392,7 @@ class SendsTwice(Faulty):
 
 
 class DropsAt500(Faulty):
-    """Takes a failure of the remote for its last word."""
+    """Never tries again after a failure of the remote."""
 
     SEEN_BY = {
         "relay-500-then-200": " 0 repeated",
@@ -407,7 +406,7 @@ class DropsAt500(Faulty):
 
 
 class DropsAt429(Faulty):
-    """Takes a remote that is busy for one that refuses."""
+    """Treats a busy remote as one that refuses."""
 
     SEEN_BY = {"relay-429-with-retry-after": " 0 repeated"}
 
@@ -418,7 +417,7 @@ class DropsAt429(Faulty):
 
 
 class IgnoresRetryAfter(Faulty):
-    """Tries again when it likes, whatever the remote asks for."""
+    """Ignores Retry-After."""
 
     SEEN_BY = {"relay-429-with-retry-after": "sent again after"}
 
@@ -456,7 +455,7 @@ class RetriesRefusals(Faulty):
 
 
 class FollowsRedirects(Faulty):
-    """Sends body and key wherever the remote points."""
+    """Follows redirects with the body and the key."""
 
     SEEN_BY = {"relay-redirect": "requests redirected"}
 
@@ -477,7 +476,7 @@ class FollowsRedirects(Faulty):
 
 
 class VerifiesNothing(Faulty):
-    """Sends to whoever answers."""
+    """Trusts any certificate."""
 
     SEEN_BY = {
         "tls-unknown-authority": "1 connections; at SHUTDOWN",
@@ -495,7 +494,7 @@ class VerifiesNothing(Faulty):
 
 
 class VerifiesNoName(Faulty):
-    """Sends to whoever has a certificate, for whatever name."""
+    """Trusts a certificate for any name."""
 
     SEEN_BY = {"tls-other-name": "1 connections; at SHUTDOWN"}
 
@@ -507,7 +506,7 @@ class VerifiesNoName(Faulty):
 
 
 class TrustsItsSystemAlone(Faulty):
-    """Does not read the authority that it was told of."""
+    """Does not trust the configured authority."""
 
     SEEN_BY = {"tls-right-certificate": "4 missing"}
 
@@ -556,7 +555,7 @@ class MixesPaths(Faulty):
 
 
 class DropsEncoding(Faulty):
-    """Forwards the compressed body without a word about its compression."""
+    """Forwards the compressed body without its Content-Encoding."""
 
     SEEN_BY = {"relay-compressed": "of them as reported"}
 
@@ -567,7 +566,7 @@ class DropsEncoding(Faulty):
 
 
 class RewritesBodies(Faulty):
-    """Reads the JSON and writes it anew, a little different."""
+    """Parses the JSON and writes it again, slightly changed."""
 
     SEEN_BY = {"relay-every-agent": "items: 0 once"}
 
@@ -581,7 +580,7 @@ class RewritesBodies(Faulty):
 
 
 class LogsKey(Faulty):
-    """Writes the headers of a report that it can't deliver, and the key in them, into the log."""
+    """Logs the headers of a report that it cannot deliver, including the key."""
 
     SEEN_BY = {
         "log-no-key": " lines",
@@ -595,7 +594,7 @@ class LogsKey(Faulty):
 
 
 class LogsEachAttempt(Faulty):
-    """Writes a line of each attempt that fails, and makes many."""
+    """Logs each failed attempt, and makes many."""
 
     SEEN_BY = {"log-outage": 'the first "relay'}
 
@@ -609,7 +608,7 @@ class LogsEachAttempt(Faulty):
 
 
 class Unbounded(Faulty):
-    """Keeps all that comes, however long the remote is away."""
+    """Keeps all reports without a limit while the remote is down."""
 
     SEEN_BY = {"memory-dead-remote": "KiB, 0 of 2000 reports failed"}
 
@@ -620,7 +619,7 @@ class Unbounded(Faulty):
 
 
 class LeaksConnections(Faulty):
-    """Makes a new connection to the remote where one is needed, and closes none."""
+    """Opens a new connection to the remote for each request, and closes none."""
 
     SEEN_BY = {"steady-descriptors": "descriptors before"}
 
@@ -638,7 +637,7 @@ INVOKED = threading.Event()
 
 
 class SendsAtNextInvoke(Faulty):
-    """Sends only when an INVOKE comes, of which there are none on Managed Instances."""
+    """Sends only when an INVOKE comes, but Managed Instances have none."""
 
     SEEN_BY = {"relay-managed-instances": " 0 repeated"}
 
@@ -653,7 +652,7 @@ class SendsAtNextInvoke(Faulty):
 
 
 class SendsAtTheEnd(Faulty):
-    """Keeps all for SHUTDOWN."""
+    """Keeps all reports until SHUTDOWN."""
 
     SEEN_BY = {"relay-before-shutdown": " 0 repeated"}
 
@@ -664,7 +663,7 @@ class SendsAtTheEnd(Faulty):
 
 
 class NoFlush(Faulty):
-    """Ends at SHUTDOWN with what it has not delivered."""
+    """Ends at SHUTDOWN without delivering its reports."""
 
     SEEN_BY = {
         "shutdown-slow-remote": " 0 repeated",
@@ -681,7 +680,7 @@ class NoFlush(Faulty):
 
 
 class FlushesBeyondDeadline(Faulty):
-    """Goes on delivering until it is killed."""
+    """Delivers until it is killed."""
 
     SEEN_BY = {"shutdown-hanging-remote": "killed: true"}
 
@@ -690,7 +689,7 @@ class FlushesBeyondDeadline(Faulty):
 
 
 class FlushesForConstant(Faulty):
-    """Goes on delivering for 1.7 s, whatever the deadline."""
+    """Delivers for 1.7 s, regardless of the deadline."""
 
     SEEN_BY = {"shutdown-short-deadline": "killed: true"}
 

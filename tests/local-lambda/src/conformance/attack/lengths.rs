@@ -122,7 +122,7 @@ fn largest(speech: Speech, port: u16) -> usize {
         });
         match answers.find(|answer| !matches!(answer, Ok(413))) {
             None => refused = bytes,
-            Some(Ok(429) | Err(_)) => pass(PATIENCE), // while there is no room
+            Some(Ok(429) | Err(_)) => pass(PATIENCE), // the buffer has no room now
             Some(Ok(_)) => taken = bytes,
         }
     }
