@@ -65,7 +65,8 @@ impl Reading<'_> {
         of_each
     }
 
-    /// Parses a list. An obvious mistake in an entry is corrected. Any other bad entry is left out alone.
+    /// Parses a list. An obvious mistake in an entry is corrected. Any other bad entry is dropped, and the rest
+    /// is kept.
     fn headers(&mut self, name: &str) -> Headers {
         let mut headers = Headers::new();
         let Some(held) = self.held(name) else { return headers };

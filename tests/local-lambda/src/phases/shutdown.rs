@@ -220,7 +220,7 @@ impl Phases {
 
 /// The next step while extensions are waited for.
 enum Step {
-    /// This extension polls for its event.
+    /// This extension polls, so it gets SHUTDOWN now.
     Tell(usize),
     End,
 }
