@@ -130,7 +130,7 @@ fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
         "1 scenarios, ",
         "1/1  BROKE           registers-in-time",
         "0 held, 1 broke, 0 do not apply",
-        "proves: It registers under its file's name",
+        "proves: It registers with its file's name",
         "source: AWS docs \"Lambda execution environment lifecycle\"",
         "init: failure Extension.Crash",
     ] {
