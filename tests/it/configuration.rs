@@ -178,7 +178,7 @@ fn buffer_is_what_health_shows_and_by_default_a_share_of_the_functions_memory() 
 
 #[test]
 fn port_is_where_the_collector_listens() {
-    // Every fixture sets it; here the other ports are seen to be left alone.
+    // Every fixture sets this variable. This test checks that the extension opens no other port.
     let fixture = Fixture::start();
     let own = [fixture.port];
     assert_eq!(listening_ports(fixture.process.pid()), own);

@@ -139,7 +139,7 @@ fn an_agents_post_takes_as_long_whatever_the_remote_does() {
     let report = Thundra.report(ARRAY, &array_of(3_000));
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); 1 + trials.len()];
     for _ in 0..POSTS {
-        // The trials take turns, so that other load on the machine affects all of them.
+        // The fixtures take turns, so that other load on the machine affects all of them.
         for (fixture, times) in std::iter::once(&fine).chain(&trials).zip(&mut times) {
             let started = Instant::now();
             assert_eq!(report.post(fixture.port).status, 200);

@@ -1,7 +1,7 @@
-//! Failures inside, at each point that `src/failpoint.rs` is called at: a panic of the collector or of
-//! the sender costs what is in hand, which is counted, and nothing else.
+//! Internal failures at each point where `src/failpoint.rs` is called. A panic of the collector or of the
+//! sender costs only the report that it was handling, and that report is counted.
 //!
-//! They need a binary with these points in it: `cargo test --features faults --test it failpoints::`.
+//! The tests need a binary with these points: `cargo test --features faults --test it failpoints::`.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ const AT_THE_END: [(&str, &str); 2] = [
     ("sender.last", "3 accepted, 0 delivered, lost: 3 failed"),
 ];
 
-/// A trial with a panic at this point, and with level info, so that the log has all counts.
+/// A fixture with a panic at this point, and with level info, so that the log has all counts.
 fn start(protocol: Protocol, point: &str) -> Fixture {
     let fixture = protocol.start_with(&[
         ("THUNDRA_EXTENSION_PANIC_AT", point),
@@ -65,7 +65,7 @@ fn failed(fixture: &Fixture) -> u64 {
     failed + refused
 }
 
-/// Ends the trial, whose log must have this many panics. Returns the log.
+/// Ends the fixture, whose log must have this many panics. Returns the log.
 fn end(fixture: Fixture, panics: usize) -> String {
     let log = fixture.shut_down();
     assert_eq!(log.matches("panicked").count(), panics, "{log}");

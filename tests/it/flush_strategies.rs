@@ -1,4 +1,4 @@
-//! When reports are sent: what `THUNDRA_EXTENSION_FLUSH` and the rhythm of invocations make of it.
+//! When reports are sent, by `THUNDRA_EXTENSION_FLUSH` and by the rhythm of invocations.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use rstest::rstest;
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, array_of};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-/// Long enough to see what must not happen, if it does.
+/// How long to watch for an event that must not happen.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
-/// So many invocations one after the other are busy, whatever comes then.
+/// After this many invocations in quick succession, the traffic counts as busy.
 const BUSY: usize = 12;
 
 fn invoke(fixture: &Fixture, times: usize) {
@@ -41,7 +41,7 @@ fn by_default_each_report_of_a_sparse_invocation_is_sent_at_once_whenever_in_it_
             fixture.report(ARRAY, "[1]");
             fixture.items_received(4 * nth + n);
         }
-        // What an exporter flushes when the function is done, and this waits for the next one.
+        // The exporter flushes after the function's end, and its report waits for the next invocation.
         fixture.platform.wait_for_next(PATIENCE);
         fixture.report(ARRAY, "[1]");
         fixture.items_received(4 * nth + 4);

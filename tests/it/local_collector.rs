@@ -1,5 +1,5 @@
-//! What the local collector answers: a test for each row of what it promises to agents. What it says to
-//! those of OTLP is told in `otlp/responses.rs`.
+//! The responses of the local collector: a test for each promise to agents. `otlp/responses.rs` has the
+//! responses to OTLP.
 
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};

@@ -119,7 +119,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A trial with a remote that accepts everything except OTLP that does not decode.
+    /// A fixture with a remote that accepts everything except OTLP that does not decode.
     pub fn start() -> Self {
         Thundra.start()
     }

@@ -19,7 +19,7 @@ pub enum Towards {
     Remote,
 }
 
-/// What becomes of a connection that was held.
+/// What happens to a connection after its bytes were held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     GoesOn,
@@ -34,7 +34,7 @@ pub enum Then {
 pub struct TcpProxy {
     pub port: u16,
     holds: Arc<Mutex<Vec<Hold>>>,
-    /// Hung up with the last of the proxy's owners, which ends the connections that hang.
+    /// Dropped with the proxy's last owner, which ends the connections that hang.
     _open: Arc<mpsc::Sender<()>>,
 }
 
@@ -106,7 +106,7 @@ impl Pump {
                 match action() {
                     Then::GoesOn => {}
                     Then::Hangs => {
-                        // Until the proxy is dropped.
+                        // This waits until the proxy is dropped.
                         let _ = is_open.lock().unwrap().recv();
                         return;
                     }

@@ -7,7 +7,7 @@ use crate::support::fixture::{ARRAY, Fixture};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 pub struct TwoRemotes {
-    /// Of Thundra's.
+    /// The fixture with Thundra's remote.
     pub fixture: Fixture,
     pub otlps: Remote,
     otlp_port: u16,
@@ -18,7 +18,7 @@ impl TwoRemotes {
         Self::started_by(|own| Fixture::with(&[own, environment].concat()))
     }
 
-    /// Whoever starts it has to set these variables.
+    /// `start` must set these variables.
     pub fn started_by(start: impl FnOnce(&[(&str, &str)]) -> Fixture) -> Self {
         let (otlps, otlp_port) = (Remote::start(), free_port());
         let (url, port) = (otlps.origin(), otlp_port.to_string());
