@@ -28,7 +28,7 @@ enum Excuse {
     MayNotApply,
 }
 
-/// Most scenarios wait most of the time.
+/// How many scenarios run at a time. Most of them wait most of the time.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(12).expect("twelve is not zero");
 
 /// Scenarios of more than 4 s. They begin first, so that no other has to wait for them at the end.

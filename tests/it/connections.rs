@@ -35,7 +35,7 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
 #[test]
 fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
     in_the_time_there_is(|| {
-        // The kernel takes connections for it, and nobody ever says a word of TLS.
+        // The kernel accepts connections to this port, and no server answers with TLS.
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = format!("https://{}/v1", silent.local_addr().unwrap());
         let fixture = Otlp.start_with(&[(Otlp.url_variable(), &url)]);

@@ -176,7 +176,7 @@ fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
         let remote = Remote::start();
         remote.answer_with(move |_| answer.clone());
         let lambda = start(Otlp, &Otlp.url(&remote), |setup| setup.timeout(PATIENCE));
-        // Until two attempts have failed.
+        // This ends when two attempts have failed.
         invoke(&lambda, REPORTED);
         invoke(&lambda, REPORTED);
         for payload in [UNREPORTED, REPORTED] {

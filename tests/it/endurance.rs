@@ -86,7 +86,7 @@ fn play_invocations(protocol: Protocol, strategy: &str, invocations: usize) {
     for nth in 1..=invocations {
         assert_eq!(lambda.invoke(REPORTED).status, Status::Success);
         if nth == invocations / 2 {
-            // All of it is frozen, whatever it was at; connections and attempts end meanwhile.
+            // Everything is frozen at any point of its work. Connections and attempts end meanwhile.
             pass(LONG_FREEZE);
         }
     }

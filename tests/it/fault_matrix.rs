@@ -86,7 +86,7 @@ enum Reporter {
 
 const OTLPS: [Reporter; 3] = [Reporter::InProtobuf, Reporter::InJson, Reporter::InGzip];
 
-/// Cells at the same time: most of them wait most of the time.
+/// How many cells run at a time. Most of them wait most of the time.
 const AT_ONCE: usize = 10;
 
 const INVOCATIONS: usize = 3;

@@ -26,7 +26,7 @@ const IN_BODY: usize = 5_000;
 /// Cells at the same time: most of them wait most of the time. Half of all.
 const AT_ONCE: usize = 33;
 
-/// The same where an emulated processor encrypts what they send.
+/// How many cells run at a time if an emulated processor encrypts.
 const AT_ONCE_EMULATED: usize = 15;
 
 /// More bytes than the sender's socket holds, which is 4 MB.

@@ -37,7 +37,7 @@ fn not_two_invocations_in_a_hundred_are_held_while_the_remote_hangs() {
         };
         let mut held: Vec<Duration> = (0..INVOCATIONS).map(held).collect();
         held.sort();
-        // Most have their next poll in before the function is done.
+        // In most invocations, the extension polls before the function has finished.
         assert!(held[INVOCATIONS / 2] < WORK, "{strategy}: {held:?}");
         let longest = &held[INVOCATIONS - 5..];
         assert!(held[INVOCATIONS - 2] < HALF_AN_ATTEMPT, "{strategy}: {longest:?}");

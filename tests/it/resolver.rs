@@ -269,8 +269,8 @@ fn a_freeze_within_a_look_up_is_no_outage() {
     in_namespaces(test, || {
         let ms = Duration::from_millis;
         let address = |after| Reply::address(V4).after(ms(after));
-        // The answer comes before the freeze ends, after it, and never, or the resolver fails meanwhile.
-        // The last freezes are longer than the C library waits for an answer.
+        // The answer comes before the freeze ends, after it, or never, or the resolver fails meanwhile. The
+        // last freezes are longer than the C library waits.
         let freezes = [
             (ms(100), address(50)),
             (ms(800), address(400)),

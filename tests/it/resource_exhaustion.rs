@@ -100,7 +100,7 @@ fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
 /// Two at each of two addresses. Those that stay may still be starting when a test counts them.
 const IDLE_WORKERS: usize = 4;
 
-/// Has the address close, by connections that it can't serve, and then asks it to serve again.
+/// Makes the address close by connections that it cannot serve. Then checks that it serves again.
 fn serves_again(fixture: Fixture, limit: Limit, left: u64) {
     // This waits for the senders, which start last.
     fixture.report(ARRAY, "[0]");
@@ -134,7 +134,7 @@ fn serves_again(fixture: Fixture, limit: Limit, left: u64) {
         assert!(waited.elapsed() < PATIENCE, "{}", fixture.process.log());
     }
     fixture.items_received(served + 1);
-    // Those of the server that closed end.
+    // The workers of the closed server end.
     while workers(&fixture) > before {
         assert!(waited.elapsed() < PATIENCE, "{:?}", fixture.threads());
         pass(BETWEEN_LOOKS);

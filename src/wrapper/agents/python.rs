@@ -85,7 +85,7 @@ impl Agent {
 
 /// The version of Python, and where it looks for modules.
 struct Python<'a> {
-    /// The second number of version 3, if it is known.
+    /// The minor version of Python 3, if it is known.
     minor: Option<u32>,
     path: &'a SearchPath,
 }

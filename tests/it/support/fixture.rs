@@ -70,8 +70,8 @@ pub fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(
     });
 }
 
-/// For what has no more time than Lambda gives it. Only an attempt in which the machine stood still may
-/// fail, and another follows.
+/// Runs a test that has only the time that Lambda gives. It may fail only if the machine stood still meanwhile,
+/// and is then repeated.
 pub fn in_the_time_there_is(fixture: impl Fn()) {
     const TRIALS: usize = 5;
     for nth in 1..=TRIALS {

@@ -29,7 +29,7 @@ impl Protocol {
         }
     }
 
-    /// A fixture with a remote that takes everything but OTLP that does not decode.
+    /// A fixture with a remote that accepts everything except OTLP that does not decode.
     pub fn start(self) -> Fixture {
         self.start_with(&[])
     }
