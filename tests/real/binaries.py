@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from workshop import Missing, Workshop, need
+from setup_cache import Missing, SetupCache, need
 
 EXTENSION = "thundra-lambda-extension"
 WRAPPER = "thundra_wrapper"
 
 
-def extension(workshop: Workshop, given: Path | None) -> Path:
-    return given or _build(workshop, EXTENSION, ["--package", EXTENSION])
+def extension(setup: SetupCache, given: Path | None) -> Path:
+    return given or _build(setup, EXTENSION, ["--package", EXTENSION])
 
 
 def wrapper(extension: Path) -> Path:
@@ -23,17 +23,17 @@ def wrapper(extension: Path) -> Path:
     return found
 
 
-def local_lambda(workshop: Workshop, given: Path | None) -> Path:
-    return given or _build(workshop, "local-lambda", ["-p", "local-lambda", "--bin", "local-lambda"])
+def local_lambda(setup: SetupCache, given: Path | None) -> Path:
+    return given or _build(setup, "local-lambda", ["-p", "local-lambda", "--bin", "local-lambda"])
 
 
-def _build(workshop: Workshop, name: str, selection: Sequence[str]) -> Path:
+def _build(setup: SetupCache, name: str, selection: Sequence[str]) -> Path:
     need("cargo")
     # The directory is explicit, because the user's environment may set another one for cargo.
-    target = workshop.checkout / "target"
+    target = setup.checkout / "target"
     command = ["cargo", "build", "--release", "--locked", "--target-dir", target, *selection]
-    with workshop.terminal.step(f"{name}, built by cargo"):
-        workshop.run(command)
+    with setup.terminal.step(f"{name}, built by cargo"):
+        setup.run(command)
     binary = target / "release" / name
     if not binary.exists():
         raise Missing(f"cargo built no {binary}")

@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bench import Bench
+from runner import Runner
 from functions import COSTS, Function
 from terminal import Terminal
-from trial import Record, Trial
+from test_run import Record, TestRun
 
 SPANS = 5
 # The round trip to the remote. Requests of an invocation that wait for the remote take at least this time.
@@ -22,8 +22,8 @@ WARM_UP = 5
 
 
 class Costs:
-    def __init__(self, bench: Bench, terminal: Terminal, counted: int) -> None:
-        self._bench = bench
+    def __init__(self, runner: Runner, terminal: Terminal, counted: int) -> None:
+        self._runner = runner
         self._terminal = terminal
         self._counted = counted
 
@@ -32,7 +32,7 @@ class Costs:
         self._terminal.title(f"Milliseconds of an invocation with {SPANS} spans, of {self._counted}: median (quartiles)")
         print("| SDK | processor | protocol | to the extension | CPU | to a remote 50 ms away | CPU |")
         print("| --- | --- | --- | ---: | ---: | ---: | ---: |", flush=True)
-        with self._bench.folder("costs") as folder:
+        with self._runner.folder("costs") as folder:
             for number, (title, function) in enumerate(_ways()):
                 cells = [cell for record in self._both(function, folder.path / str(number)) for cell in _cells(record)]
                 print(f"| {' | '.join([*title, *cells])} |", flush=True)
@@ -40,17 +40,17 @@ class Costs:
 
     def _both(self, function: Function, logs: Path) -> Iterator[Record]:
         logs.mkdir()
-        for name, extension in (("extension", self._bench.extension), ("remote", None)):
+        for name, extension in (("extension", self._runner.extension), ("remote", None)):
             events = ({"spans": SPANS},) * (WARM_UP + self._counted)
-            trial = Trial(function, events, extension, on_local_lambda=True, script=FAR)
-            yield self._bench.conduct(trial, logs / name)
+            run = TestRun(function, events, extension, on_local_lambda=True, script=FAR)
+            yield self._runner.execute(run, logs / name)
 
 
 def _ways() -> Iterator[tuple[tuple[str, str, str], Function]]:
     for (sdk, protocols), processor in product(COSTS.items(), ("none", "batch", "simple")):
         for protocol, function in protocols.items() if processor != "none" else [("", next(iter(protocols.values())))]:
-            told = {**function.environment, "SPAN_PROCESSOR": processor}
-            yield (sdk, processor, protocol), replace(function, environment=told)
+            variables = {**function.environment, "SPAN_PROCESSOR": processor}
+            yield (sdk, processor, protocol), replace(function, environment=variables)
 
 
 def _cells(record: Record) -> tuple[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from bench import Bench
-from findings import all_delivered, all_reported, ended_well, results_good
+from runner import Runner
+from checks import all_delivered, all_reported, ended_well, results_good
 from functions import KEY, PYTHON_COMPOSITE
 from report import Report
 from terminal import Terminal
-from trial import Record, Trial
+from test_run import Record, TestRun
 
 EVENTS = (
     {"order": 1, "note": "two espressos"},
@@ -20,16 +20,16 @@ EVENTS = (
 
 
 class Demo:
-    def __init__(self, bench: Bench, terminal: Terminal) -> None:
-        self._bench = bench
+    def __init__(self, runner: Runner, terminal: Terminal) -> None:
+        self._runner = runner
         self._terminal = terminal
         self._invocations = 0
 
     def run(self) -> bool:
-        with self._bench.folder("demo") as folder:
+        with self._runner.folder("demo") as folder:
             self._terminal.title(f"Invocations, under AWS's emulator, with the agent {PYTHON_COMPOSITE.agent}")
-            trial = Trial(PYTHON_COMPOSITE, EVENTS, self._bench.extension)
-            good = self._show(self._bench.conduct(trial, folder.path / "extended", self._watch))
+            run = TestRun(PYTHON_COMPOSITE, EVENTS, self._runner.extension)
+            good = self._show(self._runner.execute(run, folder.path / "extended", self._watch))
             if not good:
                 self._terminal.row(f"logs: {folder.keep()}")
             return good

@@ -9,34 +9,34 @@ from pathlib import Path
 
 import pins
 import python_client
-from workshop import Missing, Workshop
+from setup_cache import Missing, SetupCache
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-def install(workshop: Workshop) -> Path:
+def install(setup: SetupCache) -> Path:
     """The path of aws-lambda-rie."""
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise Missing(f"AWS offers no emulator for {platform.machine()}")
 
     def make(directory: Path) -> None:
-        _download(workshop, directory)
+        _download(setup, directory)
         _extract(directory, architecture)
 
     recipe = {"aws-sam-cli": pins.AWS_SAM_CLI, "architecture": architecture}
     title = f"aws-lambda-rie, out of aws-sam-cli {pins.AWS_SAM_CLI}"
-    return workshop.part("emulator", recipe, title, make) / "aws-lambda-rie"
+    return setup.part("emulator", recipe, title, make) / "aws-lambda-rie"
 
 
-def _download(workshop: Workshop, directory: Path) -> None:
+def _download(setup: SetupCache, directory: Path) -> None:
     # Only one file of the package is used, so the Python version that the package needs does not matter.
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python"]
     package = f"aws-sam-cli=={pins.AWS_SAM_CLI}"
     # The machine's Python may have no pip.
     environment = directory / "venv"
-    python_client.create(workshop, environment)
-    workshop.run([environment / "bin" / "python3", "-m", "pip", "download", *options, "--dest", directory, package])
+    python_client.create(setup, environment)
+    setup.run([environment / "bin" / "python3", "-m", "pip", "download", *options, "--dest", directory, package])
     shutil.rmtree(environment)
 
 

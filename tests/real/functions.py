@@ -10,7 +10,7 @@ import pins
 from node_client import ManagedNodeClient, NodeClient
 from python_client import LayeredPythonClient, PythonClient
 from script_client import ScriptClient
-from workshop import Workshop
+from setup_cache import SetupCache
 
 # Each signal of OpenTelemetry has its own path.
 SIGNALS = ("/v1/traces", "/v1/metrics", "/v1/logs")
@@ -21,7 +21,7 @@ KEY = "k3y-0f-the-real-agents-test"
 class Client(Protocol):
     """The runtime client, which calls a handler."""
 
-    def install(self, workshop: Workshop) -> None: ...
+    def install(self, setup: SetupCache) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ WRAPPED_NODE = [
         (pins.THUNDRA_CORE, "/v1/monitoring-data"),
         (pins.THUNDRA_CORE_OLD, "/v1/composite-monitoring-data"),
     )
-    for handler in ("untraced.handler", "untraced_es.handler", "deeper/events.handler")
+    for handler in ("untraced.handler", "untraced_es.handler", "nested/events.handler")
 ]
 # The agent is in a layer, and the handler in a package of the function.
 LAYERED_PYTHON = Function(
     LayeredPythonClient(pins.THUNDRA_COMPOSITE),
-    "deeper/plain.handler",
+    "nested/plain.handler",
     {"THUNDRA_APIKEY": KEY},
     f"thundra {pins.THUNDRA_COMPOSITE} in a layer (Python)",
     "/v1/composite-monitoring-data",
@@ -124,7 +124,7 @@ OTEL_NODE_CLIENT = NodeClient(
 def _opentelemetry(
     client: Client, agent: str, protocol: str, compression: str | None, handler: str = "instrumented.handler"
 ) -> Function:
-    told = {
+    variables = {
         **EXPORTERS,
         "OTEL_SERVICE_NAME": "orders",
         "THUNDRA_EXTENSION_OTLP_HEADERS": f"{API_KEY}={KEY}",
@@ -133,7 +133,7 @@ def _opentelemetry(
     }
     posted_as = (CONTENT_TYPES[protocol], compression)
     agent = f"{agent}, {protocol}" + (f", {compression}" if compression else "")
-    return Function(client, handler, told, agent, otlp=posted_as)
+    return Function(client, handler, variables, agent, otlp=posted_as)
 
 
 _PYTHON = (OTEL_PYTHON_CLIENT, f"opentelemetry-sdk {pins.OPENTELEMETRY_PYTHON} (Python)")
@@ -161,4 +161,4 @@ COSTS = {
     )
 }
 # Not a function, but a runtime that makes mistakes.
-CONTRARY = Function(ScriptClient("contrary.py"), "app.handler", {}, "a contrary runtime")
+RULE_BREAKER = Function(ScriptClient("rule_breaker.py"), "app.handler", {}, "a runtime that breaks the rules")

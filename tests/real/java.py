@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import Bench
-from findings import Findings, unless
+from runner import Runner
+from checks import Findings, unless
 from functions import KEY, Function
-from workshop import Workshop, need
+from setup_cache import SetupCache, need
 
 AGENT = """
 public class Agent {
@@ -39,11 +39,11 @@ OWN_HANDLER = "example.Handler::handleRequest"
 class JavaClient:
     """The machine's JVM."""
 
-    def install(self, _workshop: Workshop) -> None:
+    def install(self, _workshop: SetupCache) -> None:
         need("java", "javac", "jar")
 
 
-def an_agent_is_attached_and_gets_the_handler(bench: Bench, function: Function, logs: Path) -> Findings:
+def an_agent_is_attached_and_gets_the_handler(runner: Runner, function: Function, logs: Path) -> Findings:
     task = logs / "task"
     _package(task, "Premain-Class: Agent\n")
     expected = [
@@ -55,10 +55,10 @@ def an_agent_is_attached_and_gets_the_handler(bench: Bench, function: Function, 
         # AWS's runtimes for Java 17 and later read the handler from their last argument.
         f"two words||*|{HANDLER}",
     ]
-    return _runs(bench, function, task, expected, [])
+    return _runs(runner, function, task, expected, [])
 
 
-def a_jar_that_is_no_agent_is_left_out(bench: Bench, function: Function, logs: Path) -> Findings:
+def a_jar_that_is_no_agent_is_left_out(runner: Runner, function: Function, logs: Path) -> Findings:
     task = logs / "task"
     _package(task, "Main-Class: Agent\n")
     expected = [
@@ -69,14 +69,14 @@ def a_jar_that_is_no_agent_is_left_out(bench: Bench, function: Function, logs: P
         "THUNDRA_AGENT_REPORT_REST_LOCAL=true",
         f"two words||*|{OWN_HANDLER}",
     ]
-    return _runs(bench, function, task, expected, ["has no Premain-Class"])
+    return _runs(runner, function, task, expected, ["has no Premain-Class"])
 
 
-def _runs(bench: Bench, function: Function, task: Path, expected: Sequence[str], picked_up: Sequence[str]) -> Findings:
+def _runs(runner: Runner, function: Function, task: Path, expected: Sequence[str], picked_up: Sequence[str]) -> Findings:
     given = {"LAMBDA_TASK_ROOT": str(task), "_HANDLER": OWN_HANDLER, "JAVA_TOOL_OPTIONS": "-Dtest.own=kept"}
     java = ["java", "-classpath", str(task), "Main", "two words", "", "*", OWN_HANDLER]
     done = subprocess.run(
-        [bench.wrapper, *java],
+        [runner.wrapper, *java],
         env={"PATH": os.environ["PATH"], **function.environment, **given},
         check=False,
         capture_output=True,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 class LocalLambda:
@@ -36,7 +36,7 @@ class LocalLambda:
         began = time.perf_counter()
         report = self._next("shutdown")
         problems = [it["problem"] for it in self._lines() if "problem" in it]
-        status = self._process.wait(PATIENCE_SECONDS)
+        status = self._process.wait(TIMEOUT_SECONDS)
         # It fails after a function error, but the scenarios want these errors.
         unwanted = [problem for problem in problems if not problem.startswith("invocation ")]
         as_wanted = status == (1 if problems else 0) and not unwanted

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from workshop import Missing, need
+from setup_cache import Missing, need
 
 # Constants of <sys/mount.h>, <linux/sockios.h> and <linux/if.h>.
 MS_BIND = 4096

@@ -13,7 +13,7 @@ from pathlib import Path
 import pins
 import python_client
 from script_client import RUNTIMES
-from workshop import Workshop, need
+from setup_cache import SetupCache, need
 
 
 class NodeClient:
@@ -22,11 +22,11 @@ class NodeClient:
         self.name = name
         self._agent = agent
 
-    def install(self, workshop: Workshop) -> None:
+    def install(self, setup: SetupCache) -> None:
         need("npm", "gcc", "g++", "make")
-        self._node = _node(workshop)
+        self._node = _node(setup)
         packages = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC, **self._agent}
-        self._directory = _part(workshop, self.name, packages, self._node)
+        self._directory = _part(setup, self.name, packages, self._node)
 
     def command(self, handler: str) -> list[str]:
         return [str(self._node), str(self.modules() / "aws-lambda-ric" / "index.mjs"), handler]
@@ -53,12 +53,12 @@ class ManagedNodeClient:
     def name(self) -> str:
         return f"node-core-{self._core}"
 
-    def install(self, workshop: Workshop) -> None:
+    def install(self, setup: SetupCache) -> None:
         need("npm", "gcc", "g++", "make", "autoreconf", "libtoolize")
-        self._node = _node(workshop)
+        self._node = _node(setup)
         client = {"aws-lambda-ric": pins.AWS_LAMBDA_RIC_WITH_CALLBACKS}
-        self._client = _part(workshop, "node-with-callbacks", client, self._node)
-        self._agent = _part(workshop, self.name, {"@thundra/core": self._core}, self._node)
+        self._client = _part(setup, "node-with-callbacks", client, self._node)
+        self._agent = _part(setup, self.name, {"@thundra/core": self._core}, self._node)
 
     def command(self, _handler: str) -> list[str]:
         client = self._client / "node_modules" / "aws-lambda-ric" / "dist" / "index.mjs"
@@ -76,26 +76,26 @@ class ManagedNodeClient:
         return {"nodejs": self._agent} if self._is_layer else {}
 
 
-def _part(workshop: Workshop, name: str, packages: dict, node: Path) -> Path:
+def _part(setup: SetupCache, name: str, packages: dict, node: Path) -> Path:
     recipe = {"packages": packages, "before": pins.NPM_BEFORE, "node": str(node)}
     title = "Node.js: " + ", ".join(f"{package}@{version}" for package, version in packages.items())
 
     def make(directory: Path) -> None:
-        _npm_install(workshop, directory, packages, _build_environment(node, _cmake(workshop, directory)))
+        _npm_install(setup, directory, packages, _build_environment(node, _cmake(setup, directory)))
 
-    return workshop.part(name, recipe, title, make)
+    return setup.part(name, recipe, title, make)
 
 
-def _node(workshop: Workshop) -> Path:
+def _node(setup: SetupCache) -> Path:
     """The machine's own node, if it is new enough."""
     own = shutil.which("node")
     if own and _major(own) >= pins.NODE_AT_LEAST:
         return Path(own).resolve()
 
     def make(directory: Path) -> None:
-        _npm_install(workshop, directory, {"node": pins.NODE}, os.environ)
+        _npm_install(setup, directory, {"node": pins.NODE}, os.environ)
 
-    directory = workshop.part("node-itself", {"node": pins.NODE}, f"Node.js {pins.NODE}, from npm", make)
+    directory = setup.part("node-itself", {"node": pins.NODE}, f"Node.js {pins.NODE}, from npm", make)
     # The package `node` contains only the program. It installs the package for this machine, which has the headers too.
     return next(directory.glob("**/node-linux-*/bin/node"))
 
@@ -106,15 +106,15 @@ def _major(node: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def _cmake(workshop: Workshop, directory: Path) -> str:
+def _cmake(setup: SetupCache, directory: Path) -> str:
     """The folder of cmake, with which aws-lambda-ric builds its C++ parts."""
     own = shutil.which("cmake3") or shutil.which("cmake")
     if own:
         return str(Path(own).parent)
     environment = directory / "cmake"
-    python_client.create(workshop, environment)
+    python_client.create(setup, environment)
     pip = [environment / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    workshop.run([*pip, f"cmake=={pins.CMAKE}"])
+    setup.run([*pip, f"cmake=={pins.CMAKE}"])
     return str(environment / "bin")
 
 
@@ -127,7 +127,7 @@ def _build_environment(node: Path, cmake: str) -> dict[str, str]:
     return {**os.environ, "PATH": path}
 
 
-def _npm_install(workshop: Workshop, directory: Path, packages: dict, environment: Mapping[str, str]) -> None:
+def _npm_install(setup: SetupCache, directory: Path, packages: dict, environment: Mapping[str, str]) -> None:
     (directory / "package.json").write_text(json.dumps({"private": True, "dependencies": packages}))
     options = ["--no-audit", "--no-fund", "--ignore-scripts=false", f"--before={pins.NPM_BEFORE}"]
-    workshop.run(["npm", "install", *options], cwd=directory, environment=environment)
+    setup.run(["npm", "install", *options], cwd=directory, environment=environment)

@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import telemetry
-from bench import Bench
+from runner import Runner
 from events import EVENTS, MANY
-from findings import Findings, ended_well, registered_for, results_unchanged, some_went_together, unless
+from checks import Findings, ended_well, registered_for, results_unchanged, some_went_together, unless
 from functions import API_KEY, KEY, SIGNALS, Function
 from report import Report, differences
-from trial import Broken, Record, Trial
+from test_run import Broken, Record, TestRun
 
 # At this level the extension logs its last line.
 INFO = {"THUNDRA_EXTENSION_LOG_LEVEL": "info"}
@@ -39,16 +39,16 @@ SMALL = {"THUNDRA_EXTENSION_BUFFER": "64KiB"}
 FULL = "HTTP/1.1 413 Content Too Large"
 
 
-def what_is_exported_arrives_once_as_if_sent_directly(bench: Bench, function: Function, logs: Path) -> Findings:
-    direct = bench.conduct(Trial(function, EVENTS, None), logs / "direct")
-    record = bench.conduct(Trial(function, EVENTS, bench.extension, environment=INFO), logs / "extended")
-    read = bench.otlp_library.items
+def what_is_exported_arrives_once_as_if_sent_directly(runner: Runner, function: Function, logs: Path) -> Findings:
+    direct = runner.execute(TestRun(function, EVENTS, None), logs / "direct")
+    record = runner.execute(TestRun(function, EVENTS, runner.extension, environment=INFO), logs / "extended")
+    read = runner.otlp_library.items
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(direct, record),
         *_all_exported(record, function),
         *_arrived(record.posted, record.arrived),
-        *(f"unlike the direct export: {it}" for it in telemetry.unlike(read(direct.arrived), read(record.arrived))),
+        *(f"unexpected_differences the direct export: {it}" for it in telemetry.unexpected_differences(read(direct.arrived), read(record.arrived))),
         *_with_our_key(record),
         *_closed_with(record, []),
         *ended_well(record),
@@ -56,15 +56,15 @@ def what_is_exported_arrives_once_as_if_sent_directly(bench: Bench, function: Fu
 
 
 def another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage(
-    bench: Bench, function: Function, logs: Path
+    runner: Runner, function: Function, logs: Path
 ) -> Findings:
     # The other scenario freezes in the middle of sends. Here rotel answers at once.
-    early = Trial(
-        function, EVENTS, bench.extension, environment=INFO, rotel=bench.rotel, on_local_lambda=True, freeze=FREEZE
+    early = TestRun(
+        function, EVENTS, runner.extension, environment=INFO, rotel=runner.rotel, on_local_lambda=True, freeze=FREEZE
     )
-    late = Trial(function, EVENTS, bench.extension, environment=INFO, rotel=bench.rotel, rotel_after=OUTAGE[0])
-    frozen, waited = bench.conduct(early, logs / "freezes"), bench.conduct(late, logs / "outage")
-    read = bench.otlp_library.items
+    late = TestRun(function, EVENTS, runner.extension, environment=INFO, rotel=runner.rotel, rotel_after=OUTAGE[0])
+    frozen, waited = runner.execute(early, logs / "freezes"), runner.execute(late, logs / "outage")
+    read = runner.otlp_library.items
     return [
         *_was_frozen(frozen),
         *_closed_with(frozen, []),
@@ -81,11 +81,11 @@ def another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage(
     ]
 
 
-def an_outage_only_delays_what_was_exported(bench: Bench, function: Function, logs: Path) -> Findings:
-    def conduct(name: str, script: tuple[str, ...]) -> Record:
-        return bench.conduct(Trial(function, EVENTS, bench.extension, environment=INFO, script=script), logs / name)
+def an_outage_only_delays_what_was_exported(runner: Runner, function: Function, logs: Path) -> Findings:
+    def execute(name: str, script: tuple[str, ...]) -> Record:
+        return runner.execute(TestRun(function, EVENTS, runner.extension, environment=INFO, script=script), logs / name)
 
-    refused, unreachable = conduct("refused", REFUSING), conduct("unreachable", UNREACHABLE)
+    refused, unreachable = execute("refused", REFUSING), execute("unreachable", UNREACHABLE)
     is_plain = function.otlp[1] is None
     return [
         # Compressed bodies go alone.
@@ -100,9 +100,9 @@ def an_outage_only_delays_what_was_exported(bench: Bench, function: Function, lo
     ]
 
 
-def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(bench: Bench, function: Function, logs: Path) -> Findings:
-    trial = Trial(function, FROZEN, bench.extension, environment=DEBUG, script=SLOW, on_local_lambda=True, freeze=FREEZE)
-    record = bench.conduct(trial, logs / "extended")
+def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(runner: Runner, function: Function, logs: Path) -> Findings:
+    run = TestRun(function, FROZEN, runner.extension, environment=DEBUG, script=SLOW, on_local_lambda=True, freeze=FREEZE)
+    record = runner.execute(run, logs / "extended")
     running, ending = _before_and_after_shutdown(record)
     # An invocation that is longer than an answer may see the answers of all its signals.
     uninterrupted = len(SIGNALS) * sum(it["milliseconds"] >= LATENCY_MILLISECONDS for it in record.invocations)
@@ -119,18 +119,18 @@ def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(bench: Bench, functio
     ]
 
 
-def with_the_strategy_end_nothing_waits_through_a_freeze(bench: Bench, function: Function, logs: Path) -> Findings:
-    trial = Trial(
+def with_the_strategy_end_nothing_waits_through_a_freeze(runner: Runner, function: Function, logs: Path) -> Findings:
+    run = TestRun(
         function,
         EVENTS,
-        bench.extension,
+        runner.extension,
         environment={**DEBUG, "THUNDRA_EXTENSION_FLUSH": "end"},
         script=SLOW,
         on_local_lambda=True,
         telemetry=True,
         freeze=FREEZE,
     )
-    record = bench.conduct(trial, logs / "extended")
+    record = runner.execute(run, logs / "extended")
     _, ending = _before_and_after_shutdown(record)
     held = _milliseconds_held(record)
     return [
@@ -147,11 +147,11 @@ def with_the_strategy_end_nothing_waits_through_a_freeze(bench: Bench, function:
     ]
 
 
-def an_exporter_for_which_there_is_no_room_gives_up_at_once(bench: Bench, function: Function, logs: Path) -> Findings:
+def an_exporter_for_which_there_is_no_room_gives_up_at_once(runner: Runner, function: Function, logs: Path) -> Findings:
     """An SDK that waits and tries again would do so within the invocation."""
-    trial = Trial(function, MANY, bench.extension, environment=SMALL, script=HANGING, on_local_lambda=True)
-    alone = bench.conduct(Trial(function, MANY, None, on_local_lambda=True), logs / "alone")
-    record = bench.conduct(trial, logs / "extended")
+    run = TestRun(function, MANY, runner.extension, environment=SMALL, script=HANGING, on_local_lambda=True)
+    alone = runner.execute(TestRun(function, MANY, None, on_local_lambda=True), logs / "alone")
+    record = runner.execute(run, logs / "extended")
     refused = sum(FULL in (post["answer"] or []) for post in record.posts)
     return [
         *results_unchanged(alone, record),
@@ -162,13 +162,13 @@ def an_exporter_for_which_there_is_no_room_gives_up_at_once(bench: Bench, functi
 
 
 def turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again(
-    bench: Bench, function: Function, logs: Path
+    runner: Runner, function: Function, logs: Path
 ) -> Findings:
     """A closed port would cost the invocation seconds, up to its deadline."""
     off = {"THUNDRA_EXTENSION_ENABLED": "false"}
-    alone = bench.conduct(Trial(function, EVENTS, None, on_local_lambda=True), logs / "alone")
-    trial = Trial(function, EVENTS, bench.extension, environment=off, on_local_lambda=True)
-    record = bench.conduct(trial, logs / "extended")
+    alone = runner.execute(TestRun(function, EVENTS, None, on_local_lambda=True), logs / "alone")
+    run = TestRun(function, EVENTS, runner.extension, environment=off, on_local_lambda=True)
+    record = runner.execute(run, logs / "extended")
     statuses = {(post["answer"] or ["none"])[0] for post in record.posts}
     return [
         *registered_for(["SHUTDOWN"], record),
@@ -200,14 +200,14 @@ def _milliseconds_held(record: Record) -> list[float]:
 def _all_exported(record: Record, function: Function) -> Findings:
     """The SDK exported in the required form, and got the answer that it expects."""
     contents = [post.content() for post in record.posted if post.path == SIGNALS[0]]
-    untold = [one for one in record.request_ids() if not any(one.encode() in content for content in contents)]
+    unnamed = [one for one in record.request_ids() if not any(one.encode() in content for content in contents)]
     forms = {(post.content_type, post.content_encoding) for post in record.posted}
     counts = [sum(post.path == path for post in record.posted) for path in SIGNALS]
     success = "" if function.otlp[0] != "application/json" else "{}"
     answers = {tuple(post["answer"] or ["none"]) for post in record.posts} - {("HTTP/1.1 200 OK", success)}
     return [
         *unless(len(record.request_ids()) == len(record.events), "not every result names its request"),
-        *(f"no span that was posted names request {request}" for request in untold),
+        *(f"no span that was posted names request {request}" for request in unnamed),
         *unless(forms == {function.otlp}, f"posted in the form {forms}"),
         *unless(min(counts) >= len(record.events), f"of each signal {counts} requests were posted"),
         *(f"the extension answered {answer}" for answer in answers),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pins
 from script_client import RUNTIMES
-from workshop import Missing, Workshop
+from setup_cache import Missing, SetupCache
 
 
 class PythonClient:
@@ -27,7 +27,7 @@ class PythonClient:
         self._is_managed = is_managed
         self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}", *agent]
 
-    def install(self, workshop: Workshop) -> None:
+    def install(self, setup: SetupCache) -> None:
         recipe = {
             "python": sys.version,
             "prefix": sys.base_prefix,
@@ -35,7 +35,7 @@ class PythonClient:
             "constraints": self._constraints,
         }
         title = f"Python {sys.version_info[0]}.{sys.version_info[1]}: " + ", ".join(self._packages)
-        self._directory = workshop.part(self.name, recipe, title, lambda made: self._make(workshop, made))
+        self._directory = setup.part(self.name, recipe, title, lambda made: self._make(setup, made))
 
     def command(self, handler: str) -> list[str]:
         python = str(self._directory / "bin" / "python3")
@@ -51,9 +51,9 @@ class PythonClient:
     def layers(self) -> dict[str, Path]:
         return {}
 
-    def _make(self, workshop: Workshop, directory: Path) -> None:
-        create(workshop, directory)
-        install(workshop, directory, self._packages, self._constraints)
+    def _make(self, setup: SetupCache, directory: Path) -> None:
+        create(setup, directory)
+        install(setup, directory, self._packages, self._constraints)
 
 
 class LayeredPythonClient:
@@ -64,15 +64,15 @@ class LayeredPythonClient:
         self._packages = [f"awslambdaric=={pins.AWSLAMBDARIC}"]
         self.name = f"python{sys.version_info[0]}.{sys.version_info[1]}-layer-{agent}"
 
-    def install(self, workshop: Workshop) -> None:
+    def install(self, setup: SetupCache) -> None:
         recipe = {"python": sys.version, "packages": [*self._packages, self._agent], "constraints": pins.PYTHON_CONSTRAINTS}
 
         def make(directory: Path) -> None:
-            create(workshop, directory)
-            install(workshop, directory, self._packages)
-            install(workshop, directory, ["--target", str(directory / "layer"), self._agent])
+            create(setup, directory)
+            install(setup, directory, self._packages)
+            install(setup, directory, ["--target", str(directory / "layer"), self._agent])
 
-        self._directory = workshop.part(self.name, recipe, f"Python, with {self._agent} in a layer", make)
+        self._directory = setup.part(self.name, recipe, f"Python, with {self._agent} in a layer", make)
 
     def command(self, _handler: str) -> list[str]:
         return [str(self._directory / "bin" / "python3"), str(RUNTIMES / "managed.py")]
@@ -90,16 +90,16 @@ class LayeredPythonClient:
 
 
 def install(
-    workshop: Workshop, directory: Path, packages: Sequence[str], constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS
+    setup: SetupCache, directory: Path, packages: Sequence[str], constraints: Sequence[str] = pins.PYTHON_CONSTRAINTS
 ) -> None:
     """Installs packages into the virtual environment in this directory."""
     file = directory / "constraints.txt"
     file.write_text("\n".join(constraints) + "\n")
     pip = [directory / "bin" / "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    workshop.run([*pip, "--constraint", file, *packages])
+    setup.run([*pip, "--constraint", file, *packages])
 
 
-def create(workshop: Workshop, directory: Path) -> None:
+def create(setup: SetupCache, directory: Path) -> None:
     if importlib.util.find_spec("ensurepip") is None:
         raise Missing("this Python has no ensurepip; on Debian install the package python3-venv")
-    workshop.run([sys.executable, "-m", "venv", directory])
+    setup.run([sys.executable, "-m", "venv", directory])

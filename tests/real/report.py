@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from resources import LISTS, items, resources
+from otlp_resources import LISTS, items, resources
 
 # Agents post arrays to this path. The extension merges arrays that wait together.
 ARRAYS = "/v1/monitoring-data"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from patience import PATIENCE_SECONDS, pause, wait_until_it_listens
+from waiting import TIMEOUT_SECONDS, pause, wait_until_it_listens
 
 ADDRESS = ("127.0.0.1", 8080)
 RUNTIME_API = ("127.0.0.1", 9001)
@@ -52,11 +52,11 @@ class Rie:
         """Sends SHUTDOWN, as AWS does at the end of the execution environment."""
         began = time.perf_counter()
         self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait(PATIENCE_SECONDS)
+        status = self._process.wait(TIMEOUT_SECONDS)
         return {"emulator": status, "seconds": time.perf_counter() - began}
 
     def _invoke(self, event: dict) -> dict:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             result = self._post(event)
             # Only in Managed-Instances mode: all workers are busy or not ready, so nothing was invoked.
@@ -65,7 +65,7 @@ class Rie:
             pause()
 
     def _post(self, event: dict) -> dict:
-        connection = http.client.HTTPConnection(*ADDRESS, timeout=PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(*ADDRESS, timeout=TIMEOUT_SECONDS)
         began = time.perf_counter()
         connection.request("POST", INVOCATIONS, json.dumps(event), self._caller)
         answer = connection.getresponse()

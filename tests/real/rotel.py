@@ -14,41 +14,41 @@ from pathlib import Path
 
 import pins
 import python_client
-from patience import PATIENCE_SECONDS, wait_until_it_listens
-from workshop import Missing, Workshop
+from waiting import TIMEOUT_SECONDS, wait_until_it_listens
+from setup_cache import Missing, SetupCache
 
 ARCHITECTURES = ("x86_64", "aarch64")
 HTTP, GRPC = ("127.0.0.1", 14318), ("127.0.0.1", 14317)
 PROGRAM = "rotel-agent"
 
 
-def install(workshop: Workshop) -> Path:
+def install(setup: SetupCache) -> Path:
     """The path of its program from its wheel."""
     architecture = platform.machine()
     if architecture not in ARCHITECTURES:
         raise Missing(f"there is no rotel for {architecture}")
 
     def make(directory: Path) -> None:
-        _download(workshop, directory, architecture)
+        _download(setup, directory, architecture)
         (wheel,) = directory.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (directory / PROGRAM).write_bytes(archive.read(f"rotel/{PROGRAM}"))
         (directory / PROGRAM).chmod(0o755)
         wheel.unlink()
         # This fails if the machine's C library is too old for the program.
-        workshop.run([directory / PROGRAM, "--version"])
+        setup.run([directory / PROGRAM, "--version"])
 
     recipe = {"rotel": pins.ROTEL, "architecture": architecture}
-    return workshop.part("rotel", recipe, f"rotel {pins.ROTEL}", make) / PROGRAM
+    return setup.part("rotel", recipe, f"rotel {pins.ROTEL}", make) / PROGRAM
 
 
-def _download(workshop: Workshop, directory: Path, architecture: str) -> None:
+def _download(setup: SetupCache, directory: Path, architecture: str) -> None:
     # All wheels contain the same file, so the wheel for one version of Python is enough.
     python = ["--python-version", "3.11", "--platform", f"manylinux_2_34_{architecture}"]
     environment = directory / "venv"
-    python_client.create(workshop, environment)
+    python_client.create(setup, environment)
     pip = [environment / "bin" / "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    workshop.run([*pip, *python, "--dest", directory, f"rotel=={pins.ROTEL}"])
+    setup.run([*pip, *python, "--dest", directory, f"rotel=={pins.ROTEL}"])
     shutil.rmtree(environment)
 
 
@@ -75,7 +75,7 @@ class Rotel:
     def finish(self) -> None:
         """Makes it send its remaining reports and end."""
         self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait(PATIENCE_SECONDS)
+        status = self._process.wait(TIMEOUT_SECONDS)
         if status != 0:
             raise RuntimeError(f"rotel ended with {status}, see rotel.log")
 

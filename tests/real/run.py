@@ -20,15 +20,15 @@ import sys
 import traceback
 from pathlib import Path
 
-from bench import Bench, tails
+from runner import Runner, tails
 from costs import Costs
 from demo import Demo
 from functions import COSTS, PYTHON_COMPOSITE
-from newcomer import Newcomer
+from mistake_checks import MistakeChecks
 from scenarios import SCENARIOS, Scenario
 from terminal import Terminal
-from trial import Broken
-from workshop import Missing, Workshop
+from test_run import Broken
+from setup_cache import Missing, SetupCache
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -40,17 +40,17 @@ def main() -> int:
     terminal = Terminal()
     try:
         terminal.title("Set-up, kept in target/")
-        bench = Bench(Workshop(CHECKOUT, terminal), options.extension, options.local_lambda)
+        runner = Runner(SetupCache(CHECKOUT, terminal), options.extension, options.local_lambda)
         if options.instead == "demo":
-            good = _demo(bench, terminal)
+            good = _demo(runner, terminal)
         elif options.instead == "install":
-            good = _install(bench)
+            good = _install(runner)
         elif options.instead == "costs":
-            good = _costs(bench, terminal, options.invocations or 40)
+            good = _costs(runner, terminal, options.invocations or 40)
         elif options.instead == "mistakes":
-            good = _mistakes(bench, terminal)
+            good = _mistakes(runner, terminal)
         else:
-            good = _all_pass(bench, terminal, options)
+            good = _all_pass(runner, terminal, options)
         return 0 if good else 1
     except (Missing, Broken) as problem:
         print(f"\ncannot continue: {problem}", file=sys.stderr)
@@ -59,37 +59,37 @@ def main() -> int:
         return 130
 
 
-def _demo(bench: Bench, terminal: Terminal) -> bool:
-    bench.install(PYTHON_COMPOSITE)
-    return Demo(bench, terminal).run()
+def _demo(runner: Runner, terminal: Terminal) -> bool:
+    runner.install(PYTHON_COMPOSITE)
+    return Demo(runner, terminal).run()
 
 
-def _costs(bench: Bench, terminal: Terminal, invocations: int) -> bool:
-    _install_sdks(bench)
-    return Costs(bench, terminal, invocations).run()
+def _costs(runner: Runner, terminal: Terminal, invocations: int) -> bool:
+    _install_sdks(runner)
+    return Costs(runner, terminal, invocations).run()
 
 
-def _mistakes(bench: Bench, terminal: Terminal) -> bool:
-    _install_sdks(bench)
-    return Newcomer(bench, terminal).run()
+def _mistakes(runner: Runner, terminal: Terminal) -> bool:
+    _install_sdks(runner)
+    return MistakeChecks(runner, terminal).run()
 
 
-def _install(bench: Bench) -> bool:
+def _install(runner: Runner) -> bool:
     """What cannot be installed is reported by the scenario that needs it."""
     for scenario in SCENARIOS:
-        _missing(bench, scenario)
-    _install_sdks(bench)
+        _missing(runner, scenario)
+    _install_sdks(runner)
     return True
 
 
-def _install_sdks(bench: Bench) -> None:
+def _install_sdks(runner: Runner) -> None:
     for protocols in COSTS.values():
-        next(iter(protocols.values())).client.install(bench.workshop)
+        next(iter(protocols.values())).client.install(runner.setup)
 
 
-def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> bool:
+def _all_pass(runner: Runner, terminal: Terminal, options: argparse.Namespace) -> bool:
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
-    missing = {scenario.name: _missing(bench, scenario) for scenario in chosen}
+    missing = {scenario.name: _missing(runner, scenario) for scenario in chosen}
     terminal.title("Scenarios")
     passed = failed = 0
     for scenario in chosen:
@@ -98,7 +98,7 @@ def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> 
             failed += 1
         elif scenario.obstacle():
             terminal.row(f"- {scenario.name:27} not run: {scenario.obstacle()}")
-        elif _passes(bench, terminal, scenario, options.keep):
+        elif _passes(runner, terminal, scenario, options.keep):
             passed += 1
         else:
             failed += 1
@@ -106,19 +106,19 @@ def _all_pass(bench: Bench, terminal: Terminal, options: argparse.Namespace) -> 
     return failed == 0
 
 
-def _missing(bench: Bench, scenario: Scenario) -> str:
+def _missing(runner: Runner, scenario: Scenario) -> str:
     """If one agent cannot be installed, the others are tested anyway."""
     try:
-        bench.install(scenario.function, scenario.with_rotel)
+        runner.install(scenario.function, scenario.with_rotel)
     except Missing as missing:
         return str(missing)
     return ""
 
 
-def _passes(bench: Bench, terminal: Terminal, scenario: Scenario, keep: bool) -> bool:
-    with bench.folder(scenario.name) as folder:
+def _passes(runner: Runner, terminal: Terminal, scenario: Scenario, keep: bool) -> bool:
+    with runner.folder(scenario.name) as folder:
         try:
-            findings = scenario.run(bench, scenario.function, folder.path)
+            findings = scenario.run(runner, scenario.function, folder.path)
         except Broken as broken:
             findings = [str(broken)]
         except Exception:

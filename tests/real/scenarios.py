@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adversity import (
+from failures import (
     a_url_that_is_none_is_replaced_by_no_other,
     a_file_of_another_name_delivers_as_usual,
     a_remote_that_answers_500_delays_nobody,
@@ -17,14 +17,14 @@ from adversity import (
     rubbish_in_every_variable_is_a_line_each,
     without_configuration_the_loss_is_counted,
 )
-from alike import (
+from emulator_parity import (
     calls_and_answers_are_the_emulators,
     mistakes_are_refused_as_by_the_emulator,
     on_the_local_lambda_too_every_report_arrives_once,
 )
-from bench import Bench
+from runner import Runner
 from events import EVENTS, MANY, TABLE_FOR_TWO
-from findings import (
+from checks import (
     Findings,
     all_delivered,
     all_reported,
@@ -39,7 +39,7 @@ from findings import (
     some_went_together,
 )
 from functions import (
-    CONTRARY,
+    RULE_BREAKER,
     NODE,
     NODE_WITHOUT_AGENT,
     OTEL,
@@ -62,8 +62,8 @@ from otlp import (
     what_is_exported_arrives_once_as_if_sent_directly,
     with_the_strategy_end_nothing_waits_through_a_freeze,
 )
-from trial import Trial
-from wrapped import (
+from test_run import TestRun
+from wrapper import (
     a_module_that_hides_what_the_agent_imports_costs_the_agent_only,
     on_python,
     one_variable_switches_the_agent_on,
@@ -74,7 +74,7 @@ from wrapped import (
 class Scenario:
     name: str
     function: Function
-    run: Callable[[Bench, Function, Path], Findings]
+    run: Callable[[Runner, Function, Path], Findings]
     needs_root: str = ""
     with_rotel: bool = False
 
@@ -86,9 +86,9 @@ class Scenario:
         return self.needs_root if os.geteuid() != 0 else ""
 
 
-def every_report_arrives_once_and_no_result_changes(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone = bench.conduct(Trial(function, EVENTS, None), logs / "alone")
-    record = bench.conduct(Trial(function, EVENTS, bench.extension), logs / "extended")
+def every_report_arrives_once_and_no_result_changes(runner: Runner, function: Function, logs: Path) -> Findings:
+    alone = runner.execute(TestRun(function, EVENTS, None), logs / "alone")
+    record = runner.execute(TestRun(function, EVENTS, runner.extension), logs / "extended")
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(alone, record),
@@ -99,8 +99,8 @@ def every_report_arrives_once_and_no_result_changes(bench: Bench, function: Func
     ]
 
 
-def arrays_of_a_busy_function_go_together(bench: Bench, function: Function, logs: Path) -> Findings:
-    record = bench.conduct(Trial(function, MANY, bench.extension), logs / "extended")
+def arrays_of_a_busy_function_go_together(runner: Runner, function: Function, logs: Path) -> Findings:
+    record = runner.execute(TestRun(function, MANY, runner.extension), logs / "extended")
     return [
         *results_good(record),
         *all_reported(record, function),
@@ -111,10 +111,10 @@ def arrays_of_a_busy_function_go_together(bench: Bench, function: Function, logs
     ]
 
 
-def parallel_workers_of_managed_instances_report_too(bench: Bench, function: Function, logs: Path) -> Findings:
+def parallel_workers_of_managed_instances_report_too(runner: Runner, function: Function, logs: Path) -> Findings:
     events = [*TABLE_FOR_TWO, *EVENTS]
-    alone = bench.conduct(Trial(function, events, None, managed_instances=True), logs / "alone")
-    record = bench.conduct(Trial(function, events, bench.extension, managed_instances=True), logs / "extended")
+    alone = runner.execute(TestRun(function, events, None, managed_instances=True), logs / "alone")
+    record = runner.execute(TestRun(function, events, runner.extension, managed_instances=True), logs / "extended")
     return [
         *registered_for(["SHUTDOWN"], record),
         *several_connections(record),
@@ -126,15 +126,15 @@ def parallel_workers_of_managed_instances_report_too(bench: Bench, function: Fun
     ]
 
 
-def a_function_without_agent_is_left_alone(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone = bench.conduct(Trial(function, EVENTS, None), logs / "alone")
-    record = bench.conduct(Trial(function, EVENTS, bench.extension), logs / "extended")
+def a_function_without_agent_is_left_alone(runner: Runner, function: Function, logs: Path) -> Findings:
+    alone = runner.execute(TestRun(function, EVENTS, None), logs / "alone")
+    record = runner.execute(TestRun(function, EVENTS, runner.extension), logs / "extended")
     return [*results_unchanged(alone, record), *nothing_reported(record), *silent(record), *ended_well(record)]
 
 
-def no_log_holds_the_key_at_level_trace(bench: Bench, function: Function, logs: Path) -> Findings:
+def no_log_holds_the_key_at_level_trace(runner: Runner, function: Function, logs: Path) -> Findings:
     trace = {"THUNDRA_EXTENSION_LOG_LEVEL": "trace"}
-    record = bench.conduct(Trial(function, EVENTS, bench.extension, environment=trace), logs / "extended")
+    record = runner.execute(TestRun(function, EVENTS, runner.extension, environment=trace), logs / "extended")
     return [*all_reported(record, function), *all_delivered(record), *secrets_kept(record), *ended_well(record)]
 
 
@@ -161,26 +161,26 @@ SCENARIOS = (
     Scenario("remote-hangs", PYTHON_COMPOSITE, a_remote_that_never_answers_delays_nobody),
     Scenario("remote-fails", PYTHON_COMPOSITE, a_remote_that_answers_500_delays_nobody),
     Scenario("renamed", PYTHON_COMPOSITE, a_file_of_another_name_delivers_as_usual),
-    Scenario("alike-python", WITHOUT_AGENT, calls_and_answers_are_the_emulators),
-    Scenario("alike-node", NODE_WITHOUT_AGENT, calls_and_answers_are_the_emulators),
-    Scenario("alike-mistakes", CONTRARY, mistakes_are_refused_as_by_the_emulator),
+    Scenario("parity-python", WITHOUT_AGENT, calls_and_answers_are_the_emulators),
+    Scenario("parity-node", NODE_WITHOUT_AGENT, calls_and_answers_are_the_emulators),
+    Scenario("parity-mistakes", RULE_BREAKER, mistakes_are_refused_as_by_the_emulator),
     Scenario("local-lambda-python", PYTHON_COMPOSITE, on_the_local_lambda_too_every_report_arrives_once),
     Scenario("local-lambda-node", NODE, on_the_local_lambda_too_every_report_arrives_once),
-    *(Scenario(f"wrapped-python-{i}", function, on_python) for i, function in enumerate(WRAPPED_PYTHON, 1)),
+    *(Scenario(f"wrapper-python-{i}", function, on_python) for i, function in enumerate(WRAPPED_PYTHON, 1)),
     *(
-        Scenario(f"wrapped-node-{i}", function, one_variable_switches_the_agent_on)
+        Scenario(f"wrapper-node-{i}", function, one_variable_switches_the_agent_on)
         for i, function in enumerate(WRAPPED_NODE, 1)
     ),
-    Scenario("wrapped-python-layer", LAYERED_PYTHON, on_python),
+    Scenario("wrapper-python-layer", LAYERED_PYTHON, on_python),
     Scenario(
-        "wrapped-python-hidden", LAYERED_PYTHON, a_module_that_hides_what_the_agent_imports_costs_the_agent_only
+        "wrapper-python-hidden", LAYERED_PYTHON, a_module_that_hides_what_the_agent_imports_costs_the_agent_only
     ),
-    Scenario("wrapped-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
-    Scenario("wrapped-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
-    Scenario("wrapped-java-no-agent", WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out),
+    Scenario("wrapper-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
+    Scenario("wrapper-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
+    Scenario("wrapper-java-no-agent", WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out),
     *(
-        Scenario(f"otel{trial}-{name}", function, run, with_rotel=trial == "-rotel")
-        for trial, run in (
+        Scenario(f"otel{variant}-{name}", function, run, with_rotel=variant == "-rotel")
+        for variant, run in (
             ("", what_is_exported_arrives_once_as_if_sent_directly),
             ("-outage", an_outage_only_delays_what_was_exported),
             ("-freezes", freezes_in_the_middle_of_sends_lose_and_repeat_nothing),
@@ -190,8 +190,8 @@ SCENARIOS = (
         for name, function in OTEL.items()
     ),
     *(
-        Scenario(f"otel-{trial}-{name}", OTEL[name], run)
-        for trial, run in (
+        Scenario(f"otel-{variant}-{name}", OTEL[name], run)
+        for variant, run in (
             ("full", an_exporter_for_which_there_is_no_room_gives_up_at_once),
             ("off", turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from workshop import Workshop
+from setup_cache import SetupCache
 
 RUNTIMES = Path(__file__).resolve().parent / "runtimes"
 
@@ -14,7 +14,7 @@ class ScriptClient:
     def __init__(self, name: str) -> None:
         self._script = RUNTIMES / name
 
-    def install(self, workshop: Workshop) -> None:
+    def install(self, setup: SetupCache) -> None:
         """Does nothing: nothing must be fetched."""
 
     def command(self, handler: str) -> list[str]:

@@ -22,9 +22,9 @@ def differences(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
     return _compared(_count(before), _count(after))
 
 
-def unlike(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
+def unexpected_differences(before: Iterable[dict], after: Iterable[dict]) -> list[str]:
     """Empty if both are the same, except values that differ in each run."""
-    return _compared(_count(_alike(list(before))), _count(_alike(list(after))))
+    return _compared(_count(_compare(list(before))), _count(_compare(list(after))))
 
 
 def _compared(before: Counter[str], after: Counter[str]) -> list[str]:
@@ -46,7 +46,7 @@ def _without_nothing(value: object) -> object:
     return {name: each for name, each in parts.items() if each not in (None, {}, [])}
 
 
-def _alike(items: list[dict]) -> Iterable[dict]:
+def _compare(items: list[dict]) -> Iterable[dict]:
     spans = {it["item"].get("spanId"): it["item"] for it in items if it["path"] == "/v1/traces"}
     return (_settled(_unmeasured(item), spans) for item in items)
 

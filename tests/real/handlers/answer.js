@@ -6,8 +6,8 @@ module.exports = async (event, context) => {
   if (event.crash) {
     process.exit(1);
   }
-  if (event.dawdle) {
-    await new Promise((resolve) => setTimeout(resolve, event.dawdle * 1000));
+  if (event.sleep_seconds) {
+    await new Promise((resolve) => setTimeout(resolve, event.sleep_seconds * 1000));
   }
   return {
     order: event.order,

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 TABLE = Path("/tmp/table")
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
 def answer(event, context):
@@ -14,8 +14,8 @@ def answer(event, context):
         raise ValueError(f"order {event['order']} refused, request {context.aws_request_id}")
     if event.get("crash"):
         os._exit(1)
-    if event.get("dawdle"):
-        time.sleep(event["dawdle"])
+    if event.get("sleep_seconds"):
+        time.sleep(event["sleep_seconds"])
     if event.get("guests"):
         sit_down(event["order"], event["guests"])
     return {
@@ -30,7 +30,7 @@ def sit_down(order, guests):
     """Waits for the other workers' invocations. Two processes of one function share only /tmp."""
     TABLE.mkdir(exist_ok=True)
     (TABLE / str(order)).touch()
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while len(list(TABLE.iterdir())) < guests:
         if time.monotonic() > deadline:
             raise TimeoutError("the other guests never came")

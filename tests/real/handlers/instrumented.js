@@ -14,9 +14,9 @@ const sizes = metrics.getMeter('orders').createHistogram('orders.size', { unit: 
 const providers = () => [trace.getTracerProvider().getDelegate(), metrics.getMeterProvider(), logs.getLoggerProvider()];
 
 exports.handler = async (event, context) => {
-  const told = { 'faas.invocation_id': context.awsRequestId, 'order.number': event.order };
+  const attributes = { 'faas.invocation_id': context.awsRequestId, 'order.number': event.order };
   try {
-    return await within('order', { kind: SpanKind.SERVER, attributes: told }, () => served(event, context));
+    return await within('order', { kind: SpanKind.SERVER, attributes: attributes }, () => served(event, context));
   } catch (error) {
     logger.emit({ body: error.message, severityNumber: SeverityNumber.ERROR });
     throw error;

@@ -30,9 +30,9 @@ sizes = metrics.get_meter("orders").create_histogram("orders.size", "By")
 
 
 def handler(event, context):
-    told = {"faas.invocation_id": context.aws_request_id, "order.number": event["order"]}
+    attributes = {"faas.invocation_id": context.aws_request_id, "order.number": event["order"]}
     try:
-        with tracer.start_as_current_span("order", kind=SpanKind.SERVER, attributes=told):
+        with tracer.start_as_current_span("order", kind=SpanKind.SERVER, attributes=attributes):
             return served(event, context)
     except ValueError as error:
         logger.emit(body=str(error), severity_number=SeverityNumber.ERROR)

@@ -18,7 +18,7 @@ class Missing(Exception):
     """The machine lacks a tool that this test cannot fetch."""
 
 
-class Workshop:
+class SetupCache:
     def __init__(self, checkout: Path, terminal: Terminal) -> None:
         self.checkout = checkout
         self.terminal = terminal

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench import Bench
+from runner import Runner
 from events import EVENTS
-from findings import Findings, all_delivered, all_reported, ended_well, registered_for, results_unchanged, silent, unless
+from checks import Findings, all_delivered, all_reported, ended_well, registered_for, results_unchanged, silent, unless
 from functions import Function
-from likeness import NO_LINE, Difference, unlike
-from trial import Context, Record, Trial
+from comparison import NO_LINE, Difference, unexpected_differences
+from test_run import Context, Record, TestRun
 
 EXTENSIONS = Path(__file__).resolve().parent / "extensions"
-LEAST = EXTENSIONS / "least.py"
-CONTRARY = EXTENSIONS / "contrary.py"
+MINIMAL = EXTENSIONS / "minimal.py"
+RULE_BREAKER = EXTENSIONS / "rule_breaker.py"
 
 CALLS = (
     {"order": 1},
@@ -28,7 +28,7 @@ CALLS = (
 )
 # This includes a start after a reset, which may be slow on a busy machine.
 RESET_SECONDS = 3
-RESETS = ({"order": 1}, {"order": 2, "dawdle": 30}, {"order": 3}, {"order": 4, "crash": True}, {"order": 5})
+RESETS = ({"order": 1}, {"order": 2, "sleep_seconds": 30}, {"order": 3}, {"order": 4, "crash": True}, {"order": 5})
 MISTAKES = tuple({"mistake": mistake} for mistake in ("twice", "error twice", "odd mode", "in chunks", "too large"))
 
 CONTEXT = Context("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", '{"custom":{"table":"7"}}')
@@ -57,23 +57,23 @@ TRACE = Difference(
 )
 
 
-def calls_and_answers_are_the_emulators(bench: Bench, function: Function, logs: Path) -> Findings:
-    ordinary = Trial(function, CALLS, LEAST, installed_as="least", environment=SETTLED, context=CONTEXT)
-    resets = Trial(function, RESETS, LEAST, installed_as="least", timeout_seconds=RESET_SECONDS)
+def calls_and_answers_are_the_emulators(runner: Runner, function: Function, logs: Path) -> Findings:
+    ordinary = TestRun(function, CALLS, MINIMAL, installed_as="minimal", environment=SETTLED, context=CONTEXT)
+    resets = TestRun(function, RESETS, MINIMAL, installed_as="minimal", timeout_seconds=RESET_SECONDS)
     return [
-        *_alike(bench, ordinary, logs / "calls", SPINDOWN, TRACE),
-        *_alike(bench, resets, logs / "resets", SPINDOWN, TIMEOUT, FAILURE, TIMED_OUT),
+        *_compare(runner, ordinary, logs / "calls", SPINDOWN, TRACE),
+        *_compare(runner, resets, logs / "resets", SPINDOWN, TIMEOUT, FAILURE, TIMED_OUT),
     ]
 
 
-def mistakes_are_refused_as_by_the_emulator(bench: Bench, function: Function, logs: Path) -> Findings:
-    trial = Trial(function, MISTAKES, CONTRARY, installed_as="contrary")
-    return _alike(bench, trial, logs / "mistakes", SPINDOWN, FAILURE, PARSER)
+def mistakes_are_refused_as_by_the_emulator(runner: Runner, function: Function, logs: Path) -> Findings:
+    run = TestRun(function, MISTAKES, RULE_BREAKER, installed_as="rule-breaker")
+    return _compare(runner, run, logs / "mistakes", SPINDOWN, FAILURE, PARSER)
 
 
-def on_the_local_lambda_too_every_report_arrives_once(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone = bench.conduct(Trial(function, EVENTS, None, on_local_lambda=True), logs / "alone")
-    record = bench.conduct(Trial(function, EVENTS, bench.extension, on_local_lambda=True), logs / "extended")
+def on_the_local_lambda_too_every_report_arrives_once(runner: Runner, function: Function, logs: Path) -> Findings:
+    alone = runner.execute(TestRun(function, EVENTS, None, on_local_lambda=True), logs / "alone")
+    record = runner.execute(TestRun(function, EVENTS, runner.extension, on_local_lambda=True), logs / "extended")
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(alone, record),
@@ -85,12 +85,12 @@ def on_the_local_lambda_too_every_report_arrives_once(bench: Bench, function: Fu
     ]
 
 
-def _alike(bench: Bench, trial: Trial, logs: Path, *allowed: Difference) -> Findings:
-    emulator = bench.conduct(trial, Path(f"{logs}-emulator"))
-    local_lambda = bench.conduct(replace(trial, on_local_lambda=True), Path(f"{logs}-local-lambda"))
+def _compare(runner: Runner, run: TestRun, logs: Path, *allowed: Difference) -> Findings:
+    emulator = runner.execute(run, Path(f"{logs}-emulator"))
+    local_lambda = runner.execute(replace(run, on_local_lambda=True), Path(f"{logs}-local-lambda"))
     exits, local_lambda_exits = emulator.extension_exits(), local_lambda.extension_exits()
     return [
-        *(f"{logs.name}: {finding}" for finding in unlike(emulator, local_lambda, allowed)),
+        *(f"{logs.name}: {finding}" for finding in unexpected_differences(emulator, local_lambda, allowed)),
         *unless(exits == local_lambda_exits, f"extensions ended with {exits} under the emulator, with {local_lambda_exits} here"),
     ]
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import Bench
+from runner import Runner
 from events import EVENTS
-from findings import (
+from checks import (
     Findings,
     all_delivered,
     all_reported,
@@ -21,13 +21,13 @@ from findings import (
     unless,
 )
 from functions import Function
-from trial import Record, Trial
+from test_run import Record, TestRun
 
 WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/thundra_wrapper"}
 
 
-def one_variable_switches_the_agent_on(bench: Bench, function: Function, logs: Path) -> Findings:
-    without, wrapped = _both(bench, function, logs)
+def one_variable_switches_the_agent_on(runner: Runner, function: Function, logs: Path) -> Findings:
+    without, wrapped = _both(runner, function, logs)
     return [
         *nothing_reported(without),
         *_results_unchanged(without, wrapped),
@@ -39,8 +39,8 @@ def one_variable_switches_the_agent_on(bench: Bench, function: Function, logs: P
     ]
 
 
-def an_agent_that_needs_an_older_python_is_left_out(bench: Bench, function: Function, logs: Path) -> Findings:
-    without, wrapped = _both(bench, function, logs)
+def an_agent_that_needs_an_older_python_is_left_out(runner: Runner, function: Function, logs: Path) -> Findings:
+    without, wrapped = _both(runner, function, logs)
     return [
         *results_unchanged(without, wrapped),
         *nothing_reported(wrapped),
@@ -50,11 +50,11 @@ def an_agent_that_needs_an_older_python_is_left_out(bench: Bench, function: Func
 
 
 def a_module_that_hides_what_the_agent_imports_costs_the_agent_only(
-    bench: Bench, function: Function, logs: Path
+    runner: Runner, function: Function, logs: Path
 ) -> Findings:
     if sys.version_info >= (3, 12):
-        return an_agent_that_needs_an_older_python_is_left_out(bench, function, logs)
-    without, wrapped = _both(bench, function, logs, {"requests.py": "raise RuntimeError('not the package')\n"})
+        return an_agent_that_needs_an_older_python_is_left_out(runner, function, logs)
+    without, wrapped = _both(runner, function, logs, {"requests.py": "raise RuntimeError('not the package')\n"})
     return [
         *results_unchanged(without, wrapped),
         *nothing_reported(wrapped),
@@ -71,15 +71,15 @@ on_python = (
 
 
 def _both(
-    bench: Bench, function: Function, logs: Path, files: Mapping[str, str] | None = None
+    runner: Runner, function: Function, logs: Path, files: Mapping[str, str] | None = None
 ) -> tuple[Record, Record]:
-    def conduct(name: str, environment: dict) -> Record:
-        trial = Trial(
-            function, EVENTS, bench.extension, environment=environment, files=files or {}, wrapper=bench.wrapper
+    def execute(name: str, environment: dict) -> Record:
+        run = TestRun(
+            function, EVENTS, runner.extension, environment=environment, files=files or {}, wrapper=runner.wrapper
         )
-        return bench.conduct(trial, logs / name)
+        return runner.execute(run, logs / name)
 
-    return conduct("without", {}), conduct("wrapped", WRAPPED)
+    return execute("without", {}), execute("wrapped", WRAPPED)
 
 
 def _results_unchanged(without: Record, wrapped: Record) -> Findings:

@@ -8,12 +8,12 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import Bench
-from findings import Findings, ended_well, unless
+from runner import Runner
+from checks import Findings, ended_well, unless
 from functions import COSTS, Function
 from mistakes import GOOD, KEY, MISTAKES, Mistake
 from terminal import Terminal
-from trial import Broken, Record, Trial
+from test_run import Broken, Record, TestRun
 
 EVENTS = ({"spans": 3},) * 6
 WITHOUT_TELEMETRY = {"SPAN_PROCESSOR": "none"}
@@ -25,13 +25,13 @@ ONCE_LONGER_MILLISECONDS = 700
 HALF_A_SECOND = {"Python": "0.5", "Node.js": "500"}
 
 
-class Newcomer:
-    def __init__(self, bench: Bench, terminal: Terminal) -> None:
-        self._bench = bench
+class MistakeChecks:
+    def __init__(self, runner: Runner, terminal: Terminal) -> None:
+        self._runner = runner
         self._terminal = terminal
 
     def run(self) -> bool:
-        with self._bench.folder("mistakes") as folder:
+        with self._runner.folder("mistakes") as folder:
             good = [self._with_sdk(sdk, folder.path) for sdk in COSTS]
             if not all(good):
                 self._terminal.row(f"logs: {folder.keep()}")
@@ -40,14 +40,14 @@ class Newcomer:
     def _with_sdk(self, sdk: str, logs: Path) -> bool:
         self._terminal.title(f"{sdk}: {len(MISTAKES)} mistakes, and what an invocation usually takes")
         function = next(iter(COSTS[sdk].values()))
-        usual = self._bench.conduct(Trial(function, EVENTS, None, environment=WITHOUT_TELEMETRY, on_local_lambda=True), logs / sdk)
+        usual = self._runner.execute(TestRun(function, EVENTS, None, environment=WITHOUT_TELEMETRY, on_local_lambda=True), logs / sdk)
         self._terminal.row(f"  {'without telemetry':54} {_median(usual):7.1f} ms")
 
         def attempt(number: int) -> tuple[Findings, Record | None]:
-            trial = self._trial(function, sdk, MISTAKES[number])
+            run = self._test_run(function, sdk, MISTAKES[number])
             for once_more in (True, False):
                 try:
-                    record = self._bench.conduct(trial, logs / f"{sdk}-{number}{'' if once_more else '-again'}")
+                    record = self._runner.execute(run, logs / f"{sdk}-{number}{'' if once_more else '-again'}")
                 except Broken as broken:
                     return [str(broken)], None
                 findings = _findings(MISTAKES[number], usual, record)
@@ -61,11 +61,11 @@ class Newcomer:
             found = pool.map(attempt, range(len(MISTAKES)))
             return all([self._show(mistake, *it) for mistake, it in zip(MISTAKES, found)])
 
-    def _trial(self, function: Function, sdk: str, mistake: Mistake) -> Trial:
-        told = {"SPAN_PROCESSOR": "batch", **GOOD, **mistake.environment}
-        told = {name: value and value.replace("{half_second}", HALF_A_SECOND[sdk]) for name, value in told.items()}
-        extension = self._bench.extension if mistake.has_extension else None
-        return Trial(function, EVENTS, extension, environment=told, on_local_lambda=True, script=mistake.script)
+    def _test_run(self, function: Function, sdk: str, mistake: Mistake) -> TestRun:
+        variables = {"SPAN_PROCESSOR": "batch", **GOOD, **mistake.environment}
+        variables = {name: value and value.replace("{half_second}", HALF_A_SECOND[sdk]) for name, value in variables.items()}
+        extension = self._runner.extension if mistake.has_extension else None
+        return TestRun(function, EVENTS, extension, environment=variables, on_local_lambda=True, script=mistake.script)
 
     def _show(self, mistake: Mistake, findings: Findings, record: Record | None) -> bool:
         took = f"{_median(record):7.1f} ms" if record else ""

@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Stranger:
+class PortSquatter:
     """Answers every POST with 404 until this process ends."""
 
     def __init__(self, port: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench import Bench
+from runner import Runner
 from events import EVENTS
-from findings import (
+from checks import (
     NO_REMOTE,
     Findings,
     all_delivered,
@@ -24,7 +24,7 @@ from findings import (
 )
 from functions import KEY, Function
 from report import foreign
-from trial import Record, Trial
+from test_run import Record, TestRun
 
 COLLECTOR_URL = "THUNDRA_EXTENSION_COLLECTOR_URL"
 # In the network of a run, nothing listens at this port.
@@ -57,20 +57,20 @@ PASSED_OVER = {
 }
 
 
-def without_configuration_the_loss_is_counted(bench: Bench, function: Function, logs: Path) -> Findings:
+def without_configuration_the_loss_is_counted(runner: Runner, function: Function, logs: Path) -> Findings:
     nothing = {COLLECTOR_URL: None, "SSL_CERT_FILE": None}
-    return _refuses(bench, function, logs, nothing, rf"cannot forward .*: {COLLECTOR_URL} is not set; .*")
+    return _refuses(runner, function, logs, nothing, rf"cannot forward .*: {COLLECTOR_URL} is not set; .*")
 
 
-def a_url_that_is_none_is_replaced_by_no_other(bench: Bench, function: Function, logs: Path) -> Findings:
+def a_url_that_is_none_is_replaced_by_no_other(runner: Runner, function: Function, logs: Path) -> Findings:
     # A collector's URL must not contain a user and a password, and the log must not show them.
     bad = {COLLECTOR_URL: f"https://user:{KEY}@localhost/v1"}
-    return _refuses(bench, function, logs, bad, rf"cannot use {COLLECTOR_URL}: .*")
+    return _refuses(runner, function, logs, bad, rf"cannot use {COLLECTOR_URL}: .*")
 
 
-def _refuses(bench: Bench, function: Function, logs: Path, environment: dict, line: str) -> Findings:
+def _refuses(runner: Runner, function: Function, logs: Path, environment: dict, line: str) -> Findings:
     """The agent reports, the log has this line, and the function works."""
-    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, environment=environment), logs)
+    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, environment=environment), logs)
     count = len(record.posted)
     return [
         *results_unchanged(alone, record),
@@ -81,9 +81,9 @@ def _refuses(bench: Bench, function: Function, logs: Path, environment: dict, li
     ]
 
 
-def rubbish_in_every_variable_is_a_line_each(bench: Bench, function: Function, logs: Path) -> Findings:
+def rubbish_in_every_variable_is_a_line_each(runner: Runner, function: Function, logs: Path) -> Findings:
     rubbish = {COLLECTOR_URL: NOBODY, **COMPLAINED_OF, **PASSED_OVER}
-    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, environment=rubbish), logs)
+    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, environment=rubbish), logs)
     complaints = [rf"(.* )?{name} .* used( alone)?" for name in COMPLAINED_OF]
     return [
         *results_unchanged(alone, record),
@@ -94,8 +94,8 @@ def rubbish_in_every_variable_is_a_line_each(bench: Bench, function: Function, l
     ]
 
 
-def a_taken_port_costs_the_reports_and_a_line(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, port_taken=True), logs)
+def a_taken_port_costs_the_reports_and_a_line(runner: Runner, function: Function, logs: Path) -> Findings:
+    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, port_taken=True), logs)
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(alone, record),
@@ -105,25 +105,25 @@ def a_taken_port_costs_the_reports_and_a_line(bench: Bench, function: Function, 
     ]
 
 
-def a_remote_that_refuses_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
-    refusing = Trial(function, EVENTS, bench.extension, environment={COLLECTOR_URL: NOBODY})
-    record, findings = _delays_nobody(bench, refusing, logs)
+def a_remote_that_refuses_delays_nobody(runner: Runner, function: Function, logs: Path) -> Findings:
+    refusing = TestRun(function, EVENTS, runner.extension, environment={COLLECTOR_URL: NOBODY})
+    record, findings = _delays_nobody(runner, refusing, logs)
     return [*findings, *logged(record, _outage(".*refused.*"), _all_lost(record))]
 
 
-def a_remote_that_never_answers_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
-    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, script=("--answer", "hang")), logs)
+def a_remote_that_never_answers_delays_nobody(runner: Runner, function: Function, logs: Path) -> Findings:
+    record, findings = _delays_nobody(runner, TestRun(function, EVENTS, runner.extension, script=("--answer", "hang")), logs)
     # The first attempt may last until SHUTDOWN ends it. Then no attempt has failed before SHUTDOWN.
     return [*findings, *_was_asked(record), *logged(record, _all_lost(record), perhaps=_outage("(no answer in time|no answer yet, and the execution environment ends)"))]
 
 
-def a_remote_that_answers_500_delays_nobody(bench: Bench, function: Function, logs: Path) -> Findings:
-    record, findings = _delays_nobody(bench, Trial(function, EVENTS, bench.extension, script=("--answer", "500")), logs)
+def a_remote_that_answers_500_delays_nobody(runner: Runner, function: Function, logs: Path) -> Findings:
+    record, findings = _delays_nobody(runner, TestRun(function, EVENTS, runner.extension, script=("--answer", "500")), logs)
     return [*findings, *_was_asked(record), *logged(record, _outage("it answered 500.*"), _all_lost(record))]
 
 
-def a_file_of_another_name_delivers_as_usual(bench: Bench, function: Function, logs: Path) -> Findings:
-    alone, record = _both(bench, Trial(function, EVENTS, bench.extension, installed_as="another name.v2"), logs)
+def a_file_of_another_name_delivers_as_usual(runner: Runner, function: Function, logs: Path) -> Findings:
+    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, installed_as="another name.v2"), logs)
     return [
         *registered_for(["INVOKE", "SHUTDOWN"], record),
         *results_unchanged(alone, record),
@@ -134,18 +134,18 @@ def a_file_of_another_name_delivers_as_usual(bench: Bench, function: Function, l
     ]
 
 
-def _both(bench: Bench, trial: Trial, logs: Path) -> tuple[Record, Record]:
+def _both(runner: Runner, run: TestRun, logs: Path) -> tuple[Record, Record]:
     """Runs the same without the extension and with it."""
-    return bench.conduct(replace(trial, extension=None), logs / "alone"), bench.conduct(trial, logs / "extended")
+    return runner.execute(replace(run, extension=None), logs / "alone"), runner.execute(run, logs / "extended")
 
 
-def _delays_nobody(bench: Bench, trial: Trial, logs: Path) -> tuple[Record, Findings]:
-    good = bench.conduct(Trial(trial.function, trial.events, trial.extension), logs / "good-remote")
-    alone, record = _both(bench, trial, logs)
+def _delays_nobody(runner: Runner, run: TestRun, logs: Path) -> tuple[Record, Findings]:
+    good = runner.execute(TestRun(run.function, run.events, run.extension), logs / "good-remote")
+    alone, record = _both(runner, run, logs)
     return record, [
         *results_unchanged(alone, record),
         *never_waited(good, record),
-        *all_reported(record, trial.function),
+        *all_reported(record, run.function),
         *ended_well(record),
     ]
 

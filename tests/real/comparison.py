@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-from conversation import Call
-from trial import UUID, Record
+from api_calls import Call
+from test_run import UUID, Record
 
 # Replaces a line that only the other side has.
 NO_LINE = "no line"
@@ -42,9 +42,9 @@ class Line:
         return f"{self.where}: under the emulator `{emulator}`, on the local Lambda `{local_lambda}`"
 
 
-def unlike(emulator: Record, local_lambda: Record, allowed: Sequence[Difference]) -> list[str]:
+def unexpected_differences(emulator: Record, local_lambda: Record, allowed: Sequence[Difference]) -> list[str]:
     """Differences that are not allowed, and allowed differences that did not occur."""
-    ours, theirs = _conversations(local_lambda), _conversations(emulator)
+    ours, theirs = _calls_and_results(local_lambda), _calls_and_results(emulator)
     lines = [line for who in theirs for line in _differing(who, theirs[who], ours[who])]
     reasons = [{it.name for it in allowed if it.explains(line)} for line in lines]
     seen = set().union(*reasons)
@@ -55,7 +55,7 @@ def unlike(emulator: Record, local_lambda: Record, allowed: Sequence[Difference]
     ]
 
 
-def _conversations(record: Record) -> dict[str, list[Call]]:
+def _calls_and_results(record: Record) -> dict[str, list[Call]]:
     # `local-lambda run` prints no HTTP status, because there is no HTTP between it and its caller.
     results = [("the invocation", UUID.sub("<id>", result["body"])) for result in record.invocations]
     return {**record.calls, "caller": results}

@@ -34,7 +34,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TestRun:
     function: Function
     events: Sequence[dict]
     extension: Path | None
@@ -66,20 +66,20 @@ class Trial:
     # The wrapper in the layer. Its presence alone changes nothing.
     wrapper: Path | None = None
 
-    def conduct(self, rie: Path, local_lambda: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
+    def execute(self, rie: Path, local_lambda: Path, directory: Path, watch: Callable[[str, object], None]) -> Record:
         """Runs it, writes the logs to `directory`, and calls `watch` with each event."""
         plan = directory / "plan.json"
         plan.write_text(json.dumps(self._plan(rie, local_lambda, directory)))
-        with (directory / "stage.log").open("w") as log:
-            stage = subprocess.Popen(
-                namespaces.command([sys.executable, str(HERE / "stage.py"), str(plan)]),
+        with (directory / "isolated-run.log").open("w") as log:
+            process = subprocess.Popen(
+                namespaces.command([sys.executable, str(HERE / "isolated_run.py"), str(plan)]),
                 env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 encoding="utf-8",
             )
-        return Record(self.events, directory, _listen(stage, directory, watch))
+        return Record(self.events, directory, _listen(process, directory, watch))
 
     def _plan(self, rie: Path, local_lambda: Path, directory: Path) -> dict:
         client = self.function.client
@@ -149,26 +149,26 @@ class Record:
         return path.read_text(errors="replace") if path.exists() else ""
 
 
-def _listen(stage: subprocess.Popen, directory: Path, watch: Callable[[str, object], None]) -> Mapping[str, list]:
+def _listen(process: subprocess.Popen, directory: Path, watch: Callable[[str, object], None]) -> Mapping[str, list]:
     happened: dict = {}
-    timer = _ends_at_deadline(stage)
+    timer = _ends_at_deadline(process)
     try:
-        for line in stage.stdout:
+        for line in process.stdout:
             kind, value = json.loads(line)
             happened.setdefault(kind, []).append(value)
             watch(kind, value)
-        if stage.wait() != 0:
-            raise Broken(f"the run `{directory.name}` broke off, see its stage.log")
+        if process.wait() != 0:
+            raise Broken(f"the run `{directory.name}` broke off, see its isolated-run.log")
         return happened
     finally:
         timer.cancel()
-        # The stage ends when its input ends, even after an error here.
-        stage.stdin.close()
-        stage.wait()
+        # The process ends when its input ends, even after an error here.
+        process.stdin.close()
+        process.wait()
 
 
-def _ends_at_deadline(stage: subprocess.Popen) -> threading.Timer:
-    timer = threading.Timer(DEADLINE_SECONDS, stage.kill)
+def _ends_at_deadline(process: subprocess.Popen) -> threading.Timer:
+    timer = threading.Timer(DEADLINE_SECONDS, process.kill)
     timer.daemon = True
     timer.start()
     return timer

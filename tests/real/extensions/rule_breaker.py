@@ -72,7 +72,7 @@ def before_its_first_next(me):
 def while_it_has_an_event(me):
     register(BOTH)
     register({"events": ["INVOKE"]}, name="too-late")
-    error = {"Lambda-Extension-Function-Error-Type": "Extension.Contrary"}
+    error = {"Lambda-Extension-Function-Error-Type": "Extension.RuleBreaker"}
     ask("POST", f"{EXTENSION}/init/error", {**me, **error}, "{}")
     ask("PUT", TELEMETRY, me, SUBSCRIPTION)
 

@@ -8,15 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 POLL_SECONDS = 0.01
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not is_so():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {PATIENCE_SECONDS} s in vain: {what}")
+            raise RuntimeError(f"waited {TIMEOUT_SECONDS} s in vain: {what}")
         pause()
 
 

@@ -1,4 +1,4 @@
-"""One run, inside its namespaces. trial.py starts it. It prints events as JSON lines."""
+"""One run, inside its namespaces. test_run.py starts it. It prints events as JSON lines."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from itertools import zip_longest
 from pathlib import Path
 
 import namespaces
-from conversation import conversations
+from api_calls import api_calls
 from http_message import messages
-from patience import wait_until
+from waiting import wait_until
 from remote import Remote
 from rie import BOOTSTRAP, RUNTIME_API, TASK, Rie
 from rotel import Rotel
 from local_lambda import LocalLambda
 from sniffer import Sniffer
-from stranger import Stranger
-from streams import Connection, connections
+from port_squatter import PortSquatter
+from tcp_streams import Connection, connections
 
 COLLECTOR_PORT = 3333
 OTLP_PORT = 4318
@@ -43,12 +43,12 @@ HOSTS = Path("/opt/hosts")
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    _furnish(plan)
+    _build_environment(plan)
     if plan["port_taken"]:
-        Stranger(COLLECTOR_PORT)
+        PortSquatter(COLLECTOR_PORT)
     sniffer = Sniffer(COLLECTOR_PORT, OTLP_PORT, RUNTIME_API[1])
     remote, rotel = _receivers(plan)
-    plan["environment"] = _filled_in({**_remotes(plan, remote, rotel), **plan["environment"]}, remote)
+    plan["environment"] = _fill_in({**_remotes(plan, remote, rotel), **plan["environment"]}, remote)
     _emit("listening", remote.url)
     platform = _local_lambda(plan) if plan["on_local_lambda"] else _emulator(plan)
     for result in platform.invoke_all(plan["events"], plan["lanes"]):
@@ -63,12 +63,12 @@ def main() -> None:
     _emit("arrived", remote.finish())
     segments = sniffer.finish()
     _emit("registered", _registrations(connections(segments, RUNTIME_API[1])))
-    _emit("called", conversations(connections(segments, RUNTIME_API[1])))
+    _emit("called", api_calls(connections(segments, RUNTIME_API[1])))
     _emit("posted", _posts([*connections(segments, COLLECTOR_PORT), *connections(segments, OTLP_PORT)]))
 
 
 def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
-    """The double of the remote, and a real receiver in front of it if the trial has one."""
+    """The double of the remote, and a real receiver in front of it if the run has one."""
     directory = Path(plan["directory"])
     # rotel accepts an authority to trust only together with a certificate of its own.
     remote = Remote(Path(plan["local_lambda"]), directory / "remote", plan["script"], is_tls=not plan["rotel"])
@@ -80,7 +80,7 @@ def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
     return remote, rotel
 
 
-def _furnish(plan: dict) -> None:
+def _build_environment(plan: dict) -> None:
     """Builds an execution environment like Lambda's: code in /var/task, the extension in /opt/extensions."""
     binary = _executable(plan["extension"]) if plan["extension"] else None
     wrapper = Path(plan["wrapper"]).read_bytes() if plan["wrapper"] else None
@@ -105,7 +105,7 @@ def _furnish(plan: dict) -> None:
         _program(WRAPPER, wrapper)
     if binary:
         _program(UNDER_TEST / plan["installed_as"], binary)
-        _program(EXTENSIONS / plan["installed_as"], _witness(plan, UNDER_TEST / plan["installed_as"]))
+        _program(EXTENSIONS / plan["installed_as"], _exit_recorder(plan, UNDER_TEST / plan["installed_as"]))
 
 
 def _emulator(plan: dict) -> Rie:
@@ -165,7 +165,7 @@ cd {task} && exec ${{AWS_LAMBDA_EXEC_WRAPPER:+"$AWS_LAMBDA_EXEC_WRAPPER"}} {comm
     ).encode()
 
 
-def _witness(plan: dict, binary: Path) -> bytes:
+def _exit_recorder(plan: dict, binary: Path) -> bytes:
     # The emulator does not report how an extension ended, and mixes the extension's output with its own.
     return """#!/bin/sh
 {binary} >>{log} 2>&1
@@ -186,21 +186,21 @@ def _environment(plan: dict) -> dict:
 
 def _remotes(plan: dict, remote: Remote, rotel: Rotel | None) -> dict:
     """The variables with the remote's address: for the extension, or for the agent itself if there is no extension."""
-    told = {"SSL_CERT_FILE": remote.ca}
+    variables = {"SSL_CERT_FILE": remote.ca}
     if not plan["otlp"]:
-        told["THUNDRA_EXTENSION_COLLECTOR_URL"] = remote.url
+        variables["THUNDRA_EXTENSION_COLLECTOR_URL"] = remote.url
     elif plan["extension"]:
-        told["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = (rotel or remote).base
+        variables["THUNDRA_EXTENSION_OTLP_ENDPOINT"] = (rotel or remote).base
     else:
-        told["OTEL_EXPORTER_OTLP_ENDPOINT"] = remote.base
-        told["OTEL_EXPORTER_OTLP_CERTIFICATE"] = remote.ca
-    return told
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = remote.base
+        variables["OTEL_EXPORTER_OTLP_CERTIFICATE"] = remote.ca
+    return variables
 
 
-def _filled_in(environment: dict, remote: Remote) -> dict:
+def _fill_in(environment: dict, remote: Remote) -> dict:
     """The text with the values of this run."""
     if any("{plain}" in (it or "") for it in environment.values()):
-        Stranger(PLAIN_PORT)
+        PortSquatter(PLAIN_PORT)
     known = {"{remote}": remote.base, "{ca}": remote.ca, "{plain}": f"localhost:{PLAIN_PORT}"}
     for placeholder, value in known.items():
         environment = {name: it and it.replace(placeholder, value or "") for name, it in environment.items()}

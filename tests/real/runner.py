@@ -1,4 +1,4 @@
-"""The programs that all trials need, and the folders of their logs."""
+"""The programs that all runs need, and the folders of their logs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import namespaces
 import rotel
 from functions import Function
 from otlp_library import OtlpLibrary
-from trial import Broken, Record, Trial
-from workshop import Workshop
+from test_run import Broken, Record, TestRun
+from setup_cache import SetupCache
 
 
-class Bench:
-    def __init__(self, workshop: Workshop, extension: Path | None, local_lambda: Path | None) -> None:
+class Runner:
+    def __init__(self, setup: SetupCache, extension: Path | None, local_lambda: Path | None) -> None:
         """Builds and fetches everything but the runtime clients."""
         namespaces.check()
-        self.workshop = workshop
-        self.extension = binaries.extension(workshop, extension)
+        self.setup = setup
+        self.extension = binaries.extension(setup, extension)
         self.wrapper = binaries.wrapper(self.extension)
-        self._local_lambda = binaries.local_lambda(workshop, local_lambda)
-        self._rie = emulator.install(workshop)
+        self._local_lambda = binaries.local_lambda(setup, local_lambda)
+        self._rie = emulator.install(setup)
 
     def install(self, function: Function, with_rotel: bool = False) -> None:
-        function.client.install(self.workshop)
+        function.client.install(self.setup)
         if function.otlp:
-            self.otlp_library = OtlpLibrary(self.workshop)
+            self.otlp_library = OtlpLibrary(self.setup)
         if with_rotel:
-            self.rotel = rotel.install(self.workshop)
+            self.rotel = rotel.install(self.setup)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Folder]:
-        folder = Folder(self.workshop.root, name)
+        folder = Folder(self.setup.root, name)
         try:
             yield folder
         except Broken as broken:
@@ -45,9 +45,9 @@ class Bench:
         finally:
             folder.discard()
 
-    def conduct(self, trial: Trial, directory: Path, watch: Callable[[str, object], None] = lambda *_: None) -> Record:
+    def execute(self, run: TestRun, directory: Path, watch: Callable[[str, object], None] = lambda *_: None) -> Record:
         directory.mkdir()
-        return trial.conduct(self._rie, self._local_lambda, directory, watch)
+        return run.execute(self._rie, self._local_lambda, directory, watch)
 
 
 class Folder:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from http_message import Message, messages
-from streams import Connection
+from tcp_streams import Connection
 
 EXTENSIONS_APIS = ("/2020-01-01/", "/2022-07-01/")
 
@@ -25,7 +25,7 @@ EPHEMERAL = (
 Call = Sequence[str]
 
 
-def conversations(connections: Iterable[Connection]) -> dict[str, list[Call]]:
+def api_calls(connections: Iterable[Connection]) -> dict[str, list[Call]]:
     """The calls of the extension and of the runtime, in order, over all connections."""
     found: dict[str, list[tuple[int, Call]]] = {"extension": [], "runtime": []}
     for connection in connections:
@@ -41,10 +41,10 @@ def _who(request: Message) -> str:
 
 
 def _lines(request: Message, answer: Message | None) -> Call:
-    return [*_said(request), *(_said(answer) if answer else ["never answered"])]
+    return [*_message_lines(request), *(_message_lines(answer) if answer else ["never answered"])]
 
 
-def _said(message: Message) -> Iterable[str]:
+def _message_lines(message: Message) -> Iterable[str]:
     yield message.start
     yield from (f"{name}: {value}" for name, value in message.headers)
     if message.chunks:

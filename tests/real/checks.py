@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from functions import KEY, Function
 from report import differences
-from trial import Record
+from test_run import Record
 
 Findings = Sequence[str]
 
