@@ -18,13 +18,13 @@ const WAIT: Duration = Duration::from_secs(5);
 pub const ALL: &[Scenario] = &[
     attack(
         "attack-slow-bodies",
-        "50 clients that send a byte of a body a second, at once, do no harm.",
+        "50 clients at once, each of which sends one byte of its body per second, do no harm.",
         "CVE-2007-6750 (slowloris)",
         |it| run_attack(it, |port| slow_bodies(it.speech, port)),
     ),
     attack(
         "attack-stalled-heads",
-        "100 connections that stop inside a head, at once, do no harm.",
+        "100 connections at once that stop inside a head do no harm.",
         "CVE-2007-6750 (slowloris)",
         |it| {
             run_attack(it, |port| {
@@ -50,7 +50,7 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-short-connections",
-        "5,000 connections that are closed without a byte do no harm.",
+        "5,000 connections that are closed before they send a byte do no harm.",
         "aws-observability/aws-otel-lambda#1011",
         |it| run_attack(it, |port| (0..5_000).filter(|_| begin(port, b"").is_some()).count()),
     ),

@@ -70,7 +70,7 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-pipelines",
-        "50 connections with 500 requests each, all sent before an answer is read, do no harm.",
+        "50 connections with 500 pipelined requests each do no harm.",
         "RFC 9112, 9.3.2",
         |it| {
             let requests = report(it.speech, "", it.speech.nothing()).repeat(500);
@@ -79,8 +79,7 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-unread-answers",
-        "20 connections that send requests for as long as they can, and read no answer, do no \
-             harm.",
+        "20 connections that send requests as long as they can, and read no response, do no harm.",
         "RFC 9112, 9.3.2",
         |it| run_attack(it, unread_answers),
     ),

@@ -30,8 +30,8 @@ pub const ALL: &[Scenario] = &[
     ),
     attack(
         "attack-broken-chunks",
-        "Chunks without a size, with one beyond any memory, without their line ends, or without \
-             an end, each 100 times, do no harm.",
+        "Chunks without a size, with a size beyond any memory, without line ends, or without a \
+             last chunk, each 100 times, do no harm.",
         "RFC 9112, 7.1",
         |it| run_attack(it, |port| volleys(port, 100, &broken_chunks(it.speech), Then::Wait)),
     ),
