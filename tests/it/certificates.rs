@@ -59,12 +59,12 @@ fn utf_16(text: &str) -> Vec<u8> {
 #[case::with_line_ends_of_windows(SELF_SIGNED.replace('\n', "\r\n").into())]
 #[case::with_openssls_trust_behind_it(TRUSTED.into())]
 #[case::after_another(format!("{P_521}{SELF_SIGNED}").into())]
-fn a_certificate_that_is_named_itself_is_trusted(#[case] file: Vec<u8>) {
+fn a_self_signed_certificate_in_the_file_is_trusted(#[case] file: Vec<u8>) {
     is_trusted(Identity::of_pem(SELF_SIGNED, SELF_SIGNED_KEY), &file);
 }
 
 #[test]
-fn so_is_one_that_another_authority_has_signed_or_none() {
+fn the_servers_own_certificate_is_trusted_whoever_signed_it() {
     for identity in [
         Authority::new().issue(&Remote::NAMES),
         Identity::self_signed(&Remote::NAMES),
@@ -76,7 +76,7 @@ fn so_is_one_that_another_authority_has_signed_or_none() {
 }
 
 #[test]
-fn its_dates_and_its_names_are_checked_all_the_same() {
+fn the_servers_own_certificate_must_be_in_date_and_have_its_name() {
     for (identity, why) in [
         (Identity::own_authority_expired(&Remote::NAMES), "expired"),
         (Identity::own_authority(&["example.com"]), "not valid for name"),
@@ -96,7 +96,7 @@ fn another_certificate_of_the_same_name_is_not_trusted() {
 }
 
 #[test]
-fn a_certificate_in_place_of_its_path_is_named_and_not_shown() {
+fn a_certificate_instead_of_its_path_is_named_and_not_logged() {
     let pasted = format!("{SELF_SIGNED_KEY}{SELF_SIGNED}");
     let remote = Remote::start_tls(&Authority::new());
     let fixture = Otlp.start_on(Platform::start(), remote, &[("SSL_CERT_FILE", &pasted)]);
@@ -109,14 +109,14 @@ fn a_certificate_in_place_of_its_path_is_named_and_not_shown() {
 
 /// ring does not support this curve.
 #[test]
-fn a_chain_with_a_key_of_p_521_is_refused_in_a_line_that_says_so() {
+fn a_chain_with_a_key_of_p_521_is_refused_with_a_line_that_names_it() {
     let identity = Identity::of_pem(SIGNED_BY_P_521, SIGNED_BY_P_521_KEY);
     is_refused(identity, P_521.as_bytes(), "P-521");
 }
 
 /// OpenSSL ends a handshake in this way if it shares no cipher with the client.
 #[test]
-fn a_server_that_has_nothing_in_common_with_the_extension_is_one_line_that_says_what_may_be() {
+fn a_server_without_a_common_tls_algorithm_is_one_line_that_names_possible_causes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
     spawn(move || {

@@ -26,7 +26,7 @@ fn lengths_beyond_memory_neither_end_the_process_nor_stop_the_collector() {
 }
 
 #[test]
-fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
+fn stalled_clients_block_no_other_and_their_late_reports_count() {
     let fixture = Fixture::start();
     let mut stalled: Vec<Connection> = (0..40).map(|_| Connection::open(fixture.port)).collect();
     let report = Thundra.report(ARRAY, &array_of(4_000)).request("");
@@ -47,7 +47,7 @@ fn stalled_clients_hold_up_nobody_and_what_they_send_later_counts() {
 }
 
 #[test]
-fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
+fn kept_connections_that_all_arrive_at_once_are_all_served() {
     let fixture = Fixture::start();
     for _ in 0..3 {
         // While the process is stopped, connections gather in the kernel's queue, as during a freeze.
@@ -66,7 +66,7 @@ fn connections_that_arrive_all_at_once_and_are_kept_are_all_served() {
 }
 
 #[test]
-fn clients_that_stall_before_a_small_body_hold_up_nobody() {
+fn clients_that_stall_before_a_small_body_block_no_other() {
     let fixture = Fixture::start();
     let mut stalled = Vec::new();
     for n in 0..20 {
@@ -83,7 +83,7 @@ fn clients_that_stall_before_a_small_body_hold_up_nobody() {
 }
 
 #[test]
-fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
+fn a_client_with_two_lengths_that_stalls_blocks_no_other() {
     let fixture = Fixture::start();
     let mut stalled = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, &array_of(5_001));
@@ -96,7 +96,7 @@ fn a_client_that_tells_two_lengths_and_stalls_holds_up_nobody() {
 }
 
 #[test]
-fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
+fn a_client_with_malformed_chunks_is_answered_at_once() {
     let fixture = Fixture::start();
     let mut connection = Connection::open(fixture.port);
     let head = Thundra.report(ARRAY, "[1]").framed("Transfer-Encoding: chunked\r\n");
@@ -106,7 +106,7 @@ fn a_client_whose_chunks_make_no_sense_is_answered_at_once() {
 }
 
 #[test]
-fn a_stalled_client_holds_no_more_room_than_it_has_sent() {
+fn a_stalled_client_uses_no_more_of_the_buffer_than_it_sent() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let mut stalled: Vec<Connection> = (0..10).map(|_| Connection::open(fixture.port)).collect();
     let report = Thundra.report(ARRAY, &array_of(1_000_000)).request("");

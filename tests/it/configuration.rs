@@ -63,7 +63,7 @@ fn the_agents_base_url_is_the_remote_in_any_spelling_unless_it_is_this_collector
 }
 
 #[test]
-fn the_regions_name_goes_into_the_url_where_it_is_asked_for() {
+fn the_region_replaces_its_placeholder_in_the_url() {
     // The host does not exist, so a proxy shows where reports are sent.
     for (region, variable, host) in [
         ("eu-west-2", "HTTPS_PROXY", "127.0.0.1"),
@@ -109,7 +109,7 @@ fn refuses_with(variables: &[(&str, &str)], part: &str) {
 }
 
 #[test]
-fn a_collector_url_that_is_none_is_replaced_by_no_other() {
+fn an_invalid_collector_url_is_replaced_by_no_other() {
     for (url, why) in [
         ("s3cret", "it does not start with http:// or https://"),
         ("https://user:s3cret@example.com/v1", "a user name or a password"),
@@ -121,7 +121,7 @@ fn a_collector_url_that_is_none_is_replaced_by_no_other() {
 }
 
 #[test]
-fn an_own_port_is_no_remote() {
+fn a_port_of_the_extension_itself_is_no_remote() {
     let port = free_port().to_string();
     let own = format!("http://localhost:{port}/v1");
     for name in ["THUNDRA_EXTENSION_PORT", "THUNDRA_EXTENSION_OTLP_PORT"] {
@@ -146,7 +146,7 @@ fn an_own_port_is_no_remote() {
 }
 
 #[test]
-fn flush_takes_the_names_it_knows_and_says_what_it_uses_instead_of_others() {
+fn flush_accepts_its_names_and_logs_the_replacement_of_any_other() {
     for known in ["default", "continuously"] {
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", known)]);
         fixture.report(ARRAY, "[1]");
@@ -207,7 +207,7 @@ fn listening_ports(pid: u32) -> Vec<u16> {
 }
 
 #[test]
-fn log_level_is_the_told_one_then_the_agents_debug_switch_then_lambdas() {
+fn log_level_is_its_variable_then_the_agents_debug_switch_then_lambdas() {
     let cases: [(&[(&str, &str)], bool); 5] = [
         (&[], false),
         (&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], true),
@@ -245,7 +245,7 @@ fn proxy_is_used_for_the_remote_and_never_for_the_runtime_api() {
 
 /// By default, Squid allows a tunnel only to port 443.
 #[rstest]
-fn a_remote_with_plain_http_is_asked_for_by_its_url_and_each_proxy_gets_its_own_credentials(
+fn a_proxy_gets_the_whole_url_of_a_plain_http_remote_and_only_its_own_credentials(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let proxy = Proxy::start().refusing_tunnels().requiring("user", "pass word");
@@ -310,7 +310,7 @@ fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() 
     assert!(line.contains("UnknownIssuer"), "{line}");
     let log = fixture.shut_down();
     assert!(log.contains("1 unsent"), "{log}");
-    // `delivery::over_tls_too_one_connection_serves_all_reports` proves that the file makes it trusted.
+    // `delivery::one_tls_connection_serves_all_reports` proves that the file makes it trusted.
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
 }
 
 #[test]
-fn trust_all_certificates_takes_any_and_warns() {
+fn trust_all_certificates_accepts_any_and_warns() {
     let remote = Remote::start_tls(&Authority::new());
     let environment = [("THUNDRA_EXTENSION_TRUST_ALL_CERTIFICATES", "true")];
     let fixture = Fixture::on(Platform::start(), remote, &environment);
@@ -346,7 +346,7 @@ fn trust_all_certificates_takes_any_and_warns() {
 }
 
 #[test]
-fn the_key_is_the_requests_own_and_failing_that_the_environments() {
+fn the_key_is_the_requests_own_or_else_the_environments() {
     for (name, key) in [("thundra_apiKey", "k1"), ("CATCHPOINT_APIKEY", "k2")] {
         let fixture = Fixture::with(&[(name, key)]);
         for (nth, header) in ["", "Authorization: \r\n"].into_iter().enumerate() {
@@ -367,7 +367,7 @@ fn the_key_is_the_requests_own_and_failing_that_the_environments() {
 }
 
 #[test]
-fn names_and_values_that_are_plainly_mistaken_are_a_line_each() {
+fn each_obvious_mistake_in_a_name_or_value_is_one_line() {
     let remote = Remote::start();
     let quoted = format!("\"{}/monitoring-data\"", remote.base_url());
     let fixture = Fixture::with(&[
@@ -391,7 +391,7 @@ fn names_and_values_that_are_plainly_mistaken_are_a_line_each() {
 }
 
 #[test]
-fn with_rubbish_in_every_variable_it_relays_and_says_what_it_uses() {
+fn with_invalid_values_in_all_variables_it_delivers_and_logs_the_defaults() {
     let rubbish = "\u{1}s3cret rubbish \u{fffd}\"{}";
     let names = [
         "THUNDRA_EXTENSION_ENABLED",

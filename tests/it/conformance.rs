@@ -45,7 +45,7 @@ const LONG: [&str; 6] = [
 const NEXT_HELD: Duration = Duration::from_secs(12);
 
 #[test]
-fn it_holds_every_scenario_but_those_that_are_listed() {
+fn it_passes_every_scenario_except_the_listed_ones() {
     let subject = Thundra.subject(&[("SSL_CERT_FILE", "{ca}")]);
     let subject = Subject { next_held: NEXT_HELD, ..subject };
     let findings = holds(&subject, &scenarios());
@@ -57,7 +57,7 @@ fn it_holds_every_scenario_but_those_that_are_listed() {
 
 #[test]
 #[ignore = "takes a minute"]
-fn it_holds_the_scenarios_whose_wait_can_be_chosen_for_more_than_a_minute_too() {
+fn it_passes_the_scenarios_with_waits_of_more_than_a_minute() {
     let mut chosen = scenarios();
     chosen.retain(|it| ["next-held-open", "frozen-for-long"].contains(&it.name));
     assert_eq!(chosen.len(), 2);
@@ -67,7 +67,7 @@ fn it_holds_the_scenarios_whose_wait_can_be_chosen_for_more_than_a_minute_too() 
 /// The other scenarios for relays use the protocol of Thundra's agents. Other tests of this crate cover the
 /// same over OTLP.
 #[test]
-fn what_no_agent_should_send_does_no_harm_at_the_port_of_otlp_either() {
+fn malformed_requests_do_no_harm_at_the_otlp_port() {
     let mut malformed = scenarios();
     malformed.retain(|it| it.name.starts_with("malformed-"));
     assert!(malformed.len() > 10);

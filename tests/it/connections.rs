@@ -13,7 +13,7 @@ use crate::support::fixture::{ARRAY, Fixture, PATIENCE, in_the_time_there_is, pa
 use crate::support::protocol::Protocol::Otlp;
 
 #[test]
-fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
+fn a_tls_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
     for end in [Remote::close_idle, Remote::reset_idle, Remote::forget_idle] {
         let authority = Authority::new();
         let ca = authority.pem_file().to_str().unwrap().to_owned();
@@ -33,7 +33,7 @@ fn over_tls_too_a_connection_that_ended_in_a_freeze_costs_no_report_and_no_line(
 }
 
 #[test]
-fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_over() {
+fn a_connect_that_hangs_is_given_up_before_the_attempts_time_is_over() {
     in_the_time_there_is(|| {
         // The kernel accepts connections to this port, and no server answers with TLS.
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -50,7 +50,7 @@ fn a_connection_that_does_not_come_about_is_given_up_before_an_attempts_time_is_
 }
 
 #[test]
-fn sends_that_fail_leave_neither_threads_nor_descriptors_behind() {
+fn failed_sends_leave_neither_threads_nor_descriptors_behind() {
     let remote = Remote::start();
     // With a host name, each new connection needs a look-up.
     let url = remote.base_url().replace("127.0.0.1", "localhost");
@@ -156,7 +156,7 @@ fn log_of_a_freeze_while_it_connects(freeze: Duration) -> Option<String> {
 }
 
 #[rstest]
-fn a_connect_that_is_refused_in_a_freeze_is_made_again_and_one_that_hangs_takes_no_more_than_its_time(
+fn after_a_freeze_a_refused_connect_is_repeated_and_a_hanging_one_keeps_its_limit(
     #[values(Then::Refuses, Then::Hangs)] then: Then,
 ) {
     // The kernel repeats its attempt after 1, 3 and 7 s. By then nothing listens any more, so it is refused.

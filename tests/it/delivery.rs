@@ -32,7 +32,7 @@ fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
 }
 
 #[test]
-fn over_tls_too_one_connection_serves_all_reports() {
+fn one_tls_connection_serves_all_reports() {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     let remote = Remote::start_tls(&authority);
@@ -46,7 +46,7 @@ fn over_tls_too_one_connection_serves_all_reports() {
 }
 
 #[test]
-fn only_three_headers_travel_on() {
+fn only_three_headers_are_forwarded() {
     let fixture = Fixture::start();
     let request = "POST /v1/monitoring-data?x=1 HTTP/1.1\r\nhost: a\r\nCONTENT-TYPE: application/x\r\n\
                    authorization: ApiKey mine\r\nContent-Encoding: gzip\r\nX-Thundra-Trace-Id: t\r\n\
@@ -74,7 +74,7 @@ fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line() {
 }
 
 #[test]
-fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_end() {
+fn a_remote_that_never_answers_delays_neither_agents_nor_invocations_nor_shutdown() {
     const AN_ATTEMPT: Duration = Duration::from_secs(3);
     in_the_time_there_is(|| {
         let fixture = Fixture::start();
@@ -95,7 +95,7 @@ fn a_remote_that_never_answers_holds_up_neither_agents_nor_invocations_nor_the_e
 }
 
 #[test]
-fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown() {
+fn one_missing_response_costs_no_later_report_at_shutdown() {
     in_the_time_there_is(|| {
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
         fixture
@@ -116,7 +116,7 @@ fn one_answer_that_never_comes_does_not_cost_the_reports_behind_it_at_shutdown()
 }
 
 #[test]
-fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() {
+fn a_refused_report_costs_no_later_report_at_shutdown() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(move |it| {
         Answer::status(if told(it) == "{1}" { Thundra.failure() } else { 200 })
@@ -130,7 +130,7 @@ fn a_report_that_the_remote_refuses_does_not_cost_those_behind_it_at_shutdown() 
 }
 
 #[rstest]
-fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
+fn a_response_whose_body_never_ends_counts_and_delays_nothing(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -148,7 +148,7 @@ fn an_answer_whose_body_never_ends_is_an_answer_and_holds_up_nothing(
 }
 
 #[rstest]
-fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
+fn undelivered_reports_are_sent_in_order_when_the_remote_is_back(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -166,7 +166,7 @@ fn what_a_failing_remote_did_not_take_is_sent_again_in_order_when_it_is_back(
 }
 
 #[test]
-fn what_is_left_is_sent_at_shutdown() {
+fn waiting_reports_are_sent_at_shutdown() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     // The pause is longer than the test. At SHUTDOWN the extension tries once, whatever pause the remote
     // demands.
@@ -220,7 +220,7 @@ fn a_slow_remote_at_shutdown_gets_what_fits_and_the_rest_is_counted_in_time() {
 }
 
 #[rstest]
-fn what_the_remote_will_never_take_is_dropped_and_counted_with_its_reason(
+fn a_final_refusal_drops_the_report_and_counts_its_reason(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for (status, reason) in [(413, "too_large"), (400, "rejected"), (422, "rejected")] {
@@ -268,7 +268,7 @@ fn a_key_that_was_refused_is_not_tried_again_and_others_are(
 }
 
 #[rstest]
-fn what_waits_together_goes_together_in_as_few_requests_as_the_limits_allow(
+fn waiting_reports_are_merged_into_as_few_requests_as_the_limits_allow(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     // The remote does not delay its answer here, because on a busy machine all these reports may take longer
@@ -303,7 +303,7 @@ fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] protoc
 }
 
 #[rstest]
-fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests(
+fn after_a_413_reports_are_sent_in_smaller_requests(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -318,7 +318,7 @@ fn what_is_too_large_for_the_remote_is_sent_in_smaller_requests(
 }
 
 #[rstest]
-fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
+fn a_rejected_report_costs_no_other_in_its_request(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -336,7 +336,7 @@ fn a_report_that_the_remote_rejects_does_not_take_those_along_that_went_with_it(
 }
 
 #[test]
-fn encoded_reports_and_what_is_no_array_go_as_they_came() {
+fn encoded_reports_and_non_arrays_are_sent_unchanged() {
     let fixture = Fixture::start();
     fixture.while_the_remote_is_busy(|| {
         let encoded = report_of(3, "Content-Encoding: gzip\r\n", "[1]");
@@ -351,7 +351,7 @@ fn encoded_reports_and_what_is_no_array_go_as_they_came() {
 }
 
 #[test]
-fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it() {
+fn an_outage_costs_attempts_by_its_logarithm_and_keeps_the_newest_reports() {
     let buffer = 256 * 1024;
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     fixture.remote.answer_with(|_| Answer::status(503));
@@ -386,7 +386,7 @@ fn an_outage_costs_attempts_by_its_logarithm_and_the_newest_reports_survive_it()
 }
 
 #[test]
-fn what_the_remote_asks_for_is_waited_for() {
+fn a_pause_that_the_remote_asks_for_is_kept() {
     let fixture = Fixture::start();
     let in_a_second = || "1".to_owned();
     for (number, value) in [(0, in_a_second as fn() -> String), (1, in_two_seconds)] {
@@ -456,7 +456,7 @@ fn a_remote_that_comes_and_goes_is_not_a_line_each_time() {
 }
 
 #[test]
-fn half_an_answer_is_no_answer() {
+fn half_a_response_is_a_failure() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(|it| match it.number {
         0 => Answer::HalfAnswer(b"HTTP/1.1 200 O".to_vec()),

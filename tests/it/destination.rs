@@ -38,7 +38,7 @@ fn a_client_can_name_no_other_destination(#[values(Thundra, Otlp)] protocol: Pro
 }
 
 #[rstest]
-fn a_client_can_add_no_header_to_what_goes_out(#[values(Thundra, Otlp)] protocol: Protocol) {
+fn a_client_can_add_no_header_to_forwarded_requests(#[values(Thundra, Otlp)] protocol: Protocol) {
     let fixture = protocol.start();
     let hidden = [
         "Authorization: ApiKey k\nX-Hidden: 1\r\n",

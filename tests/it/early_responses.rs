@@ -34,7 +34,7 @@ fn start(remote: Remote, authority: &Authority, answer: Answer) -> Fixture {
 }
 
 #[rstest]
-fn an_early_answer_counts_although_the_connection_stays_open_and_the_body_unread(
+fn an_early_response_counts_while_the_connection_is_open_and_the_body_unread(
     #[values(200, 401, 413)] status: u16,
     #[values("http", "TLS 1.2", "TLS 1.3")] transport: &str,
 ) {
@@ -79,7 +79,7 @@ fn answers_in_two_steps(client: &TcpStream) -> io::Result<()> {
 }
 
 #[test]
-fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read() {
+fn after_an_interim_response_the_rest_of_the_request_is_sent() {
     in_the_time_there_is(|| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = Otlp.url_at(&format!("http://{}", listener.local_addr().unwrap()));
@@ -103,7 +103,7 @@ fn after_an_interim_answer_the_rest_of_the_request_is_sent_and_the_answer_read()
 }
 
 #[rstest]
-fn an_early_answer_counts_behind_interim_ones_and_in_pieces(
+fn an_early_response_counts_after_interim_ones_and_in_pieces(
     #[values("", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")]
     interim: &str,
     #[values((200, 1_000), (413, 8))] (status, piece): (u16, usize),

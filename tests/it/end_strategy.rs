@@ -60,7 +60,7 @@ fn items_of(remote: &Remote) -> usize {
 }
 
 #[rstest]
-fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller_does_not_wait(
+fn all_reports_of_an_invocation_arrive_before_the_freeze_and_no_caller_waits(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let remote = Remote::start();
@@ -82,7 +82,7 @@ fn everything_of_an_invocation_is_at_the_remote_before_the_freeze_and_the_caller
 }
 
 #[test]
-fn a_clock_that_is_hours_away_from_the_platforms_holds_nothing_and_loses_nothing() {
+fn a_clock_that_is_hours_off_holds_no_invocation_and_loses_nothing() {
     const HOURS: Duration = Duration::from_secs(5 * 60 * 60);
     /// Half of the function's timeout, which only a wait for the deadline reaches.
     const HELD_IN_VAIN: Duration = Duration::from_secs(30);
@@ -118,14 +118,14 @@ fn a_second_report_of_an_invocation_is_waited_for_however_long_the_first_took(
 }
 
 #[test]
-fn an_invocation_without_a_report_lasts_until_lambda_tells_of_its_end() {
+fn an_invocation_without_a_report_lasts_until_lambda_reports_its_end() {
     let remote = Remote::start();
     let lambda = start(Otlp, &Otlp.url(&remote), |setup| setup);
     adds_at_most(SIGNAL, &lambda, UNREPORTED);
 }
 
 #[test]
-fn where_there_is_no_telemetry_nothing_is_held() {
+fn without_telemetry_no_invocation_is_held() {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::ok().after(FAR));
     let lambda = start(Otlp, &Otlp.url(&remote), Setup::without_telemetry);
@@ -135,7 +135,7 @@ fn where_there_is_no_telemetry_nothing_is_held() {
 }
 
 #[test]
-fn a_remote_that_is_down_holds_nothing() {
+fn a_remote_that_is_down_holds_no_invocation() {
     let lambda = start(Otlp, &nowhere(), |setup| setup);
     for payload in [REPORTED, UNREPORTED] {
         adds_at_most(SIGNAL, &lambda, payload);
@@ -157,7 +157,7 @@ fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
 }
 
 #[test]
-fn a_remote_that_hangs_is_waited_for_once_however_much_waits_for_it() {
+fn an_invocation_waits_for_a_hanging_remote_only_once() {
     const TWO_ATTEMPTS: Duration = Duration::from_secs(6);
     in_the_time_there_is(|| {
         let remote = Remote::start();
@@ -188,7 +188,7 @@ fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
 }
 
 #[test]
-fn a_crash_during_an_attempt_that_hangs_is_no_missed_shutdown() {
+fn a_crash_during_a_hanging_attempt_misses_no_shutdown() {
     in_the_time_there_is(|| {
         let (remote, port) = (Remote::start(), free_port());
         remote.answer_with(|_| Answer::Hang);

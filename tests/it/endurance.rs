@@ -170,7 +170,7 @@ fn is_flat(before: &Footprint, after: &Footprint) {
 }
 
 #[test]
-fn an_outage_takes_no_more_memory_than_the_buffer_and_holds_up_no_next() {
+fn an_outage_takes_no_more_memory_than_the_buffer_and_delays_no_poll() {
     const BUFFER_KB: u64 = 4_096;
     /// How long a busy machine may delay one or two invocations of a hundred.
     const NOISE: Duration = Duration::from_millis(250);
@@ -315,7 +315,7 @@ fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] p
 
 #[test]
 #[ignore = "takes a while"]
-fn two_hundred_ends_of_two_hundred_are_in_time() {
+fn two_hundred_of_two_hundred_shutdowns_are_in_time() {
     const ENDS: usize = 200;
     const AT_ONCE: usize = 4;
     let next = AtomicUsize::new(0);
@@ -331,7 +331,7 @@ fn two_hundred_ends_of_two_hundred_are_in_time() {
 }
 
 #[test]
-fn what_does_not_fit_into_the_end_is_told() {
+fn reports_that_miss_the_shutdown_are_logged_as_lost() {
     in_the_time_there_is(|| {
         let fixture = Fixture::start();
         fixture.remote.answer_with(|_| Answer::Hang);

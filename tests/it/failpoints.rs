@@ -91,7 +91,7 @@ fn a_panic_of_the_collector_costs_one_request_at_most(#[values(Thundra, Otlp)] p
 }
 
 #[rstest]
-fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
+fn a_panic_of_the_sender_costs_the_batch_in_work_only(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for point in OF_THE_SENDER {
@@ -115,7 +115,7 @@ fn a_panic_of_the_sender_costs_what_it_has_in_hand_and_it_goes_on(
 }
 
 #[rstest]
-fn a_panic_at_the_end_is_an_end_in_time_and_all_is_counted(
+fn a_panic_at_shutdown_delays_nothing_and_all_reports_are_counted(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     in_the_time_there_is(|| {

@@ -122,7 +122,7 @@ impl Display for Cell {
 }
 
 #[test]
-fn each_pair_of_faults_strategies_freezes_and_ends() {
+fn each_pair_of_faults_strategies_freezes_and_ends_loses_no_report_silently() {
     let cells = [Thundra, Otlp].into_iter().flat_map(pairs).collect::<Vec<_>>();
     cases::play(&cells, AT_ONCE, Cell::play);
 }

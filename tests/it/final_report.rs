@@ -73,7 +73,7 @@ fn a_span_that_names_the_invocation_is_its_end_in_both_encodings(
 }
 
 #[rstest]
-fn of_spans_in_gzip_lambda_tells_which_are_the_last(
+fn with_spans_in_gzip_lambdas_report_ends_the_invocation(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let (fixture, telemetry) = start(Otlp, Remote::start());
@@ -88,7 +88,7 @@ fn of_spans_in_gzip_lambda_tells_which_are_the_last(
 
 /// A log record may name an invocation at any time, and metrics are exported after spans.
 #[rstest]
-fn what_names_the_invocation_in_metrics_or_logs_is_not_its_end_nor_a_span_after_it(
+fn metrics_or_logs_that_name_the_invocation_are_not_its_end_nor_a_later_span(
     #[values(Signal::Metrics, Signal::Logs)] signal: Signal,
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
@@ -136,7 +136,7 @@ fn where_one_of_two_remotes_gets_no_report_lambda_reports_the_end_of_the_invocat
 }
 
 #[rstest]
-fn with_agents_of_both_the_last_word_of_each_is_waited_for_and_all_is_there_before_the_freeze(
+fn with_agents_of_both_protocols_both_final_reports_arrive_before_the_freeze(
     #[values(Thundra, Otlp)] first: Protocol,
 ) {
     let (both, _) = start_both();
@@ -162,7 +162,7 @@ fn with_agents_of_both_the_last_word_of_each_is_waited_for_and_all_is_there_befo
 }
 
 #[test]
-fn with_agents_of_both_lambda_tells_of_the_end_to_both() {
+fn with_agents_of_both_protocols_lambdas_report_ends_the_invocation_for_both() {
     let (both, telemetry) = start_both();
     let request_id = invoke(&both.fixture);
     for protocol in [Thundra, Otlp] {

@@ -33,7 +33,7 @@ fn by_default_the_first_invocations_reports_are_sent_at_once() {
 }
 
 #[test]
-fn by_default_each_report_of_a_sparse_invocation_is_sent_at_once_whenever_in_it_it_comes() {
+fn by_default_each_report_of_a_rare_invocation_is_sent_at_once() {
     let fixture = Fixture::start();
     for nth in 0..2 {
         fixture.platform.invoke(PATIENCE);
@@ -66,7 +66,7 @@ fn by_default_a_busy_functions_reports_are_collected_and_the_rest_is_sent_at_shu
 }
 
 #[test]
-fn by_default_a_busy_functions_reports_are_sent_when_there_are_many_bytes_of_them() {
+fn by_default_many_bytes_of_a_busy_functions_reports_are_sent_at_once() {
     let fixture = Fixture::start();
     invoke(&fixture, BUSY);
     for _ in 0..5 {
@@ -103,7 +103,7 @@ fn continuously_a_busy_functions_reports_are_sent_at_once() {
 }
 
 #[test]
-fn periodically_the_oldest_report_waits_for_the_period_and_all_go_with_it() {
+fn periodically_all_reports_are_sent_when_the_oldest_is_as_old_as_the_period() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", "periodically,700")]);
     for n in 1..=3 {
         let reported = Instant::now();

@@ -84,7 +84,7 @@ fn a_freeze_in_any_phase_loses_nothing_and_moves_no_other_limit() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_freeze_of_two_minutes_neither() {
+fn a_freeze_of_two_minutes_in_any_phase_loses_nothing() {
     let cells = Cell::all(Duration::from_secs(120));
     cases::play(&cells, cells.len(), Cell::play);
 }

@@ -19,7 +19,7 @@ use crate::support::report::items_of;
 const FREEZE: Duration = Duration::from_secs(4);
 
 #[test]
-fn a_request_that_hangs_is_given_up_although_each_invocation_is_shorter_than_an_attempt() {
+fn a_hanging_request_is_given_up_even_if_invocations_are_shorter_than_an_attempt() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(|it| match (it.connection, it.number) {
         (0, 1..) => Answer::Hang,
@@ -94,7 +94,7 @@ fn a_freeze_in_the_handshake_costs_neither_a_line_nor_a_second_request() {
 }
 
 #[test]
-fn a_kept_connection_that_is_dead_leaves_half_of_the_end_to_a_new_one() {
+fn a_dead_kept_connection_leaves_half_of_the_shutdown_to_a_new_one() {
     let fixture = Fixture::with(&[COLLECTS]);
     // Half of the buffer is sent at once, so a connection is open afterwards.
     fixture.report(ARRAY, &array_of(3_000_000));
@@ -136,7 +136,7 @@ fn start_impatient(told: mpsc::Sender<usize>) -> String {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_is_sent_is_an_answer() {
+fn a_response_before_the_body_is_sent_counts() {
     let (told, lengths) = mpsc::channel();
     let url = start_impatient(told);
     let fixture =
@@ -167,7 +167,7 @@ fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_e
 }
 
 #[rstest]
-fn one_that_is_too_large_makes_later_requests_small_for_a_while_only(
+fn a_413_makes_later_requests_small_only_for_a_while(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -188,7 +188,7 @@ fn one_that_is_too_large_makes_later_requests_small_for_a_while_only(
 }
 
 #[test]
-fn a_report_that_is_larger_than_half_of_all_that_may_wait_drives_nobody_out() {
+fn a_report_larger_than_half_of_the_backlog_evicts_no_other() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     fixture.remote.answer_with(|_| Answer::status(503).header("Retry-After", "60"));
     for n in 0..20 {
@@ -218,7 +218,7 @@ fn reports_of_two_keys_in_turn_go_in_one_request_for_each_key(
 }
 
 #[rstest]
-fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut(
+fn a_remote_with_a_limit_of_ten_kilobytes_gets_all_reports_that_can_be_cut(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -234,7 +234,7 @@ fn a_limit_of_ten_kilobytes_loses_nothing_that_can_be_cut(
 }
 
 #[test]
-fn a_report_that_takes_most_of_the_buffer_is_tried_again_while_it_is_in_nobodys_way() {
+fn a_report_that_takes_most_of_the_buffer_is_retried_until_others_need_the_room() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB")]);
     let fails_once = |it: &Received| Answer::status(if it.number == 0 { 503 } else { 200 });
     fixture.remote.answer_with(fails_once);
@@ -262,7 +262,7 @@ fn say_on_and_on(what: &'static str, each: Duration) -> u16 {
 }
 
 #[test]
-fn an_answer_that_never_ends_is_given_up_as_one_that_never_comes() {
+fn an_endless_response_is_given_up_like_a_missing_one() {
     let remote = say_on_and_on("HTTP/1.1 100 Continue\r\n\r\n", Duration::from_millis(10));
     let proxy = say_on_and_on("HTTP/1.1 200 OK\r\nX: ", Duration::from_millis(100));
     let (remote, proxy) =
@@ -298,7 +298,7 @@ fn a_remote_that_is_the_extension_itself_is_a_loss_and_no_loop(
 }
 
 #[test]
-fn an_end_with_little_time_is_used() {
+fn a_short_shutdown_is_used() {
     /// The number of attempts. On a busy machine, some have too little time.
     const TRIALS: usize = 5;
     let arrives = |left| {

@@ -76,7 +76,7 @@ fn next_is_pending_again_at_once_after_each_invoke_whatever_the_remote_does() {
 
 #[test]
 #[ignore = "takes five minutes"]
-fn a_poll_that_is_held_for_longer_than_any_client_waits_by_default_is_answered() {
+fn a_poll_that_lasts_longer_than_any_clients_default_timeout_is_answered() {
     let fixture = Fixture::start();
     // Node.js waits for five minutes. Only real time can prove that nothing ends the poll.
     pass(Duration::from_secs(301));
@@ -102,7 +102,7 @@ fn managed_instances_are_registered_for_shutdown_only() {
 }
 
 #[test]
-fn where_invoke_is_refused_it_registers_for_shutdown_only() {
+fn if_invoke_is_refused_it_registers_for_shutdown_only() {
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
     let fixture = Fixture::on(platform, Remote::start(), &[]);
     assert_eq!(fixture.platform.registration(PATIENCE).events, [EventType::Shutdown]);
@@ -123,14 +123,14 @@ fn a_refused_registration_ends_it_with_the_platforms_reason() {
 }
 
 #[test]
-fn outside_lambda_it_says_so_and_ends() {
+fn outside_lambda_it_logs_that_and_ends() {
     let process = Launch::of(binary()).start();
     assert_eq!(process.exit(PATIENCE).code(), Some(1));
     assert!(process.log().contains("AWS_LAMBDA_RUNTIME_API is not set"), "{}", process.log());
 }
 
 #[test]
-fn when_next_fails_it_delivers_what_it_has_and_ends_with_a_failure() {
+fn when_a_poll_fails_it_delivers_waiting_reports_and_ends_with_a_failure() {
     let script = PlatformScript::default().next_answer(2, 500, "container error");
     let fixture = Fixture::on(Platform::start_with(script), Remote::start(), &[]);
     fixture.report(ARRAY, "[1]");
@@ -142,7 +142,7 @@ fn when_next_fails_it_delivers_what_it_has_and_ends_with_a_failure() {
 }
 
 #[test]
-fn an_event_it_does_not_know_is_ignored() {
+fn an_unknown_event_is_ignored() {
     let script = PlatformScript::default()
         .next_answer(1, 200, r#"{"eventType":"RESTORE"}"#)
         .next_answer(2, 200, "no json");
@@ -152,7 +152,7 @@ fn an_event_it_does_not_know_is_ignored() {
 }
 
 #[test]
-fn a_platform_that_answers_nothing_but_nonsense_ends_it() {
+fn a_platform_that_answers_only_nonsense_ends_it() {
     let script = (1..=200)
         .fold(PlatformScript::default(), |script, nth| script.next_answer(nth, 200, "no json"));
     let platform = Platform::start_with(script);
@@ -240,7 +240,7 @@ fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in
 }
 
 #[test]
-fn a_next_that_is_refused_ends_it_with_the_platforms_reason() {
+fn a_refused_poll_ends_it_with_the_platforms_reason() {
     let refusal = r#"{"errorType":"Extension.InvalidExtensionState","errorMessage":"no"}"#;
     let script = PlatformScript::default().next_answer(2, 403, refusal);
     let fixture = Fixture::on(Platform::start_with(script), Remote::start(), &[]);
@@ -251,7 +251,7 @@ fn a_next_that_is_refused_ends_it_with_the_platforms_reason() {
 }
 
 #[test]
-fn an_event_is_understood_whatever_else_is_in_it() {
+fn unknown_members_of_an_event_are_ignored() {
     let more = "x".repeat(2_000_000);
     let shutdown = format!(r#"{{"more":"{more}","eventType":"SHUTDOWN","shutdownReason":"new"}}"#);
     let script = PlatformScript::default().next_answer(1, 200, shutdown);
@@ -278,7 +278,7 @@ fn a_freeze_for_longer_than_a_registration_may_take_does_not_end_it() {
 }
 
 #[test]
-fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
+fn a_poll_without_a_free_descriptor_waits_for_one() {
     let answer = "HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: a\r\nContent-Length: 2\r\n\
                   Connection: close\r\n\r\n{}";
     let (process, api, mut connection) = registering();
@@ -297,7 +297,7 @@ fn a_poll_that_no_descriptor_is_left_for_waits_for_one() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_tried_again_where_nothing_tells_of_invocations() {
+fn a_port_that_is_taken_is_tried_again_without_invoke_events() {
     let port = free_port();
     let taken = TakenPort::new(port);
     let platform = Platform::start_with(PlatformScript::default().managed_instances(true));
@@ -375,7 +375,7 @@ fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
 }
 
 #[test]
-fn any_shutdown_reason_ends_it_well() {
+fn any_shutdown_reason_ends_it_with_code_0() {
     for reason in ["spindown", "timeout", "failure", "SandboxTerminated", ""] {
         let fixture = Fixture::start();
         fixture.platform.shutdown(reason, SHUTDOWN);

@@ -56,7 +56,7 @@ fn both_routes_are_taken_with_and_without_base_path_trailing_slash_and_query() {
 }
 
 #[test]
-fn a_report_without_anything_in_it_is_answered_counted_and_dropped() {
+fn an_empty_report_is_answered_counted_and_dropped() {
     let fixture = Fixture::start();
     let without_length =
         "POST /v1/monitoring-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -98,7 +98,7 @@ fn a_full_buffer_refuses_a_report_and_keeps_what_it_has(
 }
 
 #[test]
-fn what_was_delivered_makes_room_again() {
+fn delivered_reports_free_their_room_in_the_buffer() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     for n in 1..=20 {
         fixture.report(ARRAY, &array_of(40_000));
@@ -147,7 +147,7 @@ fn a_body_over_the_limit_is_read_to_its_end_and_answered_413() {
 }
 
 #[test]
-fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
+fn a_body_without_a_declared_length_leaves_room_for_others_while_it_is_read() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), COLLECTS]);
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
     let mut connection = Connection::open(fixture.port);
@@ -162,7 +162,7 @@ fn a_body_of_untold_length_leaves_room_for_others_while_it_is_read() {
 }
 
 #[test]
-fn six_megabytes_are_taken_by_a_function_that_has_room() {
+fn six_megabytes_are_accepted_in_a_large_function() {
     in_the_time_there_is(|| {
         let fixture = Fixture::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
         let body = array_of(6_000_000);
@@ -173,7 +173,7 @@ fn six_megabytes_are_taken_by_a_function_that_has_room() {
 }
 
 #[test]
-fn lengths_and_chunks_that_make_no_sense_are_answered_400_and_counted() {
+fn malformed_lengths_and_chunks_are_answered_400_and_counted() {
     let fixture = Fixture::start();
     let heads = [
         "Content-Length: -1\r\n",
@@ -351,7 +351,7 @@ fn a_connection_is_kept_for_many_reports_and_closed_when_asked() {
 }
 
 #[test]
-fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
+fn a_client_of_http_1_0_is_answered_with_connection_close() {
     let fixture = Fixture::start();
     let mut connection = Connection::open(fixture.port);
     let request = Thundra.report(ARRAY, "[1]").request("");
@@ -365,7 +365,7 @@ fn a_client_of_http_1_0_is_answered_and_told_that_the_connection_ends() {
 }
 
 #[test]
-fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+fn a_client_that_expects_100_continue_gets_it() {
     let fixture = Fixture::start();
     let mut connection = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, "[1]");
@@ -378,7 +378,7 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
 }
 
 #[test]
-fn a_client_that_would_upgrade_is_answered_as_any_other() {
+fn a_request_for_an_upgrade_is_answered_as_any_other() {
     let fixture = Fixture::start();
     // Java's HTTP client sends this.
     let upgrade =
@@ -394,7 +394,7 @@ fn a_client_that_would_upgrade_is_answered_as_any_other() {
 }
 
 #[rstest]
-fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote(
+fn a_header_too_long_to_forward_is_refused_and_blocks_no_report(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
@@ -419,7 +419,7 @@ fn a_header_too_long_to_travel_on_is_refused_and_keeps_no_report_from_the_remote
 }
 
 #[test]
-fn requests_sent_ahead_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let fixture = Fixture::start();
     let mut connection = Connection::open(fixture.port);
     let others: String = ["GET /health", "POST /nowhere"]

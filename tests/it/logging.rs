@@ -60,7 +60,7 @@ fn no_line_at_any_level_holds_a_key_a_header_or_a_body(
 }
 
 #[test]
-fn lines_are_json_where_the_functions_log_format_is() {
+fn lines_are_json_if_the_functions_log_format_is() {
     let fixture = Fixture::with(&[
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
@@ -85,7 +85,7 @@ fn json_lines(log: &str) -> Vec<Value> {
 }
 
 #[rstest]
-fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] protocol: Protocol) {
+fn json_lines_have_the_members_that_an_alarm_needs(#[values(Thundra, Otlp)] protocol: Protocol) {
     let fixture = protocol
         .start_with(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     let statuses = [200, protocol.failure(), 200, 404, 401];
@@ -137,7 +137,7 @@ fn json_lines_have_members_that_an_alarm_needs(#[values(Thundra, Otlp)] protocol
 
 /// Three lines: the configuration, the first delivery, and the counts at the end.
 #[rstest]
-fn a_healthy_environment_says_at_info_what_it_does_and_that_it_works(
+fn a_healthy_environment_logs_at_info_its_configuration_and_first_delivery(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let otlp_port = free_port().to_string();

@@ -73,7 +73,7 @@ fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() 
 }
 
 #[test]
-fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
+fn a_full_buffer_after_a_freeze_delays_neither_the_invocation_nor_its_agent() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
     fixture.remote.answer_with(|_| Answer::Hang);
     while fixture.post(ARRAY, &array_of(10_000)).status == 200 {}
@@ -93,7 +93,7 @@ fn a_full_buffer_at_a_thaw_holds_up_neither_the_invocation_nor_its_agent() {
 }
 
 #[test]
-fn an_agents_request_that_ends_in_a_freeze_is_counted_and_no_line_but_the_last() {
+fn an_agents_request_that_ends_in_a_freeze_is_counted_in_the_closing_line_only() {
     let fixture = Fixture::start();
     let mut connection = Connection::open(fixture.port);
     let report = Thundra.report(ARRAY, &array_of(5_000)).request("");

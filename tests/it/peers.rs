@@ -70,7 +70,7 @@ fn the_table_names_tests_and_scenarios_that_exist() {
 }
 
 #[test]
-fn each_row_is_held_by_something_or_says_why_not() {
+fn each_row_names_a_test_or_a_reason() {
     let is_open = |row: &Row| {
         row.names().next().is_none() && !REASONS.iter().any(|it| row.held_by.starts_with(it))
     };
@@ -79,7 +79,7 @@ fn each_row_is_held_by_something_or_says_why_not() {
 }
 
 #[test]
-fn no_issue_stands_twice() {
+fn no_issue_has_two_rows() {
     let mut seen = HashSet::new();
     let issues = rows().into_iter().flat_map(|row| row.issues);
     let twice: Vec<String> = issues.filter(|issue| !seen.insert(issue.clone())).collect();

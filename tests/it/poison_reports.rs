@@ -24,7 +24,7 @@ fn trips_over_one(remote: &Remote, answer: Answer) {
 }
 
 #[test]
-fn a_report_that_the_remote_fails_over_costs_no_other_at_the_end() {
+fn a_poison_report_costs_no_other_at_shutdown() {
     let fixture = Fixture::with(&[COLLECTS]);
     trips_over_one(&fixture.remote, Answer::status(Thundra.failure()));
     for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
@@ -36,7 +36,7 @@ fn a_report_that_the_remote_fails_over_costs_no_other_at_the_end() {
 }
 
 #[test]
-fn a_report_that_the_remote_fails_over_lets_others_go_first() {
+fn a_poison_report_is_sent_after_the_others() {
     let fixture = Fixture::start();
     trips_over_one(&fixture.remote, Answer::status(Thundra.failure()));
     fixture.report(ARRAY, "[\"bad\"]");
@@ -50,7 +50,7 @@ fn a_report_that_the_remote_fails_over_lets_others_go_first() {
 }
 
 #[test]
-fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
+fn a_poison_report_of_any_kind_delays_no_other() {
     each_at_once(Thundra.failures(), |answer| {
         let fixture = Fixture::start();
         trips_over_one(&fixture.remote, answer.clone());
@@ -64,7 +64,7 @@ fn a_report_that_the_remote_trips_over_in_any_way_keeps_no_other_waiting() {
 }
 
 #[rstest]
-fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along(
+fn a_poison_report_among_others_costs_none_of_them_at_shutdown(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     each_at_once(protocol.failures(), |answer| {
@@ -81,7 +81,7 @@ fn a_report_that_the_remote_trips_over_at_the_end_takes_no_other_along(
 }
 
 #[test]
-fn an_array_that_the_remote_trips_over_does_not_take_all_of_its_key_along() {
+fn a_poison_array_costs_no_other_report_of_its_key() {
     let fixture = Fixture::start();
     trips_over_one(&fixture.remote, Answer::status(502));
     fixture.report(ARRAY, "[\"bad\"]");
@@ -95,7 +95,7 @@ fn an_array_that_the_remote_trips_over_does_not_take_all_of_its_key_along() {
 }
 
 #[test]
-fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
+fn a_remote_that_asks_for_a_pause_gets_few_requests_at_shutdown() {
     let fixture = Fixture::with(&[COLLECTS]);
     fixture.remote.answer_with(|_| Answer::status(429).header("Retry-After", "30"));
     for n in 0..100 {
@@ -107,7 +107,7 @@ fn a_remote_that_asks_to_be_left_alone_gets_few_requests_at_the_end() {
 }
 
 #[test]
-fn one_failure_at_the_end_costs_no_more_than_a_request_or_two() {
+fn one_failure_at_shutdown_costs_at_most_two_requests() {
     let fixture = Fixture::with(&[COLLECTS]);
     fixture.remote.answer_with(move |it| {
         if it.number == 0 { Answer::status(Thundra.failure()) } else { Answer::ok() }
@@ -153,7 +153,7 @@ fn behind_a_long_outage() -> Fixture {
 }
 
 #[test]
-fn after_an_outage_reports_go_together_again_however_long_it_was() {
+fn after_any_outage_reports_are_merged_again() {
     let fixture = behind_a_long_outage();
     let all: Vec<String> = (0..40).map(|n| n.to_string()).collect();
     let delivery = fixture.wait_for_items(&all);
@@ -164,7 +164,7 @@ fn after_an_outage_reports_go_together_again_however_long_it_was() {
 }
 
 #[test]
-fn at_the_end_of_a_long_outage_reports_go_together_again() {
+fn reports_are_merged_again_at_the_end_of_a_long_outage() {
     let fixture = behind_a_long_outage();
     let (log, (items, accepted)) =
         fixture.shut_down_leaving(|fixture| (fixture.accepted_items(), accepted_requests(fixture)));
@@ -173,7 +173,7 @@ fn at_the_end_of_a_long_outage_reports_go_together_again() {
 }
 
 #[test]
-fn several_reports_that_the_remote_trips_over_at_the_end_take_no_other_along() {
+fn several_poison_reports_cost_no_other_at_shutdown() {
     each_at_once(Thundra.failures(), |answer| {
         let fixture = Fixture::with(&[COLLECTS]);
         trips_over_one(&fixture.remote, answer);
@@ -187,7 +187,7 @@ fn several_reports_that_the_remote_trips_over_at_the_end_take_no_other_along() {
 }
 
 #[rstest]
-fn the_first_of_a_hundred_reports_takes_no_other_along_at_the_end(
+fn a_poison_report_first_of_a_hundred_costs_no_other_at_shutdown(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     each_at_once(protocol.failures(), |answer| {
@@ -209,7 +209,7 @@ fn the_first_of_a_hundred_reports_takes_no_other_along_at_the_end(
 }
 
 #[test]
-fn a_remote_that_asks_for_pauses_over_one_report_takes_the_others_all_the_same() {
+fn a_pause_for_one_report_delays_no_other() {
     let busy = || Answer::status(503).header("Retry-After", "1");
     each_at_once(["continuously", "periodically,900000"], |strategy| {
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", strategy)]);
@@ -228,7 +228,7 @@ fn a_remote_that_asks_for_pauses_over_one_report_takes_the_others_all_the_same()
 }
 
 #[test]
-fn a_large_report_drives_out_what_the_remote_fails_over_and_nothing_else() {
+fn a_large_report_evicts_the_poison_report_and_no_other() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB"), COLLECTS]);
     trips_over_one(&fixture.remote, Answer::status(503));
     // More than half of the buffer is sent at once.
@@ -245,7 +245,7 @@ fn a_large_report_drives_out_what_the_remote_fails_over_and_nothing_else() {
 }
 
 #[test]
-fn a_remote_that_fails_over_everything_gets_few_requests_at_the_end() {
+fn a_remote_that_fails_on_everything_gets_few_requests_at_shutdown() {
     each_at_once(Thundra.failures(), |answer| {
         let fixture = Fixture::with(&[COLLECTS]);
         fixture.remote.answer_with(move |_| answer.clone());
@@ -276,7 +276,7 @@ fn wait_for_it_to_stand_back(remote: &Remote) {
 }
 
 #[test]
-fn a_report_that_the_remote_keeps_failing_over_makes_no_later_one_wait() {
+fn a_poison_report_delays_no_later_report() {
     let fixture = Fixture::start();
     trips_over_one(&fixture.remote, Answer::status(503));
     fixture.report(COMPOSITE, "{\"bad\":1}");
@@ -298,7 +298,7 @@ fn a_report_that_the_remote_keeps_failing_over_makes_no_later_one_wait() {
 }
 
 #[test]
-fn a_report_that_the_remote_keeps_failing_over_does_not_let_go_of_later_invocations() {
+fn later_invocations_are_still_held_beside_a_poison_report() {
     let (remote, port) = (Remote::start(), free_port());
     trips_over_one(&remote, Answer::status(503));
     let setup = Thundra.lambda(&Thundra.url(&remote), port).env("THUNDRA_EXTENSION_FLUSH", "end");

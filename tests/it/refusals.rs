@@ -43,7 +43,7 @@ fn array(nth: usize, bad: usize) -> String {
 }
 
 #[rstest]
-fn a_bad_report_costs_none_of_those_that_were_merged_with_it(
+fn a_bad_report_costs_no_report_that_was_merged_with_it(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for (status, reason) in refusals(protocol) {
@@ -70,7 +70,7 @@ fn a_bad_report_costs_none_of_those_that_were_merged_with_it(
 }
 
 #[rstest]
-fn a_firewall_over_one_report_costs_no_report_that_comes_after_it(
+fn a_firewalls_403_for_one_report_costs_no_later_report(
     #[values(Thundra, Otlp)] protocol: Protocol,
     #[values(0, 1, 6)] bad: usize,
 ) {
@@ -103,7 +103,7 @@ fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
 }
 
 #[rstest]
-fn a_remote_that_refuses_everything_costs_few_requests_more_than_one_that_takes_it(
+fn a_remote_that_refuses_everything_costs_few_additional_requests(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     /// Several requests full of reports; a thousand are in `src/relay/refusals/tests.rs`.

@@ -46,7 +46,7 @@ fn answering(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn a_remote_that_cannot_be_reached_is_named_with_what_is_wrong() {
+fn a_remote_that_cannot_be_reached_is_named_with_the_cause() {
     let plain = Remote::start();
     let at_plain = format!("{}/v1/traces", plain.origin().replace("http:", "https:"));
     let secure = Remote::start_tls(&Authority::new());
@@ -76,7 +76,7 @@ fn a_remote_that_cannot_be_reached_is_named_with_what_is_wrong() {
 }
 
 #[test]
-fn behind_a_proxy_the_line_says_whose_address_or_answer_it_is() {
+fn behind_a_proxy_the_line_names_the_owner_of_the_address_or_response() {
     let remote = "https://remote.invalid:443/v1/traces";
     let refused = format!("http://user:s3cret@127.0.0.1:{}", free_port());
     let refusing = Proxy::start().requiring("user", "another");
@@ -118,7 +118,7 @@ fn a_key_in_the_path_is_not_shown() {
 }
 
 #[test]
-fn a_proxy_that_wants_a_password_is_told_from_the_remote() {
+fn a_proxy_that_wants_a_password_is_distinguished_from_the_remote() {
     for protocol in [Thundra, Otlp] {
         let fixture = start(protocol, Remote::start(), &[]);
         fixture.remote.answer_with(|_| Answer::status(407));
@@ -133,7 +133,7 @@ fn a_proxy_that_wants_a_password_is_told_from_the_remote() {
 }
 
 #[test]
-fn a_key_that_is_refused_says_which_one_and_where_to_set_it() {
+fn a_refused_key_is_logged_with_the_variable_to_set() {
     let none = "no header was sent: set or correct THUNDRA_EXTENSION_OTLP_HEADERS";
     let withheld = " (the SDK's own header x-api-key is not forwarded: set it there)";
     let configured = "check the key in THUNDRA_EXTENSION_OTLP_HEADERS";
@@ -173,7 +173,7 @@ fn a_key_that_is_refused_says_which_one_and_where_to_set_it() {
 }
 
 #[test]
-fn a_report_that_is_dropped_says_where_it_was_to_go_and_why_it_is_not_tried_again() {
+fn the_line_of_a_dropped_report_names_its_destination_and_the_reason() {
     let demand = "; it is dropped, not tried again, as OTLP demands";
     let redirect = " (redirects are not followed: set the URL that it redirects to); it is dropped";
     let cases = [
@@ -203,7 +203,7 @@ fn a_report_that_is_dropped_says_where_it_was_to_go_and_why_it_is_not_tried_agai
 
 /// The proxy sees requests that are not encrypted, and may refuse them instead of the remote.
 #[test]
-fn a_refusal_that_may_be_a_proxys_names_the_proxy() {
+fn the_line_of_a_refusal_that_may_come_from_a_proxy_names_the_proxy() {
     for (status, words) in [
         (400, "400 Bad Request (or the proxy did); it is dropped"),
         (

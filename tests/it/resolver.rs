@@ -128,9 +128,9 @@ fn table() -> Table {
 }
 
 #[test]
-fn an_address_that_either_family_has_is_used_whatever_the_other_question_gets() {
+fn an_address_of_one_family_is_used_whatever_the_other_question_gets() {
     let test =
-        "resolver::an_address_that_either_family_has_is_used_whatever_the_other_question_gets";
+        "resolver::an_address_of_one_family_is_used_whatever_the_other_question_gets";
     in_namespaces(test, || {
         let answers = table();
         let mut hosts: Vec<String> = answers.iter().map(|(name, ..)| name.clone()).collect();
@@ -152,8 +152,8 @@ fn an_address_that_either_family_has_is_used_whatever_the_other_question_gets() 
 }
 
 #[test]
-fn a_name_is_looked_up_by_itself_where_its_search_domain_fails() {
-    let test = "resolver::a_name_is_looked_up_by_itself_where_its_search_domain_fails";
+fn a_name_is_looked_up_as_it_is_if_its_search_domain_fails() {
+    let test = "resolver::a_name_is_looked_up_as_it_is_if_its_search_domain_fails";
     in_namespaces(test, || {
         const OPTION: &str = "search corp.test\noptions ndots:5\nnameserver 127.0.0.1\n";
         fs::write("/etc/resolv.conf", OPTION).unwrap();
@@ -180,8 +180,8 @@ fn a_name_is_looked_up_by_itself_where_its_search_domain_fails() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_told_whatever_the_other_one_got() {
-    let test = "resolver::a_question_without_an_answer_is_told_whatever_the_other_one_got";
+fn an_unanswered_question_is_logged_whatever_the_other_one_got() {
+    let test = "resolver::an_unanswered_question_is_logged_whatever_the_other_one_got";
     in_namespaces(test, || {
         let a = Arc::new(Mutex::new(Nothing));
         let script = Arc::clone(&a);
@@ -205,8 +205,8 @@ fn a_question_without_an_answer_is_told_whatever_the_other_one_got() {
 }
 
 #[test]
-fn a_name_server_that_is_silent_until_the_end_is_what_the_log_names() {
-    let test = "resolver::a_name_server_that_is_silent_until_the_end_is_what_the_log_names";
+fn a_name_server_that_never_answers_is_named_in_the_log() {
+    let test = "resolver::a_name_server_that_never_answers_is_named_in_the_log";
     in_namespaces(test, || {
         let (asked, is_asked) = mpsc::channel();
         serve(move |_, _| {
@@ -318,9 +318,9 @@ fn a_freeze_within_a_look_up_is_no_outage() {
 }
 
 #[test]
-fn an_address_that_takes_connections_and_never_answers_is_tried_after_the_others() {
+fn an_address_that_accepts_connections_and_never_answers_is_tried_last() {
     let test =
-        "resolver::an_address_that_takes_connections_and_never_answers_is_tried_after_the_others";
+        "resolver::an_address_that_accepts_connections_and_never_answers_is_tried_last";
     in_namespaces(test, || {
         // The C library sorts the address first from which this machine would send.
         let (first, second) = (V4, "127.0.0.2");
@@ -367,8 +367,8 @@ fn addresses_of(silent: u8) -> Vec<IpAddr> {
 }
 
 #[test]
-fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
-    let test = "resolver::an_address_that_takes_no_connection_does_not_take_the_time_of_the_others";
+fn an_address_that_accepts_no_connection_leaves_time_for_the_others() {
+    let test = "resolver::an_address_that_accepts_no_connection_leaves_time_for_the_others";
     in_namespaces(test, || {
         // One attempt reaches six addresses, and not twenty.
         serve(|name, question| match (name, question) {
@@ -390,8 +390,8 @@ fn an_address_that_takes_no_connection_does_not_take_the_time_of_the_others() {
 }
 
 #[test]
-fn addresses_that_refuse_connections_are_passed_however_many_they_are() {
-    let test = "resolver::addresses_that_refuse_connections_are_passed_however_many_they_are";
+fn any_number_of_addresses_that_refuse_connections_is_skipped() {
+    let test = "resolver::any_number_of_addresses_that_refuse_connections_is_skipped";
     in_namespaces(test, || {
         serve(|_, question| match question {
             A => Addresses(addresses_of(25)),

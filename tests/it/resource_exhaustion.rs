@@ -67,7 +67,7 @@ fn start(file: &Path, name: &str) -> Fixture {
 }
 
 #[test]
-fn reports_wait_for_a_remote_that_no_thread_or_descriptor_is_left_to_reach() {
+fn reports_wait_while_no_thread_or_descriptor_is_free_to_reach_the_remote() {
     // The look-up of a name needs a thread.
     let shortages: [(Limit, _, _); 2] = [
         (Process::limit_threads, "localhost", "os error 11"),
@@ -182,7 +182,7 @@ fn start_without_a_thread(home: &TempDir) -> Option<Fixture> {
 }
 
 #[test]
-fn without_a_thread_at_its_start_it_refuses_until_an_invoke_finds_one() {
+fn without_a_thread_at_the_start_it_refuses_until_an_invoke_can_start_one() {
     let home = TempDir::new().unwrap();
     let Some(fixture) = start_without_a_thread(&home) else { return };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fixture.port));
@@ -207,7 +207,7 @@ fn without_any_thread_it_ends_at_shutdown_at_once() {
 }
 
 #[test]
-fn without_stdout_and_stderr_it_does_all_that_it_does() {
+fn it_works_without_stdout_and_stderr() {
     if !memory_is_its_own() {
         return; // an emulator cannot run a script
     }
@@ -222,7 +222,7 @@ fn without_stdout_and_stderr_it_does_all_that_it_does() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+fn a_log_that_nobody_reads_delays_nobody() {
     /// Enough to fill the pipe's 64 KiB and the waiting lines several times.
     const REPORTS: usize = 3_000;
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
@@ -255,7 +255,7 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
 }
 
 #[test]
-fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
+fn it_works_where_a_write_to_a_file_would_end_it() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "trace")]);
     fixture.process.limit_files(0);
     for n in 1..=3 {
@@ -268,7 +268,7 @@ fn where_a_byte_written_to_a_file_is_the_end_it_does_all_that_it_does() {
 }
 
 #[test]
-fn in_what_a_function_of_100_mb_leaves_of_128_a_flood_for_a_dead_remote_fits() {
+fn a_flood_for_a_dead_remote_fits_beside_a_function_of_100_mb_in_128() {
     const LEFT_MB: u32 = 128 - 100;
     if !memory_is_its_own() {
         return;

@@ -54,7 +54,7 @@ fn start(authority: &Authority, remote: Remote, (port, proxy): (u16, Option<u16>
 }
 
 #[rstest]
-fn a_handshake_may_take_its_part_of_an_attempt(#[values(SLOW[0], SLOW[1])] slow: Duration) {
+fn a_slow_handshake_may_take_its_share_of_an_attempt(#[values(SLOW[0], SLOW[1])] slow: Duration) {
     let authority = Authority::new();
     let remote = Remote::start_tls(&authority);
     let port = relay(port_of(&remote), move |_| pass(slow));
@@ -62,7 +62,7 @@ fn a_handshake_may_take_its_part_of_an_attempt(#[values(SLOW[0], SLOW[1])] slow:
 }
 
 #[rstest]
-fn a_proxy_may_take_its_part_of_an_attempt(#[values(SLOW[0], SLOW[1])] slow: Duration) {
+fn a_slow_proxy_may_take_its_share_of_an_attempt(#[values(SLOW[0], SLOW[1])] slow: Duration) {
     let authority = Authority::new();
     let remote = Remote::start_tls(&authority);
     let proxy = relay(port_of(&remote), move |client| {

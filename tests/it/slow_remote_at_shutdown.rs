@@ -46,7 +46,7 @@ fn is_shown(fixture: impl Fn() -> bool) {
 }
 
 #[rstest]
-fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
+fn shutdown_waits_for_a_slow_response_on_a_kept_connection(
     #[values(1_100, 1_500)] takes_ms: u64,
 ) {
     let takes = Duration::from_millis(takes_ms);
@@ -63,7 +63,7 @@ fn a_slow_answer_on_a_kept_connection_is_waited_for_at_shutdown(
 }
 
 #[test]
-fn an_attempt_from_before_whose_request_is_there_goes_on_at_shutdown() {
+fn an_earlier_attempt_with_an_acknowledged_request_goes_on_at_shutdown() {
     let takes = Duration::from_millis(1_300);
     is_shown(|| {
         let fixture = Otlp.start();

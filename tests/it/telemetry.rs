@@ -23,7 +23,7 @@ fn start_with(remote: Remote, answer: &'static [u8], log_level: &str) -> (Fixtur
 }
 
 #[test]
-fn each_extension_is_told_at_a_port_of_its_own_that_takes_whatever_comes_at_once() {
+fn each_extension_takes_any_telemetry_at_a_port_of_its_own() {
     let (first, second) = (start(Remote::start()), start(Remote::start()));
     assert_ne!(first.1, second.1);
     for (fixture, port) in [first, second] {
@@ -40,7 +40,7 @@ fn each_extension_is_told_at_a_port_of_its_own_that_takes_whatever_comes_at_once
 }
 
 #[test]
-fn telemetry_that_never_comes_costs_one_invocation_its_time_and_no_other() {
+fn missing_telemetry_holds_one_invocation_and_no_other() {
     let (fixture, _) = start(Remote::start());
     fixture.platform.invoke(Duration::from_secs(1));
     fixture.process.wait_for_log("no telemetry reports their ends", PATIENCE);
@@ -74,7 +74,7 @@ fn once_telemetry_is_given_up_its_port_and_its_threads_are_gone() {
 }
 
 #[test]
-fn telemetry_without_the_end_of_any_invocation_costs_two_their_time_and_no_other() {
+fn telemetry_without_ends_of_invocations_holds_two_invocations_and_no_other() {
     let (fixture, port) = start(Remote::start());
     for _ in 0..2 {
         fixture.platform.invoke(Duration::from_secs(1));
@@ -103,7 +103,7 @@ fn a_subscription_that_is_never_answered_delays_the_start_and_nothing_else() {
 }
 
 #[test]
-fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
+fn after_the_telemetry_port_had_to_close_no_invocation_is_held() {
     let (fixture, port) = start_with(Remote::start(), SUBSCRIBED, "debug");
     fixture.process.limit_descriptors(0);
     let _connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -118,7 +118,7 @@ fn where_the_port_of_telemetry_had_to_close_no_invocation_is_held_for_it() {
 }
 
 #[test]
-fn an_invocation_without_time_says_nothing_about_telemetry() {
+fn an_invocation_without_time_is_no_sign_of_broken_telemetry() {
     let (fixture, port) = start(Remote::start());
     fixture.platform.invoke(Duration::ZERO);
     fixture.platform.wait_for_next(PATIENCE);

@@ -25,7 +25,7 @@ fn check_closing_lines(log: &str, protocol: Protocol, counts: &str, others: &str
 }
 
 #[test]
-fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_both() {
+fn reports_arrive_at_the_remote_of_their_protocol_and_each_has_a_closing_line() {
     let both = TwoRemotes::with(&[INFO]);
     for n in 0..10 {
         both.report(Thundra, &format!("[{n}]"));
@@ -38,7 +38,7 @@ fn reports_arrive_at_the_remote_of_their_protocol_and_the_closing_line_tells_of_
 }
 
 #[rstest]
-fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
+fn a_dead_remote_with_a_full_backlog_leaves_room_for_the_other(
     #[values(Thundra, Otlp)] dead: Protocol,
 ) {
     let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
@@ -62,7 +62,7 @@ fn a_dead_remote_with_a_full_backlog_leaves_room_for_what_the_other_takes(
 }
 
 #[rstest]
-fn a_remote_has_room_for_its_reports_however_many_another_one_leaves_in_the_buffer(
+fn a_remote_has_room_for_its_reports_beside_any_number_for_the_other(
     #[values(Thundra, Otlp)] failing: Protocol,
     #[values(true, false)] hangs: bool,
 ) {
@@ -93,7 +93,7 @@ fn one_remote_never_has_more_than_its_half_of_the_buffer() {
 }
 
 #[test]
-fn what_is_collected_is_sent_at_half_of_its_remotes_part_of_the_buffer() {
+fn collected_reports_are_sent_at_half_of_their_remotes_quota() {
     let both = TwoRemotes::with(&[COLLECTS, ("THUNDRA_EXTENSION_BUFFER", "256KiB")]);
     both.report(Thundra, &array_of(20_000));
     for n in 1..=20 {
@@ -107,7 +107,7 @@ fn what_is_collected_is_sent_at_half_of_its_remotes_part_of_the_buffer() {
 }
 
 #[rstest]
-fn a_remote_that_hangs_under_a_flood_leaves_room_for_what_the_other_takes(
+fn a_hanging_remote_under_a_flood_leaves_room_for_the_other(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
     let both = TwoRemotes::with(&[("THUNDRA_EXTENSION_BUFFER", "256KiB"), INFO]);
@@ -180,7 +180,7 @@ fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
 }
 
 #[rstest]
-fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
+fn a_hanging_remote_delays_the_other_neither_now_nor_at_shutdown(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
     in_the_time_there_is(|| {
@@ -201,7 +201,7 @@ fn a_remote_that_hangs_keeps_the_other_waiting_neither_now_nor_at_the_end(
 }
 
 #[rstest]
-fn at_the_end_a_remote_that_hangs_costs_the_others_reports_nothing(
+fn a_hanging_remote_costs_no_report_of_the_other_at_shutdown(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
     in_the_time_there_is(|| {

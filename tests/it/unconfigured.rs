@@ -172,8 +172,8 @@ fn both_ports_are_bound_by_the_end_of_the_first_invoke_and_refuse_with_one_line_
 }
 
 #[test]
-fn a_function_that_reports_nothing_sees_nothing() {
-    in_namespaces("unconfigured::a_function_that_reports_nothing_sees_nothing", || {
+fn a_function_without_reports_notices_nothing() {
+    in_namespaces("unconfigured::a_function_without_reports_notices_nothing", || {
         let (platform, process) = started(&[("THUNDRA_EXTENSION_FLUSH", "end")]);
         platform.invoke(PATIENCE);
         assert_eq!(ended(&platform, &process), "");
@@ -182,8 +182,8 @@ fn a_function_that_reports_nothing_sees_nothing() {
 
 /// Another extension may listen on one address of a port, or on both. The port is left to it.
 #[test]
-fn a_port_of_another_extension_is_left_to_it_without_a_word() {
-    in_namespaces("unconfigured::a_port_of_another_extension_is_left_to_it_without_a_word", || {
+fn a_port_of_another_extension_is_left_to_it_without_a_line() {
+    in_namespaces("unconfigured::a_port_of_another_extension_is_left_to_it_without_a_line", || {
         let thundra = [("THUNDRA_EXTENSION_COLLECTOR_URL", "bad")];
         for variables in [&[][..], &thundra] {
             for others in ["127.0.0.1:4318", "[::1]:4318", "0.0.0.0:4318", "[::]:4318"] {
@@ -216,14 +216,14 @@ fn a_port_of_another_extension_is_left_to_it_without_a_word() {
     Some(404)
 )]
 #[case::off("case_3_off", &[("THUNDRA_EXTENSION_ENABLED", "false")], false, None, None)]
-fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while(
+fn without_invoke_events_the_ports_are_bound_after_some_seconds(
     #[case] name: &str,
     #[case] variables: &[(&str, &str)],
     #[case] is_managed: bool,
     #[case] at_once: Option<u16>,
     #[case] later: Option<u16>,
 ) {
-    let test = "where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while";
+    let test = "without_invoke_events_the_ports_are_bound_after_some_seconds";
     in_namespaces(&format!("unconfigured::{test}::{name}"), || {
         let script = PlatformScript::default().managed_instances(is_managed);
         let platform = Platform::start_with(script);
@@ -241,8 +241,8 @@ fn where_nothing_tells_of_invocations_the_ports_are_bound_after_a_while(
 
 /// An exporter of OTLP retries a closed port for seconds. An agent of Thundra's does not.
 #[test]
-fn beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse() {
-    let test = "beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_reverse";
+fn with_thundra_configured_the_otlp_port_is_bound_at_the_first_invoke_and_not_the_reverse() {
+    let test = "with_thundra_configured_the_otlp_port_is_bound_at_the_first_invoke_and_not_the_reverse";
     in_namespaces(&format!("unconfigured::{test}"), || {
         let remote = Remote::start();
         let (collector, origin) = (remote.base_url(), remote.origin());
@@ -282,8 +282,8 @@ fn beside_thundra_the_port_for_otlp_is_bound_at_the_first_invoke_and_not_the_rev
 }
 
 #[test]
-fn what_is_switched_off_says_why_it_refuses_and_how_much() {
-    in_namespaces("unconfigured::what_is_switched_off_says_why_it_refuses_and_how_much", || {
+fn a_disabled_extension_logs_why_it_refuses_and_how_many() {
+    in_namespaces("unconfigured::a_disabled_extension_logs_why_it_refuses_and_how_many", || {
         let remote = Remote::start();
         let (platform, process) = started(&[
             ("THUNDRA_EXTENSION_ENABLED", "false"),
@@ -302,8 +302,8 @@ fn what_is_switched_off_says_why_it_refuses_and_how_much() {
 
 /// A user who sets another port for OTLP may forget to set it in the SDK.
 #[test]
-fn the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there() {
-    let test = "the_default_port_for_otlp_is_bound_beside_another_one_unless_a_remote_is_there";
+fn the_default_otlp_port_is_bound_in_addition_to_another_unless_it_is_a_remotes() {
+    let test = "the_default_otlp_port_is_bound_in_addition_to_another_unless_it_is_a_remotes";
     in_namespaces(&format!("unconfigured::{test}"), || {
         let remote = Remote::start();
         let here = format!("http://127.0.0.1:{OTLP_PORT}");

@@ -23,7 +23,7 @@ fn unreadable(status_line: &str) -> [(&'static str, Vec<u8>); 6] {
 }
 
 #[rstest]
-fn a_success_with_a_head_that_cannot_be_read_is_a_success(#[values(false, true)] is_tls: bool) {
+fn a_success_with_an_unreadable_head_is_a_success(#[values(false, true)] is_tls: bool) {
     let authority = Authority::new();
     let ca = authority.pem_file().to_str().unwrap().to_owned();
     for (name, head) in unreadable("200 OK") {
@@ -45,7 +45,7 @@ fn a_success_with_a_head_that_cannot_be_read_is_a_success(#[values(false, true)]
 }
 
 #[test]
-fn a_failure_that_cannot_be_read_is_a_failure_and_keeps_no_other_report_waiting() {
+fn an_unreadable_failure_is_a_failure_and_delays_no_other_report() {
     let heads = unreadable("503 Service Unavailable").into_iter().chain([
         ("no status", b"HTTP/1.1 OK\r\n\r\n".to_vec()),
         ("HTTP/2", b"HTTP/2 200 OK\r\n\r\n".to_vec()),
@@ -69,7 +69,7 @@ fn a_failure_that_cannot_be_read_is_a_failure_and_keeps_no_other_report_waiting(
 }
 
 #[rstest]
-fn a_proxy_that_answers_connect_in_another_way_is_a_failure_and_no_success(
+fn a_proxy_that_answers_connect_with_another_status_is_a_failure(
     #[values(201, 202, 204, 407, 503)] status: u16,
 ) {
     let proxy = Remote::start();
@@ -86,7 +86,7 @@ fn a_proxy_that_answers_connect_in_another_way_is_a_failure_and_no_success(
 }
 
 #[rstest]
-fn a_success_whose_head_stops_in_the_middle_is_not_sent_again(
+fn a_report_whose_success_stops_within_the_head_is_not_repeated(
     #[values(End::Close, End::Reset, End::Hang)] end: End,
 ) {
     let fixture = Otlp.start();

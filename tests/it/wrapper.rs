@@ -132,7 +132,7 @@ fn the_users_settings_win() {
 }
 
 #[test]
-fn dotnet_gets_the_agents_hook_beside_its_own() {
+fn dotnet_gets_the_agents_hook_in_addition_to_its_own() {
     let home = TempDir::new().unwrap();
     fs::write(home.path().join("Thundra.Agent.dll"), b"MZ\0StartupHook\0").unwrap();
     let task = home.path().display().to_string();
@@ -187,7 +187,7 @@ fn a_disabled_extension_changes_no_variable() {
 }
 
 #[test]
-fn options_come_before_the_script() {
+fn options_are_placed_before_the_script() {
     let options = [("THUNDRA_EXTENSION_WRAPPER_OPTIONS", " -a  -b=c ")];
     let output = wrapped(&options, &["/bin/echo", "script", "handler"]);
     assert_eq!(output.stdout, b"-a -b=c script handler\n");

@@ -35,7 +35,7 @@ fn a_report_that_goes_alone_arrives_byte_for_byte_at_the_path_of_its_signal(
 }
 
 #[test]
-fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exactly_their_content()
+fn waiting_reports_are_merged_by_signal_and_encoding_with_exactly_their_content()
 {
     let fixture = Otlp.start_with(&[COLLECTS]);
     let mut expected = Vec::new();
@@ -67,7 +67,7 @@ fn what_waits_together_goes_in_one_request_of_each_signal_and_encoding_with_exac
 }
 
 #[test]
-fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
+fn compressed_and_plain_reports_are_not_merged() {
     let fixture = Otlp.start_with(&[COLLECTS]);
     for names in [["1"], ["2"]] {
         for report in [
@@ -86,7 +86,7 @@ fn what_is_packed_and_what_is_not_keep_to_their_own_requests() {
 
 /// The codings that SDKs and collectors offer, and others. Only the remote must know them.
 #[rstest]
-fn each_coding_passes_unopened_with_its_name(
+fn each_content_coding_passes_unopened_with_its_name(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let fixture = Otlp.start();
@@ -150,7 +150,7 @@ fn many_reports_fill_requests_of_a_mebibyte_at_most() {
 const GARBAGE: &[u8] = b"\x0a\x02\xff\xff";
 
 #[test]
-fn garbage_that_waits_with_good_reports_does_not_take_them_along() {
+fn garbage_beside_good_reports_costs_none_of_them() {
     let fixture = Otlp.start();
     let is_garbage = |it: &Received| it.body.windows(GARBAGE.len()).any(|part| part == GARBAGE);
     fixture.remote.answer_with(move |it| {

@@ -23,7 +23,7 @@ fn threads_and_descriptors(fixture: &Fixture) -> (usize, usize) {
 }
 
 #[test]
-fn without_a_variable_for_a_protocol_no_thread_and_no_descriptor_is_there_for_it() {
+fn a_protocol_without_a_variable_has_no_thread_and_no_descriptor() {
     let (thundras, otlps, both) = (Fixture::start(), Otlp.start(), TwoRemotes::with(&[]));
     // A sender, and one thread that waits at both addresses. Each address may also have a worker and its
     // request's thread, which end when no request comes.
@@ -44,7 +44,7 @@ fn without_a_variable_for_a_protocol_no_thread_and_no_descriptor_is_there_for_it
 }
 
 #[test]
-fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
+fn a_port_without_a_remote_is_logged_and_exports_are_refused() {
     let port = free_port();
     let fixture = Fixture::with(&[(Otlp.port_variable(), &port.to_string())]);
     is_refused_for_good(port);
@@ -58,7 +58,7 @@ fn its_port_alone_is_told_to_lack_a_remote_and_what_is_exported_is_refused() {
 
 /// A misspelt name opens the port as a correct one does, and so does an endpoint that is this port itself.
 #[test]
-fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_line_names_the_variable()
+fn with_any_mistake_in_its_variables_exports_are_refused_and_one_line_names_the_variable()
  {
     let port = free_port();
     let own = format!("http://localhost:{port}");
@@ -96,7 +96,7 @@ fn whatever_is_wrong_with_a_variable_of_it_what_is_exported_is_refused_and_one_l
 }
 
 #[test]
-fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
+fn a_signal_without_an_endpoint_beside_others_is_one_line() {
     let (port, remote) = (free_port(), Remote::start());
     let traces = format!("{}/v1/traces", remote.origin());
     let fixture = Fixture::with(&[
@@ -113,7 +113,7 @@ fn a_signal_that_others_have_an_endpoint_for_and_it_has_not_is_one_line() {
 }
 
 #[test]
-fn an_endpoint_that_is_none_is_told_of_and_what_is_exported_is_refused() {
+fn an_invalid_endpoint_is_logged_and_exports_are_refused() {
     let port = free_port();
     let variables = [(Otlp.port_variable(), &*port.to_string()), (Otlp.url_variable(), "nowhere")];
     let fixture = Fixture::with(&variables);
@@ -135,7 +135,7 @@ fn is_refused_for_good(port: u16) {
 }
 
 #[test]
-fn an_extension_that_is_turned_off_opens_no_port_but_to_refuse_what_is_exported() {
+fn a_disabled_extension_opens_its_port_only_to_refuse_exports() {
     let (platform, remote, port) = (Platform::start(), Remote::start(), free_port());
     let thundras = free_port();
     let variables = [

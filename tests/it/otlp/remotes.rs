@@ -19,7 +19,7 @@ fn post(fixture: &Fixture, signal: Signal) {
 }
 
 #[rstest]
-fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 503)] status: u16) {
+fn configured_headers_are_in_each_request_and_in_no_log(#[values(200, 401, 503)] status: u16) {
     let fixture = Otlp.start_with(&[
         (HEADERS, "api-key=s3cret%2Cone, x-other = s3cret two"),
         ("THUNDRA_EXTENSION_LOG_LEVEL", "trace"),
@@ -42,7 +42,7 @@ fn configured_headers_go_with_each_request_and_into_no_log(#[values(200, 401, 50
 }
 
 #[test]
-fn configured_headers_and_paths_go_out_as_the_bytes_that_were_meant() {
+fn configured_headers_and_paths_are_decoded_and_encoded_as_meant() {
     let remote = Remote::start();
     let url = format!("{}/täxt/%C3%A4", remote.origin());
     let fixture = Otlp.start_with(&[
@@ -60,7 +60,7 @@ fn configured_headers_and_paths_go_out_as_the_bytes_that_were_meant() {
 }
 
 #[test]
-fn headers_go_to_the_host_that_they_are_meant_for_and_to_no_other() {
+fn headers_go_only_to_the_host_that_they_are_configured_for() {
     let logs = Remote::start();
     let url = format!("{}/v1/logs", logs.origin());
     let fixture = Otlp.start_with(&[
@@ -105,7 +105,7 @@ fn a_signals_own_headers_go_to_its_own_host() {
 }
 
 #[test]
-fn an_agents_own_key_goes_before_a_configured_one() {
+fn an_agents_own_key_replaces_a_configured_one() {
     let fixture = Otlp.start_with(&[(HEADERS, "authorization=Bearer configured")]);
     fixture.report(ARRAY, "[1]");
     fixture.received(1);
@@ -118,7 +118,7 @@ fn an_agents_own_key_goes_before_a_configured_one() {
 }
 
 #[test]
-fn a_configured_key_that_is_refused_costs_one_request_or_two_with_a_line_each() {
+fn a_refused_configured_key_costs_at_most_two_requests_with_a_line_each() {
     // A firewall may answer 403 because of one report, so the key counts as refused only after a second 403.
     for (status, requests) in [(401, 1), (403, 2)] {
         let fixture = Otlp.start_with(&[(HEADERS, "api-key=wrong")]);
@@ -158,7 +158,7 @@ fn a_key_that_is_refused_for_one_signal_costs_the_others_nothing() {
 }
 
 #[test]
-fn each_signal_goes_to_its_own_endpoint_as_it_is_written_and_a_dead_one_costs_the_others_nothing() {
+fn each_signal_goes_to_its_own_endpoint_unchanged_and_a_dead_one_costs_the_others_nothing() {
     let logs = Remote::start();
     let url = format!("{}/in/logs?key=a%20b&c", logs.origin());
     let fixture = Otlp.start_with(&[(TRACES, &nowhere()), (LOGS, &url)]);
@@ -199,7 +199,7 @@ fn a_signal_without_an_endpoint_is_answered_404() {
 }
 
 #[rstest]
-fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
+fn items_rejected_in_a_partial_success_are_counted_and_one_line(
     #[values(Signal::Traces, Signal::Metrics, Signal::Logs)] signal: Signal,
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
@@ -220,7 +220,7 @@ fn what_a_remote_rejects_of_a_report_that_it_takes_is_counted_and_one_line(
 }
 
 #[rstest]
-fn a_partial_success_that_does_not_say_its_encoding_is_in_that_of_the_request(
+fn a_partial_success_without_a_content_type_has_the_requests_encoding(
     #[values(Encoding::Protobuf, Encoding::Json)] encoding: Encoding,
 ) {
     let fixture = Otlp.start();
@@ -235,7 +235,7 @@ fn a_partial_success_that_does_not_say_its_encoding_is_in_that_of_the_request(
 }
 
 #[test]
-fn the_line_of_rejected_items_does_not_take_that_of_a_dropped_report_away() {
+fn a_line_about_rejected_items_does_not_hide_one_about_a_dropped_report() {
     let fixture = Otlp.start();
     fixture.remote.answer_with(|it| match it.number {
         0 => Answer::partial(it, 2, ""),
@@ -252,7 +252,7 @@ fn the_line_of_rejected_items_does_not_take_that_of_a_dropped_report_away() {
 }
 
 #[test]
-fn a_success_with_a_warning_or_with_nonsense_is_a_success() {
+fn a_success_with_a_warning_or_a_malformed_body_is_a_success() {
     let fixture = Otlp.start();
     fixture.remote.answer_with(|it| match it.number {
         0 => Answer::partial(it, 0, "a warning"),
@@ -271,7 +271,7 @@ fn a_success_with_a_warning_or_with_nonsense_is_a_success() {
 }
 
 #[rstest]
-fn only_what_the_specification_calls_retryable_is_sent_again(
+fn only_statuses_that_the_specification_calls_retryable_are_retried(
     #[values(400, 404, 408, 425, 429, 500, 501, 502, 503, 504, 505)] status: u16,
 ) {
     let fixture = Otlp.start();

@@ -45,7 +45,7 @@ fn ask(fixture: &Fixture, line: &str, encoding: Encoding, headers: &str, body: &
 }
 
 #[rstest]
-fn what_is_taken_is_answered_200_with_an_empty_message_in_the_encoding_of_the_request(
+fn an_accepted_export_is_answered_200_with_an_empty_message_in_its_encoding(
     #[values(Signal::Traces, Signal::Metrics, Signal::Logs)] signal: Signal,
 ) {
     let fixture = Otlp.start();
@@ -61,7 +61,7 @@ fn what_is_taken_is_answered_200_with_an_empty_message_in_the_encoding_of_the_re
 }
 
 #[test]
-fn a_request_without_anything_in_it_is_answered_counted_and_dropped() {
+fn an_empty_export_is_answered_counted_and_dropped() {
     let fixture = Otlp.start();
     for encoding in ENCODINGS {
         assert_eq!(report(Signal::Logs, encoding, &[]).post(fixture.port).status, 200);
@@ -78,7 +78,7 @@ fn a_request_without_anything_in_it_is_answered_counted_and_dropped() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_a_status_in_the_encoding_of_the_request() {
+fn a_malformed_export_is_refused_with_a_status_in_its_encoding() {
     let fixture = Otlp.start();
     for encoding in ENCODINGS {
         for (line, headers, status) in [
@@ -116,7 +116,7 @@ fn a_request_in_no_encoding_of_otlp_is_answered_415_in_json(
 }
 
 #[test]
-fn a_buffer_without_room_is_answered_as_a_request_larger_than_all_of_it_and_counted_apart() {
+fn a_full_buffer_and_a_request_larger_than_it_are_counted_separately() {
     let fixture = Otlp
         .start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB"), (Otlp.url_variable(), &nowhere())]);
     let of = |bytes: usize, encoding| {
@@ -158,7 +158,7 @@ fn a_chunked_request_that_is_cut_short_is_answered_400_and_not_forwarded(
 }
 
 #[test]
-fn health_is_told_at_this_port_too_and_has_both_accounts() {
+fn health_is_served_at_the_otlp_port_too_with_both_accounts() {
     let fixture = Otlp.start();
     assert_eq!(report(Signal::Traces, Encoding::Json, &["1"]).post(fixture.port).status, 200);
     fixture.wait_for_account(|it| it["delivered"] == 1);

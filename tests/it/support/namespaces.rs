@@ -88,7 +88,7 @@ fn raise_loopback() {
 }
 
 #[test]
-fn a_name_of_no_test_or_of_another_is_a_failure() {
+fn a_name_that_matches_no_test_or_several_is_a_failure() {
     if check().is_err() {
         return;
     }
