@@ -63,28 +63,28 @@ fn a_self_signed_certificate_in_the_file_is_trusted(#[case] file: Vec<u8>) {
     is_trusted(Identity::of_pem(SELF_SIGNED, SELF_SIGNED_KEY), &file);
 }
 
-#[test]
-fn the_servers_own_certificate_is_trusted_whoever_signed_it() {
-    for identity in [
-        Authority::new().issue(&Remote::NAMES),
-        Identity::self_signed(&Remote::NAMES),
-        Identity::own_authority(&Remote::NAMES),
-    ] {
-        let file = identity.pem().to_owned();
-        is_trusted(identity, file.as_bytes());
-    }
+#[rstest]
+#[case::signed_by_an_authority(Authority::new().issue(&Remote::NAMES))]
+#[case::signed_by_itself(Identity::self_signed(&Remote::NAMES))]
+#[case::an_authority_itself(Identity::own_authority(&Remote::NAMES))]
+fn the_servers_own_certificate_is_trusted_whoever_signed_it(#[case] identity: Identity) {
+    let file = identity.pem().to_owned();
+    is_trusted(identity, file.as_bytes());
 }
 
-#[test]
-fn the_servers_own_certificate_must_be_in_date_and_have_its_name() {
-    for (identity, why) in [
-        (Identity::own_authority_expired(&Remote::NAMES), "expired"),
-        (Identity::own_authority(&["example.com"]), "not valid for name"),
-        (Identity::own_authority(&[]), "subjectAltName; a common name is not enough"),
-    ] {
-        let file = identity.pem().to_owned();
-        is_refused(identity, file.as_bytes(), why);
-    }
+#[rstest]
+#[case::expired(Identity::own_authority_expired(&Remote::NAMES), "expired")]
+#[case::of_another_name(Identity::own_authority(&["example.com"]), "not valid for name")]
+#[case::with_a_common_name_only(
+    Identity::own_authority(&[]),
+    "subjectAltName; a common name is not enough"
+)]
+fn the_servers_own_certificate_must_be_in_date_and_have_its_name(
+    #[case] identity: Identity,
+    #[case] why: &str,
+) {
+    let file = identity.pem().to_owned();
+    is_refused(identity, file.as_bytes(), why);
 }
 
 #[test]

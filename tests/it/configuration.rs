@@ -62,28 +62,29 @@ fn the_agents_base_url_is_the_remote_in_any_spelling_unless_it_is_this_collector
     }
 }
 
-#[test]
-fn the_region_replaces_its_placeholder_in_the_url() {
-    // The host does not exist, so a proxy shows where reports are sent.
-    for (region, variable, host) in [
-        ("eu-west-2", "HTTPS_PROXY", "127.0.0.1"),
-        ("localhost", "THUNDRA_EXTENSION_PROXY", "{region}"),
-    ] {
-        let proxy = Proxy::start();
-        let url = proxy.url().replace("127.0.0.1", host);
-        let fixture = Fixture::with(&[
-            ("AWS_REGION", region),
-            ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://{region}.collector.example.com/v1"),
-            (variable, &url),
-        ]);
-        fixture.report(ARRAY, "[1]");
-        fixture.wait_for_log("cannot deliver to");
-        // On a busy machine the extension may connect more than once.
-        let asked = format!("{region}.collector.example.com:443");
-        let tunnels = proxy.tunnels();
-        assert!(!tunnels.is_empty() && tunnels.iter().all(|it| *it == asked), "{tunnels:?}");
-        fixture.shut_down();
-    }
+/// The proxy sees the host, which does not exist.
+#[rstest]
+#[case::of_the_collector("eu-west-2", "HTTPS_PROXY", "127.0.0.1")]
+#[case::of_the_proxy_too("localhost", "THUNDRA_EXTENSION_PROXY", "{region}")]
+fn the_region_replaces_its_placeholder_in_the_url(
+    #[case] region: &str,
+    #[case] variable: &str,
+    #[case] host: &str,
+) {
+    let proxy = Proxy::start();
+    let url = proxy.url().replace("127.0.0.1", host);
+    let fixture = Fixture::with(&[
+        ("AWS_REGION", region),
+        ("THUNDRA_EXTENSION_COLLECTOR_URL", "https://{region}.collector.example.com/v1"),
+        (variable, &url),
+    ]);
+    fixture.report(ARRAY, "[1]");
+    fixture.wait_for_log("cannot deliver to");
+    // On a busy machine the extension may ask more than once.
+    let asked = format!("{region}.collector.example.com:443");
+    let tunnels = proxy.tunnels();
+    assert!(!tunnels.is_empty() && tunnels.iter().all(|it| *it == asked), "{tunnels:?}");
+    fixture.shut_down();
 }
 
 /// Checks that a report is refused at once and counted, and that one line of the log contains `part`. The
@@ -108,16 +109,13 @@ fn refuses_with(variables: &[(&str, &str)], part: &str) {
     assert_eq!((log.lines().count(), other.connections()), (2, 0), "{log}");
 }
 
-#[test]
-fn an_invalid_collector_url_is_replaced_by_no_other() {
-    for (url, why) in [
-        ("s3cret", "it does not start with http:// or https://"),
-        ("https://user:s3cret@example.com/v1", "a user name or a password"),
-        ("https://example.com/v1?key=s3cret", "a query"),
-        ("https://{region}.example.com/v1", "AWS_REGION"),
-    ] {
-        refuses_with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", url), ("AWS_REGION", "a.b")], why);
-    }
+#[rstest]
+#[case::without_a_scheme("s3cret", "it does not start with http:// or https://")]
+#[case::with_a_password("https://user:s3cret@example.com/v1", "a user name or a password")]
+#[case::with_a_query("https://example.com/v1?key=s3cret", "a query")]
+#[case::with_a_region_that_is_no_label("https://{region}.example.com/v1", "AWS_REGION")]
+fn an_invalid_collector_url_is_replaced_by_no_other(#[case] url: &str, #[case] why: &str) {
+    refuses_with(&[("THUNDRA_EXTENSION_COLLECTOR_URL", url), ("AWS_REGION", "a.b")], why);
 }
 
 #[test]
@@ -160,20 +158,19 @@ fn flush_accepts_its_names_and_logs_the_replacement_of_any_other() {
     assert!(log.contains("THUNDRA_EXTENSION_FLUSH holds \"hourly\""), "{log}");
 }
 
-#[test]
-fn buffer_is_what_health_shows_and_by_default_a_share_of_the_functions_memory() {
-    let held = "THUNDRA_EXTENSION_BUFFER";
-    let memory = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
-    for (environment, size) in [
-        (&[(held, "512KiB")], 512 * 1024),
-        (&[(memory, "128")], 4 << 20),
-        (&[(memory, "256")], 8 << 20),
-        (&[(memory, "10240")], 16 << 20),
-    ] {
-        let fixture = Fixture::with(environment);
-        assert_eq!(fixture.health()["buffer"]["size"], size);
-        fixture.shut_down();
-    }
+#[rstest]
+#[case::as_configured("THUNDRA_EXTENSION_BUFFER", "512KiB", 512 * 1024)]
+#[case::of_128_mb("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128", 4 << 20)]
+#[case::of_256_mb("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256", 8 << 20)]
+#[case::of_10_gb("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "10240", 16 << 20)]
+fn health_shows_the_buffer_which_is_by_default_a_share_of_the_functions_memory(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] size: usize,
+) {
+    let fixture = Fixture::with(&[(name, value)]);
+    assert_eq!(fixture.health()["buffer"]["size"], size);
+    fixture.shut_down();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{fs, iter};
 use local_lambda::{Answer, Authority, Platform, Remote, free_port};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, Fixture, PATIENCE, in_the_time_there_is, pass, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, retry_after_standstill, pass, spawn};
 use crate::support::protocol::Protocol::Otlp;
 
 #[test]
@@ -34,7 +34,7 @@ fn a_tls_connection_that_ended_in_a_freeze_costs_no_report_and_no_line() {
 
 #[test]
 fn a_connect_that_hangs_is_given_up_before_the_attempts_time_is_over() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         // The kernel accepts connections to this port, and no server answers with TLS.
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = format!("https://{}/v1", silent.local_addr().unwrap());

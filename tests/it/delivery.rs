@@ -7,11 +7,11 @@ use local_lambda::{Answer, Authority, End, Platform, Received, Remote, agent};
 use rstest::rstest;
 
 use crate::support::fixture::{
-    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is,
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, retry_after_standstill,
     nowhere, pass, report_of,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
-use crate::support::report::{items_of, told};
+use crate::support::report::{items_of, text_of};
 
 #[test]
 fn reports_arrive_at_their_own_route_in_its_order_on_one_connection() {
@@ -76,7 +76,7 @@ fn a_remote_that_refuses_does_not_slow_agents_and_is_one_line() {
 #[test]
 fn a_remote_that_never_answers_delays_neither_agents_nor_invocations_nor_shutdown() {
     const AN_ATTEMPT: Duration = Duration::from_secs(3);
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let fixture = Fixture::start();
         fixture.remote.answer_with(|_| Answer::Hang);
         for _ in 0..5 {
@@ -96,7 +96,7 @@ fn a_remote_that_never_answers_delays_neither_agents_nor_invocations_nor_shutdow
 
 #[test]
 fn one_missing_response_costs_no_later_report_at_shutdown() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
         fixture
             .remote
@@ -119,7 +119,7 @@ fn one_missing_response_costs_no_later_report_at_shutdown() {
 fn a_refused_report_costs_no_later_report_at_shutdown() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(move |it| {
-        Answer::status(if told(it) == "{1}" { Thundra.failure() } else { 200 })
+        Answer::status(if text_of(it) == "{1}" { Thundra.failure() } else { 200 })
     });
     for n in 1..=3 {
         fixture.report(COMPOSITE, &format!("{{{n}}}"));
@@ -200,7 +200,7 @@ fn a_failure_at_shutdown_costs_nothing_while_there_is_time() {
         let (log, bodies) = fixture.shut_down_leaving(|fixture| {
             let received = fixture.remote.received();
             let accepted = received.iter().filter(|it| it.is_accepted());
-            accepted.map(told).collect::<BTreeSet<_>>()
+            accepted.map(text_of).collect::<BTreeSet<_>>()
         });
         assert_eq!(bodies, ["[1]", "{}"].map(str::to_owned).into());
         assert!(!log.contains("lost"), "{log}");
@@ -227,7 +227,7 @@ fn a_final_refusal_drops_the_report_and_counts_its_reason(
         let fixture = protocol.start();
         fixture
             .remote
-            .answer_with(move |it| Answer::status(if told(it) == "[1]" { status } else { 200 }));
+            .answer_with(move |it| Answer::status(if text_of(it) == "[1]" { status } else { 200 }));
         fixture.report(ARRAY, "[1]");
         fixture.received(1);
         fixture.report(ARRAY, "[2]");
@@ -322,7 +322,7 @@ fn a_rejected_report_costs_no_other_in_its_request(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     let fixture = protocol.start();
-    let is_bad = |it: &Received| told(it).contains("bad");
+    let is_bad = |it: &Received| text_of(it).contains("bad");
     fixture.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));
     fixture.while_the_remote_is_busy(|| {
         for body in ["[1]", "[\"bad\"]", "[2]"] {
@@ -427,7 +427,7 @@ fn a_connection_that_died_while_idle_costs_no_report_and_no_line() {
     let fixture = Fixture::start();
     fixture.remote.answer_with(|it| {
         // The first connection ends after its first answer.
-        if it.connection == 0 && told(it) == "[2]" { Answer::Reset } else { Answer::ok() }
+        if it.connection == 0 && text_of(it) == "[2]" { Answer::Reset } else { Answer::ok() }
     });
     fixture.report(ARRAY, "[1]");
     fixture.received(1);

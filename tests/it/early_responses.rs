@@ -9,7 +9,7 @@ use local_lambda::{Answer, Authority, Cut, End, Moment, Pace, Platform, Remote};
 use rstest::rstest;
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is, pass, spawn,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, retry_after_standstill, pass, spawn,
 };
 use crate::support::protocol::Protocol::Otlp;
 
@@ -80,25 +80,25 @@ fn answers_in_two_steps(client: &TcpStream) -> io::Result<()> {
 
 #[test]
 fn after_an_interim_response_the_rest_of_the_request_is_sent() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = Otlp.url_at(&format!("http://{}", listener.local_addr().unwrap()));
-        let (tell, told) = mpsc::channel();
+        let (outcomes, outcome) = mpsc::channel();
         spawn(move || {
             for client in listener.incoming() {
                 let is_served = answers_in_two_steps(&client.unwrap()).is_ok();
                 // The receiver is dropped if the test has panicked.
-                let _ = tell.send(is_served);
+                let _ = outcomes.send(is_served);
             }
         });
         let environment =
             [(Otlp.url_variable(), url.as_str()), ("THUNDRA_EXTENSION_BUFFER", "16MiB")];
         let fixture = Otlp.start_with(&environment);
         fixture.report(ARRAY, &array_of(LARGE));
-        assert!(told.recv_timeout(PATIENCE).unwrap(), "it breaks off");
+        assert!(outcome.recv_timeout(PATIENCE).unwrap(), "it breaks off");
         fixture.wait_for_account(|it| it["delivered"] == 1);
         assert_eq!(fixture.shut_down(), "");
-        assert!(told.try_recv().is_err(), "it is sent twice");
+        assert!(outcome.try_recv().is_err(), "it is sent twice");
     });
 }
 
@@ -109,7 +109,7 @@ fn an_early_response_counts_after_interim_ones_and_in_pieces(
     #[values((200, 1_000), (413, 8))] (status, piece): (u16, usize),
     #[values("http", "TLS 1.2", "TLS 1.3")] transport: &str,
 ) {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let authority = Authority::new();
         let answer = format!("{interim}HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
         let pace = Pace::new(piece, Duration::from_millis(5));

@@ -10,7 +10,7 @@ use rstest::rstest;
 
 use crate::support::closing_line::ClosingLine;
 use crate::support::fixture::{
-    ARRAY, PATIENCE, each_at_once, ended_well, in_the_time_there_is, nowhere,
+    ARRAY, PATIENCE, each_at_once, ended_well, retry_after_standstill, nowhere,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
@@ -145,7 +145,7 @@ fn a_remote_that_is_down_holds_no_invocation() {
 #[test]
 fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let remote = Remote::start();
         remote.answer_with(|_| Answer::Hang);
         let lambda = start(Otlp, &Otlp.url(&remote), |setup| setup.timeout(TIMEOUT));
@@ -159,7 +159,7 @@ fn a_remote_that_hangs_holds_an_invocation_to_its_deadline_at_most() {
 #[test]
 fn an_invocation_waits_for_a_hanging_remote_only_once() {
     const TWO_ATTEMPTS: Duration = Duration::from_secs(6);
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let remote = Remote::start();
         remote.answer_with(|_| Answer::Hang);
         let lambda = start(Otlp, &Otlp.url(&remote), |setup| setup.timeout(PATIENCE));
@@ -189,7 +189,7 @@ fn while_a_remote_hangs_or_fails_later_invocations_wait_for_nothing() {
 
 #[test]
 fn a_crash_during_a_hanging_attempt_misses_no_shutdown() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let (remote, port) = (Remote::start(), free_port());
         remote.answer_with(|_| Answer::Hang);
         let setup = Otlp.lambda(&Otlp.url(&remote), port).env("THUNDRA_EXTENSION_FLUSH", "end");

@@ -14,7 +14,7 @@ use rstest::rstest;
 
 use crate::support::closing_line::ClosingLine;
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, in_the_time_there_is, memory_is_its_own,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, retry_after_standstill, memory_is_its_own,
     nowhere, pass,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
@@ -308,7 +308,7 @@ fn end_with_a_full_backlog(protocol: Protocol) {
 
 #[rstest]
 fn a_full_backlog_is_sent_in_time_and_in_few_requests(#[values(Thundra, Otlp)] protocol: Protocol) {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         end_with_a_full_backlog(protocol);
     });
 }
@@ -332,7 +332,7 @@ fn two_hundred_of_two_hundred_shutdowns_are_in_time() {
 
 #[test]
 fn reports_that_miss_the_shutdown_are_logged_as_lost() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let fixture = Fixture::start();
         fixture.remote.answer_with(|_| Answer::Hang);
         for _ in 0..20 {

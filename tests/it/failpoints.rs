@@ -10,7 +10,7 @@ use local_lambda::agent::Connection;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, in_the_time_there_is};
+use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, retry_after_standstill};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// Points while a request is accepted.
@@ -118,8 +118,8 @@ fn a_panic_of_the_sender_costs_the_batch_in_work_only(
 fn a_panic_at_shutdown_delays_nothing_and_all_reports_are_counted(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
-    in_the_time_there_is(|| {
-        for (point, told) in AT_THE_END {
+    retry_after_standstill(|| {
+        for (point, line) in AT_THE_END {
             let fixture = protocol.start_with(&[
                 ("THUNDRA_EXTENSION_PANIC_AT", point),
                 ("THUNDRA_EXTENSION_LOG_LEVEL", "info"),
@@ -131,7 +131,7 @@ fn a_panic_at_shutdown_delays_nothing_and_all_reports_are_counted(
             let began = Instant::now();
             let log = end(fixture, 1);
             assert!(began.elapsed() < SHUTDOWN, "{point}: {:?}", began.elapsed());
-            assert!(log.contains(told), "{point}: {log}");
+            assert!(log.contains(line), "{point}: {log}");
         }
     });
 }

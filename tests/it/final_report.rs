@@ -11,7 +11,7 @@ use crate::support::fixture::{ARRAY, Fixture, PATIENCE};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::Report;
 use crate::support::telemetry_api::{
-    self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, tell,
+    self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, post_telemetry,
 };
 use crate::support::two_remotes::TwoRemotes;
 
@@ -81,7 +81,7 @@ fn with_spans_in_gzip_lambdas_report_ends_the_invocation(
     assert_eq!(spans_of(&request_id, encoding).packed().post(fixture.port).status, 200);
     fixture.received(1);
     assert!(!fixture.platform.has_next_within(A_MOMENT));
-    tell(telemetry, &runtime_done(&request_id));
+    post_telemetry(telemetry, &runtime_done(&request_id));
     is_let_go_at_once(&fixture.platform);
     fixture.shut_down();
 }
@@ -103,7 +103,7 @@ fn metrics_or_logs_that_name_the_invocation_are_not_its_end_nor_a_later_span(
         fixture.received(nth + 1);
         assert!(!fixture.platform.has_next_within(A_MOMENT));
     }
-    tell(telemetry, &runtime_done(&request_id));
+    post_telemetry(telemetry, &runtime_done(&request_id));
     is_let_go_at_once(&fixture.platform);
     fixture.shut_down();
 }
@@ -129,7 +129,7 @@ fn where_one_of_two_remotes_gets_no_report_lambda_reports_the_end_of_the_invocat
         let request_id = invoke(&both.fixture);
         both.report(protocol, &word(&request_id));
         assert!(!both.fixture.platform.has_next_within(A_MOMENT));
-        tell(telemetry, &runtime_done(&request_id));
+        post_telemetry(telemetry, &runtime_done(&request_id));
         is_let_go_at_once(&both.fixture.platform);
     }
     both.fixture.shut_down();
@@ -169,7 +169,7 @@ fn with_agents_of_both_protocols_lambdas_report_ends_the_invocation_for_both() {
         both.report(protocol, &word("no last one"));
     }
     assert!(!both.fixture.platform.has_next_within(A_MOMENT));
-    tell(telemetry, &runtime_done(&request_id));
+    post_telemetry(telemetry, &runtime_done(&request_id));
     is_let_go_at_once(&both.fixture.platform);
     both.fixture.shut_down();
 }

@@ -108,7 +108,7 @@ fn a_dead_kept_connection_leaves_half_of_the_shutdown_to_a_new_one() {
 }
 
 /// Sends a head with a large length before it has read the body, and closes.
-fn start_impatient(told: mpsc::Sender<usize>) -> String {
+fn start_remote_that_answers_early(lengths: mpsc::Sender<usize>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     spawn(move || {
@@ -122,7 +122,7 @@ fn start_impatient(told: mpsc::Sender<usize>) -> String {
             let head = String::from_utf8(head).unwrap().to_lowercase();
             let length = head.split("content-length: ").nth(1).unwrap();
             let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
-            let _ = told.send(length);
+            let _ = lengths.send(length);
             let status = if length > 200_000 { "413 Content Too Large" } else { "200 OK" };
             if length <= 200_000 {
                 client.read_exact(&mut vec![0; length]).unwrap();
@@ -137,17 +137,17 @@ fn start_impatient(told: mpsc::Sender<usize>) -> String {
 
 #[test]
 fn a_response_before_the_body_is_sent_counts() {
-    let (told, lengths) = mpsc::channel();
-    let url = start_impatient(told);
+    let (sender, lengths) = mpsc::channel();
+    let url = start_remote_that_answers_early(sender);
     let fixture =
         Fixture::with(&[(Thundra.url_variable(), &url), ("THUNDRA_EXTENSION_BUFFER", "16MiB")]);
-    for (body, told) in [
+    for (body, case) in [
         (array_of(9_000_000), "the large one"),
         ("[1]".to_owned(), "the large one is not tried again"),
     ] {
         fixture.report(COMPOSITE, &body);
         let length = Thundra.report(COMPOSITE, &body).body.len();
-        assert_eq!(lengths.recv_timeout(PATIENCE), Ok(length), "{told}");
+        assert_eq!(lengths.recv_timeout(PATIENCE), Ok(length), "{case}");
     }
     let log = fixture.shut_down();
     assert!(log.contains("lost: 1 too_large"), "{log}");

@@ -224,7 +224,7 @@ const INIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in_time() {
-    for (answer, told) in [
+    for (answer, reason) in [
         (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 2\r\n\r\n{}"), "500"),
         (Some("HTTP/1.1 500 Container Error\r\nContent-Length: 5\r\n\r\n<html"), "500"),
         (Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), "no identifier"),
@@ -234,7 +234,7 @@ fn a_registration_that_is_answered_with_nonsense_or_never_ends_it_with_a_line_in
         (None, "timeout"),
     ] {
         let log = refused_by(answer);
-        assert!(log.contains("cannot register with") && log.contains(told), "{answer:?}: {log}");
+        assert!(log.contains("cannot register with") && log.contains(reason), "{answer:?}: {log}");
         assert_eq!(log.lines().count(), 1, "{log}");
     }
 }

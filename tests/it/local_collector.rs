@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::otlp::responses;
 use crate::support::fixture::{
-    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, array_of, in_the_time_there_is, nowhere, pass,
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, array_of, retry_after_standstill, nowhere, pass,
     report_of, text,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
@@ -163,7 +163,7 @@ fn a_body_without_a_declared_length_leaves_room_for_others_while_it_is_read() {
 
 #[test]
 fn six_megabytes_are_accepted_in_a_large_function() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let fixture = Fixture::with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]);
         let body = array_of(6_000_000);
         fixture.report(ARRAY, &body);

@@ -8,7 +8,7 @@ use local_lambda::agent::Connection;
 use local_lambda::{Answer, Moment, Remote, Status, free_port};
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, in_the_time_there_is, pass,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, retry_after_standstill, pass,
 };
 use crate::support::protocol::Protocol::Thundra;
 
@@ -44,7 +44,7 @@ fn a_send_that_a_freeze_of_a_minute_interrupts_is_delivered_after_it() {
 /// before.
 #[test]
 fn a_send_that_is_frozen_half_way_for_longer_than_it_may_take_is_not_repeated() {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         const BEYOND_AN_ATTEMPT: Duration = Duration::from_millis(3_500);
         const ANSWER_TAKES: Duration = Duration::from_millis(300);
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "16MiB")]);

@@ -8,25 +8,25 @@ use rstest::rstest;
 
 use crate::support::fixture::{ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, each_at_once};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
-use crate::support::report::told;
+use crate::support::report::text_of;
 
 /// The delay of the remote's answer.
 const FAR: Duration = Duration::from_millis(20);
 
 fn is_bad(it: &Received) -> bool {
     // Identifiers in good reports may contain the word without quotation marks.
-    told(it).contains("\"bad\"")
+    text_of(it).contains("\"bad\"")
 }
 
 /// Fails in this way if a request has a bad report, and accepts all others.
-fn trips_over_one(remote: &Remote, answer: Answer) {
+fn fail_on_bad_report(remote: &Remote, answer: Answer) {
     remote.answer_with(move |it| if is_bad(it) { answer.clone() } else { Answer::ok() });
 }
 
 #[test]
 fn a_poison_report_costs_no_other_at_shutdown() {
     let fixture = Fixture::with(&[COLLECTS]);
-    trips_over_one(&fixture.remote, Answer::status(Thundra.failure()));
+    fail_on_bad_report(&fixture.remote, Answer::status(Thundra.failure()));
     for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
         fixture.report(ARRAY, body);
     }
@@ -38,7 +38,7 @@ fn a_poison_report_costs_no_other_at_shutdown() {
 #[test]
 fn a_poison_report_is_sent_after_the_others() {
     let fixture = Fixture::start();
-    trips_over_one(&fixture.remote, Answer::status(Thundra.failure()));
+    fail_on_bad_report(&fixture.remote, Answer::status(Thundra.failure()));
     fixture.report(ARRAY, "[\"bad\"]");
     fixture.received(1);
     for n in 1..=3 {
@@ -53,7 +53,7 @@ fn a_poison_report_is_sent_after_the_others() {
 fn a_poison_report_of_any_kind_delays_no_other() {
     each_at_once(Thundra.failures(), |answer| {
         let fixture = Fixture::start();
-        trips_over_one(&fixture.remote, answer.clone());
+        fail_on_bad_report(&fixture.remote, answer.clone());
         fixture.report(COMPOSITE, "{\"bad\":1}");
         let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
         for it in &good {
@@ -69,7 +69,7 @@ fn a_poison_report_among_others_costs_none_of_them_at_shutdown(
 ) {
     each_at_once(protocol.failures(), |answer| {
         let fixture = protocol.start_with(&[COLLECTS]);
-        trips_over_one(&fixture.remote, answer);
+        fail_on_bad_report(&fixture.remote, answer);
         fixture.report(COMPOSITE, "{\"bad\":1}");
         for n in 1..=10 {
             fixture.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
@@ -83,7 +83,7 @@ fn a_poison_report_among_others_costs_none_of_them_at_shutdown(
 #[test]
 fn a_poison_array_costs_no_other_report_of_its_key() {
     let fixture = Fixture::start();
-    trips_over_one(&fixture.remote, Answer::status(502));
+    fail_on_bad_report(&fixture.remote, Answer::status(502));
     fixture.report(ARRAY, "[\"bad\"]");
     let good: Vec<String> = (1..=3).map(|n| n.to_string()).collect();
     for it in &good {
@@ -176,7 +176,7 @@ fn reports_are_merged_again_at_the_end_of_a_long_outage() {
 fn several_poison_reports_cost_no_other_at_shutdown() {
     each_at_once(Thundra.failures(), |answer| {
         let fixture = Fixture::with(&[COLLECTS]);
-        trips_over_one(&fixture.remote, answer);
+        fail_on_bad_report(&fixture.remote, answer);
         for n in 0..20 {
             let what = if n < 5 { "bad" } else { "n" };
             fixture.report(COMPOSITE, &format!("{{\"{what}\":{n}}}"));
@@ -195,7 +195,7 @@ fn a_poison_report_first_of_a_hundred_costs_no_other_at_shutdown(
             let strategy =
                 if failures_before == 0 { "periodically,900000" } else { "continuously" };
             let fixture = protocol.start_with(&[("THUNDRA_EXTENSION_FLUSH", strategy)]);
-            trips_over_one(&fixture.remote, answer.clone());
+            fail_on_bad_report(&fixture.remote, answer.clone());
             fixture.report(ARRAY, "[\"bad\"]");
             fixture.received(failures_before);
             for n in 1..100 {
@@ -213,7 +213,7 @@ fn a_pause_for_one_report_delays_no_other() {
     let busy = || Answer::status(503).header("Retry-After", "1");
     each_at_once(["continuously", "periodically,900000"], |strategy| {
         let fixture = Fixture::with(&[("THUNDRA_EXTENSION_FLUSH", strategy)]);
-        trips_over_one(&fixture.remote, busy());
+        fail_on_bad_report(&fixture.remote, busy());
         fixture.report(COMPOSITE, "{\"bad\":1}");
         let good = [1, 2, 3].map(|n| format!("{{\"n\":{n}}}"));
         for it in &good {
@@ -230,7 +230,7 @@ fn a_pause_for_one_report_delays_no_other() {
 #[test]
 fn a_large_report_evicts_the_poison_report_and_no_other() {
     let fixture = Fixture::with(&[("THUNDRA_EXTENSION_BUFFER", "1MiB"), COLLECTS]);
-    trips_over_one(&fixture.remote, Answer::status(503));
+    fail_on_bad_report(&fixture.remote, Answer::status(503));
     // More than half of the buffer is sent at once.
     let bad = format!("{{\"bad\":\"{}\"}}", "x".repeat(600_000));
     fixture.report(COMPOSITE, &bad);
@@ -278,7 +278,7 @@ fn wait_for_it_to_stand_back(remote: &Remote) {
 #[test]
 fn a_poison_report_delays_no_later_report() {
     let fixture = Fixture::start();
-    trips_over_one(&fixture.remote, Answer::status(503));
+    fail_on_bad_report(&fixture.remote, Answer::status(503));
     fixture.report(COMPOSITE, "{\"bad\":1}");
     wait_for_it_to_stand_back(&fixture.remote);
     // After the first failure the report is tried again soon, because the remote may have been the reason. Then
@@ -300,7 +300,7 @@ fn a_poison_report_delays_no_later_report() {
 #[test]
 fn later_invocations_are_still_held_beside_a_poison_report() {
     let (remote, port) = (Remote::start(), free_port());
-    trips_over_one(&remote, Answer::status(503));
+    fail_on_bad_report(&remote, Answer::status(503));
     let setup = Thundra.lambda(&Thundra.url(&remote), port).env("THUNDRA_EXTENSION_FLUSH", "end");
     let lambda = setup.timeout(PATIENCE).start().unwrap();
     assert!(lambda.wait_for_init());

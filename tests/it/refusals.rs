@@ -6,9 +6,9 @@ use std::time::Duration;
 use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, COLLECTS, in_the_time_there_is};
+use crate::support::fixture::{ARRAY, COLLECTS, retry_after_standstill};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
-use crate::support::report::{items_of, told};
+use crate::support::report::{items_of, text_of};
 
 /// The statuses by which remotes of OTLP and Thundra refuse a report for good, with the reasons in the account.
 const REFUSALS: [(u16, &str); 10] = [
@@ -30,7 +30,7 @@ fn refusals(protocol: Protocol) -> impl Iterator<Item = (u16, &'static str)> {
 }
 
 fn is_bad(it: &Received) -> bool {
-    told(it).contains("\"bad\"")
+    text_of(it).contains("\"bad\"")
 }
 
 /// Refuses each request with a bad report, and accepts all others.
@@ -47,7 +47,7 @@ fn a_bad_report_costs_no_report_that_was_merged_with_it(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {
     for (status, reason) in refusals(protocol) {
-        in_the_time_there_is(|| {
+        retry_after_standstill(|| {
             let fixture = protocol.start_with(&[COLLECTS]);
             refuses_bad(&fixture.remote, status);
             for nth in 0..50 {
@@ -56,7 +56,7 @@ fn a_bad_report_costs_no_report_that_was_merged_with_it(
             let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
             let line = format!("50 accepted, 49 delivered, lost: 1 {reason}");
             assert!(log.contains(&line), "{status}: {log}");
-            let alone = received.iter().filter(|it| told(it) == "[\"bad\"]").count();
+            let alone = received.iter().filter(|it| text_of(it) == "[\"bad\"]").count();
             assert_eq!(alone, 1, "{status}: a report is never tried again alone");
             let mut items: Vec<String> =
                 received.iter().filter(|it| it.is_accepted()).flat_map(items_of).collect();
@@ -97,7 +97,7 @@ fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
     }
     let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     assert_eq!(received.len(), requests, "{log}");
-    assert_eq!(told(&received[1]), "[2]");
+    assert_eq!(text_of(&received[1]), "[2]");
     assert!(log.contains("reports with this key are dropped for 5 minutes"), "{log}");
     assert!(log.contains("4 accepted, 0 delivered, lost: 4 unauthorized"), "{log}");
 }
@@ -139,7 +139,7 @@ fn a_part_of_a_refused_request_waits_for_the_pause_that_the_remote_asks_for(
         }
     });
     let received = fixture.received(5);
-    let bodies: Vec<String> = received.iter().map(told).collect();
+    let bodies: Vec<String> = received.iter().map(text_of).collect();
     assert_eq!(bodies[1..], ["[1,2,3,4]", "[1,2]", "[1,2]", "[3,4]"]);
     assert!(received[3].head_at - received[2].at >= PAUSE);
     let log = fixture.shut_down();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Platform, Remote};
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, each_at_once, in_the_time_there_is, pass, spawn,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, each_at_once, retry_after_standstill, pass, spawn,
 };
 use crate::support::name_server::Question::{A, Aaaa};
 use crate::support::name_server::Reply::{Addresses, Failure, Nothing};
@@ -296,7 +296,7 @@ fn a_freeze_within_a_look_up_is_no_outage() {
         });
         each_at_once(freezes.into_iter().enumerate(), |(nth, (freeze, answer))| {
             let host = format!("remote{nth}.test");
-            in_the_time_there_is(|| {
+            retry_after_standstill(|| {
                 let (asked, is_asked) = mpsc::channel();
                 let set =
                     |reply| script.lock().unwrap().insert(host.clone(), (reply, asked.clone()));

@@ -73,24 +73,24 @@ fn reports_wait_while_no_thread_or_descriptor_is_free_to_reach_the_remote() {
         (Process::limit_threads, "localhost", "os error 11"),
         (Process::limit_descriptors, "127.0.0.1", "os error 24"),
     ];
-    for (limit, name, told) in shortages {
+    for (limit, name, line) in shortages {
         let home = TempDir::new().unwrap();
         let fixture = start(copy_to(&home).as_ref(), name);
         // This connection is accepted before the shortage.
         let mut connection = Connection::open(fixture.port);
         let mut report = |body: &str| {
             connection.send(&Thundra.report(ARRAY, body).request(""));
-            assert_eq!(connection.response().status, 200, "{told}");
+            assert_eq!(connection.response().status, 200, "{line}");
         };
         report("[]");
         // The sender starts beside the first poll, and needs a thread too.
         wait_for_a_sender(&fixture);
         limit(&fixture.process, 0);
         report("[1]");
-        fixture.process.wait_for_log(told, PATIENCE);
+        fixture.process.wait_for_log(line, PATIENCE);
         report("[2]");
         limit(&fixture.process, OF_LAMBDA);
-        assert_eq!(fixture.items_received(2), ["1", "2"], "{told}");
+        assert_eq!(fixture.items_received(2), ["1", "2"], "{line}");
         fixture.wait_for_an_empty_buffer();
         assert_eq!(fixture.health()[Thundra.account()]["delivered"], 2);
         fixture.shut_down();

@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use crate::support::fixture::{ARRAY, COLLECTS, Fixture, SHUTDOWN, array_of};
 use crate::support::protocol::Protocol::Otlp;
-use crate::support::report::told;
+use crate::support::report::text_of;
 
 /// The number of attempts. On a busy machine, some have no time left and prove nothing.
 const TRIALS: usize = 10;
@@ -29,7 +29,7 @@ fn delivers_once(fixture: Fixture, requests: usize, takes: Duration) -> bool {
     let (asked, standstills) = (Instant::now(), Standstills::watch());
     let (log, received) = fixture.shut_down_leaving(|fixture| fixture.remote.received());
     let stood_still = standstills.within(asked, Instant::now());
-    let bodies: Vec<String> = received.iter().map(told).collect();
+    let bodies: Vec<String> = received.iter().map(text_of).collect();
     assert!(bodies.len() <= requests, "{bodies:?}\n{log}");
     let Some(last) = received.get(requests - 1) else { return false };
     let was_time = last.at + takes + stood_still + LEFT < asked + SHUTDOWN;

@@ -10,7 +10,7 @@ use local_lambda::{Answer, Remote};
 
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass};
 use crate::support::protocol::Protocol::Thundra;
-use crate::support::telemetry_api::{self, AT_ONCE, SUBSCRIBED, runtime_done, tell};
+use crate::support::telemetry_api::{self, AT_ONCE, SUBSCRIBED, runtime_done, post_telemetry};
 
 fn start(remote: Remote) -> (Fixture, u16) {
     telemetry_api::start(Thundra, remote, SUBSCRIBED, &[])
@@ -33,7 +33,7 @@ fn each_extension_takes_any_telemetry_at_a_port_of_its_own() {
         let lines = vec![r#"{"type":"function","record":"a line"}"#; 1_000].join(",");
         let large = format!(r#"["{}"]"#, "x".repeat(2_000_000));
         for batch in [&format!("[{lines}]"), &large, "", "no json", &runtime_done("nobody")] {
-            tell(port, batch);
+            post_telemetry(port, batch);
         }
         fixture.shut_down();
     }
@@ -78,7 +78,7 @@ fn telemetry_without_ends_of_invocations_holds_two_invocations_and_no_other() {
     let (fixture, port) = start(Remote::start());
     for _ in 0..2 {
         fixture.platform.invoke(Duration::from_secs(1));
-        tell(port, r#"[{"type":"platform.start","record":{}}]"#);
+        post_telemetry(port, r#"[{"type":"platform.start","record":{}}]"#);
         fixture.platform.wait_for_next(PATIENCE);
     }
     fixture.process.wait_for_log("no telemetry reports their ends", PATIENCE);
@@ -124,7 +124,7 @@ fn an_invocation_without_time_is_no_sign_of_broken_telemetry() {
     fixture.platform.wait_for_next(PATIENCE);
     let request_id = fixture.platform.invoke(PATIENCE);
     let invoked = Instant::now();
-    tell(port, &runtime_done(&request_id));
+    post_telemetry(port, &runtime_done(&request_id));
     fixture.platform.wait_for_next(PATIENCE);
     assert!(invoked.elapsed() < AT_ONCE, "{:?}", invoked.elapsed());
     assert_eq!(fixture.shut_down(), "");
@@ -133,8 +133,8 @@ fn an_invocation_without_time_is_no_sign_of_broken_telemetry() {
 #[test]
 fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
     let (fixture, port) = start(Remote::start());
-    let ((told, is_told), is_over) = (channel(), AtomicBool::new(false));
-    let asked = told.clone();
+    let ((sent, is_sent), is_over) = (channel(), AtomicBool::new(false));
+    let asked = sent.clone();
     fixture.remote.answer_with(move |_| {
         let _ = asked.send(()); // fails at the end, when the receiver is dropped
         Answer::ok().after(Duration::from_millis(50))
@@ -144,18 +144,18 @@ fn reports_that_keep_coming_after_the_end_do_not_hold_the_invocation() {
     let report_on = move || {
         while !stop.load(Ordering::Relaxed) {
             (0..20).for_each(|_| reporting.report(ARRAY, "[1]"));
-            is_told.recv_timeout(PATIENCE).unwrap();
+            is_sent.recv_timeout(PATIENCE).unwrap();
         }
     };
     let held = thread::scope(|scope| {
         let request_id = fixture.platform.invoke(PATIENCE);
         scope.spawn(report_on);
         fixture.received(3);
-        tell(port, &runtime_done(&request_id));
+        post_telemetry(port, &runtime_done(&request_id));
         let ended = Instant::now();
         fixture.platform.wait_for_next(PATIENCE);
         is_over.store(true, Ordering::Relaxed);
-        told.send(()).unwrap();
+        sent.send(()).unwrap();
         ended.elapsed()
     });
     assert!(held < AT_ONCE, "{held:?}");

@@ -6,7 +6,7 @@ use local_lambda::{Answer, Received, Remote};
 use rstest::rstest;
 
 use crate::support::closing_line::is_closing;
-use crate::support::fixture::{COLLECTS, PATIENCE, SHUTDOWN, array_of, in_the_time_there_is};
+use crate::support::fixture::{COLLECTS, PATIENCE, SHUTDOWN, array_of, retry_after_standstill};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::items_of;
 use crate::support::two_remotes::TwoRemotes;
@@ -183,7 +183,7 @@ fn in_an_outage_of_both_each_keeps_its_half_of_the_buffer() {
 fn a_hanging_remote_delays_the_other_neither_now_nor_at_shutdown(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let both = TwoRemotes::with(&[INFO]);
         both.remote(hanging).answer_with(|_| Answer::Hang);
         both.report(hanging, "[1]");
@@ -204,7 +204,7 @@ fn a_hanging_remote_delays_the_other_neither_now_nor_at_shutdown(
 fn a_hanging_remote_costs_no_report_of_the_other_at_shutdown(
     #[values(Thundra, Otlp)] hanging: Protocol,
 ) {
-    in_the_time_there_is(|| {
+    retry_after_standstill(|| {
         let both = TwoRemotes::with(&[COLLECTS, INFO]);
         both.remote(hanging).answer_with(|_| Answer::Hang);
         for n in 0..20 {

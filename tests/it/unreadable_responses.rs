@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use crate::support::fixture::{ARRAY, COMPOSITE, each_at_once};
 use crate::support::protocol::Protocol::Otlp;
-use crate::support::report::told;
+use crate::support::report::text_of;
 
 /// Heads that ureq cannot read, each with this status line.
 fn unreadable(status_line: &str) -> [(&'static str, Vec<u8>); 6] {
@@ -56,7 +56,7 @@ fn an_unreadable_failure_is_a_failure_and_delays_no_other_report() {
     each_at_once(heads, |(name, head)| {
         let fixture = Otlp.start();
         fixture.remote.answer_with(move |it| {
-            if told(it).contains("bad") { Answer::HalfAnswer(head.clone()) } else { Answer::ok() }
+            if text_of(it).contains("bad") { Answer::HalfAnswer(head.clone()) } else { Answer::ok() }
         });
         fixture.report(COMPOSITE, "{\"bad\":1}");
         fixture.report(COMPOSITE, "{\"n\":1}");

@@ -14,6 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use rstest::rstest;
 use tempfile::TempDir;
 
 use crate::support::fixture;
@@ -193,19 +194,23 @@ fn options_are_placed_before_the_script() {
     assert_eq!(output.stdout, b"-a -b=c script handler\n");
 }
 
-#[test]
-fn a_program_that_cannot_start_ends_as_in_a_shell() {
-    let none: [&str; 0] = [];
-    for (command, code, message) in [
-        (&none[..], 127, "cannot start the runtime: no argument names it; the exit code is 127"),
-        (&["/no/such/runtime"], 127, "cannot start /no/such/runtime: No such file or directory"),
-        (&["/etc/passwd"], 126, "cannot start /etc/passwd: Permission denied"),
-    ] {
-        let output = wrapped(&[], command);
-        assert_eq!(output.status.code(), Some(code));
-        let line = String::from_utf8(output.stderr).unwrap();
-        assert!(line.starts_with(&format!("[thundra_wrapper] {message}")), "{line}");
-        assert!(line.ends_with(&format!("; the exit code is {code}\n")), "{line}");
-        assert_eq!(line.lines().count(), 1, "{line}");
-    }
+#[rstest]
+#[case::none(&[], 127, "cannot start the runtime: no argument names it; the exit code is 127")]
+#[case::one_that_does_not_exist(
+    &["/no/such/runtime"],
+    127,
+    "cannot start /no/such/runtime: No such file or directory"
+)]
+#[case::no_program(&["/etc/passwd"], 126, "cannot start /etc/passwd: Permission denied")]
+fn a_program_that_cannot_start_ends_as_in_a_shell(
+    #[case] command: &[&str],
+    #[case] code: i32,
+    #[case] message: &str,
+) {
+    let output = wrapped(&[], command);
+    assert_eq!(output.status.code(), Some(code));
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.starts_with(&format!("[thundra_wrapper] {message}")), "{line}");
+    assert!(line.ends_with(&format!("; the exit code is {code}\n")), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
 }

@@ -58,10 +58,10 @@ fn waiting_reports_are_merged_by_signal_and_encoding_with_exactly_their_content(
             };
             let found = received.iter().find(is_it).unwrap();
             let bodies = expected.iter().filter(|it| (it.0, it.1) == (signal, encoding));
-            let told = bodies.flat_map(|(_, _, body)| {
+            let expected = bodies.flat_map(|(_, _, body)| {
                 resources(&Received { body: body.clone(), ..found.clone() })
             });
-            assert_eq!(resources(found), told.collect::<Vec<_>>());
+            assert_eq!(resources(found), expected.collect::<Vec<_>>());
         }
     }
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use local_lambda::otlp::{Encoding, Signal};
 use local_lambda::{Footprint, Launch, Platform, Remote, free_port};
+use rstest::rstest;
 
 use super::responses::refused;
+
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, pass};
 use crate::support::protocol::Protocol::{Otlp, Thundra};
 use crate::support::two_remotes::TwoRemotes;
@@ -56,43 +58,43 @@ fn a_port_without_a_remote_is_logged_and_exports_are_refused() {
     assert!(log.contains(&line) && log.lines().count() == 2, "{log}");
 }
 
-/// A misspelt name opens the port as a correct one does, and so does an endpoint that is this port itself.
-#[test]
-fn with_any_mistake_in_its_variables_exports_are_refused_and_one_line_names_the_variable()
- {
+/// A misspelt name opens the port as any other does, and so does an endpoint that is this very port.
+#[rstest]
+#[case::this_very_port(
+    Otlp.url_variable(),
+    "http://localhost:{port}",
+    "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it is the port of this"
+)]
+#[case::no_url(
+    Otlp.url_variable(),
+    "s3cret",
+    "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it does not start with"
+)]
+#[case::no_endpoint(
+    "THUNDRA_EXTENSION_OTLP_HEADERS",
+    "a=s3cret",
+    "THUNDRA_EXTENSION_OTLP_ENDPOINT is not set"
+)]
+#[case::a_misspelt_name(
+    "thundra_extension_otlp_endpont",
+    "http://s3cret",
+    "did you mean THUNDRA_EXTENSION_OTLP_ENDPOINT?"
+)]
+fn with_any_mistake_in_its_variables_exports_are_refused_and_one_line_names_the_variable(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] line: &str,
+) {
     let port = free_port();
-    let own = format!("http://localhost:{port}");
-    for (name, value, line) in [
-        (
-            Otlp.url_variable(),
-            own.as_str(),
-            "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it is the port of this",
-        ),
-        (
-            Otlp.url_variable(),
-            "s3cret",
-            "cannot use THUNDRA_EXTENSION_OTLP_ENDPOINT: it does not start with",
-        ),
-        (
-            "THUNDRA_EXTENSION_OTLP_HEADERS",
-            "a=s3cret",
-            "THUNDRA_EXTENSION_OTLP_ENDPOINT is not set",
-        ),
-        (
-            "thundra_extension_otlp_endpont",
-            "http://s3cret",
-            "did you mean THUNDRA_EXTENSION_OTLP_ENDPOINT?",
-        ),
-    ] {
-        let variables = [(Otlp.port_variable(), &*port.to_string()), (name, value)];
-        let fixture = Fixture::with(&variables);
-        is_refused_for_good(port);
-        is_refused_for_good(port);
-        assert_eq!(fixture.health()["otlp"]["refused"]["no_remote"], 2);
-        let log = fixture.shut_down();
-        assert_eq!(log.matches(line).count(), 1, "{log}");
-        assert!(!log.contains("s3cret"), "{log}");
-    }
+    let value = value.replace("{port}", &port.to_string());
+    let fixture =
+        Fixture::with(&[(Otlp.port_variable(), &*port.to_string()), (name, value.as_str())]);
+    is_refused_for_good(port);
+    is_refused_for_good(port);
+    assert_eq!(fixture.health()["otlp"]["refused"]["no_remote"], 2);
+    let log = fixture.shut_down();
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
 }
 
 #[test]

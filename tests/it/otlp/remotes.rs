@@ -7,7 +7,7 @@ use rstest::rstest;
 use super::{ENCODINGS, report};
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, nowhere};
 use crate::support::protocol::Protocol::{Otlp, Thundra};
-use crate::support::report::told;
+use crate::support::report::text_of;
 
 const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
 const TRACES: &str = "THUNDRA_EXTENSION_OTLP_TRACES_ENDPOINT";
@@ -276,7 +276,7 @@ fn only_statuses_that_the_specification_calls_retryable_are_retried(
 ) {
     let fixture = Otlp.start();
     fixture.remote.answer_with(move |it| {
-        let is_first = it.number == 0 && told(it) == "[1]";
+        let is_first = it.number == 0 && text_of(it) == "[1]";
         if is_first { Answer::status(status) } else { Answer::accepting(it) }
     });
     fixture.report(ARRAY, "[1]");

@@ -1,5 +1,6 @@
 //! One extension on one local Lambda with one remote, and the checks that every test makes at the end.
 
+use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,7 +17,7 @@ use local_lambda::{
 };
 
 use crate::support::protocol::Protocol::{self, Thundra};
-use crate::support::report::{items_of, told};
+use crate::support::report::{items_of, text_of};
 
 /// Time limit of any wait in a test. It is so long that a slow machine does not reach it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,23 +62,29 @@ pub fn pass(time: Duration) {
 }
 
 /// Checks all cases at the same time, because most of them wait most of the time.
-pub fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
-    thread::scope(|scope| {
-        let check = &check;
-        for case in cases {
-            scope.spawn(move || check(case));
-        }
+/// A failure names its cases.
+#[track_caller]
+pub fn each_at_once<T: Debug + Send>(
+    cases: impl IntoIterator<Item = T>,
+    check: impl Fn(T) + Sync,
+) {
+    let check = &check;
+    let failed: Vec<String> = thread::scope(|scope| {
+        let start = |case: T| (format!("{case:?}"), scope.spawn(move || check(case)));
+        let checks: Vec<_> = cases.into_iter().map(start).collect();
+        checks.into_iter().filter_map(|(name, it)| it.join().err().map(|_| name)).collect()
     });
+    assert!(failed.is_empty(), "the failed cases: {failed:#?}");
 }
 
 /// Runs a test that has only the time that Lambda gives. It may fail only if the machine stood still meanwhile,
 /// and is then repeated.
-pub fn in_the_time_there_is(fixture: impl Fn()) {
-    const TRIALS: usize = 5;
-    for nth in 1..=TRIALS {
+pub fn retry_after_standstill(test: impl Fn()) {
+    const ATTEMPTS: usize = 5;
+    for nth in 1..=ATTEMPTS {
         let (began, standstills) = (Instant::now(), Standstills::watch());
-        let Err(panic) = catch_unwind(AssertUnwindSafe(&fixture)) else { return };
-        if nth == TRIALS || !stood_still_since(began, &standstills) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(&test)) else { return };
+        if nth == ATTEMPTS || !stood_still_since(began, &standstills) {
             resume_unwind(panic);
         }
     }
@@ -261,7 +268,7 @@ impl Fixture {
     }
 
     pub fn bodies_received(&self, count: usize) -> Vec<String> {
-        self.received(count).iter().map(told).collect()
+        self.received(count).iter().map(text_of).collect()
     }
 
     pub fn health(&self) -> serde_json::Value {

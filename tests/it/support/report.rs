@@ -80,7 +80,7 @@ fn span(name: &str) -> Vec<u8> {
 
 /// A received report as a test writes it.
 #[track_caller]
-pub fn told(received: &Received) -> String {
+pub fn text_of(received: &Received) -> String {
     if !received.is_otlp() {
         return text(&received.body).to_owned();
     }

@@ -122,10 +122,10 @@ pub fn invoke(fixture: &Fixture) -> String {
 
 /// Delivers a batch as the platform does.
 #[track_caller]
-pub fn tell(port: u16, batch: &str) {
-    let told = Instant::now();
+pub fn post_telemetry(port: u16, batch: &str) {
+    let posted = Instant::now();
     assert_eq!(agent::post(port, "/", batch.as_bytes()).status, 200, "{batch}");
-    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+    assert!(posted.elapsed() < AT_ONCE, "{:?}", posted.elapsed());
 }
 
 pub fn runtime_done(request_id: &str) -> String {
