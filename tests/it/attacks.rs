@@ -17,7 +17,10 @@ const HARMFUL: [(&str, &str); 9] = [
     ("attack-later-versions", "each makes a thread of tiny_http wait for itself forever"),
     ("attack-giant-header-lines", "tiny_http reads a head of any length into memory"),
     ("attack-unread-answers", "tiny_http reads requests although nobody reads the responses"),
-    ("attack-lengths-beyond-memory", "tiny_http would allocate the length, so the request is never released"),
+    (
+        "attack-lengths-beyond-memory",
+        "tiny_http would allocate the length, so the request is never released",
+    ),
     ("attack-idle-connections", "tiny_http sometimes lets a connection wait for an earlier one"),
     ("attack-stalled-heads", "as attack-idle-connections"),
     ("attack-idle-connections-beyond-descriptors", "tiny_http has no limit for connections"),

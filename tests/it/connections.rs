@@ -9,7 +9,7 @@ use std::{fs, iter};
 use local_lambda::{Answer, Authority, Platform, Remote, free_port};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, Fixture, PATIENCE, retry_after_standstill, pass, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass, retry_after_standstill, spawn};
 use crate::support::protocol::Protocol::Otlp;
 
 #[test]

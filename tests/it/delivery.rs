@@ -7,8 +7,8 @@ use local_lambda::{Answer, Authority, End, Platform, Received, Remote, agent};
 use rstest::rstest;
 
 use crate::support::fixture::{
-    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, retry_after_standstill,
-    nowhere, pass, report_of,
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, nowhere, pass, report_of,
+    retry_after_standstill,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::{items_of, text_of};
@@ -303,9 +303,7 @@ fn an_array_over_the_limits_is_cut_between_items(#[values(Thundra, Otlp)] protoc
 }
 
 #[rstest]
-fn after_a_413_reports_are_sent_in_smaller_requests(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
+fn after_a_413_reports_are_sent_in_smaller_requests(#[values(Thundra, Otlp)] protocol: Protocol) {
     let fixture = protocol.start();
     fixture.remote.answer_with(|it| Answer::status(if it.body.len() > 20_000 { 413 } else { 200 }));
     let items: Vec<String> = (0..40).map(|n| format!("\"{n:02}{}\"", "x".repeat(2_000))).collect();
@@ -318,9 +316,7 @@ fn after_a_413_reports_are_sent_in_smaller_requests(
 }
 
 #[rstest]
-fn a_rejected_report_costs_no_other_in_its_request(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
+fn a_rejected_report_costs_no_other_in_its_request(#[values(Thundra, Otlp)] protocol: Protocol) {
     let fixture = protocol.start();
     let is_bad = |it: &Received| text_of(it).contains("bad");
     fixture.remote.answer_with(move |it| Answer::status(if is_bad(it) { 400 } else { 200 }));

@@ -9,7 +9,7 @@ use local_lambda::{Answer, Authority, Cut, End, Moment, Pace, Platform, Remote};
 use rstest::rstest;
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, retry_after_standstill, pass, spawn,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, pass, retry_after_standstill, spawn,
 };
 use crate::support::protocol::Protocol::Otlp;
 

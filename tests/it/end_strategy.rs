@@ -10,7 +10,7 @@ use rstest::rstest;
 
 use crate::support::closing_line::ClosingLine;
 use crate::support::fixture::{
-    ARRAY, PATIENCE, each_at_once, ended_well, retry_after_standstill, nowhere,
+    ARRAY, PATIENCE, each_at_once, ended_well, nowhere, retry_after_standstill,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 

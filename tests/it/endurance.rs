@@ -14,8 +14,8 @@ use rstest::rstest;
 
 use crate::support::closing_line::ClosingLine;
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, retry_after_standstill, memory_is_its_own,
-    nowhere, pass,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, memory_is_its_own, nowhere, pass,
+    retry_after_standstill,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 

@@ -10,7 +10,9 @@ use local_lambda::agent::Connection;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fixture::{ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, retry_after_standstill};
+use crate::support::fixture::{
+    ARRAY, COLLECTS, Fixture, PATIENCE, SHUTDOWN, retry_after_standstill,
+};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// Points while a request is accepted.
@@ -91,9 +93,7 @@ fn a_panic_of_the_collector_costs_one_request_at_most(#[values(Thundra, Otlp)] p
 }
 
 #[rstest]
-fn a_panic_of_the_sender_costs_the_batch_in_work_only(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
+fn a_panic_of_the_sender_costs_the_batch_in_work_only(#[values(Thundra, Otlp)] protocol: Protocol) {
     for point in OF_THE_SENDER {
         for nth in 1..=2 {
             let fixture = start(protocol, &format!("{point}:{nth}"));

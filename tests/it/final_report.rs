@@ -11,7 +11,7 @@ use crate::support::fixture::{ARRAY, Fixture, PATIENCE};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::Report;
 use crate::support::telemetry_api::{
-    self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, runtime_done, post_telemetry,
+    self, AT_ONCE, LOGS_HOLDS, SUBSCRIBED, invoke, post_telemetry, runtime_done,
 };
 use crate::support::two_remotes::TwoRemotes;
 

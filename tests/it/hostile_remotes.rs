@@ -167,9 +167,7 @@ fn a_remote_to_which_everything_is_too_large_is_neither_flooded_nor_a_line_for_e
 }
 
 #[rstest]
-fn a_413_makes_later_requests_small_only_for_a_while(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
+fn a_413_makes_later_requests_small_only_for_a_while(#[values(Thundra, Otlp)] protocol: Protocol) {
     let fixture = protocol.start();
     fixture.remote.answer_with(|it| Answer::status(if it.number == 0 { 413 } else { 200 }));
     let report = |items: usize| {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::otlp::responses;
 use crate::support::fixture::{
-    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, array_of, retry_after_standstill, nowhere, pass,
-    report_of, text,
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, array_of, nowhere, pass, report_of,
+    retry_after_standstill, text,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 

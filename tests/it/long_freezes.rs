@@ -8,7 +8,7 @@ use local_lambda::agent::Connection;
 use local_lambda::{Answer, Moment, Remote, Status, free_port};
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, retry_after_standstill, pass,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, array_of, binary, pass, retry_after_standstill,
 };
 use crate::support::protocol::Protocol::Thundra;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use local_lambda::{Answer, Platform, Remote};
 
 use crate::support::fixture::{
-    ARRAY, Fixture, PATIENCE, SHUTDOWN, each_at_once, retry_after_standstill, pass, spawn,
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, each_at_once, pass, retry_after_standstill, spawn,
 };
 use crate::support::name_server::Question::{A, Aaaa};
 use crate::support::name_server::Reply::{Addresses, Failure, Nothing};
@@ -129,8 +129,7 @@ fn table() -> Table {
 
 #[test]
 fn an_address_of_one_family_is_used_whatever_the_other_question_gets() {
-    let test =
-        "resolver::an_address_of_one_family_is_used_whatever_the_other_question_gets";
+    let test = "resolver::an_address_of_one_family_is_used_whatever_the_other_question_gets";
     in_namespaces(test, || {
         let answers = table();
         let mut hosts: Vec<String> = answers.iter().map(|(name, ..)| name.clone()).collect();
@@ -319,8 +318,7 @@ fn a_freeze_within_a_look_up_is_no_outage() {
 
 #[test]
 fn an_address_that_accepts_connections_and_never_answers_is_tried_last() {
-    let test =
-        "resolver::an_address_that_accepts_connections_and_never_answers_is_tried_last";
+    let test = "resolver::an_address_that_accepts_connections_and_never_answers_is_tried_last";
     in_namespaces(test, || {
         // The C library sorts the address first from which this machine would send.
         let (first, second) = (V4, "127.0.0.2");

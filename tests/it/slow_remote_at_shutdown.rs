@@ -46,9 +46,7 @@ fn is_shown(fixture: impl Fn() -> bool) {
 }
 
 #[rstest]
-fn shutdown_waits_for_a_slow_response_on_a_kept_connection(
-    #[values(1_100, 1_500)] takes_ms: u64,
-) {
+fn shutdown_waits_for_a_slow_response_on_a_kept_connection(#[values(1_100, 1_500)] takes_ms: u64) {
     let takes = Duration::from_millis(takes_ms);
     is_shown(|| {
         let fixture = Otlp.start_with(&[COLLECTS]);

@@ -10,7 +10,7 @@ use local_lambda::{Answer, Remote};
 
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, pass};
 use crate::support::protocol::Protocol::Thundra;
-use crate::support::telemetry_api::{self, AT_ONCE, SUBSCRIBED, runtime_done, post_telemetry};
+use crate::support::telemetry_api::{self, AT_ONCE, SUBSCRIBED, post_telemetry, runtime_done};
 
 fn start(remote: Remote) -> (Fixture, u16) {
     telemetry_api::start(Thundra, remote, SUBSCRIBED, &[])

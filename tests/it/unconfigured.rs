@@ -242,7 +242,8 @@ fn without_invoke_events_the_ports_are_bound_after_some_seconds(
 /// An exporter of OTLP retries a closed port for seconds. An agent of Thundra's does not.
 #[test]
 fn with_thundra_configured_the_otlp_port_is_bound_at_the_first_invoke_and_not_the_reverse() {
-    let test = "with_thundra_configured_the_otlp_port_is_bound_at_the_first_invoke_and_not_the_reverse";
+    let test =
+        "with_thundra_configured_the_otlp_port_is_bound_at_the_first_invoke_and_not_the_reverse";
     in_namespaces(&format!("unconfigured::{test}"), || {
         let remote = Remote::start();
         let (collector, origin) = (remote.base_url(), remote.origin());

@@ -56,7 +56,11 @@ fn an_unreadable_failure_is_a_failure_and_delays_no_other_report() {
     each_at_once(heads, |(name, head)| {
         let fixture = Otlp.start();
         fixture.remote.answer_with(move |it| {
-            if text_of(it).contains("bad") { Answer::HalfAnswer(head.clone()) } else { Answer::ok() }
+            if text_of(it).contains("bad") {
+                Answer::HalfAnswer(head.clone())
+            } else {
+                Answer::ok()
+            }
         });
         fixture.report(COMPOSITE, "{\"bad\":1}");
         fixture.report(COMPOSITE, "{\"n\":1}");

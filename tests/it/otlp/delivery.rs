@@ -35,8 +35,7 @@ fn a_report_that_goes_alone_arrives_byte_for_byte_at_the_path_of_its_signal(
 }
 
 #[test]
-fn waiting_reports_are_merged_by_signal_and_encoding_with_exactly_their_content()
-{
+fn waiting_reports_are_merged_by_signal_and_encoding_with_exactly_their_content() {
     let fixture = Otlp.start_with(&[COLLECTS]);
     let mut expected = Vec::new();
     for n in 0..10 {

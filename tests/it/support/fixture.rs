@@ -64,10 +64,7 @@ pub fn pass(time: Duration) {
 /// Checks all cases at the same time, because most of them wait most of the time.
 /// A failure names its cases.
 #[track_caller]
-pub fn each_at_once<T: Debug + Send>(
-    cases: impl IntoIterator<Item = T>,
-    check: impl Fn(T) + Sync,
-) {
+pub fn each_at_once<T: Debug + Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
     let check = &check;
     let failed: Vec<String> = thread::scope(|scope| {
         let start = |case: T| (format!("{case:?}"), scope.spawn(move || check(case)));
