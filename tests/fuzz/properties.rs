@@ -1,5 +1,5 @@
-//! What the fuzz targets of `tests/fuzz` call: for any bytes, what must hold of what each parser
-//! makes of them. Built by cargo-fuzz alone, with its `--cfg fuzzing`.
+//! The functions that the fuzz targets of `tests/fuzz` call. Each checks, for any bytes, the properties of a
+//! parser's result. Only cargo-fuzz builds this file, with its `--cfg fuzzing`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -41,10 +41,10 @@ use crate::remote::backoff::{self, Backoff, Jitter};
 use crate::remote::destination::Destination;
 use crate::remote::partial_success;
 
-/// In a secret's place in the seeds.
+/// The seeds contain this text in place of a secret.
 const SECRET: &str = "s3cret";
 
-/// One line for each variable, `NAME=value`.
+/// Input: one line for each variable, `NAME=value`.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let variables: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
@@ -72,7 +72,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// An event, as `/event/next` brings it.
+/// Input: an event, as `/event/next` returns it.
 pub fn event(bytes: &[u8]) {
     const AT_MOST: Duration = Duration::from_secs(2);
     let (kind, deadline_ms) = match Event::parse(bytes) {
@@ -80,7 +80,7 @@ pub fn event(bytes: &[u8]) {
         Event::Shutdown { deadline_ms, .. } => ("SHUTDOWN", deadline_ms),
         Event::Unknown => return,
     };
-    // What is nested too deeply for a tree is not, nor what is no UTF-8 where nobody looks.
+    // The tree's parser refuses deep nesting, and invalid UTF-8 in fields that the event's parser ignores.
     if let Ok(said) = serde_json::from_slice::<Value>(bytes) {
         assert_eq!(said["eventType"], kind);
     }
@@ -91,7 +91,7 @@ pub fn event(bytes: &[u8]) {
     }
 }
 
-/// A batch of telemetry.
+/// Input: a batch of telemetry.
 pub fn telemetry(bytes: &[u8]) {
     let ends = ended(bytes);
     let Ok(Value::Array(records)) = serde_json::from_slice(bytes) else { return };
@@ -101,14 +101,16 @@ pub fn telemetry(bytes: &[u8]) {
     for end in &ends {
         assert!(left.any(|it| *it == end.request_id.0), "{:?}, in this order", end.request_id);
     }
-    // A member that comes twice makes no record of ours, and in a tree replaces the first.
+    // If a member is repeated, our parser ignores the record, but in the tree the later value replaces the
+    // first.
     let members: [&[u8]; 5] = [b"type", b"record", b"requestId", b"status", b"errorType"];
     let is_single = |name: &&[u8]| occurrences(bytes, name) <= records.len().min(1);
     let is_plain = !bytes.contains(&b'\\') && members.iter().all(is_single);
     assert!(!is_plain || ids.iter().any(|it| it.len() > 64) || ends.len() == ids.len());
 }
 
-/// The most items and the most bytes of a request, a byte each, and an array to cut by them.
+/// Input: the limits of a request (a byte with the items, a byte with the bytes), and an array to split by
+/// them.
 pub fn array(bytes: &[u8]) {
     let [items, size, array @ ..] = bytes else { return };
     let most =
@@ -136,8 +138,8 @@ pub fn array(bytes: &[u8]) {
     assert_eq!(sent, all);
 }
 
-/// The most bytes of a request, a byte that says how it is written, and a request of OTLP to cut by
-/// them; or the answer to one.
+/// Input: the limit of a request in bytes, a byte that selects the encoding, and an OTLP request to split by
+/// the limit. The same bytes are also read as the response to a request.
 pub fn otlp(bytes: &[u8]) {
     let [size, kind, body @ ..] = bytes else { return };
     let encoding = if kind & 1 == 0 { Encoding::Protobuf } else { Encoding::Json };
@@ -149,7 +151,7 @@ pub fn otlp(bytes: &[u8]) {
     };
     let Some(mut rest) = ItemRange::of(form, body) else {
         assert!(encoding == Encoding::Protobuf || !is_a_list_in_json(body));
-        // Whatever it is, as the first field of a message it is an item.
+        // As the first field of a message, any bytes are an item.
         let Ok(length @ 1..=0x7f) = u8::try_from(body.len()) else { return };
         let whole = [&[0x0a, length], body].concat();
         assert_eq!(ItemRange::of(BodyFormat::OtlpProtobuf, &whole).map(|run| run.items), Some(1));
@@ -169,7 +171,7 @@ pub fn otlp(bytes: &[u8]) {
     assert!(sent.windows(2).all(|two| two[0].range.end <= two[1].range.start));
 }
 
-/// Whether it is a request with traces and nothing else.
+/// Whether the body is a request that contains only traces.
 fn is_a_list_in_json(body: &[u8]) -> bool {
     let Ok(members) = serde_json::from_slice::<HashMap<String, Vec<&RawValue>>>(body) else {
         return false;
@@ -178,8 +180,8 @@ fn is_a_list_in_json(body: &[u8]) -> bool {
     is_once && members.get("resourceSpans").is_some_and(|it| !it.is_empty())
 }
 
-/// Bytes that say what becomes of each request, and then reports, whose first byte says which key, route
-/// and encoding it has. They end with 0xff, which JSON has nowhere, nor most of Protobuf.
+/// Input: bytes with the fate of each request, and then reports, each with a first byte for its key, route and
+/// encoding. Each part ends with 0xff, which JSON never contains, and Protobuf rarely.
 pub fn backlog(bytes: &[u8]) {
     const MOST: RequestLimits = RequestLimits { reports: 5, items: 7, bytes: 200 };
     let mut parts = bytes.split(|&it| it == 0xff);
@@ -240,7 +242,7 @@ fn report(kind: u8, body: &[u8], account: &Account, quota: &Quota) -> Payload {
     Payload::accept((route, headers), Arc::new(body.to_vec()), permit, account, Instant::now())
 }
 
-/// The remote takes it, or never will.
+/// Settles the batch as accepted or refused by the remote.
 fn settle(
     backlog: &mut Backlog,
     batch: Batch,
@@ -255,7 +257,7 @@ fn settle(
     backlog.settle(batch, loss);
 }
 
-/// Each item of a body of this form, or the whole of what is of none.
+/// Counts each item of a body with this format. A body without one counts as a single item.
 fn count(items: &mut HashMap<String, isize>, form: Option<BodyFormat>, body: &[u8], by: isize) {
     const EACH: RequestLimits = RequestLimits { reports: 1, items: 1, bytes: usize::MAX };
     let run = form.and_then(|form| ItemRange::of(form, body).map(|run| (form, run)));
@@ -269,7 +271,7 @@ fn count(items: &mut HashMap<String, isize>, form: Option<BodyFormat>, body: &[u
     }
 }
 
-/// A value of Retry-After.
+/// Input: a value of Retry-After.
 pub fn retry_after(bytes: &[u8]) {
     const LONGEST: Duration = Duration::from_secs(30);
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
@@ -280,7 +282,7 @@ pub fn retry_after(bytes: &[u8]) {
     assert!(backoff.until().is_some_and(|it| it >= now && it <= now + LONGEST));
 }
 
-/// A request's method and target in its first line, and a header in each other.
+/// Input: a request's method and target in the first line, and a header in each other line.
 pub fn request(bytes: &[u8]) {
     request_in(Protocol::Thundra, "/v1/monitoring-data", r#"[{"a":1}]"#, bytes);
     request_in(Protocol::Otlp, "/v1/traces", r#"{"resourceSpans":[{}]}"#, bytes);
@@ -292,8 +294,7 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
     let (method, path) = lines.next().and_then(|it| it.split_once(' ')).unwrap_or_default();
     let Ok(method) = method.parse::<Method>() else { return };
     let headers: Vec<Header> = lines.filter_map(|it| it.parse().ok()).collect();
-    // tiny_http refuses what it can't keep to before there is a request, which its own test double
-    // takes for a bug.
+    // tiny_http refuses these headers before a request exists. Its test request would panic.
     let is_refused = |it: &Header| it.field.equiv("Expect") || it.field.equiv("Content-Length");
     if headers.iter().any(is_refused) {
         return;
@@ -336,7 +337,7 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
     assert!(desk.is_idle());
 }
 
-/// What a client throws at the local ports before it sends no more.
+/// Input: the bytes that a client sends to the local ports before it stops sending.
 pub fn socket(bytes: &[u8]) {
     static PORTS: LazyLock<[(Desk, SocketAddr); 2]> =
         LazyLock::new(|| [Protocol::Thundra, Protocol::Otlp].map(serve));
@@ -363,7 +364,7 @@ fn leaves_nothing(desk: &Desk, address: SocketAddr, bytes: &[u8]) {
     drop(exchange(address, bytes));
     let healthy = exchange(address, b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(healthy.starts_with(b"HTTP/1.1 200 OK\r\n"));
-    // A connection may end before the last of its requests is taken.
+    // A connection may end before the last of its requests is handled.
     let began = Instant::now();
     while !desk.is_idle() {
         desk.payloads().for_each(drop);
@@ -372,15 +373,15 @@ fn leaves_nothing(desk: &Desk, address: SocketAddr, bytes: &[u8]) {
     }
 }
 
-/// Longer than anything here takes.
+/// Longer than any step here takes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends these bytes and the end, and reads to the end.
+/// Sends these bytes, closes the sending side, and reads to the end.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).expect("the port is open");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out may be set");
     let mut answer = Vec::new();
-    // What is closed meanwhile may answer no more; what hangs is a finding.
+    // A connection that closes meanwhile may give no response. One that hangs is a finding.
     let sent = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     match sent.and_then(|()| stream.read_to_end(&mut answer)) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no end came"),
@@ -388,7 +389,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What tiny_http is known not to bear: `SECURITY.md`.
+/// Whether tiny_http is known to be harmed by these bytes: see `SECURITY.md`.
 fn is_known(bytes: &[u8]) -> bool {
     let is_long = |digits: &[u8]| digits.len() > "128000000".len();
     bytes.split(|&it| it == b'\n').any(|line| {
@@ -398,7 +399,7 @@ fn is_known(bytes: &[u8]) -> bool {
     })
 }
 
-/// A collector, and the reports that it hands on.
+/// A collector, and the inboxes with its reports.
 struct Desk {
     collector: Arc<Collector>,
     inbox: Inbox,
@@ -426,7 +427,7 @@ impl Desk {
         })
     }
 
-    /// Whether nothing is held, nor accepted and not settled.
+    /// Whether no bytes are held, and no accepted report is pending.
     fn is_idle(&self) -> bool {
         self.collector.intake().held() == 0
             && [Protocol::Thundra, Protocol::Otlp]
