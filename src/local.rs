@@ -24,5 +24,6 @@ pub mod body;
 pub mod response;
 pub mod collector;
 pub mod no_remote;
+pub mod mistakes;
 pub mod platform_events;
 pub mod telemetry;

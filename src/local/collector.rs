@@ -11,6 +11,7 @@ use ureq::http::HeaderValue;
 
 use crate::failpoint;
 use crate::local::body::{self, Content, ReadError};
+use crate::local::mistakes::Mistakes;
 use crate::local::no_remote::NoRemote;
 use crate::local::request;
 use crate::local::response::{Rejection, Response, ResponseFormat};
@@ -32,11 +33,12 @@ const HEADER_VALUE_MAX: usize = 8 * 1024;
 pub struct Collector {
     intake: Intake,
     no_remote: Vec<NoRemote>,
+    mistakes: Mistakes,
 }
 
 impl Collector {
     pub fn new(intake: Intake, no_remote: Vec<NoRemote>) -> Self {
-        Self { intake, no_remote }
+        Self { intake, no_remote, mistakes: Mistakes::default() }
     }
 
     pub fn intake(&self) -> &Intake {
@@ -56,15 +58,17 @@ impl Collector {
                 .take_report(&mut request, route, &mut uncounted)
                 .map(|()| Response::accepted(format)),
             Target::Reports(_) => Err(ReadError::TooLarge.into()),
-            _ => self.answer_other(&mut request, &target, is_readable),
+            _ => self.answer_other(&mut request, &target, is_readable, protocol),
         };
         if answered.is_ok() {
             uncounted.disarm();
         }
-        let answer = answered.unwrap_or_else(|Rejection { refusal, reason }| {
-            uncounted.refuse(refusal);
-            logging::debug!("refused a request as {}", refusal.name());
-            let answer = Response::refused(refusal, reason, format);
+        let answer = answered.unwrap_or_else(|rejection| {
+            logging::debug!("refused a request as {}", rejection.refusal.name());
+            if uncounted.refuse(rejection.refusal) {
+                self.mistakes.explain(protocol, path_of(request.url()), &rejection);
+            }
+            let answer = Response::refused(rejection.refusal, rejection.reason, format);
             match target {
                 Target::WrongMethod { allowed } => answer.allowing(allowed),
                 _ => answer,
@@ -83,6 +87,7 @@ impl Collector {
         request: &mut Request,
         target: &Target,
         is_readable: bool,
+        protocol: Protocol,
     ) -> Result<Response, Rejection> {
         if is_readable {
             body::skip(request)?;
@@ -90,7 +95,7 @@ impl Collector {
         let (refusal, reason) = match target {
             Target::Health => return Ok(health::answer(&self.intake)),
             Target::WrongMethod { .. } => (Refusal::WrongMethod, "this path takes another method"),
-            _ => (Refusal::UnknownPath, "there is nothing at this path"),
+            _ => (Refusal::UnknownPath, nothing_here(protocol)),
         };
         Err(Rejection::new(refusal, reason))
     }
@@ -140,8 +145,10 @@ impl Uncounted<'_> {
         self.0 = None;
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
-        self.0.take().iter().for_each(|account| account.refuse(refusal));
+    /// Counts the request as refused. False if it was counted before, or does not count.
+    fn refuse(&mut self, refusal: Refusal) -> bool {
+        let account = self.0.take();
+        account.inspect(|it| it.refuse(refusal)).is_some()
     }
 }
 
@@ -151,13 +158,23 @@ impl Drop for Uncounted<'_> {
     }
 }
 
+fn nothing_here(port: Protocol) -> &'static str {
+    match port {
+        Protocol::Thundra => {
+            "this port has only the paths /v1/monitoring-data and /v1/composite-monitoring-data"
+        }
+        Protocol::Otlp => "this port has only the paths /v1/traces, /v1/metrics and /v1/logs",
+    }
+}
+
 impl From<ReadError> for Rejection {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Full => Self::new(Refusal::Full, "the buffer is full"),
             ReadError::TooLarge => Self::new(
                 Refusal::TooLarge,
-                "the body is larger than a report may be: at most three quarters of the buffer",
+                "the body is larger than three quarters of THUNDRA_EXTENSION_BUFFER, or than its \
+                 remote's part of it",
             ),
             ReadError::Malformed(reason) => Self::new(Refusal::Malformed, reason),
         }

@@ -126,9 +126,7 @@ impl Url {
     /// The URL as the log may show it: without its query, and with [`HIDDEN`] for parts of its path that may
     /// be keys.
     pub fn shown(&self) -> String {
-        let shown = |part| if may_be_key(part) { HIDDEN } else { part };
-        let path: Vec<&str> = self.0.path().split('/').map(shown).collect();
-        format!("{}{}", self.origin(), path.join("/"))
+        [self.origin(), shown_path(self.0.path())].concat()
     }
 
     /// Adds the parts of the URL that the log must not show.
@@ -203,6 +201,13 @@ fn percent_encoded(text: &str) -> Cow<'_, str> {
         if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") }
     };
     text.bytes().map(encoded).collect::<String>().into()
+}
+
+/// A path as the log may show it: with [`HIDDEN`] for parts that may be keys.
+pub fn shown_path(path: &str) -> String {
+    let shown = |part| if may_be_key(part) { HIDDEN } else { part };
+    let parts: Vec<&str> = path.split('/').map(shown).collect();
+    parts.join("/")
 }
 
 /// Whether this part of a path may be a key. Some vendors expect their key in the path. Such keys are longer

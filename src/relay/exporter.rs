@@ -68,6 +68,8 @@ pub struct Exporter {
     drops: LogLimiter,
     /// Limits the lines about keys in doubt.
     doubts: LogLimiter,
+    /// Limits the lines about refused keys, for each signal. A client may use another key for each report.
+    refused_keys: [LogLimiter; Route::OTLP.len()],
     /// Limits the lines about rejected items in accepted reports.
     rejections: LogLimiter,
 }
@@ -114,6 +116,7 @@ impl Exporter {
             outage: OutageLog::default(),
             drops: LogLimiter::default(),
             doubts: LogLimiter::default(),
+            refused_keys: Default::default(),
             rejections: LogLimiter::default(),
         }
     }
@@ -267,6 +270,7 @@ impl Exporter {
             is_divisible,
         };
         let (verdict, destination) = (self.refusals.refused(&request, now), &self.destination);
+        let signal = batch.route().signal().map_or(0, |it| it as usize);
         let this = match verdict {
             Verdict::Split => {
                 remote_lines::refused_together(destination, &batch, status);
@@ -274,7 +278,7 @@ impl Exporter {
             }
             Verdict::Drop if loss != Loss::Unauthorized => None,
             Verdict::Drop => Some((self.doubts.level(now), KEY_IN_DOUBT)),
-            Verdict::DropKey => Some((log::Level::Warn, KEY_REFUSED)),
+            Verdict::DropKey => Some((self.refused_keys[signal].level(now), KEY_REFUSED)),
         };
         if let Some(this) = this {
             remote_lines::refused_key(this, destination, &self.withheld, &batch, status);

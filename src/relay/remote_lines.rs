@@ -112,7 +112,8 @@ pub fn dropped(
         several => (format!("{several} reports together"), "they are"),
     };
     let (at, bytes) = (Shown(destination, batch.route()), batch.body().length());
-    let hint = about_the_answer(destination, status);
+    let has_delivered = batch.account().last_delivery().is_some();
+    let hint = about_the_answer(destination, status, has_delivered);
     let message = format_args!(
         "cannot deliver {what}, {bytes} bytes, to {at}: it answered {status}{hint}; {are} \
          dropped{demand}"
@@ -120,11 +121,16 @@ pub fn dropped(
     line(level, destination, Some(loss.name()), message);
 }
 
-/// A hint for the user about a status that usually shows a mistake in the configuration.
-fn about_the_answer(destination: &Destination, status: StatusCode) -> &'static str {
+/// A hint for the user about a status that usually shows a mistake in the configuration. A remote that
+/// `has_delivered` before has the right scheme.
+fn about_the_answer(
+    destination: &Destination,
+    status: StatusCode,
+    has_delivered: bool,
+) -> &'static str {
     match status.as_u16() {
         _ if destination.may_be_answered_by_proxy() => " (or the proxy did)",
-        400 if !destination.is_https() => {
+        400 if !destination.is_https() && !has_delivered => {
             " (if this port speaks TLS, the URL has to begin with https)"
         }
         300..=399 => " (redirects are not followed: set the URL that it redirects to)",

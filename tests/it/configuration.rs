@@ -8,6 +8,7 @@ use rstest::rstest;
 
 use crate::support::fixture::{ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, items_at, report_of};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
+use crate::support::two_remotes::TwoRemotes;
 
 #[test]
 fn enabled_false_registers_and_polls_and_does_nothing_else() {
@@ -329,6 +330,18 @@ fn a_bad_ssl_cert_file_is_one_line_when_it_is_first_needed() {
         let log = fixture.shut_down();
         assert_eq!(log.matches("SSL_CERT_FILE").count(), 1, "{log}");
     }
+}
+
+#[test]
+fn a_bad_ssl_cert_file_is_one_line_however_many_remotes_there_are() {
+    let both = TwoRemotes::with(&[("SSL_CERT_FILE", "/no/such/file")]);
+    for protocol in [Thundra, Otlp] {
+        both.report(protocol, "[1]");
+    }
+    both.fixture
+        .wait_for_health(|it| ["reports", "otlp"].iter().all(|name| it[name]["delivered"] == 1));
+    let log = both.fixture.shut_down();
+    assert_eq!(log.matches("SSL_CERT_FILE").count(), 1, "{log}");
 }
 
 #[test]

@@ -321,6 +321,39 @@ fn another_path_is_404_and_another_method_405_with_allow() {
     assert!(log.ends_with(line), "{log}");
 }
 
+/// A client that is set up wrongly reports in vain each time, and the closing line comes hours later.
+#[rstest]
+fn a_mistake_of_a_client_is_one_line_at_its_first_report(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
+    let fixture = protocol.start_with(&[("THUNDRA_EXTENSION_BUFFER", "64KiB")]);
+    let (path, large) = (protocol.path(ARRAY), "a".repeat(60_000));
+    let paths = match protocol {
+        Thundra => "/v1/monitoring-data and /v1/composite-monitoring-data",
+        Otlp => "/v1/traces, /v1/metrics and /v1/logs",
+    };
+    let cases = [
+        ("POST", "/", "{}", 404, &*format!("this port has only the paths {paths}")),
+        ("PUT", path, "{}", 405, "this path takes another method"),
+        ("POST", path, &large, 413, "larger than three quarters of THUNDRA_EXTENSION_BUFFER"),
+    ];
+    for _ in 0..3 {
+        for (method, path, body, status, _) in cases {
+            let length = body.len();
+            let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}");
+            let response = raw(&fixture, &format!("{head}\r\n\r\n{body}"));
+            assert_eq!(response.status, status, "{method} {path}");
+        }
+    }
+    let log = fixture.shut_down();
+    for (_, path, _, _, why) in cases {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(why)).collect();
+        let [line] = lines[..] else { panic!("{why:?} is not in one line of {log}") };
+        let begin = format!("WARN cannot accept a report at {path:?} of the port for ");
+        assert!(line.contains(&begin) && line.ends_with("are refused and lost"), "{line}");
+    }
+}
+
 #[test]
 fn ipv6_localhost_is_served_too() {
     let fixture = Fixture::start();

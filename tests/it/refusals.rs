@@ -103,6 +103,22 @@ fn a_key_that_is_refused_for_several_reports_is_tried_with_the_smallest_alone(
 }
 
 #[rstest]
+fn keys_that_change_with_each_report_and_are_refused_cost_one_line_in_all(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
+    let fixture = protocol.start();
+    fixture.remote.answer_with(|_| Answer::status(401));
+    for nth in 1..=20 {
+        let key = format!("Authorization: ApiKey {nth}\r\n");
+        assert_eq!(fixture.post_with(&key, ARRAY, "[1]").status, 200);
+        fixture.wait_for_account(|it| it["accepted"] == nth && it["pending"] == 0);
+    }
+    let log = fixture.shut_down();
+    assert!(log.contains("20 accepted, 0 delivered, lost: 20 unauthorized"), "{log}");
+    assert_eq!(log.matches("with this key are dropped").count(), 1, "{log}");
+}
+
+#[rstest]
 fn a_remote_that_refuses_everything_costs_few_additional_requests(
     #[values(Thundra, Otlp)] protocol: Protocol,
 ) {

@@ -201,6 +201,18 @@ fn the_line_of_a_dropped_report_names_its_destination_and_the_reason() {
     }
 }
 
+#[test]
+fn a_remote_that_accepted_a_report_gets_no_hint_about_https() {
+    let fixture = start(Otlp, Remote::start(), &[]);
+    fixture.remote.answer_with(|it| Answer::status(if it.number == 0 { 200 } else { 400 }));
+    fixture.report(ARRAY, "[1]");
+    fixture.wait_for_account(|it| it["delivered"] == 1);
+    fixture.report(ARRAY, "[2]");
+    let line = fixture.process.wait_for_log("WARN cannot deliver a report", PATIENCE);
+    assert!(line.contains("it answered 400 Bad Request; it is dropped"), "{line}");
+    fixture.shut_down();
+}
+
 /// The proxy sees requests that are not encrypted, and may refuse them instead of the remote.
 #[test]
 fn the_line_of_a_refusal_that_may_come_from_a_proxy_names_the_proxy() {

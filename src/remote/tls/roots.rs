@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -20,6 +21,9 @@ const OLD_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE", "X509 CERTIFICATE"];
 /// The identifier of the extension with the names of a server (RFC 5280, 4.2.1.6), in DER.
 const SUBJECT_ALT_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x11];
 
+/// Whether the line about a bad file is logged. Each remote reads the file.
+static IS_LOGGED: AtomicBool = AtomicBool::new(false);
+
 pub struct Roots {
     /// Roots that may have issued the certificate of a remote.
     pub anchors: RootCertStore,
@@ -35,20 +39,7 @@ impl Roots {
         let mut roots = Self { anchors, own: Vec::new() };
         if let Some(path) = file {
             if let Err(error) = roots.add(path) {
-                let path = path.display().to_string();
-                // If the value is a file's contents instead of its path, it may contain a private key.
-                let (path, why) = if path.contains("-----BEGIN") {
-                    (
-                        String::new(),
-                        "it is a certificate itself, not the path of a file with one".to_owned(),
-                    )
-                } else {
-                    ([" ", &path].concat(), error.to_string())
-                };
-                logging::warn!(
-                    "cannot use the certificates of SSL_CERT_FILE{path}: {why}; the compiled-in \
-                     ones are used alone"
-                );
+                explain(path, &error);
             }
         }
         roots
@@ -70,6 +61,25 @@ impl Roots {
         logging::debug!("added {added} root certificates of SSL_CERT_FILE, ignored {ignored}");
         Ok(())
     }
+}
+
+/// Logs one line about a bad file, however many remotes there are.
+#[cold]
+fn explain(path: &Path, error: &io::Error) {
+    if IS_LOGGED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let path = path.display().to_string();
+    // If the value is a file's contents instead of its path, it may contain a private key.
+    let (path, why) = if path.contains("-----BEGIN") {
+        (String::new(), "it is a certificate itself, not the path of a file with one".to_owned())
+    } else {
+        ([" ", &path].concat(), error.to_string())
+    };
+    logging::warn!(
+        "cannot use the certificates of SSL_CERT_FILE{path}: {why}; the compiled-in ones are used \
+         alone"
+    );
 }
 
 /// All certificates of a file in PEM form.

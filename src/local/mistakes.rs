@@ -1,0 +1,71 @@
+//! Logs one line about the first report that a port refuses because its client has a wrong setting. Such a
+//! client sends all its reports in vain, and the closing line comes hours later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::local::response::Rejection;
+use crate::logging;
+use crate::net::url::shown_path;
+use crate::payload::ledger::Refusal;
+use crate::payload::protocol::Protocol;
+
+/// The longest path that the log shows, in characters.
+const PATH_MAX: usize = 64;
+
+/// Which refusals of each protocol's port are already logged.
+#[derive(Debug, Default)]
+pub struct Mistakes([[AtomicBool; Refusal::ALL.len()]; 2]);
+
+impl Mistakes {
+    /// Logs a line if a wrong setting causes this refusal, and none is logged yet. The line is about a
+    /// request to this protocol's port.
+    pub fn explain(&self, protocol: Protocol, path: &str, rejection: &Rejection) {
+        let Rejection { refusal, reason } = *rejection;
+        let is_logged = &self.0[protocol as usize][refusal as usize];
+        if is_of_settings(refusal) && !is_logged.swap(true, Ordering::Relaxed) {
+            logging::warn!("{}", line(protocol, path, reason));
+        }
+    }
+}
+
+/// Whether a wrong setting of the client, or of the buffer, causes this refusal.
+fn is_of_settings(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::TooLarge
+        | Refusal::UnknownPath
+        | Refusal::WrongMethod
+        | Refusal::UnknownMediaType => true,
+        // A missing remote and a fault have lines of their own.
+        Refusal::Full | Refusal::Malformed | Refusal::NoRemote | Refusal::Failed => false,
+    }
+}
+
+fn line(protocol: Protocol, path: &str, reason: &str) -> String {
+    let name = protocol.name();
+    let path = if path.is_empty() { "/" } else { path };
+    let path: String = shown_path(path).chars().take(PATH_MAX).collect();
+    format!(
+        "cannot accept a report at {path:?} of the port for {name}: {reason}; such reports are refused \
+         and lost"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_the_path_without_keys_and_control_characters() {
+        for (path, shown) in [
+            ("", "\"/\""),
+            ("/v1/traces/v1/traces", "\"/v1/traces/v1/traces\""),
+            ("/0123456789abcdef0123456789abcdef/v1", "\"/***/v1\""),
+            ("/a\n\u{1b}[31mb", "\"/a\\n\\u{1b}[31mb\""),
+        ] {
+            let line = line(Protocol::Otlp, path, "why");
+            let begin = format!("cannot accept a report at {shown} of the port for OTLP: why; ");
+            assert!(line.starts_with(&begin), "{line}");
+        }
+        assert!(line(Protocol::Otlp, &"/a".repeat(1_000), "why").len() < 200);
+    }
+}
