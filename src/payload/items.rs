@@ -15,10 +15,10 @@ use crate::payload::protobuf::{Malformed, Value, next_field};
 
 /// Whether a body is within the limits, as far as this is visible without a parser. The result is valid only
 /// if the body has this format.
-pub fn is_within(limits: RequestLimits, form: BodyFormat, body: &[u8]) -> bool {
+pub fn is_within(limits: RequestLimits, format: BodyFormat, body: &[u8]) -> bool {
     let has_few = || {
         limits.items == usize::MAX
-            || form == BodyFormat::JsonArray && commas_between_items(body) < limits.items
+            || format == BodyFormat::JsonArray && commas_between_items(body) < limits.items
     };
     body.len() <= limits.bytes && has_few()
 }
@@ -40,44 +40,44 @@ pub struct ItemRange {
 impl ItemRange {
     /// The range of all items in a body of this format. `None` if the body has another format or no items, or
     /// is both large and deep.
-    pub fn of(form: BodyFormat, body: &[u8]) -> Option<Self> {
-        if form == BodyFormat::OtlpProtobuf {
+    pub fn of(format: BodyFormat, body: &[u8]) -> Option<Self> {
+        if format == BodyFormat::OtlpProtobuf {
             return of_message(body);
         }
         if body.len() > LARGE && depth(body) > DEPTH_MAX {
             return None;
         }
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let whole = Whole { body, member: form.member() };
-        let run = if whole.member.is_some() {
+        let whole = Whole { body, member: format.member() };
+        let all = if whole.member.is_some() {
             (&mut deserializer).deserialize_map(whole)
         } else {
             (&mut deserializer).deserialize_seq(whole)
         };
-        let run = run.ok()??;
-        deserializer.end().is_ok().then_some(run)
+        let all = all.ok()??;
+        deserializer.end().is_ok().then_some(all)
     }
 
     /// Removes as many first items as fit into a request within the limits, and returns them. It returns at
     /// least one item, even if that one is too large.
-    pub fn split_to(&mut self, form: BodyFormat, body: &[u8], limits: RequestLimits) -> Self {
+    pub fn split_to(&mut self, format: BodyFormat, body: &[u8], limits: RequestLimits) -> Self {
         let mut head = Self { range: self.range.start..self.range.start, items: 0 };
-        while let Some(item) = self.first(form, body) {
+        while let Some(item) = self.first(format, body) {
             let longer = Self { range: head.range.start..item.end, items: head.items + 1 };
-            if head.items > 0 && !limits.allow(longer.items, form.length(longer.range.len())) {
+            if head.items > 0 && !limits.allow(longer.items, format.length(longer.range.len())) {
                 break;
             }
             head = longer;
             self.items -= 1;
-            self.range.start = next_item(form, body, item.end).min(self.range.end);
+            self.range.start = next_item(format, body, item.end).min(self.range.end);
         }
         head
     }
 
     /// The range of the first item, if there is one.
-    fn first(&self, form: BodyFormat, body: &[u8]) -> Option<Range<usize>> {
+    fn first(&self, format: BodyFormat, body: &[u8]) -> Option<Range<usize>> {
         let mut rest = &body[self.range.clone()];
-        if form == BodyFormat::OtlpProtobuf {
+        if format == BodyFormat::OtlpProtobuf {
             next_field(&mut rest).ok()??;
             return Some(self.range.start..self.range.end - rest.len());
         }
@@ -103,8 +103,8 @@ fn of_message(body: &[u8]) -> Option<ItemRange> {
 }
 
 /// The start of the next item, after an item with this end.
-fn next_item(form: BodyFormat, body: &[u8], end: usize) -> usize {
-    if form == BodyFormat::OtlpProtobuf {
+fn next_item(format: BodyFormat, body: &[u8], end: usize) -> usize {
+    if format == BodyFormat::OtlpProtobuf {
         return end;
     }
     let is_between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
@@ -144,15 +144,17 @@ impl<'de> Visitor<'de> for Whole<'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<ItemRange>, A::Error> {
-        let mut run: Option<ItemRange> = None;
+        let mut all: Option<ItemRange> = None;
         while let Some(item) = items.next_element::<&'de RawValue>()? {
             let item = range_of(item.get(), self.body);
-            run = Some(match run {
-                Some(run) => ItemRange { range: run.range.start..item.end, items: run.items + 1 },
+            all = Some(match all {
+                Some(ItemRange { range, items }) => {
+                    ItemRange { range: range.start..item.end, items: items + 1 }
+                }
                 None => ItemRange { range: item, items: 1 },
             });
         }
-        Ok(run)
+        Ok(all)
     }
 }
 
@@ -203,8 +205,8 @@ pub mod tests {
         let mut rest = ItemRange::of(BodyFormat::JsonArray, array.as_bytes()).unwrap();
         let mut requests = Vec::new();
         while rest.items > 0 {
-            let run = rest.split_to(BodyFormat::JsonArray, array.as_bytes(), limits);
-            requests.push(format!("[{}]", &array[run.range]));
+            let head = rest.split_to(BodyFormat::JsonArray, array.as_bytes(), limits);
+            requests.push(format!("[{}]", &array[head.range]));
         }
         requests
     }
@@ -234,17 +236,17 @@ pub mod tests {
 
         #[test]
         fn the_range_of_any_array_covers_all_its_items((items, array) in array()) {
-            let run = ItemRange::of(BodyFormat::JsonArray, array.as_bytes()).unwrap();
-            prop_assert_eq!(run.items, items.len());
-            prop_assert_eq!(items_of(&format!("[{}]", &array[run.range])), items);
+            let all = ItemRange::of(BodyFormat::JsonArray, array.as_bytes()).unwrap();
+            prop_assert_eq!(all.items, items.len());
+            prop_assert_eq!(items_of(&format!("[{}]", &array[all.range])), items);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
             let bracketed = [b"[", bytes.as_slice(), b"]"].concat();
-            for form in [BodyFormat::JsonArray, BodyFormat::OtlpJson(Signal::Traces), BodyFormat::OtlpProtobuf] {
-                let _ = ItemRange::of(form, &bytes);
-                let _ = ItemRange::of(form, &bracketed);
+            for format in [BodyFormat::JsonArray, BodyFormat::OtlpJson(Signal::Traces), BodyFormat::OtlpProtobuf] {
+                let _ = ItemRange::of(format, &bytes);
+                let _ = ItemRange::of(format, &bracketed);
             }
         }
 

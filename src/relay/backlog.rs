@@ -55,7 +55,7 @@ enum Contents {
     Opaque,
     /// The items that are not settled yet. `is_whole` is true if these are all items of the body. `lost` is
     /// the reason if an earlier part was lost.
-    Items { form: BodyFormat, rest: ItemRange, is_whole: bool, lost: Option<Loss> },
+    Items { format: BodyFormat, rest: ItemRange, is_whole: bool, lost: Option<Loss> },
 }
 
 impl Backlog {
@@ -84,6 +84,11 @@ impl Backlog {
     /// When the oldest report was accepted, not counting those in quarantine.
     pub fn oldest(&self) -> Option<Instant> {
         self.reports.get(self.quarantined).map(|report| report.payload.received_at())
+    }
+
+    /// When the next report in quarantine was accepted.
+    pub fn next_quarantined(&self) -> Option<Instant> {
+        self.reports.range(..self.quarantined).next().map(|report| report.payload.received_at())
     }
 
     /// How many reports are in quarantine.
@@ -133,7 +138,7 @@ impl Backlog {
             |(index, report): &(usize, &Report)| (report.payload.body().len(), Reverse(*index));
         let (index, _) = mergeable.min_by_key(order)?;
         let report = self.remove(self.quarantined + index)?;
-        Some(Batch { has_passed: index > 0, ..Batch::of(report, true, limits) })
+        Some(Batch::of(report, true, limits))
     }
 
     /// Takes a report from the quarantine, or a part of it.
@@ -148,35 +153,31 @@ impl Backlog {
         if batch.is_head() {
             return;
         }
-        let Some((form, run)) = batch.reports[0].open() else { return };
-        let (mut items, mut bytes) = (run.items, run.range.len());
+        let Some((format, rest)) = batch.reports[0].open() else { return };
+        let (mut items, mut bytes) = (rest.items, rest.range.len());
         let mut passed = 0;
         while passed <= LOOK_AHEAD && batch.reports.len() < limits.reports {
             let Some(next) = self.reports.get_mut(self.quarantined + passed) else { break };
             let is_mergeable = next.payload.goes_with(&batch.reports[0].payload);
-            let Some((_, run)) = is_mergeable.then(|| next.open()).flatten() else {
+            let Some((_, rest)) = is_mergeable.then(|| next.open()).flatten() else {
                 passed += 1;
                 continue;
             };
-            items += run.items;
-            bytes += form.separator().len() + run.range.len();
-            if !limits.allow(items, form.length(bytes)) {
+            items += rest.items;
+            bytes += format.separator().len() + rest.range.len();
+            if !limits.allow(items, format.length(bytes)) {
                 break;
             }
-            batch.taken = Selection::Items(form);
-            batch.has_passed |= passed > 0;
+            batch.taken = Selection::Items(format);
             batch.reports.extend(self.remove(self.quarantined + passed));
         }
     }
 
     /// Puts back a batch that was not delivered.
     pub fn put_back(&mut self, batch: Batch) {
-        let Batch { reports, is_quarantined, has_passed, .. } = batch;
+        let Batch { reports, is_quarantined, .. } = batch;
         for report in reports.into_iter().rev() {
-            self.put_first(report, is_quarantined);
-        }
-        if has_passed {
-            self.sort();
+            self.put_one_back(report, is_quarantined);
         }
     }
 
@@ -192,26 +193,25 @@ impl Backlog {
     /// Empties the quarantine. Its reports wait with the others again, because they were not the reason of
     /// the failures.
     pub fn release_quarantined(&mut self) {
-        self.quarantined = 0;
-        self.sort();
+        let last = |it: &mut Self| it.quarantined.checked_sub(1).and_then(|last| it.remove(last));
+        while let Some(report) = last(self) {
+            self.put_one_back(report, false);
+        }
     }
 
     /// Settles the sent items of a batch: as lost with the reason `this`, or else as delivered. Puts the
     /// unsent items back.
     pub fn settle(&mut self, batch: Batch, this: Option<Loss>) {
-        let Batch { reports, taken, is_quarantined, has_passed } = batch;
+        let Batch { reports, taken, is_quarantined } = batch;
         for mut report in reports {
             match &taken {
-                Selection::Head { form, rest, .. } if rest.items > 0 => {
-                    let (form, rest, lost) = (*form, rest.clone(), report.lost().or(this));
-                    report.contents = Contents::Items { form, rest, is_whole: false, lost };
-                    self.put_first(report, is_quarantined);
+                Selection::Head { format, rest, .. } if rest.items > 0 => {
+                    let (format, rest, lost) = (*format, rest.clone(), report.lost().or(this));
+                    report.contents = Contents::Items { format, rest, is_whole: false, lost };
+                    self.put_one_back(report, is_quarantined);
                 }
                 _ => report.settle(this),
             }
-        }
-        if has_passed {
-            self.sort();
         }
     }
 
@@ -225,9 +225,17 @@ impl Backlog {
         self.reports.range(self.quarantined..)
     }
 
-    fn put_first(&mut self, report: Report, is_quarantined: bool) {
-        self.insert(if is_quarantined { 0 } else { self.quarantined }, report);
-        self.quarantined += usize::from(is_quarantined);
+    /// Puts back a report: as the first one in quarantine, or by its age with the others.
+    fn put_one_back(&mut self, report: Report, is_quarantined: bool) {
+        if is_quarantined {
+            self.insert(0, report);
+            self.quarantined += 1;
+            return;
+        }
+        let is_older = |it: &&Report| it.payload.received_at() < report.payload.received_at();
+        // Few are older: those that its batch has passed over.
+        let index = self.quarantined + self.waiting().take_while(is_older).count();
+        self.insert(index, report);
     }
 
     fn insert(&mut self, index: usize, report: Report) {
@@ -241,31 +249,25 @@ impl Backlog {
         self.quarantined -= usize::from(index < self.quarantined);
         Some(report)
     }
-
-    /// Sorts the reports that are not in quarantine by age.
-    fn sort(&mut self) {
-        let reports = &mut self.reports.make_contiguous()[self.quarantined..];
-        reports.sort_by_key(|report| report.payload.received_at());
-    }
 }
 
 impl Report {
     /// Whether the report is not parsed yet, and can be sent unchanged.
     fn fits_unopened(&self, limits: RequestLimits) -> bool {
-        let Contents::Unparsed(form) = self.contents else { return false };
-        is_within(limits, form, self.payload.body())
+        let Contents::Unparsed(format) = self.contents else { return false };
+        is_within(limits, format, self.payload.body())
     }
 
     /// The unsettled items, if the report can be merged or split. Parses the body if necessary.
     fn open(&mut self) -> Option<(BodyFormat, ItemRange)> {
-        if let Contents::Unparsed(form) = self.contents {
-            self.contents = match ItemRange::of(form, self.payload.body()) {
-                Some(rest) => Contents::Items { form, rest, is_whole: true, lost: None },
+        if let Contents::Unparsed(format) = self.contents {
+            self.contents = match ItemRange::of(format, self.payload.body()) {
+                Some(rest) => Contents::Items { format, rest, is_whole: true, lost: None },
                 None => Contents::Opaque,
             };
         }
         match &self.contents {
-            Contents::Items { form, rest, .. } => Some((*form, rest.clone())),
+            Contents::Items { format, rest, .. } => Some((*format, rest.clone())),
             _ => None,
         }
     }

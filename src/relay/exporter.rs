@@ -147,30 +147,21 @@ impl Exporter {
         self.isolates_at_once = true;
     }
 
-    /// Takes the batch to send now, if one is due. Quarantined reports come last. Drops reports with a
-    /// refused key.
-    pub fn take(&self, backlog: &mut Backlog, terms: Terms, now: Instant) -> Option<Batch> {
+    /// Takes the batch to send now, if one is due by these terms. Without terms, any batch is due.
+    /// Quarantined reports come last. Drops reports with a refused key.
+    pub fn take(&self, backlog: &mut Backlog, terms: Option<Terms>, now: Instant) -> Option<Batch> {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         loop {
-            let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-            let batch = if is_due(self.due_waiting(backlog, terms)) {
-                self.refusals.take(backlog, now)
-            } else if is_due(self.due_quarantined(backlog, terms, now)) {
-                self.refusals.take_quarantined(backlog)
-            } else {
-                None
+            let (is_first_due, is_quarantined_due) = terms.map_or((true, true), |terms| {
+                let quarantined = self.due_quarantined(backlog, terms);
+                (is_due(self.due_waiting(backlog, terms)), is_due(quarantined))
+            });
+            let first = if is_first_due { self.refusals.take(backlog, now) } else { None };
+            let batch = match first {
+                None if is_quarantined_due => self.refusals.take_quarantined(backlog),
+                first => first,
             };
             if let Some(batch) = self.unless_key_is_refused(batch?, backlog, now) {
-                return Some(batch);
-            }
-        }
-    }
-
-    /// As [`Self::take`], but the batch need not be due.
-    pub fn take_any(&self, backlog: &mut Backlog, now: Instant) -> Option<Batch> {
-        loop {
-            let waiting = self.refusals.take(backlog, now);
-            let batch = waiting.or_else(|| self.refusals.take_quarantined(backlog))?;
-            if let Some(batch) = self.unless_key_is_refused(batch, backlog, now) {
                 return Some(batch);
             }
         }

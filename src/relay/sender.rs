@@ -107,8 +107,7 @@ impl<E: Edge> Sender<E> {
     /// Waits for a message, or until a batch is due. A queued message comes first, because a command must not
     /// wait for attempts.
     fn next_step(&mut self) -> Step {
-        let Wake { at, at_bytes } =
-            self.exporter.next_wake(&self.backlog, self.terms(), self.edge.now());
+        let Wake { at, at_bytes } = self.exporter.next_wake(&self.backlog, self.terms());
         match self.edge.wait(at, at_bytes) {
             Waited::Message(message) => Step::Take(message),
             Waited::TimeIsUp => Step::Send,
@@ -146,7 +145,7 @@ impl<E: Edge> Sender<E> {
     /// Makes one attempt with the due batch.
     fn send(&mut self) {
         let (terms, now) = (self.terms(), self.edge.now());
-        if let Some(batch) = self.exporter.take(&mut self.backlog, terms, now) {
+        if let Some(batch) = self.exporter.take(&mut self.backlog, Some(terms), now) {
             failpoint::hit("sender.taken");
             if self.exporter.is_unhealthy() {
                 self.end.acknowledge();

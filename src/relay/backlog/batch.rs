@@ -20,8 +20,6 @@ pub struct Batch {
     pub(super) taken: Selection,
     /// Whether the batch was taken from the quarantine.
     pub(super) is_quarantined: bool,
-    /// Whether older reports were passed over for a report of this batch.
-    pub(super) has_passed: bool,
 }
 
 /// The selected parts of a batch's reports.
@@ -32,7 +30,7 @@ pub(super) enum Selection {
     /// The unsettled items of all reports, merged into one body.
     Items(BodyFormat),
     /// The first items of the only report.
-    Head { form: BodyFormat, head: ItemRange, rest: ItemRange },
+    Head { format: BodyFormat, head: ItemRange, rest: ItemRange },
 }
 
 impl Batch {
@@ -41,17 +39,20 @@ impl Batch {
         let fits_unopened = is_alone && report.fits_unopened(limits);
         let opened = if fits_unopened { None } else { report.open() };
         let taken = match opened {
-            Some((form, run)) if !limits.allow(run.items, form.length(run.range.len())) => {
-                let mut rest = run;
-                let head = rest.split_to(form, report.payload.body(), limits);
-                Selection::Head { form, head, rest }
+            Some((format, mut rest))
+                if !limits.allow(rest.items, format.length(rest.range.len())) =>
+            {
+                let head = rest.split_to(format, report.payload.body(), limits);
+                Selection::Head { format, head, rest }
             }
-            Some((form, _)) if !report.is_whole() || report.payload.body().len() > limits.bytes => {
-                Selection::Items(form)
+            Some((format, _))
+                if !report.is_whole() || report.payload.body().len() > limits.bytes =>
+            {
+                Selection::Items(format)
             }
             _ => Selection::Whole,
         };
-        Self { reports: vec![report], taken, is_quarantined: false, has_passed: false }
+        Self { reports: vec![report], taken, is_quarantined: false }
     }
 
     pub(super) fn is_head(&self) -> bool {
@@ -90,7 +91,7 @@ impl Batch {
         match &self.taken {
             Selection::Head { head, .. } => head.items > 1,
             Selection::Items(_) | Selection::Whole => {
-                let items = |it: &mut Report| it.open().map_or(1, |(_, run)| run.items);
+                let items = |it: &mut Report| it.open().map_or(1, |(_, rest)| rest.items);
                 self.reports.iter_mut().map(items).sum::<usize>() > 1
             }
         }
@@ -105,18 +106,18 @@ impl Batch {
         let mut parts: Vec<&[u8]> = Vec::with_capacity(self.reports.len() * 2 + 1);
         match &self.taken {
             Selection::Whole => parts.push(self.reports[0].payload.body()),
-            Selection::Head { form, head, .. } => {
+            Selection::Head { format, head, .. } => {
                 let items = &self.reports[0].payload.body()[head.range.clone()];
-                parts.extend([form.opening(), items, form.closing()]);
+                parts.extend([format.opening(), items, format.closing()]);
             }
-            Selection::Items(form) => {
+            Selection::Items(format) => {
                 for (nth, report) in self.reports.iter().enumerate() {
                     if let Contents::Items { rest, .. } = &report.contents {
-                        parts.push(if nth == 0 { form.opening() } else { form.separator() });
+                        parts.push(if nth == 0 { format.opening() } else { format.separator() });
                         parts.push(&report.payload.body()[rest.range.clone()]);
                     }
                 }
-                parts.push(form.closing());
+                parts.push(format.closing());
             }
         }
         Parts::of(parts)

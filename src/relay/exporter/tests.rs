@@ -58,12 +58,12 @@ impl Fixture {
     }
 
     fn attempt(&mut self, delivery: Delivery) -> Attempt {
-        let batch = self.exporter.take_any(&mut self.desk.backlog, self.now).unwrap();
+        let batch = self.exporter.take(&mut self.desk.backlog, None, self.now).unwrap();
         self.exporter.on_delivery(batch, delivery, &mut self.desk.backlog, at(self.now))
     }
 
     fn wake(&self, terms: Terms) -> (Option<Duration>, usize) {
-        let Wake { at, at_bytes } = self.exporter.next_wake(&self.desk.backlog, terms, self.now);
+        let Wake { at, at_bytes } = self.exporter.next_wake(&self.desk.backlog, terms);
         (at.map(|at| at.saturating_duration_since(self.now)), at_bytes)
     }
 }
@@ -77,7 +77,7 @@ fn without_reports_only_the_next_report_wakes_the_sender() {
 fn collected_reports_are_due_by_age_or_by_half_of_the_buffer() {
     let fixture = Fixture::with(&["{}"]);
     let oldest = fixture.desk.backlog.oldest().unwrap();
-    let wake = fixture.exporter.next_wake(&fixture.desk.backlog, BUSY, fixture.now);
+    let wake = fixture.exporter.next_wake(&fixture.desk.backlog, BUSY);
     let ten_seconds = Duration::from_secs(10);
     assert_eq!(wake, Wake { at: Some(oldest + ten_seconds), at_bytes: BUFFER / 2 });
     assert_eq!(fixture.wake(SPARSE), (Some(Duration::ZERO), 0));
@@ -89,9 +89,9 @@ fn while_the_remote_fails_the_back_off_or_a_large_report_wakes_the_sender() {
     let mut fixture = Fixture::with(&["{}"]);
     let _ = fixture.attempt(failed(true, false, Some(Duration::from_secs(20))));
     assert_eq!(fixture.wake(SPARSE), (Some(Duration::from_secs(20)), BUFFER / 4 * 3 / 2));
-    assert!(fixture.exporter.take(&mut fixture.desk.backlog, SPARSE, fixture.now).is_none());
+    assert!(fixture.exporter.take(&mut fixture.desk.backlog, Some(SPARSE), fixture.now).is_none());
     let later = fixture.now + Duration::from_secs(20);
-    let batch = fixture.exporter.take(&mut fixture.desk.backlog, SPARSE, later).unwrap();
+    let batch = fixture.exporter.take(&mut fixture.desk.backlog, Some(SPARSE), later).unwrap();
     fixture.desk.backlog.put_back(batch);
 }
 
@@ -169,7 +169,8 @@ fn taking_a_batch_drops_reports_with_a_refused_key() {
     for key in ["k", "k", "other"] {
         fixture.desk.push(COMPOSITE, key, "{}");
     }
-    let batch = fixture.exporter.take(&mut fixture.desk.backlog, SPARSE, Instant::now()).unwrap();
+    let batch =
+        fixture.exporter.take(&mut fixture.desk.backlog, Some(SPARSE), Instant::now()).unwrap();
     assert_eq!(batch.headers().authorization.as_ref().unwrap(), "other");
     assert!(fixture.desk.backlog.is_empty());
     fixture.desk.backlog.settle(batch, None);

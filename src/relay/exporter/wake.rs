@@ -42,9 +42,9 @@ impl Terms {
 }
 
 impl Exporter {
-    pub fn next_wake(&self, backlog: &Backlog, terms: Terms, now: Instant) -> Wake {
+    pub fn next_wake(&self, backlog: &Backlog, terms: Terms) -> Wake {
         let waiting = self.due_waiting(backlog, terms);
-        let at = waiting.into_iter().chain(self.due_quarantined(backlog, terms, now)).min();
+        let at = waiting.into_iter().chain(self.due_quarantined(backlog, terms)).min();
         Wake { at, at_bytes: self.wake_at_bytes(backlog, terms) }
     }
 
@@ -82,14 +82,9 @@ impl Exporter {
     }
 
     /// When the next quarantined report is due. None is due while an invocation is held.
-    pub(super) fn due_quarantined(
-        &self,
-        backlog: &Backlog,
-        terms: Terms,
-        now: Instant,
-    ) -> Option<Instant> {
+    pub(super) fn due_quarantined(&self, backlog: &Backlog, terms: Terms) -> Option<Instant> {
+        let accepted = backlog.next_quarantined().filter(|_| !terms.is_held)?;
         let until = self.backoff.until().max(self.quarantine_backoff.until());
-        let is_wanted = backlog.quarantined() > 0 && !terms.is_held;
-        is_wanted.then(|| until.unwrap_or(now))
+        Some(until.unwrap_or(accepted))
     }
 }

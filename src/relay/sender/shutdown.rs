@@ -107,7 +107,7 @@ impl<E: Edge> Sender<E> {
         let until = now + left.min(LATE_REPORTS);
         loop {
             let now = self.edge.now();
-            if let Some(batch) = self.exporter.take_any(&mut self.backlog, now) {
+            if let Some(batch) = self.exporter.take(&mut self.backlog, None, now) {
                 return Some(batch);
             }
             let late = self.message_until(until)?;
