@@ -58,7 +58,7 @@ fn a_port_without_a_remote_is_logged_and_exports_are_refused() {
     assert!(log.contains(&line) && log.lines().count() == 2, "{log}");
 }
 
-/// A misspelt name opens the port as any other does, and so does an endpoint that is this very port.
+/// A misspelt name opens the port as a correct one does, and so does an endpoint that is this port itself.
 #[rstest]
 #[case::this_very_port(
     Otlp.url_variable(),

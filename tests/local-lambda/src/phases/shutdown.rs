@@ -225,7 +225,7 @@ enum Step {
     End,
 }
 
-/// The longest wait that cannot hide a delay near the deadline.
+/// How long to wait until the next check. Near the deadline the wait is short, so that a delay of the check shows.
 fn next_wait(left: Duration) -> Duration {
     match left.checked_sub(STALLS_COUNT_WITHIN) {
         Some(until_then) if !until_then.is_zero() => until_then,
