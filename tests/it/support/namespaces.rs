@@ -92,7 +92,10 @@ fn a_name_that_matches_no_test_or_several_is_a_failure() {
     if check().is_err() {
         return;
     }
-    for other in ["namespaces::there_is_no_such_test", "namespaces::a_name_of_another_test"] {
+    for other in [
+        "support::namespaces::there_is_no_such_test",
+        "support::namespaces::a_name_of_another_test",
+    ] {
         let runs = || in_namespaces(other, || panic!("this is not what runs inside"));
         assert!(catch_unwind(runs).is_err(), "{other}");
     }
@@ -100,5 +103,5 @@ fn a_name_that_matches_no_test_or_several_is_a_failure() {
 
 #[test]
 fn a_name_of_another_test() {
-    in_namespaces("namespaces::a_name_of_another_test", || {});
+    in_namespaces("support::namespaces::a_name_of_another_test", || {});
 }
