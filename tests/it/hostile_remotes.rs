@@ -10,7 +10,7 @@ use local_lambda::{Answer, Authority, Platform, Received, Remote, free_port};
 use rstest::rstest;
 
 use crate::support::fixture::{
-    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, pass, spawn,
+    ARRAY, COLLECTS, COMPOSITE, Fixture, PATIENCE, SHUTDOWN, array_of, each_at_once, pass, spawn,
 };
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::report::items_of;
@@ -265,18 +265,20 @@ fn an_endless_response_is_given_up_like_a_missing_one() {
     let proxy = say_on_and_on("HTTP/1.1 200 OK\r\nX: ", Duration::from_millis(100));
     let (remote, proxy) =
         (format!("http://127.0.0.1:{remote}/v1"), format!("http://127.0.0.1:{proxy}"));
-    for environment in [
+    let elsewhere = Thundra.url_at("https://127.0.0.1:9");
+    let environments = [
         vec![(Thundra.url_variable(), remote.as_str())],
         vec![
-            (Thundra.url_variable(), &Thundra.url_at("https://127.0.0.1:9")),
+            (Thundra.url_variable(), elsewhere.as_str()),
             ("THUNDRA_EXTENSION_PROXY", proxy.as_str()),
         ],
-    ] {
+    ];
+    each_at_once(environments, |environment| {
         let fixture = Fixture::with(&environment);
         fixture.report(ARRAY, "[1]");
         fixture.process.wait_for_log("cannot deliver", PATIENCE / 2);
         fixture.shut_down();
-    }
+    });
 }
 
 #[rstest]

@@ -200,11 +200,10 @@ impl Reading {
     fn of(source: &Source) -> Self {
         let mut reading = Self { module: source.module.clone(), ..Self::default() };
         let is_test = source.module.last().is_some_and(|it| it.ends_with("tests"));
-        let file = syn::parse_file(&source.code).unwrap();
         if is_test {
             reading.test_lines.extend(1..=source.code.lines().count());
         } else {
-            reading.visit_file(&file);
+            reading.visit_file(&syn::parse_file(&source.code).unwrap());
         }
         reading
     }

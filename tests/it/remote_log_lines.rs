@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use local_lambda::{Answer, Authority, Platform, Proxy, Remote, free_port};
 
-use crate::support::fixture::{ARRAY, Fixture, PATIENCE, nowhere, spawn};
+use crate::support::fixture::{ARRAY, Fixture, PATIENCE, each_at_once, nowhere, spawn};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 const HEADERS: &str = "THUNDRA_EXTENSION_OTLP_HEADERS";
@@ -66,13 +66,13 @@ fn a_remote_that_cannot_be_reached_is_named_with_the_cause() {
         (&without_tls, "http"),
         (&end, "does it speak TLS? https instead of http"),
     ];
-    for (url, why) in cases {
+    each_at_once(cases, |(url, why)| {
         let whole = format!("{url}{QUERY}");
         let headers = [(TRACES, whole.as_str()), (HEADERS, "x-key=s3cret-key")];
         let fixture = start(Otlp, Remote::start(), &headers);
         let begins = format!("WARN cannot deliver to {url}: ");
         check(fixture, "", &begins, &[why, "; reports are kept and tried again"]);
-    }
+    });
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn behind_a_proxy_the_line_names_the_owner_of_the_address_or_response() {
         (&with_password, format!("{}: the proxy: ", refusing.url())),
     ];
     let parts: [&[&str]; 3] = [&[], &[], &["407", "a user and a password"]];
-    for ((proxy, why), parts) in proxies.into_iter().zip(parts) {
+    each_at_once(proxies.into_iter().zip(parts), |((proxy, why), parts)| {
         let variables =
             [(Otlp.url_variable(), "https://remote.invalid"), (PROXY, proxy), (TRACES, "")];
         let fixture = start(Otlp, Remote::start(), &variables);
@@ -101,7 +101,7 @@ fn behind_a_proxy_the_line_names_the_owner_of_the_address_or_response() {
             &format!("WARN cannot deliver to {remote} through the proxy {why}"),
             parts,
         );
-    }
+    });
 }
 
 /// Some vendors require their key in the path.
@@ -191,14 +191,14 @@ fn the_line_of_a_dropped_report_names_its_destination_and_the_reason() {
         (Otlp, 301, &format!("301 Moved Permanently{redirect}")),
         (Thundra, 308, &format!("308 Permanent Redirect{redirect}")),
     ];
-    for (protocol, status, words) in cases {
+    each_at_once(cases, |(protocol, status, words)| {
         let fixture = start(protocol, Remote::start(), &[]);
         fixture.remote.answer_with(move |_| Answer::status(status));
         let (place, bytes) = (fixture.place(), protocol.report(ARRAY, "[1]").body.len());
         let begins =
             format!("WARN cannot deliver a report, {bytes} bytes, to {place}: it answered ");
         check(fixture, "", &begins, &[words]);
-    }
+    });
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn the_line_of_a_refusal_that_may_come_from_a_proxy_names_the_proxy() {
 #[test]
 fn the_beginning_of_a_refusal_is_shown_at_debug_without_the_key() {
     let said = "no such key: s3cret-key\n(Bearer s3cret-own)\u{1b} ";
-    for (level, is_shown) in [("debug", true), ("info", false)] {
+    each_at_once([("debug", true), ("info", false)], |(level, is_shown)| {
         for status in [400, 401, 404, 500, 503] {
             let fixture = Otlp.start_with(&[
                 (HEADERS, "x-key=s3cret-key"),
@@ -260,5 +260,5 @@ fn the_beginning_of_a_refusal_is_shown_at_debug_without_the_key() {
             assert!(lines.iter().all(|it| it.ends_with(shown.trim_end())), "{log}");
             assert!(!log.contains("s3cret") && (is_shown || !log.contains("xxxx")), "{log}");
         }
-    }
+    });
 }
