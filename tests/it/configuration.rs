@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use local_lambda::{Authority, EventType, Launch, Platform, Proxy, Remote, agent, free_port};
 use rstest::rstest;
 
-use crate::support::fixture::{ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, items_at, report_of};
+use crate::support::fixture::{
+    ARRAY, Fixture, PATIENCE, SHUTDOWN, binary, items_at, report_of, retry_after_standstill,
+};
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 use crate::support::two_remotes::TwoRemotes;
 
@@ -301,14 +303,16 @@ fn the_usual_proxy_variables_count_and_no_proxy_exempts() {
 
 #[test]
 fn ssl_cert_file_adds_roots_and_without_it_a_private_authority_is_not_trusted() {
-    let authority = Authority::new();
-    let fixture = Fixture::on(Platform::start(), Remote::start_tls(&authority), &[]);
-    fixture.report(ARRAY, "[1]");
-    let line = fixture.process.wait_for_log("cannot deliver to http", PATIENCE);
-    assert!(line.contains("UnknownIssuer"), "{line}");
-    let log = fixture.shut_down();
-    assert!(log.contains("1 unsent"), "{log}");
-    // `delivery::one_tls_connection_serves_all_reports` proves that the file makes it trusted.
+    retry_after_standstill(|| {
+        let authority = Authority::new();
+        let fixture = Fixture::on(Platform::start(), Remote::start_tls(&authority), &[]);
+        fixture.report(ARRAY, "[1]");
+        let line = fixture.process.wait_for_log("cannot deliver to http", PATIENCE);
+        assert!(line.contains("UnknownIssuer"), "{line}");
+        let log = fixture.shut_down();
+        assert!(log.contains("1 unsent"), "{log}");
+        // `delivery::one_tls_connection_serves_all_reports` proves that the file makes it trusted.
+    });
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Runs the conformance suite of `local-lambda` with this extension.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use local_lambda::Standstills;
 use local_lambda::conformance::{Finding, Scenario, Subject, Verdict, play, scenarios};
 
+use crate::support::fixture::stood_still_since;
 use crate::support::protocol::Protocol::{Otlp, Thundra};
 
 /// The scenarios that this release may break: the allowed result, and the reason.
@@ -78,7 +80,16 @@ fn malformed_requests_do_no_harm_at_the_otlp_port() {
 fn holds(subject: &Subject, scenarios: &[Scenario]) -> Vec<Finding> {
     let mut scenarios = scenarios.to_vec();
     scenarios.sort_by_key(|it| !LONG.contains(&it.name));
-    let findings = play(subject, &scenarios, AT_ONCE, |_| {});
+    let (began, standstills) = (Instant::now(), Standstills::watch());
+    let mut findings = play(subject, &scenarios, AT_ONCE, |_| {});
+    if stood_still_since(began, &standstills) {
+        // Lambda's limits are those of real time, so each that broke is played again alone.
+        for finding in findings.iter_mut().filter(|finding| !is_expected(finding)) {
+            let is_its = |it: &&Scenario| it.name == finding.scenario;
+            let scenario = scenarios.iter().find(is_its).expect("each finding is of a scenario");
+            *finding = scenario.play(subject);
+        }
+    }
     let unexpected: Vec<_> = findings.iter().filter(|finding| !is_expected(finding)).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     findings
