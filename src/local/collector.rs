@@ -53,36 +53,36 @@ impl Collector {
         let mut uncounted = Uncounted(Some(account).filter(|_| request::may_be_report(&request)));
         failpoint::hit("collector.request");
         let format = format_of(&request, protocol);
-        let answered = match target {
+        let outcome = match target {
             Target::Reports(route) if is_readable => self
                 .take_report(&mut request, route, &mut uncounted)
                 .map(|()| Response::accepted(format)),
             Target::Reports(_) => Err(ReadError::TooLarge.into()),
-            _ => self.answer_other(&mut request, &target, is_readable, protocol),
+            _ => self.respond_to_other(&mut request, &target, is_readable, protocol),
         };
-        if answered.is_ok() {
+        if outcome.is_ok() {
             uncounted.disarm();
         }
-        let answer = answered.unwrap_or_else(|rejection| {
+        let response = outcome.unwrap_or_else(|rejection| {
             logging::debug!("refused a request as {}", rejection.refusal.name());
             if uncounted.refuse(rejection.refusal) {
                 self.mistakes.explain(protocol, path_of(request.url()), &rejection);
             }
-            let answer = Response::refused(rejection.refusal, rejection.reason, format);
+            let response = Response::refused(rejection.refusal, rejection.reason, format);
             match target {
-                Target::WrongMethod { allowed } => answer.allowing(allowed),
-                _ => answer,
+                Target::WrongMethod { allowed } => response.allowing(allowed),
+                _ => response,
             }
         });
         if is_readable {
-            answer.send(request);
+            response.send(request);
         } else {
-            answer.send_and_abandon(request);
+            response.send_and_abandon(request);
         }
     }
 
     /// The response to a request that is no report.
-    fn answer_other(
+    fn respond_to_other(
         &self,
         request: &mut Request,
         target: &Target,
@@ -93,7 +93,7 @@ impl Collector {
             body::skip(request)?;
         }
         let (refusal, reason) = match target {
-            Target::Health => return Ok(health::answer(&self.intake)),
+            Target::Health => return Ok(health::response(&self.intake)),
             Target::WrongMethod { .. } => (Refusal::WrongMethod, "this path takes another method"),
             _ => (Refusal::UnknownPath, nothing_here(protocol)),
         };

@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(answer: &Response, request: TestRequest, bytes: &str) {
-        assert_eq!(String::from_utf8(answer.to_bytes(&request.into())).unwrap(), bytes);
+    fn check(response: &Response, request: TestRequest, bytes: &str) {
+        assert_eq!(String::from_utf8(response.to_bytes(&request.into())).unwrap(), bytes);
     }
 
     #[test]
@@ -217,11 +217,12 @@ mod tests {
             head,
         );
         for refusal in Refusal::ALL {
-            let answer = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Protobuf));
-            let status = RpcStatus::decode(&*answer.body).unwrap();
+            let response =
+                Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Protobuf));
+            let status = RpcStatus::decode(&*response.body).unwrap();
             assert_eq!(status.message, "no");
-            let answer = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Json));
-            assert_eq!(&*answer.body, br#"{"message":"no"}"#);
+            let response = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Json));
+            assert_eq!(&*response.body, br#"{"message":"no"}"#);
         }
     }
 

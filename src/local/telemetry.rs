@@ -133,8 +133,8 @@ impl Receiver {
             }
         }
         // If the server closes, the platform must connect again, and then finds the port closed.
-        let answer = Response::ACCEPTED;
-        if self.server.is_closing() { answer.closing() } else { answer }.send(request);
+        let response = Response::ACCEPTED;
+        if self.server.is_closing() { response.closing() } else { response }.send(request);
     }
 
     fn report(&self, batch: &[u8]) {

@@ -14,7 +14,7 @@ const LATE: Duration = Duration::from_millis(50);
 /// The held invocation, and whether it is over.
 #[derive(Debug, Default)]
 pub struct InvocationEnd {
-    held: Option<FlushRequest>,
+    request: Option<FlushRequest>,
     over_at: Option<Instant>,
     /// The invocation that is held, or was held last.
     known: Option<RequestId>,
@@ -26,12 +26,12 @@ pub struct InvocationEnd {
 }
 
 impl InvocationEnd {
-    pub fn hold(&mut self, held: FlushRequest, now: Instant) {
+    pub fn hold(&mut self, request: FlushRequest, now: Instant) {
         // The early end counts only once, because Lambda retries a failed event under the same id.
-        let is_over = self.last_done.take().as_ref() == Some(&held.request_id);
+        let is_over = self.last_done.take().as_ref() == Some(&request.request_id);
         self.over_at = is_over.then_some(now);
-        self.known = Some(held.request_id.clone());
-        self.held = Some(held);
+        self.known = Some(request.request_id.clone());
+        self.request = Some(request);
     }
 
     /// Records a report of the agent. A report that contains the request id ends the invocation. A report
@@ -42,8 +42,10 @@ impl InvocationEnd {
         if self.also_exports_metrics_or_logs {
             return;
         }
-        let Some(held) = self.held.as_ref().filter(|_| self.over_at.is_none()) else { return };
-        if body.len() <= final_report_max && contains(body, held.request_id.0.as_bytes()) {
+        let Some(request) = self.request.as_ref().filter(|_| self.over_at.is_none()) else {
+            return;
+        };
+        if body.len() <= final_report_max && contains(body, request.request_id.0.as_bytes()) {
             self.over_at = Some(now);
         }
     }
@@ -57,12 +59,12 @@ impl InvocationEnd {
     }
 
     pub fn is_held(&self) -> bool {
-        self.held.is_some()
+        self.request.is_some()
     }
 
     /// Whether an invocation is held, and over.
     pub fn is_over(&self) -> bool {
-        self.over_at.is_some() && self.held.is_some()
+        self.over_at.is_some() && self.request.is_some()
     }
 
     /// Whether a report that was accepted at this moment comes after the invocation that is over.
@@ -72,7 +74,7 @@ impl InvocationEnd {
 
     /// Releases the held invocation, because no work is left for it.
     pub fn acknowledge(&mut self) {
-        if let Some(FlushRequest { done, .. }) = self.held.take() {
+        if let Some(FlushRequest { done, .. }) = self.request.take() {
             drop(done);
         }
     }
@@ -103,7 +105,7 @@ mod tests {
         RequestId(text.to_owned())
     }
 
-    fn held(request_id: &str) -> (FlushRequest, Wakeup) {
+    fn request(request_id: &str) -> (FlushRequest, Wakeup) {
         let (done, is_done) = wakeup();
         (FlushRequest { request_id: id(request_id), done }, is_done)
     }
@@ -114,8 +116,8 @@ mod tests {
 
     /// Whether an invocation is over after these events.
     fn ends(happened: impl FnOnce(&mut InvocationEnd)) -> bool {
-        let (mut end, (held, is_done)) = (InvocationEnd::default(), held("a-1"));
-        end.hold(held, Instant::now());
+        let (mut end, (request, is_done)) = (InvocationEnd::default(), request("a-1"));
+        end.hold(request, Instant::now());
         happened(&mut end);
         let is_over = end.is_over();
         end.acknowledge();
@@ -142,16 +144,16 @@ mod tests {
 
     #[test]
     fn an_end_that_is_reported_before_the_hold_counts() {
-        let (mut end, (held, is_done)) = (InvocationEnd::default(), held("a-1"));
+        let (mut end, (request, is_done)) = (InvocationEnd::default(), request("a-1"));
         end.runtime_done(id("a-1"), Instant::now());
-        end.hold(held, Instant::now());
+        end.hold(request, Instant::now());
         assert!(end.is_over() && !is_released(&is_done));
     }
 
     #[test]
     fn the_next_invocation_releases_the_one_before_and_is_held() {
         let (mut end, (first, is_done), (second, _)) =
-            (InvocationEnd::default(), held("a-1"), held("a-2"));
+            (InvocationEnd::default(), request("a-1"), request("a-2"));
         end.hold(first, Instant::now());
         end.runtime_done(id("a-1"), Instant::now());
         end.hold(second, Instant::now());
@@ -160,8 +162,8 @@ mod tests {
 
     #[test]
     fn an_invocation_without_an_id_is_not_ended_by_any_report() {
-        let (mut end, (held, _)) = (InvocationEnd::default(), held(""));
-        end.hold(held, Instant::now());
+        let (mut end, (request, _)) = (InvocationEnd::default(), request(""));
+        end.hold(request, Instant::now());
         end.reported(b"[1]", MAX, Instant::now());
         assert!(!end.is_over());
     }
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn a_retry_of_the_same_request_is_held_again() {
         let (mut end, (first, _a), (second, _b)) =
-            (InvocationEnd::default(), held("a-1"), held("a-1"));
+            (InvocationEnd::default(), request("a-1"), request("a-1"));
         let now = Instant::now();
         end.hold(first, now);
         end.reported(br#"[{"requestId":"a-1"}]"#, MAX, now);
@@ -192,10 +194,10 @@ mod tests {
 
     #[test]
     fn once_an_agent_exports_metrics_only_runtime_done_ends_its_invocations() {
-        let (mut end, (held, _is_done), now) =
-            (InvocationEnd::default(), held("a-1"), Instant::now());
+        let (mut end, (request, _is_done), now) =
+            (InvocationEnd::default(), request("a-1"), Instant::now());
         end.reported(b"metrics", 0, now);
-        end.hold(held, now);
+        end.hold(request, now);
         end.reported(br#"["a-1"]"#, MAX, now);
         assert!(!end.is_over());
         end.runtime_done(id("a-1"), now);
@@ -214,8 +216,9 @@ mod tests {
 
     #[test]
     fn a_report_belongs_to_an_invocation_until_shortly_after_its_end() {
-        let (mut end, (held, _), now) = (InvocationEnd::default(), held("a-1"), Instant::now());
-        end.hold(held, now);
+        let (mut end, (request, _), now) =
+            (InvocationEnd::default(), request("a-1"), Instant::now());
+        end.hold(request, now);
         assert!(!end.came_after(now + LATE * 2), "the invocation is not over");
         end.reported(br#"["a-1"]"#, MAX, now);
         end.runtime_done(id("a-1"), now + LATE);

@@ -87,7 +87,7 @@ impl<E: Edge> Sender<E> {
             match step {
                 Step::Take(Message::Payload(payload)) => self.keep(payload),
                 Step::Take(Message::Traffic(traffic)) => self.policy.traffic = traffic,
-                Step::Take(Message::Flush(held)) => self.end.hold(held, self.edge.now()),
+                Step::Take(Message::Flush(request)) => self.end.hold(request, self.edge.now()),
                 Step::Take(Message::RuntimeDone { request_id, .. }) => {
                     self.end.runtime_done(request_id, self.edge.now());
                 }

@@ -8,7 +8,7 @@ use crate::payload::ledger::{Balance, RemoteAccount};
 use crate::payload::protocol::Protocol;
 use crate::relay::intake::Intake;
 
-pub fn answer(intake: &Intake) -> Response {
+pub fn response(intake: &Intake) -> Response {
     let ledger = intake.ledger();
     Response::ok(&Health {
         version: env!("CARGO_PKG_VERSION"),
