@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_heard_out_once_its_connection_was_served() {
+    fn a_client_that_has_gone_is_served_if_its_connection_was_accepted() {
         const A_MOMENT: Duration = Duration::from_millis(20);
         let socket = Arc::new(TcpListener::bind(ANY_PORT).unwrap());
         let acceptor = Acceptor::on(&socket);

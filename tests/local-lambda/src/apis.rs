@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_after_the_reset_of_a_connection_from_before_it_is_no_call() {
+    fn a_request_on_a_connection_from_before_the_reset_is_no_call() {
         let (mut apis, acceptor) = (apis(), acceptor());
         let (_client, old) = connect(&acceptor);
         apis.reset(acceptor.cut_off());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_extension_asks_while_it_is_being_killed_is_not_answered_and_no_violation() {
+    fn a_request_of_an_extension_that_is_being_killed_gets_no_answer_and_is_no_violation() {
         let (mut apis, acceptor) = (apis(), acceptor());
         let (_client, connection) = connect(&acceptor);
         apis.call(register(), Instant::now(), &connection);

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_is_inherited_when_the_claim_is_gone() {
+    fn a_locked_directory_is_inherited_when_its_lock_is_gone() {
         for proof in [Proof::Marker, Proof::Name] {
             let home = tempfile::TempDir::new().unwrap();
             make(home.path(), "another").unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_directory_that_an_heir_took_meanwhile_is_left_to_it() {
+    fn a_new_directory_that_another_process_took_is_left_to_it() {
         let home = tempfile::TempDir::new().unwrap();
         let (mut made, mut heirs) = (Vec::new(), Vec::new());
         let (path, _dir_lock) = DirLock::make(Proof::Name, || {

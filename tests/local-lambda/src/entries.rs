@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_gets_each_entry_once_and_the_gap_if_there_was_one_for_him() {
+    fn a_follower_gets_each_entry_once_and_any_gap_in_between() {
         let entries = entries(100);
         let (all, count) = entries.since(0);
         assert_eq!((all.len(), count), (entries.iter().count(), 200));

@@ -32,12 +32,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_packed_is_there_again_member_after_member() {
+    fn compressed_data_is_restored_member_by_member() {
         assert_eq!(unpack(&[pack(b"a"), pack(b"bc")].concat()).unwrap(), b"abc");
     }
 
     #[test]
-    fn what_is_no_gzip_or_cut_short_is_an_error() {
+    fn data_that_is_no_gzip_or_is_cut_short_is_an_error() {
         assert!(unpack(b"abc").is_err());
         assert!(unpack(&pack(b"abc")[..12]).is_err());
     }

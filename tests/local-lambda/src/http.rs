@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_says_its_length_unless_it_is_told_how_to_frame() {
+    fn a_response_has_a_content_length_unless_another_framing_is_set() {
         check(200, &[("A", "b")], "{}", "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\n{}");
         let lie = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}";
         check(200, &[("content-length", "9")], "{}", lie);

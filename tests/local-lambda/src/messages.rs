@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_cut_short_says_where() {
+    fn a_request_cut_short_names_the_place() {
         check_error(b"POST / HTTP/1.1\r\nA: b\r\n", "closed in the head");
         let half = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na";
         check_error(half, "closed after 1 of 3 bytes of the body");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn framing_that_can_not_be_trusted_is_an_error() {
+    fn ambiguous_framing_is_an_error() {
         check_error(b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "Content-Length: -1");
         check_error(
             b"GET / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",

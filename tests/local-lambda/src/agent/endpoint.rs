@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_split_into_its_parts() {
         check("http://127.0.0.1:80/v1", Ok(["127.0.0.1:80", "/v1", "127.0.0.1/v1"]));
         check("http://[::1]:81/a/b/", Ok(["[::1]:81", "/a/b", "[::1]/a"]));
         check("https://host/v1", Ok(["host:443", "/v1", "host/v1"]));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_collector_says_why() {
+    fn an_invalid_url_of_a_collector_is_refused_with_the_reason() {
         check("ftp://host/v1", Err("the URL does not start with http:// or https://"));
         check("http://host:port/v1", Err("\"port\" is no port"));
         check("http:///v1", Err("the URL has no host"));

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agents_of_opentelemetry_know_another_port_than_thundra_s() {
+    fn agents_of_opentelemetry_and_of_thundra_have_different_ports() {
         assert_eq!([Family::Go, Family::ThundraPython].map(Family::local_port), [3333; 2]);
         assert_eq!([Family::OtelPython, Family::OtelNode].map(Family::local_port), [4318; 2]);
     }

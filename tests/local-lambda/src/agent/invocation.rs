@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_s_identifiers_are_digits_of_a_uuid() {
+    fn the_ids_of_a_span_are_digits_of_a_uuid() {
         assert_eq!(hex("01234567-89ab-4cde-8f01-23456789abcd", 16), "0123456789ab4cde");
     }
 }

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_uuid_is_another() {
+    fn no_two_uuids_are_equal() {
         let filled = fill("$uuid $uuid", |_| None);
         let (first, second) = filled.split_once(' ').expect("two of them");
         assert_ne!(first, second);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn node_s_packed_body_is_two_chunks_and_its_plain_one_is_one() {
+    fn nodes_compressed_body_is_two_chunks_and_its_plain_one_is_one() {
         let wire = Wire::of(include_str!("wire/otel-node.txt"));
         let to = Destination { base: "", authority: "", resource: "" };
         assert_eq!(wire.frame(&to, "", "plain", false).body, b"5\r\nplain\r\n0\r\n\r\n");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_body_is_told_of_in_the_head_and_counted_as_it_goes_out() {
+    fn a_compressed_body_is_named_in_the_head_and_counted_as_it_is_sent() {
         let wire =
             Wire::of("POST / HTTP/1.1\nContent-Encoding: gzip\nContent-Length: $length\n\n\n\n\n");
         let to = Destination { base: "", authority: "", resource: "" };

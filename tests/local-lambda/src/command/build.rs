@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_of_a_run_are_told_from_those_of_the_user() {
+    fn variables_of_a_run_are_distinguished_from_the_users() {
         for name in SET_BY_CARGO.into_iter().chain([
             "CARGO_PKG_VERSION_PRE",
             "CARGO_BIN_EXE_thundra-lambda-extension",

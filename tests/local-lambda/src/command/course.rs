@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_word_is_what_the_library_calls_it() {
+    fn each_word_of_the_command_is_one_of_the_library() {
         check("200", None, &Answer::ok());
         check("503", None, &Answer::status(503));
         check("hang", None, &Answer::Hang);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_refused() {
+    fn an_unknown_word_is_refused() {
         for text in ["", "never", "199", "600", "-1", "reset@", "half@head", "reset@bytes:0"] {
             assert!(parse_course(text).is_err(), "{text}");
         }

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_one_line() {
+    fn a_missing_feature_is_one_line() {
         assert_eq!(told(true, &[]), None);
         let line = "without root: own user, no limit of the memory";
         assert_eq!(told(false, &["own user", "no limit of the memory"]).as_deref(), Some(line));

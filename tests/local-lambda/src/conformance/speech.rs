@@ -64,14 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_of_the_size_that_is_asked_for() {
+    fn a_body_has_the_requested_size() {
         for speech in [Speech::Arrays, Speech::Otlp] {
             assert_eq!([0, 1, 2, 100].map(|it| speech.sized(it).len()), [0, 1, 2, 100]);
         }
     }
 
     #[test]
-    fn an_item_is_what_the_remote_will_make_of_its_report() {
+    fn an_item_is_the_one_that_the_remote_reads_from_its_report() {
         let (body, item) = Speech::Otlp.report(r#"{"a":1}"#);
         let request = Request::read(Signal::Traces, Encoding::Json, body.as_bytes());
         assert_eq!(request.expect("a request").items(), [item]);

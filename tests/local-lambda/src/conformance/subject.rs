@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_in_braces_that_stands_for_nothing_is_told() {
+    fn an_unknown_placeholder_is_refused() {
         for value in ["", "{port}", "{remote}/v1", "{", "}{", "{}", r#"{"a": {"b": 1}}"#, "a{1,2}"]
         {
             assert_eq!(subject(value).unknown_placeholder(), None, "{value}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_relay_is_told() {
+    fn a_relay_without_its_port_or_remote_is_refused() {
         assert!(subject("{port}").missing_half().is_some_and(|it| it.contains("{remote}")));
         assert!(subject("{remote}").missing_half().is_some_and(|it| it.contains("{port}")));
         assert_eq!(subject("{port} {remote}").missing_half(), None);

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_controller_that_would_keep_processes_out_is_taken_back() {
+    fn a_controller_that_would_keep_processes_out_is_disabled_again() {
         let home = tempfile::TempDir::new().unwrap();
         let own = home.path().display();
         let control = home.path().join("cgroup.subtree_control");

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_cgroups_each_loss_is_one_line() {
+    fn without_cgroups_each_missing_feature_is_one_line() {
         let expected = [
             "freezing by SIGSTOP, which processes can see: no cgroup v2 is mounted; \
              no freezer of cgroup v1 is mounted",
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_is_not_handed_down_limits_nothing() {
+    fn a_controller_that_is_not_delegated_limits_nothing() {
         let home = tempfile::TempDir::new().unwrap();
         let own = home.path().display();
         fs::write(home.path().join("cgroup.procs"), "").unwrap();

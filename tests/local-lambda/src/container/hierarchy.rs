@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_has_the_controllers_that_the_own_cgroup_was_given() {
+    fn version_2_has_the_controllers_of_its_own_cgroup() {
         let point = tempfile::TempDir::new().unwrap();
         fs::create_dir(point.path().join("user.slice")).unwrap();
         fs::write(point.path().join("user.slice/cgroup.controllers"), "memory pids\n").unwrap();

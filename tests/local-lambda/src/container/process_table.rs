@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_look_like_the_end_of_a_name() {
+    fn a_process_name_may_contain_parentheses() {
         assert_eq!(state("71 (a) R (b) T 1 71 71 0"), Some('T'));
     }
 }

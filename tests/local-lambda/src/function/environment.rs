@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variables_tell_the_kind_of_environment() {
+    fn the_variables_name_the_kind_of_environment() {
         let two = NonZeroUsize::new(2).expect("two is not zero");
         assert_eq!(Environment::of(None, None), Ok(Environment::OnDemand));
         assert_eq!(Environment::of(Some("on-demand"), None), Ok(Environment::OnDemand));

@@ -104,12 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_event_leaves_out_is_a_quick_success_with_one_small_report() {
+    fn an_empty_event_is_a_quick_success_with_one_small_report() {
         assert_eq!(Task::parse(b"{}"), Ok(Task::default()));
     }
 
     #[test]
-    fn an_event_says_all_there_is_to_say() {
+    fn an_event_can_set_every_member_of_a_task() {
         let event = br#"{"work_ms": 5, "cpu_ms": 2, "items": 3, "reports": 4, "outcome": "exit-0",
             "body_bytes": 6, "after_response_post": true}"#;
         let expected = Task {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_event_says_what_is_wrong() {
+    fn a_bad_event_is_refused_with_the_reason() {
         check_error("", "cannot read the event: EOF");
         check_error(r#"{"wrok_ms": 1}"#, "cannot read the event: unknown field `wrok_ms`");
         check_error(r#"{"outcome": "fail"}"#, "cannot read the event: unknown variant `fail`");

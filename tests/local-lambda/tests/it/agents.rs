@@ -148,7 +148,7 @@ fn sent_items(received: &Received) -> String {
 }
 
 #[test]
-fn items_arrive_byte_for_byte_and_tell_of_the_invocation() {
+fn items_arrive_byte_for_byte_and_name_the_invocation() {
     for family in FAMILIES {
         let remote = Remote::start();
         let agent = Agent::local(family, port(&remote)).key("k");
@@ -177,7 +177,7 @@ fn items_arrive_byte_for_byte_and_tell_of_the_invocation() {
 }
 
 #[test]
-fn an_error_and_a_timeout_are_told_in_the_invocation() {
+fn an_error_and_a_timeout_are_in_the_reported_invocation() {
     let agent = Agent::local(Family::CatchpointPython, 1);
     let data = |ending: &Ending| -> Value {
         let item = Invocation::of("5b1e").items(&agent, ending, 1).remove(0);

@@ -12,13 +12,13 @@ fn play(fault: &str, attack: &str) -> (String, String) {
 }
 
 #[test]
-fn a_relay_that_serves_one_after_the_other_does_not_bear_slow_clients() {
+fn a_relay_that_serves_one_client_at_a_time_fails_the_attacks_with_slow_clients() {
     let (verdict, seen) = play("SingleThreaded", "attack-slow-bodies");
     assert!(verdict == "broke" && seen.contains("reports on a new connection failed"), "{seen}");
 }
 
 #[test]
-fn a_relay_that_a_reset_ends_does_not_bear_resets() {
+fn a_relay_that_ends_at_a_reset_fails_the_attacks_with_resets() {
     let (verdict, seen) = play("CrashesOnReset", "attack-resets-inside-body");
     // The extension's crash ends the runtime too. Either an agent or the platform notices that first.
     let is_a_crash = ["no response", "Extension.Crash"].iter().any(|it| seen.contains(it));

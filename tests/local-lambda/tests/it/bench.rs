@@ -20,7 +20,7 @@ fn report(options: &[&str]) -> Value {
 }
 
 #[test]
-fn without_an_extension_the_options_that_name_one_are_told() {
+fn without_an_extension_the_help_names_the_options_for_one() {
     let output = bench(&[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
@@ -31,7 +31,7 @@ fn without_an_extension_the_options_that_name_one_are_told() {
 }
 
 #[test]
-fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
+fn an_extension_that_takes_no_reports_is_measured_without_reports() {
     let floor = format!("floor={FLOOR}");
     let report = report(&["--extension", &floor, "--no-comparators", "--runs", "1"]);
     for size in ["full", "128"] {
@@ -65,7 +65,7 @@ fn an_extension_that_takes_no_reports_is_measured_on_what_it_does() {
 }
 
 #[test]
-fn a_relay_is_measured_on_what_it_does_with_reports() {
+fn a_relay_has_the_figures_of_reports() {
     let relay = Packed::new("relay");
     let mut options = vec!["--no-comparators", "--size", "full", "--runs", "1", "--extension"];
     let extension = format!("relay={}", relay.file().display());
@@ -93,7 +93,7 @@ fn a_relay_is_measured_on_what_it_does_with_reports() {
 }
 
 #[test]
-fn a_relay_that_is_reported_to_over_otlp_is_measured_on_the_same() {
+fn a_relay_over_otlp_has_the_same_figures() {
     let relay = Packed::new("relay");
     let extension = format!("relay={}", relay.file().display());
     let options = ["--no-comparators", "--size", "full", "--runs", "1", "--otlp", &extension];
@@ -112,7 +112,7 @@ fn a_relay_that_is_reported_to_over_otlp_is_measured_on_the_same() {
 }
 
 #[test]
-fn beside_an_extension_that_is_reported_to_over_otlp_so_is_async() {
+fn async_gets_reports_over_otlp_if_the_extension_does() {
     let comparators = TempDir::new().unwrap();
     for name in ["floor", "bare", "async"] {
         fs::copy(FLOOR, comparators.path().join(name)).unwrap();
@@ -128,7 +128,7 @@ fn beside_an_extension_that_is_reported_to_over_otlp_so_is_async() {
 }
 
 #[test]
-fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_budgets() {
+fn each_contender_is_in_the_table_the_page_and_the_picture_and_its_budgets_are_checked() {
     let home = TempDir::new().unwrap();
     let file = |name: &str| home.path().join(name).display().to_string();
     let (budgets, page, picture) = (file("budgets"), file("page.html"), file("picture.svg"));
@@ -157,7 +157,7 @@ fn what_is_compared_is_in_the_table_the_page_and_the_picture_and_held_to_its_bud
 }
 
 #[test]
-fn beside_json_the_budgets_are_told_on_standard_error() {
+fn with_json_the_budgets_are_printed_on_standard_error() {
     let home = TempDir::new().unwrap();
     let budgets = home.path().join("budgets").display().to_string();
     fs::write(&budgets, "register(one) <= 0\nthreads(one) <= 1\n").unwrap();
@@ -173,7 +173,7 @@ fn beside_json_the_budgets_are_told_on_standard_error() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_one_line_and_a_failure() {
+fn a_failed_measurement_is_one_line_and_a_failure() {
     let floor = format!("x={FLOOR}");
     for (options, why) in [
         (
@@ -201,7 +201,7 @@ fn what_can_not_be_measured_is_one_line_and_a_failure() {
 }
 
 #[test]
-fn an_extension_that_ends_is_told_with_its_log_and_costs_the_others_nothing() {
+fn an_extension_that_ends_is_shown_with_its_log_and_costs_the_others_nothing() {
     let floor = format!("floor={FLOOR}");
     let options = ["--extension", "x=/bin/ls", "--extension", &floor, "--no-comparators"];
     let more = ["--only", "start", "--size", "full", "--runs", "1"];

@@ -74,7 +74,7 @@ fn each_answered_request_is_a_line_in_the_file() {
 }
 
 #[test]
-fn with_tls_the_announced_authority_vouches_for_the_collector() {
+fn with_tls_the_announced_authority_has_signed_the_collectors_certificate() {
     let home = TempDir::new().unwrap();
     let (child, announced) = start(&home, &["--tls"]);
     assert!(announced["url"].as_str().unwrap().starts_with("https://localhost:"), "{announced}");
@@ -88,7 +88,7 @@ fn with_tls_the_announced_authority_vouches_for_the_collector() {
 }
 
 #[test]
-fn every_request_is_answered_with_the_status_it_is_told() {
+fn every_request_is_answered_with_the_configured_status() {
     let home = TempDir::new().unwrap();
     let (child, announced) = start(&home, &["--answer", "500"]);
     let answers = [(); 2].map(|()| agent::post(port(&announced), "/v1/x", b"[]"));
@@ -100,7 +100,7 @@ fn every_request_is_answered_with_the_status_it_is_told() {
 }
 
 #[test]
-fn told_to_hang_it_records_the_request_and_leaves_it_unanswered() {
+fn a_collector_that_hangs_records_the_request_and_leaves_it_unanswered() {
     let home = TempDir::new().unwrap();
     let (child, announced) = start(&home, &["--answer", "hang"]);
     let mut connection = Connection::open(port(&announced));
@@ -112,7 +112,7 @@ fn told_to_hang_it_records_the_request_and_leaves_it_unanswered() {
 }
 
 #[test]
-fn an_answer_that_means_nothing_is_refused() {
+fn an_unknown_answer_is_refused() {
     for answer in ["", "never", "199", "600", "-1"] {
         let told = format!("--answer={answer}");
         let output =
@@ -136,7 +136,7 @@ fn status(announced: &Value, body: &str) -> Option<u16> {
 }
 
 #[test]
-fn the_first_requests_and_connections_meet_what_is_said_of_them_and_the_last_word_stays() {
+fn scripted_answers_go_to_the_first_requests_and_the_last_one_stays() {
     let home = TempDir::new().unwrap();
     let script = ["--answer=503", "--answer=reset@body:1", "--answer=202", "--accept=reset"];
     let (child, announced) = start(&home, &[script.as_slice(), &["--accept=serve"]].concat());
@@ -147,7 +147,7 @@ fn the_first_requests_and_connections_meet_what_is_said_of_them_and_the_last_wor
 }
 
 #[test]
-fn limits_paces_and_latency_are_those_of_the_command_line() {
+fn limits_paces_and_latency_come_from_the_command_line() {
     let home = TempDir::new().unwrap();
     let script = ["--close-after=1", "--latency=100ms", "--write-pace=8/1ms", "--read-pace=8/1ms"];
     let (child, announced) = start(&home, &script);
@@ -185,7 +185,7 @@ fn otlp_is_answered_in_its_encoding_and_its_spans_are_the_items_of_the_report() 
 }
 
 #[test]
-fn the_report_tells_what_arrived_how_often_and_what_did_not() {
+fn the_report_lists_arrived_repeated_and_missing_items() {
     let home = TempDir::new().unwrap();
     let script = ["--report", "--answer=reset@answer", "--answer=reset@body:1", "--answer=200"];
     let (mut child, mut output, announced) = start_reading(&home, &script);

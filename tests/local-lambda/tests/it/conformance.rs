@@ -69,24 +69,24 @@ fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
 }
 
 #[test]
-fn a_correct_extension_of_a_few_lines_holds_all_of_a_lifecycle() {
+fn a_minimal_correct_extension_passes_all_lifecycle_scenarios() {
     check_all_held_but(&[], MINIMAL);
 }
 
 #[test]
-fn who_asks_for_shutdown_alone_holds_all_that_applies() {
+fn an_extension_registered_for_shutdown_only_passes_all_that_applies() {
     let (_home, extension) = minimal_with(EVENTS, r#"json.dumps({"events": ["SHUTDOWN"]})"#);
     check_all_held_but(&FOR_INVOKE, &extension);
 }
 
 #[test]
-fn who_asks_for_no_event_holds_all_that_applies() {
+fn an_extension_registered_for_no_event_passes_all_that_applies() {
     let (_home, extension) = minimal_with(EVENTS, r#""{}""#);
     check_all_held_but(&[&FOR_INVOKE[..], &FOR_SHUTDOWN].concat(), &extension);
 }
 
 #[test]
-fn who_runs_as_the_child_of_a_shell_holds_all_of_a_lifecycle() {
+fn an_extension_started_by_a_shell_passes_all_lifecycle_scenarios() {
     let (_home, inner) = minimal_with("sys.argv[0]", "sys.argv[1]");
     let inner = fs::read_to_string(inner).unwrap();
     let wrapper = format!("#!/bin/sh\npython3 - \"$0\" <<'END'\n{inner}END\nexit $?\n");
@@ -95,7 +95,7 @@ fn who_runs_as_the_child_of_a_shell_holds_all_of_a_lifecycle() {
 }
 
 #[test]
-fn the_floor_holds_all_of_a_lifecycle() {
+fn the_floor_passes_all_lifecycle_scenarios() {
     check_all_held_but(&[], FLOOR);
 }
 
@@ -122,7 +122,7 @@ pub fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
 }
 
 #[test]
-fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
+fn a_broken_scenario_is_printed_with_its_sentence_source_and_observation() {
     let (_home, path) = file("leaves-at-once", "#!/bin/sh\necho bye\n", 0o755);
     let output = conformance(&["--extension", &path, "--only", "registers-in-time"]);
     let told = stdout(&output);
@@ -140,7 +140,7 @@ fn what_broke_is_told_with_its_sentence_its_source_and_what_was_seen() {
 }
 
 #[test]
-fn who_can_t_be_executed_is_told_why() {
+fn a_file_that_cannot_be_executed_is_refused_with_the_reason() {
     let (_home, forbidden) = file("forbidden", "#!/bin/sh\n", 0o644);
     let (_home, nonsense) = file("nonsense", "what is this", 0o755);
     let (_home, homeless) = file("homeless", "#!/no/such/interpreter\n", 0o755);
@@ -198,7 +198,7 @@ fn each_scenario_has_a_name_of_its_own_a_sentence_and_a_source() {
 }
 
 #[test]
-fn an_interrupt_in_the_middle_leaves_nothing_and_blames_nobody() {
+fn an_interrupted_suite_leaves_nothing_and_reports_no_failure() {
     let some = ["--only", "frozen-between-invocations", "--only", "ten-at-once"];
     let more = ["--only", "next-held-open", "--only", "registers-in-time", "--jobs", "4"];
     let suite = ["conformance", "--extension", FLOOR];

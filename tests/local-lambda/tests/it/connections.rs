@@ -75,7 +75,7 @@ fn a_forgotten_connection_is_silent_until_the_client_sends() {
 }
 
 #[test]
-fn a_connection_is_closed_after_as_many_requests_as_it_is_kept_for() {
+fn a_connection_is_closed_after_its_number_of_requests() {
     let remote = Remote::start();
     remote.keep_alive(KeepAlive::default().requests(2));
     let mut stream = connect(&remote);
@@ -159,7 +159,7 @@ fn taken(remote: &Remote) -> usize {
 }
 
 #[test]
-fn a_client_feels_sooner_that_it_is_read_slowly_than_that_it_is_not_read() {
+fn a_slow_reader_blocks_its_client_sooner_than_one_that_reads_nothing() {
     let remote = Remote::start();
     remote.refuse_with(|connection| (connection == 0).then_some(End::Hang));
     let by_buffers = taken(&remote);
@@ -169,7 +169,7 @@ fn a_client_feels_sooner_that_it_is_read_slowly_than_that_it_is_not_read() {
 }
 
 #[test]
-fn what_is_read_slowly_arrives_whole() {
+fn a_slowly_read_request_arrives_whole() {
     let remote = Remote::start();
     remote.read_at(Pace::new(64, Duration::from_millis(1)));
     let body = vec![b'x'; 4096];
@@ -182,13 +182,13 @@ fn what_is_read_slowly_arrives_whole() {
 }
 
 #[test]
-fn a_pace_of_nothing_is_refused() {
+fn a_pace_of_zero_is_refused() {
     let message = panic::catch_unwind(|| Pace::new(0, SOON)).unwrap_err();
     assert_eq!(message.downcast_ref::<&str>(), Some(&"a pace of no bytes never ends"));
 }
 
 #[test]
-fn a_cut_that_does_not_come_is_missed_with_what_was_seen() {
+fn a_missing_cut_fails_with_what_was_seen() {
     let remote = Remote::start();
     let _ = agent::post(port(&remote), "/v1/monitoring-data", b"[]");
     let message = panic_of(|| remote.wait_for_cut_short(1, A_MOMENT));

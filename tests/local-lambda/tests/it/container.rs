@@ -127,7 +127,7 @@ pub fn exists_somewhere(name: &Path) -> bool {
 }
 
 #[test]
-fn a_frozen_process_uses_no_cpu_while_its_twin_runs() {
+fn a_frozen_process_uses_no_cpu_while_another_runs() {
     for container in containers() {
         let (frozen, twin) = (Script::spin(), Script::spin());
         container.admit(&frozen.process);
@@ -143,7 +143,7 @@ fn a_frozen_process_uses_no_cpu_while_its_twin_runs() {
 }
 
 #[test]
-fn what_a_process_forked_before_and_after_it_is_held_freezes_too() {
+fn processes_forked_before_and_after_admission_freeze_too() {
     let forks_later = "read -r < <(kill -STOP $$); ".to_owned() + FORK;
     for container in containers() {
         let before = Script::start(FORK);
@@ -170,7 +170,7 @@ fn state(pid: u32) -> char {
 }
 
 #[test]
-fn a_process_that_left_its_group_freezes_and_ends_with_the_cage() {
+fn a_process_in_another_group_freezes_and_ends_with_its_container() {
     for container in containers() {
         let script = Script::start("setsid sh -c 'echo child $$; while :; do :; done' & wait");
         let child = script.child();
@@ -188,7 +188,7 @@ fn a_process_that_left_its_group_freezes_and_ends_with_the_cage() {
 const STRAY: &str = "( setsid sh -c 'echo child $$; while :; do :; done' & ); exec sleep 1000";
 
 #[test]
-fn a_process_that_left_group_session_and_parent_freezes_and_ends_with_the_cage() {
+fn a_daemonized_process_freezes_and_ends_with_its_container() {
     let platform = Platform::start();
     for (by, round) in WAYS.into_iter().flat_map(|by| (0..6).map(move |round| (by, round))) {
         let Some(container) = container(by, Limits::default()) else { continue };
@@ -212,7 +212,7 @@ fn a_process_that_left_group_session_and_parent_freezes_and_ends_with_the_cage()
 }
 
 #[test]
-fn who_had_the_address_before_or_has_another_one_is_none_of_the_cage() {
+fn an_earlier_process_or_one_of_another_address_is_not_in_the_container() {
     let (platform, another) = (Platform::start(), Platform::start());
     let sleep = |platform: &Platform| {
         let mut sleep = Command::new("sleep");
@@ -288,7 +288,7 @@ fn a_frozen_process_is_killed_while_the_others_stay_frozen() {
 }
 
 #[test]
-fn a_dropped_cage_kills_the_frozen_and_leaves_no_cgroup() {
+fn a_dropped_process_group_kills_the_frozen_and_leaves_no_cgroup() {
     for container in containers() {
         let (live, reaped) = (Script::start(FORK), Script::spin());
         let child = live.child();
@@ -365,10 +365,9 @@ fn memory_above_the_limit_is_killed_and_counted() {
 }
 
 #[test]
-fn without_the_right_to_make_cgroups_each_loss_is_one_line_and_freezing_works() {
+fn without_the_right_to_make_cgroups_each_missing_feature_is_one_line_and_freezing_works() {
     if rustix::process::geteuid().is_root() {
-        let name =
-            "container::without_the_right_to_make_cgroups_each_loss_is_one_line_and_freezing_works";
+        let name = "container::without_the_right_to_make_cgroups_each_missing_feature_is_one_line_and_freezing_works";
         let output = as_nobody(name);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("1 passed"), "{text}");

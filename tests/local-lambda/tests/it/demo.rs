@@ -128,7 +128,7 @@ fn an_agent_of_opentelemetry_reports_over_otlp_both_ways() {
 }
 
 #[test]
-fn reports_that_are_lost_are_told() {
+fn lost_reports_are_shown() {
     let (code, text) = demo(&["--extension", FLOOR]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("0 of 5, once each"), "{text}");

@@ -66,7 +66,7 @@ const HOLD_NOTHING: [&str; 6] = [
 const FOR_ROOT: &str = "lambdas-user";
 
 #[test]
-fn each_fault_in_a_lifecycle_is_seen_by_the_scenario_made_for_it() {
+fn each_lifecycle_fault_breaks_its_scenario() {
     let packed = Packed::new("lifecycle_faults");
     let faults = packed.faults();
     assert!(faults.len() > 50, "{faults:?}");
@@ -74,7 +74,7 @@ fn each_fault_in_a_lifecycle_is_seen_by_the_scenario_made_for_it() {
 }
 
 #[test]
-fn each_fault_of_a_relay_is_seen_by_the_scenario_made_for_it() {
+fn each_relay_fault_breaks_its_scenario() {
     let packed = Packed::new("relay_faults");
     let faults = packed.faults();
     assert!(faults.len() > 25, "{faults:?}");
@@ -82,7 +82,7 @@ fn each_fault_of_a_relay_is_seen_by_the_scenario_made_for_it() {
 }
 
 #[test]
-fn each_scenario_has_a_fault_that_it_sees_but_for_those_that_are_listed() {
+fn each_scenario_except_the_listed_ones_has_a_fault_that_breaks_it() {
     let faults = ["lifecycle_faults", "relay_faults"].map(|it| Packed::new(it).faults());
     let seen_by: BTreeSet<String> =
         faults.into_iter().flatten().flat_map(|(_, seen_by)| seen_by.into_keys()).collect();
@@ -91,7 +91,7 @@ fn each_scenario_has_a_fault_that_it_sees_but_for_those_that_are_listed() {
 }
 
 #[test]
-fn a_correct_relay_holds_every_scenario() {
+fn a_correct_relay_passes_every_scenario() {
     let packed = Packed::new("relay");
     let mut command = packed.conformance("none");
     let is_root = rustix::process::geteuid().is_root();
@@ -109,7 +109,7 @@ fn a_correct_relay_holds_every_scenario() {
 }
 
 #[test]
-fn where_its_port_is_fixed_no_two_scenarios_are_played_at_a_time() {
+fn with_a_fixed_port_one_scenario_is_played_at_a_time() {
     // An extension that meets another copy ends.
     let (packed, fault) = (Packed::new("relay_faults"), "FAULT=DiesWhenPortIsTaken");
     let port = local_lambda::free_port().to_string();

@@ -56,7 +56,7 @@ fn the_agent_reports_before_the_response_and_over_kept_connections() {
 }
 
 #[test]
-fn the_response_says_how_long_the_agent_and_the_handler_took() {
+fn the_response_has_the_durations_of_the_agent_and_the_handler() {
     let (collector, lambda) =
         (Remote::start(), Lambda::with([json!({"work_ms": 50, "body_bytes": 3_000_000})]));
     collector.answer_with(|_| Answer::ok().after(2 * A_MOMENT));
@@ -105,7 +105,7 @@ fn a_bad_event_is_an_error_of_the_function_that_goes_on() {
 }
 
 #[test]
-fn a_function_that_dies_says_nothing() {
+fn a_function_that_crashes_sends_no_response() {
     for (outcome, end) in [("crash", End::Crashed), ("exit-0", End::Exited)] {
         let (collector, lambda) = (Remote::start(), Lambda::with([json!({"outcome": outcome})]));
         let function = start(Family::ThundraPython, &collector, &lambda);
@@ -116,7 +116,7 @@ fn a_function_that_dies_says_nothing() {
 }
 
 #[test]
-fn an_event_says_how_often_and_how_much_is_reported() {
+fn an_event_sets_the_number_and_size_of_reports() {
     let (collector, lambda) =
         (Remote::start(), Lambda::with([json!({"reports": 3, "items": 4}), json!({"reports": 0})]));
     let function = start(Family::CatchpointPython, &collector, &lambda);

@@ -19,7 +19,7 @@ fn items(items: &[&str]) -> Vec<Item> {
 }
 
 #[test]
-fn items_are_told_apart_by_how_often_they_were_accepted() {
+fn items_are_classed_by_how_often_they_were_accepted() {
     let remote = Remote::start_scripted([Answer::ok(), Answer::ok(), Answer::status(500)]);
     post(&remote, r#"[{"id": 1},{"id": 2}]"#);
     post(&remote, r#"{"data":{"allMonitoringData":[{"id": 2},{"id":3}]}}"#);
@@ -77,7 +77,7 @@ fn a_wait_for_items_ends_with_the_last_of_them() {
 }
 
 #[test]
-fn a_wait_for_items_that_were_not_accepted_tells_which() {
+fn a_wait_for_items_names_those_that_were_not_accepted() {
     let remote = Remote::start();
     remote.answer_with(|_| Answer::status(503));
     post(&remote, "[1]");

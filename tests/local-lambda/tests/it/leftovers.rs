@@ -140,20 +140,20 @@ fn leaves_nothing(test: &str, signal: Signal, by: FreezeBy) {
 }
 
 #[test]
-fn sigint_removes_what_cgroup_v2_froze() {
-    let name = "leftovers::sigint_removes_what_cgroup_v2_froze";
+fn sigint_removes_processes_that_cgroup_v2_froze() {
+    let name = "leftovers::sigint_removes_processes_that_cgroup_v2_froze";
     leaves_nothing(name, Signal::INT, FreezeBy::CgroupV2);
 }
 
 #[test]
-fn sigterm_removes_what_cgroup_v1_froze() {
-    let name = "leftovers::sigterm_removes_what_cgroup_v1_froze";
+fn sigterm_removes_processes_that_cgroup_v1_froze() {
+    let name = "leftovers::sigterm_removes_processes_that_cgroup_v1_froze";
     leaves_nothing(name, Signal::TERM, FreezeBy::CgroupV1);
 }
 
 #[test]
-fn sighup_removes_what_signals_stopped() {
-    let name = "leftovers::sighup_removes_what_signals_stopped";
+fn sighup_removes_processes_that_signals_stopped() {
+    let name = "leftovers::sighup_removes_processes_that_signals_stopped";
     leaves_nothing(name, Signal::HUP, FreezeBy::Signals);
 }
 
@@ -199,8 +199,8 @@ fn a_directory_that_is_filled_while_the_signal_comes_is_removed_too() {
 }
 
 #[test]
-fn what_is_made_while_the_signal_comes_is_removed_too() {
-    let name = "leftovers::what_is_made_while_the_signal_comes_is_removed_too";
+fn a_directory_that_is_made_while_the_signal_comes_is_removed_too() {
+    let name = "leftovers::a_directory_that_is_made_while_the_signal_comes_is_removed_too";
     what_is_made_meanwhile_is_removed(name, |mark| {
         let container = Container::new(Limits::of_memory_mb(512));
         let sleep = Launch::of("/usr/bin/env").env(MARK, mark).name("env").start();
@@ -249,14 +249,14 @@ fn is_removed_by_the_next(test: &str, by: FreezeBy) {
 }
 
 #[test]
-fn what_sigkill_leaves_frozen_by_cgroup_v2_the_next_lambda_removes() {
-    let name = "leftovers::what_sigkill_leaves_frozen_by_cgroup_v2_the_next_lambda_removes";
+fn the_next_lambda_removes_processes_left_frozen_by_cgroup_v2() {
+    let name = "leftovers::the_next_lambda_removes_processes_left_frozen_by_cgroup_v2";
     is_removed_by_the_next(name, FreezeBy::CgroupV2);
 }
 
 #[test]
-fn what_sigkill_leaves_frozen_by_cgroup_v1_the_next_lambda_removes() {
-    let name = "leftovers::what_sigkill_leaves_frozen_by_cgroup_v1_the_next_lambda_removes";
+fn the_next_lambda_removes_processes_left_frozen_by_cgroup_v1() {
+    let name = "leftovers::the_next_lambda_removes_processes_left_frozen_by_cgroup_v1";
     is_removed_by_the_next(name, FreezeBy::CgroupV1);
 }
 

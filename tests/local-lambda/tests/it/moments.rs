@@ -33,7 +33,7 @@ fn check_cut_short(remote: &Remote, path: Option<&str>, body: &[u8], cause: &Cau
 }
 
 #[test]
-fn a_reset_within_a_request_comes_when_just_so_much_was_read() {
+fn a_reset_within_a_request_comes_after_the_given_number_of_bytes() {
     let cause = Cause::Remote(End::Reset);
     for (moment, path, body) in [
         (Moment::BytesRead(1), None, ""),
@@ -166,7 +166,7 @@ fn an_action_belongs_to_one_request_also_when_two_come_at_once() {
 }
 
 #[test]
-fn a_request_that_its_client_cuts_short_is_kept_as_far_as_it_came() {
+fn a_request_cut_short_by_its_client_is_recorded_up_to_the_cut() {
     let remote = Remote::start();
     let mut stream = connect(&remote);
     stream.write_all(&POST[..POST.len() - 2]).unwrap();

@@ -209,7 +209,7 @@ fn after_shutdown_a_next_is_a_violation_and_hangs() {
 }
 
 #[test]
-fn after_shutdown_an_extension_may_say_why_it_ends() {
+fn after_shutdown_an_extension_may_report_its_error() {
     let platform = Platform::start();
     let mut client = Client::registered(&platform);
     client.poll();
@@ -226,7 +226,7 @@ fn after_shutdown_an_extension_may_say_why_it_ends() {
 }
 
 #[test]
-fn an_extension_that_reads_no_answer_holds_up_nobody() {
+fn an_extension_that_reads_no_answer_delays_nobody() {
     const NEVER_READ: usize = 16 * 1024 * 1024;
     for bytewise in [false, true] {
         let script = PlatformScript::default()
@@ -257,7 +257,7 @@ fn answers_that_nobody_reads_arrive_in_their_order_once_somebody_does() {
 }
 
 #[test]
-fn who_asks_on_and_on_without_reading_is_cut_off() {
+fn an_extension_that_asks_forever_without_reading_is_cut_off() {
     const TOO_MUCH: usize = 80 * 1024 * 1024;
     let script = PlatformScript::default().next_answer(1, 500, vec![b'x'; TOO_MUCH]);
     let platform = Platform::start_with(script);
@@ -285,7 +285,7 @@ fn a_scripted_next_is_answered_without_an_event() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_counted() {
+fn a_silent_connection_is_counted() {
     let platform = Platform::start();
     let silent = Client::of(&platform);
     let _client = Client::registered(&platform);
@@ -294,7 +294,7 @@ fn a_connection_that_says_nothing_is_counted() {
 }
 
 #[test]
-fn a_wait_that_runs_out_tells_what_was_seen_instead() {
+fn a_wait_that_times_out_shows_what_was_seen_instead() {
     let platform = Platform::start();
     let message = panic_of(|| platform.registration(A_MOMENT));
     assert!(message.starts_with("no registration within 100ms; seen instead: 0 connections"));

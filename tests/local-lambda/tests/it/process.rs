@@ -55,7 +55,7 @@ fn a_log_larger_than_a_pipe_blocks_nobody() {
 }
 
 #[test]
-fn a_line_that_never_comes_is_missed_with_the_log_shown() {
+fn a_missing_line_fails_with_the_log() {
     let process = Launch::of("/usr/bin/env").start();
     // The limit is long, to prove that the end of the log ends the wait.
     let message = panic_of(|| process.wait_for_log("no such line", Duration::from_secs(3600)));
@@ -64,7 +64,7 @@ fn a_line_that_never_comes_is_missed_with_the_log_shown() {
 }
 
 #[test]
-fn an_extension_that_stays_is_missed_at_the_deadline() {
+fn an_extension_that_does_not_end_fails_at_the_deadline() {
     let platform = Platform::start();
     let process = Launch::of(FLOOR).on(&platform).start();
     platform.wait_for_next(SOON);
@@ -117,7 +117,7 @@ fn wait_for_the_end(stat: &PathBuf) {
 }
 
 #[test]
-fn a_kill_takes_along_what_the_process_forked() {
+fn a_kill_includes_the_children_of_the_process() {
     let home = TempDir::new().unwrap();
     let (process, child) = parent_of_a_sleeper(&home);
     assert!(lives(&child));
@@ -151,7 +151,7 @@ fn a_process_that_is_asked_to_terminate_ends_by_sigterm_with_its_group() {
 }
 
 #[test]
-fn the_end_of_a_process_is_told_and_can_be_asked_for_afterwards() {
+fn the_end_of_a_process_is_recorded_and_can_be_read_afterwards() {
     let process = Launch::of(FLOOR).start();
     let (told, ends) = mpsc::channel();
     process.on_exit(move |status| told.send(status).unwrap());
@@ -162,7 +162,7 @@ fn the_end_of_a_process_is_told_and_can_be_asked_for_afterwards() {
 }
 
 #[test]
-fn a_drop_is_told_as_an_end() {
+fn a_drop_is_recorded_as_an_end() {
     let home = TempDir::new().unwrap();
     let (process, _child) = parent_of_a_sleeper(&home);
     let (told, ends) = mpsc::channel();

@@ -38,7 +38,7 @@ fn a_tunnel_ends_with_its_client() {
 }
 
 #[test]
-fn credentials_are_demanded_where_required() {
+fn missing_credentials_are_demanded() {
     let (proxy, remote) = (Proxy::start().requiring("aladdin", "opensesame"), Remote::start());
     let connect = format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n", port(&remote));
     let mut connection = open(&proxy);

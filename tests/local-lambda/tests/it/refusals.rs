@@ -125,7 +125,7 @@ fn a_next_needs_the_identifier_of_the_register() {
 }
 
 #[test]
-fn a_report_without_a_type_is_refused_before_it_is_asked_whose_it_is() {
+fn a_report_without_a_type_is_refused_before_its_identifier_is_checked() {
     let report = |header: &str| {
         format!("POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: x\r\n{header}\r\n")
     };
@@ -163,7 +163,7 @@ fn a_reported_error_ends_the_extensions_calls() {
 }
 
 #[test]
-fn wrong_paths_methods_and_heads_are_told_apart() {
+fn wrong_paths_methods_and_heads_have_different_statuses() {
     let platform = Platform::start();
     let mut client = Client::of(&platform);
     let slash = client.ask("POST /2020-01-01/extension/register/ HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -18,7 +18,7 @@ fn findings(variables: &[(&str, &str)]) -> Vec<Finding> {
 }
 
 #[test]
-fn no_scenario_for_relays_applies_to_who_relays_nothing() {
+fn no_relay_scenario_applies_to_an_extension_that_relays_nothing() {
     for finding in findings(&[]) {
         let applies = !matches!(finding.verdict, Verdict::DoesNotApply(_));
         assert!(!applies, "{finding:?}");
@@ -26,7 +26,7 @@ fn no_scenario_for_relays_applies_to_who_relays_nothing() {
 }
 
 #[test]
-fn who_takes_no_report_breaks_each_scenario_in_which_an_agent_reports() {
+fn a_relay_that_takes_no_report_breaks_each_scenario_with_an_agent() {
     let findings = findings(&[("PORT", "{port}"), ("REMOTE", "{remote}"), ("CA", "{ca}")]);
     for finding in findings.iter().filter(|it| it.scenario != "local-port-taken") {
         assert!(matches!(finding.verdict, Verdict::Broke(_)), "{finding:?}");

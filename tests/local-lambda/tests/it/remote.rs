@@ -85,7 +85,7 @@ fn a_chunked_body_is_recorded_without_its_chunks() {
 }
 
 #[test]
-fn an_answer_is_what_the_test_says() {
+fn an_answer_is_the_one_of_the_test() {
     let remote = Remote::start();
     remote.answer_with(|received| {
         Answer::status(503).header("Retry-After", "7").body(received.body.clone())
@@ -123,7 +123,7 @@ fn scripted_answers_are_given_in_order_and_then_200() {
 }
 
 #[test]
-fn a_hanging_remote_says_nothing_until_it_is_dropped() {
+fn a_hanging_remote_sends_nothing_until_it_is_dropped() {
     let remote = Remote::start_scripted([Answer::Hang]);
     let mut connection = Connection::open(port(&remote));
     connection.send(GET);
@@ -149,7 +149,7 @@ fn half_an_answer_ends_in_a_close() {
 }
 
 #[test]
-fn a_cut_answer_ends_after_so_many_bytes_as_it_is_told() {
+fn a_cut_answer_ends_after_the_given_number_of_bytes() {
     let remote = Remote::start_scripted([
         Answer::status(200).body("whole").cut_after(12, End::Reset),
         Answer::status(200).body("whole").cut_after(12, End::Close),
@@ -213,7 +213,7 @@ fn a_client_that_only_stops_sending_gets_its_answer() {
 }
 
 #[test]
-fn what_is_hung_or_reset_on_is_withheld() {
+fn a_request_that_is_hung_or_reset_is_not_accepted() {
     let remote = Remote::start_scripted([Answer::Hang, Answer::Reset]);
     let _hung = send_get(&remote);
     assert_eq!(remote.wait_for_fates(1, SOON)[0].fate, Fate::Withheld);
@@ -223,7 +223,7 @@ fn what_is_hung_or_reset_on_is_withheld() {
 }
 
 #[test]
-fn who_asks_to_close_is_closed_on() {
+fn a_client_that_asks_to_close_is_closed() {
     let remote = Remote::start_scripted([Answer::status(200).header("Connection", "close")]);
     let mut told = Connection::open(port(&remote));
     told.send(GET);
@@ -236,7 +236,7 @@ fn who_asks_to_close_is_closed_on() {
 }
 
 #[test]
-fn a_wait_that_runs_out_tells_what_was_seen_instead() {
+fn a_wait_that_times_out_shows_what_was_seen_instead() {
     let remote = Remote::start();
     let _ = agent::post(port(&remote), "/v1/monitoring-data", b"[]");
     let mut cut_short = Connection::open(port(&remote));

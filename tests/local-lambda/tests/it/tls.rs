@@ -51,7 +51,7 @@ pub fn exchange(ca: &Path, host: &'static str, port: u16, request: &[u8]) -> io:
 const GET: &[u8] = b"GET /v1/x HTTP/1.1\r\nConnection: close\r\n\r\n";
 
 #[test]
-fn a_client_that_knows_the_authority_is_served_under_both_names() {
+fn a_client_that_trusts_the_authority_is_served_under_both_names() {
     let authority = Authority::new();
     let remote = Remote::start_tls(&authority);
     assert!(remote.base_url().starts_with("https://localhost:"), "{}", remote.base_url());

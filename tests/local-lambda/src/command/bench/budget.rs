@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_round_decides_on_what_is_not_counted() {
+    fn the_middle_round_decides_on_a_figure_that_is_no_count() {
         for (kept, broken) in [
             (
                 "first_next(relay) <= 1.2 * first_next(floor)",
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_neither_kept_nor_broken() {
+    fn a_budget_without_a_measurement_is_neither_kept_nor_broken() {
         for line in
             ["post_p50(floor) <= 1", "post_p50(other) <= 1", "[128]\npost_p50(relay) <= 100"]
         {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_about_what_its_figures_come_of() {
+    fn a_budget_depends_on_the_measurements_of_its_figures() {
         let about = |line: &str| {
             let budgets = parse(line).unwrap();
             let is_about = |it: &Measure| budgets[0].is_about(Size::Full, *it);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_understood_is_told() {
+    fn an_invalid_budget_is_refused_with_the_reason() {
         for wrong in ["a", "first_next(a)", "x(a) <= 1", "[12]", "posts(a) <= 1 * 2", "posts <= 1"]
         {
             assert!(parse(wrong).is_err(), "{wrong}");

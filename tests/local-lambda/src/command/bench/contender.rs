@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_is_of_all_or_of_one() {
+    fn a_variable_is_for_all_contenders_or_for_one() {
         let mut contenders = [Contender::of("a", "x".into()), Contender::of("b", "y".into())];
         let more = ["V=1", "b:V=2", "b:SSL_CERT_FILE=", "a:W=x:y=z"];
         for variable in more.map(|it| Variable::parse(it).unwrap()) {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn over_otlp_it_gets_the_variables_of_otlp_alone() {
+    fn over_otlp_a_contender_gets_only_the_variables_of_otlp() {
         let contender = Contender::of("a", "x".into()).over_otlp();
         let names = ["THUNDRA_EXTENSION_OTLP_PORT", "THUNDRA_EXTENSION_OTLP_ENDPOINT"];
         assert_eq!(contender.own_variables(), names);

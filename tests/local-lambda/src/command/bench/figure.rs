@@ -225,7 +225,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_figure_has_a_name_and_in_its_group_a_title_of_its_own() {
+    fn each_figure_has_a_name_and_a_unique_title_in_its_group() {
         let all: Vec<_> =
             GROUPS.iter().flat_map(|group| group.figures).map(|figure| figure.name).collect();
         let names: BTreeSet<_> = all.iter().collect();

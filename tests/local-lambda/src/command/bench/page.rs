@@ -133,7 +133,7 @@ mod tests {
     use crate::command::bench::results::tests::results;
 
     #[test]
-    fn a_page_refers_to_nothing_outside() {
+    fn a_page_loads_nothing_from_elsewhere() {
         let page = page(&results(), &["relay".to_owned()]);
         assert!(page.contains("1.20 [1.15–1.25]") && page.contains("Added to an invocation"));
         for outside in ["http:", "https:", "src=", "href=", "url(", "<script"] {

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_text_whatever_is_in_it() {
+    fn a_name_is_escaped_as_text() {
         let quartiles = Quartiles { lower: 1.0, median: 2.0, upper: 4.0 };
         let bars = [Bar { name: "<b>&".to_owned(), quartiles, is_subject: true }];
         let svg = plot("size", Unit::Count, &bars, [0, 0]).into_string();

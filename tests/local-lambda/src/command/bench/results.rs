@@ -174,7 +174,7 @@ pub mod tests {
     }
 
     #[test]
-    fn what_an_extension_adds_is_above_none() {
+    fn the_added_cost_is_the_difference_to_no_extension() {
         let results = results();
         let full = results.at(Size::Full).unwrap();
         let figure = crate::command::bench::figure::named("silent_wait").unwrap();

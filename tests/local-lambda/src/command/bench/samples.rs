@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_the_smallest_that_so_many_are_not_above() {
+    fn a_percentile_is_the_smallest_sample_with_that_share_at_or_below() {
         let thousand: Vec<u32> = (1..=1_000).collect();
         for (per_mille, expected) in [(0, 1), (500, 500), (990, 990), (999, 999), (1_000, 1_000)] {
             assert_eq!(percentile(&thousand, per_mille), expected);

@@ -78,7 +78,7 @@ mod tests {
     use crate::command::bench::results::tests::results;
 
     #[test]
-    fn each_group_is_a_table_of_who_has_any_of_it() {
+    fn each_group_is_a_table_of_the_contenders_with_a_figure() {
         let text = text(&results());
         assert!(
             text.contains("\n3 starts of each\nrelay has A_VARIABLE\nrelay is static, "),
@@ -114,7 +114,7 @@ floor   0.50 [-0.25–0.75]
     }
 
     #[test]
-    fn what_is_too_wide_goes_on_below() {
+    fn a_table_that_is_too_wide_continues_below() {
         let column = || vec!["x".repeat(50)];
         assert_eq!(fitting(&[column(), column(), column()], 110), 2);
         assert_eq!(fitting(&[column()], 10), 1);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_or_was_not_measured_is_not_measured_again() {
+    fn kept_and_unmeasured_budgets_are_not_measured_again() {
         let (is_kept, plans, said) = verdict(KEPT, vec![]);
         assert_eq!((is_kept, plans.len(), said.len()), (Some(true), 0, 1));
         for unmeasured in ["once(relay) >= 1", "[128]\nthreads(relay) <= 12", "posts(x) >= 1"] {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_broken_is_measured_and_checked_again_and_one_try_that_keeps_it_will_do() {
+    fn only_broken_budgets_are_measured_again_and_one_kept_try_is_enough() {
         let better = || Ok(results_with("first_next", [0.9, 1.0, 1.4]));
         let (is_kept, plans, said) = verdict(&format!("{KEPT}\n{BROKEN}"), vec![better()]);
         assert_eq!((is_kept, plans), (Some(true), vec![vec![(Size::Full, Measure::Start)]]));

@@ -44,7 +44,7 @@ fn a_hundred_items_are_a_batch_and_batches_go_in_parallel() {
 }
 
 #[test]
-fn python_has_no_more_than_20_requests_on_their_way() {
+fn python_has_at_most_20_requests_in_flight() {
     let remote = Remote::start();
     let (arrived, under_way) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));

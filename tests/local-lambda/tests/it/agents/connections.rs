@@ -38,7 +38,7 @@ fn go_closes_its_connection_without_waiting_for_the_server() {
 }
 
 #[test]
-fn a_server_that_says_it_closes_is_believed() {
+fn an_agent_closes_a_connection_if_the_server_announces_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let agent = Agent::local(Family::Node, listener.local_addr().unwrap().port());
     let mut open = Vec::new();
@@ -83,7 +83,7 @@ pub fn check_attempts(family: Family, answers: &[Answer], expected: &[Result<u16
 }
 
 #[test]
-fn only_node_and_opentelemetry_s_python_try_again_after_a_reset_and_only_once() {
+fn only_node_and_opentelemetrys_python_retry_after_a_reset_and_only_once() {
     let reset = [Answer::Reset];
     for family in [Family::Node, Family::NodeComposite, Family::OtelPython] {
         check_attempts(family, &reset, &[Err(Failure::Reset), Ok(200)]);
@@ -98,7 +98,7 @@ fn only_node_and_opentelemetry_s_python_try_again_after_a_reset_and_only_once() 
 }
 
 #[test]
-fn only_node_minds_the_status_and_takes_nothing_but_200_for_a_success() {
+fn only_node_checks_the_status_and_accepts_only_200() {
     for family in FAMILIES {
         for status in [202, 401, 503] {
             let minds = matches!(family, Family::Node | Family::NodeComposite);
@@ -109,7 +109,7 @@ fn only_node_minds_the_status_and_takes_nothing_but_200_for_a_success() {
 }
 
 #[test]
-fn a_collector_that_hangs_costs_the_agent_s_patience() {
+fn a_collector_that_hangs_costs_the_agents_timeout() {
     for family in FAMILIES.into_iter().chain(OTLP) {
         let remote = Remote::start_scripted([Answer::Hang]);
         let reported = report(&Agent::local(family, port(&remote)).patience(A_MOMENT));
@@ -141,7 +141,7 @@ fn nobody_listening_is_a_failure_at_once() {
 }
 
 #[test]
-fn who_tries_the_first_address_only_never_reaches_a_collector_without_ipv6() {
+fn an_agent_that_tries_one_address_never_reaches_a_collector_without_ipv6() {
     let remote = Remote::start();
     let to = |localhost| Agent::to(Family::Node, Endpoint::local(port(&remote), localhost));
     assert!(!report(&to(Localhost::V6Only)).is_success());

@@ -75,7 +75,7 @@ fn an_agent_without_otlp_has_no_gzip() {
 }
 
 #[test]
-fn spans_arrive_as_they_are_written_the_root_last_and_tell_of_the_invocation() {
+fn spans_arrive_unchanged_with_the_root_last_and_name_the_invocation() {
     for family in OTLP {
         let remote = Remote::start();
         let agent = Agent::local(family, port(&remote)).gzip();
@@ -155,7 +155,7 @@ fn the_remote_answers_in_the_encoding_of_the_request() {
 }
 
 #[test]
-fn what_does_not_decode_is_answered_400_in_its_encoding() {
+fn an_undecodable_request_is_answered_400_in_its_encoding() {
     let remote = Remote::start();
     for (content_type, body) in [
         ("application/x-protobuf", "\x12\x1bthe request does not decode"),
@@ -179,7 +179,7 @@ fn at_an_endpoint_of_any_path_protobuf_is_answered_in_protobuf() {
 }
 
 #[test]
-fn what_is_taken_in_part_is_answered_with_a_count_and_a_reason() {
+fn a_partial_success_has_a_count_and_a_reason() {
     let remote = Remote::start();
     remote.answer_with(|received| Answer::partial(received, 1, "too old"));
     for family in OTLP {

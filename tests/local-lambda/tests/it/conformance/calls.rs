@@ -20,7 +20,7 @@ fn is_wrong(options: &[&str], why: &str) {
 }
 
 #[test]
-fn a_call_after_which_nothing_would_be_known_is_a_wrong_one() {
+fn a_call_that_plays_no_scenario_is_a_wrong_call() {
     is_wrong(&["--only", "spindown", "--except", "spindown"], "leave no scenario");
     is_wrong(&["--only", "spindown", "--kind", "relay"], "leave no scenario");
     is_wrong(&["--only", "relay-several-reports"], "relay-several-reports is for relays");
@@ -33,7 +33,7 @@ fn a_call_after_which_nothing_would_be_known_is_a_wrong_one() {
 }
 
 #[test]
-fn half_of_a_relay_is_enough_for_a_lifecycle() {
+fn a_relay_without_its_port_or_remote_can_play_the_lifecycle() {
     let options = ["--extension", FLOOR, "--env", "PORT={port}", "--only", "spindown"];
     assert_eq!(conformance(&options).status.code(), Some(0));
     let listed = stdout(&conformance(&["--list", "--kind", "relay"]));
@@ -41,7 +41,7 @@ fn half_of_a_relay_is_enough_for_a_lifecycle() {
 }
 
 #[test]
-fn what_the_machine_fails_in_is_no_breach() {
+fn a_failure_of_the_machine_is_no_broken_scenario() {
     let home = TempDir::new().unwrap();
     let options = ["--extension", FLOOR, "--only", "spindown", "--only", "relay-several-reports"];
     let in_no_directory = |form: &[&str]| {
@@ -63,7 +63,7 @@ fn what_the_machine_fails_in_is_no_breach() {
 }
 
 #[test]
-fn want_of_descriptors_is_no_breach() {
+fn a_shortage_of_descriptors_is_no_broken_scenario() {
     // The limit is enough for one extension, but not for ten.
     let suite =
         format!("ulimit -n 32; exec {LOCAL_LAMBDA} conformance --extension {FLOOR} --jobs 1");
@@ -76,7 +76,7 @@ fn want_of_descriptors_is_no_breach() {
 }
 
 #[test]
-fn a_suite_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
+fn a_suite_with_a_closed_output_goes_on_and_its_exit_code_counts() {
     let suite = ["conformance", "--only", "spindown", "--only", "registers-in-time"];
     for (extension, expected) in [(FLOOR, 0), ("/bin/true", 1)] {
         let told = left_after_a_line(&[&suite[..], &["--extension", extension]].concat());
@@ -85,7 +85,7 @@ fn a_suite_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
 }
 
 #[test]
-fn a_suite_that_can_t_tell_what_came_out_has_an_exit_code_for_that() {
+fn a_suite_that_cannot_print_its_results_has_its_own_exit_code() {
     for (extension, form, expected) in
         [(FLOOR, &[][..], 3), (FLOOR, &["--json"], 3), ("/bin/true", &[], 1)]
     {
@@ -97,7 +97,7 @@ fn a_suite_that_can_t_tell_what_came_out_has_an_exit_code_for_that() {
 }
 
 #[test]
-fn what_this_machine_can_t_give_is_told_once_in_one_line() {
+fn a_feature_that_the_machine_lacks_is_one_line() {
     let options = ["--extension", FLOOR, "--only", "spindown"];
     let told = stdout(&conformance(&options));
     let as_json = conformance(&[&options[..], &["--json"]].concat());

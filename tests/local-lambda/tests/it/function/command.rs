@@ -61,7 +61,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_process_serves_events_without_a_word_until_sigterm() {
+fn a_process_serves_events_silently_until_sigterm() {
     let (collector, lambda) = (Remote::start(), Lambda::with([json!({}), json!({})]));
     let running = on(&lambda, &collector, &[]);
     assert_eq!(lambda.paths(5)[3], "invocation/request-1/response");
@@ -90,7 +90,7 @@ fn check_end(options: &[&str], event: &serde_json::Value, expected: (Option<i32>
 }
 
 #[test]
-fn a_process_ends_as_it_is_told() {
+fn a_process_ends_with_the_code_or_signal_of_its_event() {
     check_end(&[], &json!({"outcome": "crash"}), (None, Some(6)));
     check_end(&[], &json!({"outcome": "exit-0"}), (Some(0), None));
     check_end(&["--init-error"], &json!({}), (Some(1), None));
@@ -122,7 +122,7 @@ fn a_report_can_go_straight_to_the_remote() {
 }
 
 #[test]
-fn what_can_not_work_is_one_line_and_a_failure() {
+fn a_wrong_call_is_one_line_and_a_failure() {
     let (code, _, text) = function(&[], &[]).end();
     assert_eq!(code, Some(1));
     let why = "cannot take events: AWS_LAMBDA_RUNTIME_API is not set to HOST:PORT";
@@ -133,7 +133,7 @@ fn what_can_not_work_is_one_line_and_a_failure() {
 }
 
 #[test]
-fn an_option_that_an_agent_of_opentelemetry_has_not_is_refused() {
+fn an_option_that_opentelemetrys_agents_lack_is_refused() {
     for (option, value) in [("--key", "k"), ("--timeout-margin-ms", "1")] {
         let mut command = Command::new(LOCAL_LAMBDA);
         command.args(["function", "--agent", "otel-node", option, value]);
@@ -145,7 +145,7 @@ fn an_option_that_an_agent_of_opentelemetry_has_not_is_refused() {
 }
 
 #[test]
-fn the_help_teaches_what_an_event_can_say() {
+fn the_help_lists_the_members_of_an_event() {
     let (code, _, text) = function(&["--help"], &[]).end();
     assert_eq!(code, Some(0));
     let events = ["cpu_ms", "work_ms", "outcome", "items", "reports", "body_bytes"];

@@ -11,7 +11,7 @@ use super::{agent, start};
 use crate::{A_MOMENT, SOON, panic_of};
 
 #[test]
-fn a_failed_init_is_told_and_is_the_end() {
+fn a_failed_init_is_reported_and_ends_the_process() {
     let (collector, lambda) = (Remote::start(), Lambda::with([]));
     let function = Function::of(agent(Family::Go, &collector)).init(Init::Fails);
     let function = function.start(&lambda.authority());
@@ -67,7 +67,7 @@ fn a_function_ends_with_its_platform() {
 }
 
 #[test]
-fn a_function_without_a_platform_says_where_it_looked() {
+fn a_function_without_a_platform_names_the_address_that_it_tried() {
     let authority = format!("127.0.0.1:{}", free_port());
     let function = Function::of(Agent::local(Family::Go, 1)).start(&authority);
     let end = function.end(SOON);

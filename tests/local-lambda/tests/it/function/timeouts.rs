@@ -96,7 +96,7 @@ fn python_throws_a_report_of_a_timeout_that_fails_into_the_handler() {
 }
 
 #[test]
-fn opentelemetry_s_agents_tell_nothing_of_a_handler_that_hangs() {
+fn opentelemetrys_agents_report_nothing_of_a_handler_that_hangs() {
     for family in OTLP {
         let collector = Remote::start();
         let lambda = Lambda::with_deadlines([(json!({"outcome": "hang"}), 2 * A_MOMENT)]);
@@ -108,7 +108,7 @@ fn opentelemetry_s_agents_tell_nothing_of_a_handler_that_hangs() {
 }
 
 #[test]
-fn opentelemetry_s_agents_report_a_late_handler_once_when_it_returns() {
+fn opentelemetrys_agents_report_a_late_handler_once_when_it_returns() {
     for family in OTLP {
         let collector = Remote::start();
         let lambda = Lambda::with_deadlines([(json!({"outcome": "late"}), 2 * A_MOMENT)]);

@@ -11,7 +11,7 @@ use super::{NOTHING, agent, index_of, nowhere, start};
 use crate::{FLOOR, SOON};
 
 #[test]
-fn after_a_restore_the_same_processes_go_on_without_a_word_to_extensions() {
+fn after_a_restore_the_same_processes_go_on_without_an_event_for_extensions() {
     let make = || Function::of(agent(&nowhere())).environment(function::Environment::SnapStart);
     let setup = with_puppet(Setup::new().extension(FLOOR), "clone");
     let lambda =
@@ -34,7 +34,7 @@ fn after_a_restore_the_same_processes_go_on_without_a_word_to_extensions() {
 }
 
 #[test]
-fn a_restore_that_hangs_runs_into_its_own_limit_and_says_so() {
+fn a_restore_that_hangs_ends_at_its_own_limit_with_its_own_error() {
     let limits = TimeLimits { restore: Duration::from_millis(200), ..TimeLimits::LAMBDA };
     let setup = Setup::new().limits(limits).timeout(SOON);
     let lambda = start(setup.initialization(Initialization::SnapStart));
@@ -59,7 +59,7 @@ fn invoke_again(lambda: &Lambda, puppet: &mut Puppet) -> Status {
 }
 
 #[test]
-fn the_zone_is_told_to_who_has_the_token() {
+fn the_zone_is_given_to_a_process_with_the_token() {
     let lambda = start(Setup::new());
     let mut connection = Connection::open_at(lambda.runtime_api().parse().unwrap());
     let mut ask = |header: &str| {

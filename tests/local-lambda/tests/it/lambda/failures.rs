@@ -112,7 +112,7 @@ fn an_extension_that_exits_with_0_is_a_crash_of_the_invocation() {
 }
 
 #[test]
-fn a_next_that_was_abandoned_runs_into_the_timeout_and_the_extension_is_killed() {
+fn an_extension_that_abandons_its_next_is_killed_at_the_timeout() {
     let setup = with_puppet(healthy(), "lost").timeout(SHORT).limits(tenth());
     let lambda = start(setup);
     let mut lost = Puppet::registered(&lambda, "lost", &["INVOKE", "SHUTDOWN"]);
@@ -133,7 +133,7 @@ fn a_next_that_was_abandoned_runs_into_the_timeout_and_the_extension_is_killed()
 }
 
 #[test]
-fn a_runtime_that_can_not_be_started_says_why() {
+fn a_runtime_that_cannot_be_started_fails_with_the_reason() {
     let runtime = local_lambda::Runtime::command("no-such-program", &[]);
     let lambda = start(Setup::new().extension(FLOOR).runtime(runtime));
     let invocation = lambda.invoke(NOTHING);

@@ -79,7 +79,7 @@ fn burn(time: Duration) {
 }
 
 #[test]
-fn freezes_and_thaws_of_several_threads_are_told_in_turn() {
+fn freezes_and_thaws_of_several_threads_are_recorded_in_turn() {
     let lambda = start(healthy());
     assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
     wait_until_frozen(&lambda);

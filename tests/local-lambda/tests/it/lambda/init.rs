@@ -55,7 +55,7 @@ fn init_lasts_until_every_extension_has_asked_for_its_first_event() {
 }
 
 #[test]
-fn who_registers_after_the_runtime_is_ready_is_refused() {
+fn a_registration_after_the_runtime_is_ready_is_refused() {
     let lambda = start(healthy());
     assert!(lambda.wait_for_init());
     let answer = Puppet::of(&lambda, "late").register(&[]);

@@ -34,7 +34,7 @@ fn wait_for_workers(lambda: &Lambda, count: usize) {
 }
 
 #[test]
-fn managed_instances_invoke_at_the_same_time_tell_extensions_nothing_and_never_freeze() {
+fn managed_instances_invoke_in_parallel_without_events_and_never_freeze() {
     let lambda = start(with_puppet(managed(2), "only-shutdown"));
     let mut puppet = Puppet::of(&lambda, "only-shutdown");
     let refused = puppet.register(&["INVOKE", "SHUTDOWN"]);

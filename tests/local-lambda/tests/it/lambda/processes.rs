@@ -46,7 +46,7 @@ fn when_a_lambda_is_dropped_no_process_stays() {
 }
 
 #[test]
-fn a_process_that_left_its_group_is_told_of_at_the_shutdown_and_ends_with_the_environment() {
+fn a_process_that_left_its_group_is_reported_at_shutdown_and_ends_with_the_environment() {
     let text = "#!/bin/sh\n( setsid sh -c 'echo $$; exec sleep 1000' & )\nexec sleep 1000\n";
     let (_home, path) = script(text);
     for freeze_by in [FreezeBy::CgroupV2, FreezeBy::CgroupV1, FreezeBy::Signals] {
@@ -89,7 +89,7 @@ fn a_confined_function_gets_the_share_of_the_cpu_that_its_memory_buys() {
 }
 
 #[test]
-fn what_can_not_be_had_is_told_once_and_all_else_works() {
+fn a_missing_feature_is_one_line_and_all_else_works() {
     let lambda = start(healthy().confined().runtime(in_threads()));
     assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
     let notes = lambda.notes();

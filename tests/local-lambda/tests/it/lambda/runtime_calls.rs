@@ -211,7 +211,7 @@ fn an_error_has_the_type_that_the_runtime_gave_if_it_is_one() {
 }
 
 #[test]
-fn wrong_paths_and_methods_are_told_apart() {
+fn wrong_paths_and_wrong_methods_have_different_statuses() {
     let lambda = start(Setup::new());
     let mut client = Client::of(&lambda);
     assert_eq!(client.call("GET", "/ping", "", b"").body, b"pong");

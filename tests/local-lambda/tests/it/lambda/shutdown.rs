@@ -51,7 +51,7 @@ fn a_runtime_that_ignores_sigterm_is_killed_at_the_end_of_its_share() {
 }
 
 #[test]
-fn beside_internal_extensions_only_a_runtime_has_the_whole_shutdown() {
+fn with_only_internal_extensions_the_runtime_has_the_whole_shutdown() {
     let limits = TimeLimits { runtime_shutdown: Duration::from_millis(100), ..TimeLimits::LAMBDA };
     let (_home, path) = script("#!/bin/sh\ntrap '' TERM\nread line < \"$GO\"\nexec \"$@\"\n");
     let pipe = tempfile::TempDir::new().unwrap();
@@ -109,7 +109,7 @@ fn an_extension_that_did_not_ask_for_shutdown_is_killed_without_notice() {
 }
 
 #[test]
-fn an_extension_that_is_late_for_its_next_is_told_as_soon_as_it_comes() {
+fn an_extension_that_is_late_for_its_next_gets_the_event_as_soon_as_it_asks() {
     let lambda = start(with_puppet(healthy().timeout(super::SHORT), "late"));
     let mut late = Puppet::registered(&lambda, "late", &["INVOKE", "SHUTDOWN"]);
     late.poll();

@@ -106,7 +106,7 @@ fn record_of(listener: &Remote, kind: &str) -> Value {
 }
 
 #[test]
-fn the_end_of_a_runtime_is_told_of_an_invocation_that_is_reset_too() {
+fn runtime_done_is_sent_for_an_invocation_that_is_reset_too() {
     let limits = TimeLimits { shutdown: SOON, runtime_shutdown: SOON, ..TimeLimits::LAMBDA };
     for (payload, status, error_type) in [
         (HANG, "timeout", "Sandbox.Timeout"),
@@ -154,7 +154,7 @@ fn the_first_invocation_of_a_snapshot_reports_its_restore_and_no_init() {
 }
 
 #[test]
-fn lines_of_the_function_and_of_extensions_are_told_to_who_wants_them() {
+fn lines_of_the_function_and_of_extensions_are_sent_to_their_subscribers() {
     let (_home, path) = script("#!/bin/sh\necho from the extension\nexec sleep 1000\n");
     let setup =
         Setup::new().extension_named(&path, "speaker").runtime(in_a_process(&["--verbose"]));

@@ -43,7 +43,7 @@ fn a_crash_is_a_failure_of_its_invocation() {
 }
 
 #[test]
-fn an_error_of_the_function_is_no_end_but_no_success() {
+fn an_error_of_the_function_ends_nothing_and_is_no_success() {
     let options = ["--extension", FLOOR, "--invocations", "1"];
     let (code, text, _) =
         run(&[options.as_slice(), &["--event", r#"{"outcome": "error"}"#]].concat());
@@ -86,7 +86,7 @@ fn a_missing_command_is_an_invalid_entrypoint() {
 }
 
 #[test]
-fn an_extension_that_never_registers_is_named_and_told_how_to() {
+fn an_extension_that_never_registers_is_named_with_an_explanation() {
     let home = TempDir::new().unwrap();
     let sleeper = script(home.path(), "sleeper", "#!/bin/sh\nexec sleep 60\n");
     let limits = ["--time-limits-scale", "0.05", "--timeout", "500ms", "--invocations", "1"];
@@ -103,7 +103,7 @@ fn an_extension_that_never_registers_is_named_and_told_how_to() {
 }
 
 #[test]
-fn an_extension_that_can_t_be_executed_is_told_so_with_the_reason_and_nothing_else() {
+fn an_extension_that_cannot_be_executed_is_one_line_with_the_reason() {
     let home = TempDir::new().unwrap();
     let path = script(home.path(), "nonsense", "what is this");
     let (code, text, _) = run(&["--extension", &path, "--invocations", "0"]);
@@ -210,7 +210,7 @@ fn an_extension_that_leaves_a_process_behind_fails_the_run() {
 }
 
 #[test]
-fn a_timeout_is_not_told_with_the_words_of_the_reply_before_it() {
+fn a_timeout_does_not_show_the_previous_reply() {
     const RUNTIME: &str = r#"
 import http.client, os, time
 api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -233,7 +233,7 @@ time.sleep(600)
 }
 
 #[test]
-fn what_is_no_event_is_a_wrong_call() {
+fn an_invalid_event_is_a_wrong_call() {
     let (code, _, errors) = run(&["--event", "{x"]);
     assert_eq!(code, Some(2));
     assert!(errors.contains("no JSON: key must be a string"), "{errors}");
@@ -246,7 +246,7 @@ fn what_is_no_event_is_a_wrong_call() {
 }
 
 #[test]
-fn what_lambda_does_not_sell_and_what_never_ends_is_refused_before_anything_starts() {
+fn impossible_options_are_refused_before_anything_starts() {
     for options in [
         ["--memory", "64"],
         ["--memory", "20480"],

@@ -91,7 +91,7 @@ pub fn read_up_to(needle: &str, text: impl Read) {
 }
 
 #[test]
-fn a_run_that_is_frozen_leaves_nothing() {
+fn an_interrupted_frozen_run_leaves_nothing() {
     for (way, signal) in [("auto", Signal::INT), ("signals", Signal::TERM)] {
         let options = ["run", "--extension", FLOOR, "--freeze", "1h", "--confined"];
         let mut run = Interrupted::start(&[options.as_slice(), &["--freeze-by", way]].concat());
@@ -102,7 +102,7 @@ fn a_run_that_is_frozen_leaves_nothing() {
 }
 
 #[test]
-fn a_run_that_works_leaves_nothing() {
+fn an_interrupted_busy_run_leaves_nothing() {
     let event = r#"{"work_ms": 600000, "reports": 0}"#;
     let options = ["run", "--extension", FLOOR, "--timeout", "15m", "--event", event];
     let mut run = Interrupted::start(&options);

@@ -15,7 +15,7 @@ use crate::leftovers::{exit_code, send};
 const BEYOND_SHUTDOWN: Duration = Duration::from_millis(2_300);
 
 #[test]
-fn an_extension_that_ended_in_time_is_not_killed_when_local_lambda_could_not_look() {
+fn an_extension_that_ended_in_time_is_not_killed_after_a_stall_of_local_lambda() {
     let code = fs::read_to_string(MINIMAL).unwrap() + "import time\ntime.sleep(1)\n";
     let (_home, extension) = file("takes-a-second", &code, 0o755);
 

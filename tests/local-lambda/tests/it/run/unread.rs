@@ -30,7 +30,7 @@ pub fn without_room(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_run_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
+fn a_run_with_a_closed_output_goes_on_and_its_exit_code_counts() {
     for (event, expected) in [("{}", 0), (r#"{"outcome": "error"}"#, 1)] {
         for form in [&["--json"][..], &[]] {
             // Whatever the first line is, other lines come before the invocation.
@@ -43,7 +43,7 @@ fn a_run_of_which_nobody_reads_the_rest_goes_on_and_its_exit_code_counts() {
 }
 
 #[test]
-fn a_full_disk_is_told_in_one_line() {
+fn a_full_disk_is_one_line() {
     let home = TempDir::new().unwrap();
     let directory = home.path().to_str().unwrap();
     for command in [&["run", "--extension", FLOOR][..], &["remote", "--dir", directory]] {
@@ -54,7 +54,7 @@ fn a_full_disk_is_told_in_one_line() {
 }
 
 #[test]
-fn a_collector_that_can_t_make_its_authority_says_why() {
+fn a_collector_that_cannot_create_its_authority_prints_the_reason() {
     let home = TempDir::new().unwrap();
     let mut command = Command::new(LOCAL_LAMBDA);
     command.args(["remote", "--tls", "--dir"]).arg(home.path()).stdin(Stdio::null());
