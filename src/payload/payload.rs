@@ -12,8 +12,8 @@ use crate::payload::route::{Headers, Route};
 #[derive(Debug)]
 #[must_use = "dropping a payload counts it as failed"]
 pub struct Payload {
-    pub route: Route,
-    pub headers: Headers,
+    route: Route,
+    headers: Headers,
     /// Payloads for several remotes share the bytes. Each of them has its own permit for all of them.
     bytes: Arc<Vec<u8>>,
     received_at: Instant,
@@ -31,6 +31,14 @@ impl Payload {
         received_at: Instant,
     ) -> Self {
         Self { route, headers, bytes, received_at, permit, entry: account.accept() }
+    }
+
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// The body's format, if the report can be merged or split.

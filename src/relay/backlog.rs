@@ -112,7 +112,7 @@ impl Backlog {
 
     /// The route and the headers of the oldest report that is not in quarantine.
     pub fn next(&self) -> Option<(Route, &Headers)> {
-        self.waiting().next().map(|it| (it.payload.route, &it.payload.headers))
+        self.waiting().next().map(|it| (it.payload.route(), it.payload.headers()))
     }
 
     /// Takes the next batch: the oldest report, a part of it, or it and later reports that can be merged with

@@ -197,7 +197,7 @@ mod tests {
         let (intake, inboxes) = intake(&[&Route::OTLP]);
         produce(&intake, TRACES, b"spans").unwrap();
         let payload = payload(&inboxes[0]).unwrap();
-        assert_eq!((payload.body(), payload.route), (&b"spans"[..], TRACES));
+        assert_eq!((payload.body(), payload.route()), (&b"spans"[..], TRACES));
         assert_eq!((payload.cost(), intake.held()), (PAYLOAD_OVERHEAD + 5, PAYLOAD_OVERHEAD + 5));
         payload.settle(Outcome::Delivered);
         assert_eq!(intake.ledger.total(Protocol::Otlp).delivered, 1);

@@ -83,7 +83,7 @@ impl Pipeline {
     ) {
         let payload = Payload::accept(target, bytes, permit, &self.account, received_at);
         failpoint::hit("collector.accepted");
-        logging::trace!("took {} bytes for {}", payload.body().len(), payload.route.path());
+        logging::trace!("took {} bytes for {}", payload.body().len(), payload.route().path());
         // A send fails only if the sender has ended, at the end of the process. The payload is dropped then,
         // and counts as failed.
         drop(self.outbox.send_report(Message::Payload(payload), || self.quota.held()));

@@ -132,7 +132,11 @@ impl<E: Edge> Sender<E> {
 
     fn keep(&mut self, payload: Payload) {
         failpoint::hit("sender.kept");
-        self.end.reported(payload.body(), payload.route.final_report_max(), payload.received_at());
+        self.end.reported(
+            payload.body(),
+            payload.route().final_report_max(),
+            payload.received_at(),
+        );
         let (cost, terms) = (payload.cost(), self.terms());
         if self.exporter.is_too_large_to_wait(cost, &self.backlog, terms) {
             payload.settle(Outcome::Dropped(Loss::Evicted));

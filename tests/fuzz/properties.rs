@@ -319,7 +319,7 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
     desk.collector.take(request.into(), protocol);
     let mut taken = 0;
     for payload in desk.payloads() {
-        let headers = &payload.headers;
+        let headers = payload.headers();
         taken += 1;
         let sent = |value: &Option<HeaderValue>| value.clone().filter(|it| !it.is_empty());
         for (value, name) in

@@ -60,11 +60,11 @@ impl Batch {
     }
 
     pub fn route(&self) -> Route {
-        self.reports[0].payload.route
+        self.reports[0].payload.route()
     }
 
     pub fn headers(&self) -> &Headers {
-        &self.reports[0].payload.headers
+        self.reports[0].payload.headers()
     }
 
     /// The account of its reports.
