@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::fixture::{Fixture, TIMEOUT, WORKING, pass, silent};
+use super::subject::PATIENT;
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::configuration::Initialization;
 use crate::function::Environment;
@@ -62,7 +63,7 @@ fn lambdas_user(subject: &Subject) -> Verdict {
 }
 
 /// Short limits. An init that no invocation waits for may take 13 times as long.
-const LIMITS: TimeLimits = TimeLimits { init: Duration::from_secs(1), ..TimeLimits::LAMBDA };
+const LIMITS: TimeLimits = TimeLimits { init: Duration::from_secs(1), ..PATIENT };
 
 fn provisioned_concurrency(subject: &Subject) -> Verdict {
     let fixture = subject.ready(|setup, _| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, ms};
+use super::fixture::{Fixture, ms, pass};
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::limits::TimeLimits;
 use crate::script::PlatformScript;
@@ -55,16 +55,16 @@ pub const SCENARIOS: &[Scenario] = &[
 const CONFINED_WITHIN: Duration = Duration::from_secs(3);
 /// The number of starts, of which the fastest counts. Other load slows the rest.
 const CONFINED_STARTS: usize = 3;
-/// Longer than Lambda's limit, so that a slow start on a busy machine is measured and not cut off.
-const CONFINED_INIT: Duration = Duration::from_secs(60);
 const MEMORY_MB: u32 = 128;
 /// The memory size with a whole CPU, in MB (AWS docs "Configure Lambda function memory").
 const MEMORY_MB_OF_A_CPU: f64 = 1769.0;
 /// More registrations than this are a loop without a pause.
 const REGISTERS_MAX: usize = 20;
+/// Between two looks for that.
+const LOOK: Duration = Duration::from_millis(20);
 
 fn registers_in_time(subject: &Subject) -> Verdict {
-    let fixture = subject.ready(|setup, _| setup);
+    let fixture = subject.ready(|setup, _| setup.limits(TimeLimits::LAMBDA));
     let took =
         register_took(&fixture).map(|took| format!("registered {} after its start", ms(took)));
     Verdict::judged(took.and_then(|took| Ok(format!("{took}; {}", fixture.finish()?))))
@@ -93,10 +93,8 @@ fn events_that_exist(subject: &Subject) -> Verdict {
 
 fn small_share_of_a_cpu(subject: &Subject) -> Verdict {
     let mut least = Duration::MAX;
-    let limits = TimeLimits { init: CONFINED_INIT, ..TimeLimits::LAMBDA };
     for _ in 0..CONFINED_STARTS {
-        let fixture =
-            subject.ready(|setup, _| setup.limits(limits).memory_mb(MEMORY_MB).confined());
+        let fixture = subject.ready(|setup, _| setup.memory_mb(MEMORY_MB).confined());
         if let Some(note) = fixture.lambda.notes().iter().find(|it| it.contains("CPU share")) {
             return Verdict::does_not_apply(note);
         }
@@ -134,13 +132,14 @@ fn expected_with_cpu(subject: &Subject, share: f64) -> Result<Duration, String> 
 fn refused_register(subject: &Subject) -> Verdict {
     let body = r#"{"errorMessage":"Extension limit (10) reached","errorType":"Extension.TooManyExtensions"}"#;
     let fixture = subject.started(|setup, _| {
-        let limits = TimeLimits { init: Duration::from_secs(5), ..TimeLimits::LAMBDA };
-        setup.limits(limits).script(PlatformScript::default().register_answer(403, body))
+        let script = PlatformScript::default().register_answer(403, body);
+        setup.limits(TimeLimits::LAMBDA).script(script)
     });
-    fixture.lambda.wait_for_init();
-    fixture.lambda.wait_for("end of the shutdown", |event| {
-        matches!(event, Event::ShutdownEnded { .. }).then_some(())
-    });
+    let is_end = |event: &Event| matches!(event, Event::ShutdownEnded { .. });
+    let is_over = || fixture.lambda.timeline().iter().any(|entry| is_end(&entry.event));
+    while !is_over() && fixture.calls("/register") < REGISTERS_MAX {
+        pass(LOOK);
+    }
     let registers = fixture.calls("/register");
     let (status, killed) = end_of(&fixture);
     let seen = format!("{registers} registers, then {status}");

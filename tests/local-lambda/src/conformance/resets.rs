@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::fixture::{Fixture, QUIET, ms, silent};
+use super::subject::PATIENT;
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::function::{Function, Init};
 use crate::invocation::Invocation;
@@ -120,7 +121,7 @@ fn killed(subject: &Subject) -> Verdict {
 /// Gives the function this first init. Its later ones succeed.
 fn after_init(subject: &Subject, first: Init) -> Verdict {
     let fixture = subject.started(|setup, _| {
-        let limits = TimeLimits { init: INIT_LIMIT, ..TimeLimits::LAMBDA };
+        let limits = TimeLimits { init: INIT_LIMIT, ..PATIENT };
         let inits = AtomicUsize::new(0);
         let function = move || -> Function {
             match inits.fetch_add(1, Ordering::Relaxed) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::Fixture;
+use super::subject::PATIENT;
 use super::{Kind, Scenario, Subject, Verdict};
 use crate::limits::TimeLimits;
 
@@ -79,7 +80,7 @@ fn for_reasons(subject: &Subject, reasons: &[&str]) -> Verdict {
 }
 
 fn within(subject: &Subject, shutdown: Duration) -> Verdict {
-    let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    let limits = TimeLimits { shutdown, ..PATIENT };
     Verdict::of_attempts(|| {
         let fixture = subject.ready(|setup, _| setup.limits(limits));
         if !fixture.asks_for("SHUTDOWN") {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::speech::Speech;
 use super::verdict::Obstacle;
+use crate::limits::TimeLimits;
 use crate::port::free_port;
 use crate::remote::Remote;
 use crate::setup::Setup;
@@ -38,6 +39,10 @@ pub struct Subject {
 
 /// Just longer than a minute, which is a usual limit of HTTP clients.
 pub const NEXT_HELD: Duration = Duration::from_secs(61);
+
+/// Lambda's limits, but with time for an init on a busy machine. Scenarios about an init's time use
+/// Lambda's limits.
+pub const PATIENT: TimeLimits = TimeLimits { init: Duration::from_secs(60), ..TimeLimits::LAMBDA };
 
 /// One copy of the subject, with its own port and remote.
 pub struct Prepared {
@@ -138,7 +143,7 @@ impl Subject {
 
     pub(crate) fn prepare(&self, far: Far) -> Prepared {
         let port = self.fixed_port.unwrap_or_else(free_port);
-        let setup = Setup::new().silent_on_panic().extension(&self.binary);
+        let setup = Setup::new().silent_on_panic().limits(PATIENT).extension(&self.binary);
         let setup =
             self.filled_in(port, &far).fold(setup, |setup, (name, value)| setup.env(name, &value));
         Prepared { setup, port: self.relays().then_some(port), far }

@@ -97,12 +97,7 @@ pub const ALL: &[Scenario] = &[
         name: "relay-slow-answer",
         proves: "An answer that arrives byte by byte counts.",
         source: "DataDog/datadog-lambda-extension#181",
-        play: |subject| {
-            let pace = Pace::byte_by_byte(Duration::from_millis(2));
-            recovers(subject, move |remote| {
-                remote.answer_with(move |_| Answer::ok().at_pace(pace));
-            })
-        },
+        play: slow_answer,
     },
     Scenario {
         kind: Kind::Relay,
@@ -178,8 +173,21 @@ fn slow_reader(subject: &Subject) -> Verdict {
     play(subject, |mut fixture| {
         fixture.remote.read_at(Pace::new(16 * 1024, Duration::from_millis(5)));
         fixture.invoke(|fixture| drop(fixture.report_as(&fixture.agent, 2, LARGE_BYTES)));
-        // On a busy machine the remote reads even more slowly, and SHUTDOWN would not wait for it.
-        fixture.invoke(|fixture| drop(fixture.await_delivery(READ_WITHIN)));
-        fixture.shut_down().each_once()
+        delivered_in_time(fixture)
     })
+}
+
+fn slow_answer(subject: &Subject) -> Verdict {
+    play(subject, |mut fixture| {
+        let pace = Pace::byte_by_byte(Duration::from_millis(2));
+        fixture.remote.answer_with(move |_| Answer::ok().at_pace(pace));
+        report_in_three_invocations(&mut fixture);
+        delivered_in_time(fixture)
+    })
+}
+
+/// On a busy machine a slow remote is even slower, and SHUTDOWN would not wait for it.
+fn delivered_in_time(mut fixture: RelayFixture) -> Verdict {
+    fixture.invoke(|fixture| drop(fixture.await_delivery(READ_WITHIN)));
+    fixture.shut_down().each_once()
 }

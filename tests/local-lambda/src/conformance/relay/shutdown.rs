@@ -7,6 +7,7 @@ use super::fixture::{RelayFixture, items, play, play_in, stubborn};
 use crate::agent::{Agent, Family};
 use crate::answer::Answer;
 use crate::conformance::fixture::pass;
+use crate::conformance::subject::PATIENT;
 use crate::conformance::{Kind, Scenario, Subject, Verdict};
 use crate::limits::TimeLimits;
 use crate::remote::{Received, Remote};
@@ -15,7 +16,7 @@ use crate::timeline::Event;
 /// Time limit of a step that follows at once.
 const SOON: Duration = Duration::from_secs(20);
 /// The shortest timeout that a function can have.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -143,7 +144,7 @@ fn behind_a_hang(subject: &Subject) -> Verdict {
 }
 
 fn hanging_remote(subject: &Subject, shutdown: Duration) -> Verdict {
-    let limits = TimeLimits { shutdown, ..TimeLimits::LAMBDA };
+    let limits = TimeLimits { shutdown, ..PATIENT };
     Verdict::of_attempts(|| play_in(subject, |setup, _| setup.limits(limits), ended_beside_a_hang))
 }
 
@@ -196,7 +197,7 @@ fn after_timeout(subject: &Subject) -> Verdict {
             is_slow(&fixture.remote);
             let in_flight = fixture.begin();
             pass(TIMEOUT / 2);
-            report(&fixture, 3);
+            report(&fixture, 6);
             let invocation = in_flight.end(SOON);
             let verdict = fixture.shut_down().each_once();
             say_after(&invocation.status, verdict)
