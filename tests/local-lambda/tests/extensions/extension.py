@@ -1,15 +1,15 @@
 """An extension that does nothing. Its methods are moments of its life, for subclasses to replace."""
 
-import http.client
 import json
 import os
 import sys
 
+from connection import Connection
+
 
 class Extension:
     def __init__(self):
-        # No timeout: Lambda may freeze the process while it waits for an answer.
-        self.api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        self.api = Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
         self.identity = {}
 
     def run(self):

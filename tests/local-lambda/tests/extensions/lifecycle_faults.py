@@ -1,21 +1,17 @@
 """Faults of extensions in their lifecycle. Each class is `extension.py` with one fault. Its `SEEN_BY` names
 the scenarios that must notice the fault, each with a part of its observations. The variable FAULT selects
-the class.
+the class. A class imports a module that it alone needs itself, because each import slows a start.
 """
 
-import http.client
-import ipaddress
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import extension
+from connection import Connection
 from extension import Extension
 
 # Longer than any phase.
@@ -104,7 +100,7 @@ class ConstantAddress(Extension):
 
     def __init__(self):
         super().__init__()
-        self.api = http.client.HTTPConnection("127.0.0.1:9001")
+        self.api = Connection("127.0.0.1:9001")
 
 
 class UsesProxy(Extension):
@@ -113,6 +109,9 @@ class UsesProxy(Extension):
     SEEN_BY = {"proxy-variables": "init: failure Extension.Crash"}
 
     def ask(self, method, path, body, headers):
+        import urllib.error
+        import urllib.request
+
         url = f"http://{self.api.host}:{self.api.port}/2020-01-01/extension/{path}"
         request = urllib.request.Request(url, body and body.encode(), headers, method=method)
         try:
@@ -235,6 +234,8 @@ class NeedsIpAddress(Extension):
     SEEN_BY = {"runtime-api-by-name": "init: failure Extension.Crash"}
 
     def registered(self):
+        import ipaddress
+
         ipaddress.ip_address(self.api.host)
 
 
@@ -340,7 +341,7 @@ class PollsTwice(Extension):
     SEEN_BY = {"next-after-each-invocation": "an invocation ended in failure Extension.Crash"}
 
     def next(self):
-        second = http.client.HTTPConnection(self.api.host, self.api.port)
+        second = Connection(f"{self.api.host}:{self.api.port}")
         path = "/2020-01-01/extension/event/next"
         # The second call comes soon, while 30 invocations take at least 30 ms.
         threading.Timer(0.001, second.request, ("GET", path, None, self.identity)).start()
@@ -441,7 +442,7 @@ class NeedsJsonType(Extension):
 
     def ask(self, method, path, body, headers):
         status, headers, body = super().ask(method, path, body, headers)
-        if headers.get_content_type() != "application/json":
+        if headers["Content-Type"] != "application/json":
             sys.exit("not JSON")
         return status, headers, body
 
@@ -535,7 +536,7 @@ class ExitsCleanlyOnFailedNext(Extension):
     def next(self):
         try:
             return super().next()
-        except (OSError, http.client.HTTPException, SystemExit):
+        except (OSError, SystemExit):
             sys.exit(0)
 
 
@@ -645,9 +646,7 @@ class LeaksChildren(Extension):
     def invoked(self, event):
         self.invocations += 1
         if self.invocations % 10 == 0:
-            quiet = subprocess.DEVNULL
-            sleep = ["sleep", str(FOR_EVER_SECONDS)]
-            self.children.append(subprocess.Popen(sleep, stdout=quiet, stderr=quiet))
+            self.children.append(sleeping_child())
 
     def shut_down(self, event):
         for child in self.children:
@@ -714,9 +713,7 @@ class LeavesChild(Extension):
     SEEN_BY = {"spindown": "processes outlive it"}
 
     def registered(self):
-        sleep = ["sleep", str(FOR_EVER_SECONDS)]
-        quiet = subprocess.DEVNULL
-        subprocess.Popen(sleep, stdout=quiet, stderr=quiet)
+        sleeping_child()
 
 
 class FloodsLog(Extension):
@@ -786,6 +783,13 @@ class NeedsTelemetry(Extension):
         body = response.read()
         if response.status != 200:
             sys.exit(f"cannot subscribe: {response.status} {body.decode()}")
+
+
+def sleeping_child():
+    import subprocess
+
+    sleep = ["sleep", str(FOR_EVER_SECONDS)]
+    return subprocess.Popen(sleep, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def main():

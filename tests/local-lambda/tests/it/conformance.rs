@@ -5,6 +5,7 @@ mod calls;
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use local_lambda::conformance::scenarios;
@@ -12,10 +13,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::extensions::Packed;
 use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, LOCAL_LAMBDA};
-
-pub const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/extensions/minimal.py");
 
 fn conformance(arguments: &[&str]) -> Output {
     Command::new(LOCAL_LAMBDA).arg("conformance").args(arguments).output().unwrap()
@@ -24,6 +24,9 @@ fn conformance(arguments: &[&str]) -> Output {
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
+
+/// How many scenarios run at a time. Most of them wait most of the time.
+const AT_ONCE: &str = "8";
 
 /// The scenarios that some machines cannot run, because they are not root or have no writable cgroups.
 const MAY_NOT_APPLY: [&str; 2] = ["lambdas-user", "small-share-of-a-cpu"];
@@ -47,8 +50,8 @@ const FOR_SHUTDOWN: [&str; 6] = [
 
 /// Checks that all lifecycle scenarios except these hold, and that no relay scenario applies.
 #[track_caller]
-fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
-    let output = conformance(&["--extension", extension, "--quick", "--json"]);
+fn check_all_held_but(do_not_apply: &[&str], mut command: Command) {
+    let output = command.args(["--quick", "--json", "--jobs", AT_ONCE]).output().unwrap();
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = told["findings"].as_array().unwrap();
     let is_expected = |finding: &&Value| {
@@ -70,49 +73,52 @@ fn check_all_held_but(do_not_apply: &[&str], extension: &str) {
 
 #[test]
 fn a_minimal_correct_extension_passes_all_lifecycle_scenarios() {
-    check_all_held_but(&[], MINIMAL);
+    let packed = Packed::new("minimal");
+    check_all_held_but(&[], minimal(&packed.file(), "AsksForEachEvent"));
 }
 
 #[test]
 fn an_extension_registered_for_shutdown_only_passes_all_that_applies() {
-    let (_home, extension) = minimal_with(EVENTS, r#"json.dumps({"events": ["SHUTDOWN"]})"#);
-    check_all_held_but(&FOR_INVOKE, &extension);
+    let packed = Packed::new("minimal");
+    check_all_held_but(&FOR_INVOKE, minimal(&packed.file(), "AsksForShutdown"));
 }
 
 #[test]
 fn an_extension_registered_for_no_event_passes_all_that_applies() {
-    let (_home, extension) = minimal_with(EVENTS, r#""{}""#);
-    check_all_held_but(&[&FOR_INVOKE[..], &FOR_SHUTDOWN].concat(), &extension);
+    let packed = Packed::new("minimal");
+    let do_not_apply = [&FOR_INVOKE[..], &FOR_SHUTDOWN].concat();
+    check_all_held_but(&do_not_apply, minimal(&packed.file(), "AsksForNoEvent"));
 }
 
 #[test]
 fn an_extension_started_by_a_shell_passes_all_lifecycle_scenarios() {
-    let (_home, inner) = minimal_with("sys.argv[0]", "sys.argv[1]");
-    let inner = fs::read_to_string(inner).unwrap();
-    let wrapper = format!("#!/bin/sh\npython3 - \"$0\" <<'END'\n{inner}END\nexit $?\n");
-    let (_home, extension) = file("wrapped", &wrapper, 0o755);
-    check_all_held_but(&[], &extension);
+    // Python reads the archive at the end of the file. The shell exits before it.
+    let shell = b"#!/bin/sh\npython3 -S -E \"$0\"\nexit $?\n";
+    let archive = fs::read(Packed::new("minimal").file()).unwrap();
+    let (_home, extension) = file("wrapped", [&shell[..], &archive].concat(), 0o755);
+    check_all_held_but(&[], minimal(extension.as_ref(), "AsksForEachEvent"));
 }
 
 #[test]
 fn the_floor_passes_all_lifecycle_scenarios() {
-    check_all_held_but(&[], FLOOR);
+    check_all_held_but(&[], suite(FLOOR.as_ref()));
 }
 
-/// The minimal extension's registration.
-const EVENTS: &str =
-    r#"json.dumps({"events": ["SHUTDOWN"] if managed else ["INVOKE", "SHUTDOWN"]})"#;
+/// The suite with this class of `minimal.py`.
+fn minimal(extension: &Path, class: &str) -> Command {
+    let mut command = suite(extension);
+    command.args(["--env", &format!("FAULT={class}")]);
+    command
+}
 
-/// The minimal extension, with `this` replaced.
-fn minimal_with(instead_of: &str, this: &str) -> (TempDir, String) {
-    let minimal = fs::read_to_string(MINIMAL).unwrap();
-    let changed = minimal.replace(instead_of, this);
-    assert_ne!(changed, minimal);
-    file("changed", &changed, 0o755)
+fn suite(extension: &Path) -> Command {
+    let mut command = Command::new(LOCAL_LAMBDA);
+    command.args(["conformance", "--extension"]).arg(extension);
+    command
 }
 
 /// A file with this name, content and mode in its own directory.
-pub fn file(name: &str, content: &str, mode: u32) -> (TempDir, String) {
+fn file(name: &str, content: impl AsRef<[u8]>, mode: u32) -> (TempDir, String) {
     let home = TempDir::new().unwrap();
     let path = home.path().join(name);
     fs::write(&path, content).unwrap();
