@@ -312,9 +312,11 @@ fn the_cpu_time_is_that_of_all_processes() {
         let script = Script::start(FORK);
         let child = script.child();
         container.admit(&script.process);
+        // At both readings the processes are frozen, so that the two numbers are from the same moment.
+        container.freeze();
         let (before, scheduled_before) = (container.cpu_time(), scheduled(child));
+        container.thaw();
         runs(child, MUCH);
-        // The processes are frozen, so that both numbers are from the same moment.
         container.freeze();
         let used = (container.cpu_time().saturating_sub(before)).as_secs_f64();
         let expected = scheduled(child).saturating_sub(scheduled_before).as_secs_f64();
@@ -327,6 +329,9 @@ fn the_cpu_time_is_that_of_all_processes() {
     }
 }
 
+/// CPU time that a twin without a limit must use meanwhile.
+const BESIDE_IT: Duration = Duration::from_millis(700);
+
 #[test]
 fn a_cpu_share_of_7_percent_is_about_7_percent_of_the_time() {
     let cpu = Some(CpuShare::of_memory_mb(128));
@@ -338,11 +343,13 @@ fn a_cpu_share_of_7_percent_is_about_7_percent_of_the_time() {
     let (limited, twin) = (Script::spin(), Script::spin());
     container.admit(&limited.process);
     let (started, before) = (Instant::now(), scheduled(limited.process.pid()));
-    runs(twin.process.pid(), Duration::from_millis(700));
+    runs(twin.process.pid(), BESIDE_IT);
     let used = scheduled(limited.process.pid()).saturating_sub(before);
-    let share = used.as_secs_f64() / started.elapsed().as_secs_f64();
-    // A loaded machine may give less, but never more than the share and one tick.
-    assert!((0.02..0.10).contains(&share), "{share}");
+    let share = |used: Duration| used.as_secs_f64() / started.elapsed().as_secs_f64();
+    // A loaded machine may give less, to the twin too, but never more than the share and one tick.
+    let least = f64::min(0.02, share(BESIDE_IT) / 4.0);
+    let share = share(used);
+    assert!((least..0.10).contains(&share), "{share}, at least {least}");
 }
 
 #[test]

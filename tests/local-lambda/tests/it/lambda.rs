@@ -21,10 +21,13 @@ use local_lambda::function::Function;
 use local_lambda::{Entry, Event, Lambda, Remote, Role, Runtime, Setup, TimeLimits};
 use socket2::{Domain, Socket, Type};
 
-use crate::{FLOOR, LOCAL_LAMBDA};
+use crate::{FLOOR, LOCAL_LAMBDA, SOON};
 
 /// The function's timeout in tests that reach it.
 const SHORT: Duration = Duration::from_millis(500);
+
+/// The same, but with time for what must happen before, such as a second init.
+const ENOUGH: Duration = Duration::from_secs(5);
 
 /// An event whose handler does nothing and reports nothing.
 const NOTHING: &str = r#"{"reports":0}"#;
@@ -65,9 +68,19 @@ fn healthy() -> Setup {
     Setup::new().extension(FLOOR).runtime(in_threads())
 }
 
-/// A tenth of Lambda's time limits.
+/// A tenth of Lambda's time limits, for tests that reach them.
 fn tenth() -> TimeLimits {
     TimeLimits::LAMBDA.scaled(0.1)
+}
+
+/// The same for the shutdown alone.
+fn short_shutdown() -> TimeLimits {
+    TimeLimits { init: SOON, restore: SOON, ..tenth() }
+}
+
+/// Lambda's time limits, but with time for the start of many extensions.
+fn long_init() -> TimeLimits {
+    TimeLimits { init: SOON, ..TimeLimits::LAMBDA }
 }
 
 fn start(setup: Setup) -> Lambda {

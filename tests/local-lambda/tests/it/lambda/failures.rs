@@ -1,13 +1,13 @@
 //! Failures that end an invocation and reset the environment.
 
 use std::fs;
-use std::time::Duration;
 
 use local_lambda::{Event, Role, Setup, Status};
 
 use super::puppet::{Puppet, script, with_puppet};
 use super::{
-    HANG, NOTHING, SHORT, extension, healthy, in_a_process, in_threads, index_of, start, tenth,
+    ENOUGH, HANG, NOTHING, SHORT, extension, healthy, in_a_process, in_threads, index_of,
+    short_shutdown, start,
 };
 use crate::{FLOOR, SOON};
 
@@ -18,7 +18,7 @@ fn inits(lambda: &local_lambda::Lambda) -> usize {
 
 #[test]
 fn an_extension_that_is_not_back_by_the_timeout_turns_a_success_into_a_timeout_and_a_reset() {
-    let setup = with_puppet(healthy(), "slow").timeout(SHORT).limits(tenth());
+    let setup = with_puppet(healthy(), "slow").timeout(ENOUGH).limits(short_shutdown());
     let lambda = start(setup);
     let mut slow = Puppet::registered(&lambda, "slow", &["INVOKE"]);
     slow.poll();
@@ -36,16 +36,15 @@ fn an_extension_that_is_not_back_by_the_timeout_turns_a_success_into_a_timeout_a
 #[test]
 fn a_function_that_hangs_times_out_and_the_next_invocation_finds_new_processes() {
     // The timeout also covers the next invocation, in which everything starts again.
-    const TIMEOUT: Duration = Duration::from_secs(3);
-    let setup = Setup::new().extension(FLOOR).runtime(in_a_process(&[])).timeout(TIMEOUT);
-    let lambda = start(setup);
+    let setup = Setup::new().extension(FLOOR).runtime(in_a_process(&[]));
+    let lambda = start(setup.timeout(ENOUGH));
     assert!(lambda.wait_for_init());
     let first = lambda.pid_of("floor").unwrap();
     let hung = lambda.invoke(HANG);
     assert_eq!(hung.status, Status::Timeout);
-    assert!(hung.duration >= TIMEOUT, "{hung:?}");
+    assert!(hung.duration >= ENOUGH, "{hung:?}");
     let payload = String::from_utf8_lossy(&hung.reply.payload).into_owned();
-    assert!(payload.contains("Task timed out after 3.00 seconds"), "{payload}");
+    assert!(payload.contains("Task timed out after 5.00 seconds"), "{payload}");
     let timeline = lambda.timeline();
     index_of(&timeline, "orderly end of the floor", |event| {
         matches!(event, Event::Exited { process, status }
@@ -61,7 +60,7 @@ fn a_function_that_hangs_times_out_and_the_next_invocation_finds_new_processes()
 #[test]
 fn a_reset_cuts_off_the_connections_of_the_processes_before_it() {
     let setup = with_puppet(Setup::new().runtime(in_threads()), "puppet");
-    let lambda = start(setup.timeout(SHORT).limits(tenth()));
+    let lambda = start(setup.timeout(ENOUGH).limits(short_shutdown()));
     let mut old = Puppet::registered(&lambda, "puppet", &["INVOKE"]);
     old.poll();
     assert_eq!(lambda.invoke(NOTHING).status, Status::Timeout);
@@ -101,7 +100,7 @@ fn an_extension_that_exits_with_0_is_a_crash_of_the_invocation() {
     let go = pipe.path().join("go");
     make_fifo(&go);
     let setup = Setup::new().extension_named(&path, "leaver").runtime(in_threads());
-    let lambda = start(setup.env("GO", go.to_str().unwrap()).limits(tenth()));
+    let lambda = start(setup.env("GO", go.to_str().unwrap()).limits(short_shutdown()));
     let mut leaver = Puppet::registered(&lambda, "leaver", &["INVOKE"]);
     leaver.poll();
     let in_flight = lambda.begin(NOTHING);
@@ -113,7 +112,7 @@ fn an_extension_that_exits_with_0_is_a_crash_of_the_invocation() {
 
 #[test]
 fn an_extension_that_abandons_its_next_is_killed_at_the_timeout() {
-    let setup = with_puppet(healthy(), "lost").timeout(SHORT).limits(tenth());
+    let setup = with_puppet(healthy(), "lost").timeout(SHORT).limits(short_shutdown());
     let lambda = start(setup);
     let mut lost = Puppet::registered(&lambda, "lost", &["INVOKE", "SHUTDOWN"]);
     lost.poll();

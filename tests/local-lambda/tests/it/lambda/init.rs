@@ -7,7 +7,9 @@ use local_lambda::{Event, LogFormat, Role, Setup, Status};
 use tempfile::TempDir;
 
 use super::puppet::{Puppet, script, with_puppet};
-use super::{NOTHING, extension, healthy, in_a_process, in_threads, index_of, start, tenth};
+use super::{
+    NOTHING, extension, healthy, in_a_process, in_threads, index_of, long_init, start, tenth,
+};
 use crate::FLOOR;
 
 #[test]
@@ -70,7 +72,7 @@ fn a_registration_after_the_runtime_is_ready_is_refused() {
 fn ten_extensions_start_and_an_eleventh_fails_the_environment() {
     let setup = |count: usize| {
         let add = |setup: Setup, number| setup.extension_named(FLOOR, &format!("floor-{number}"));
-        (0..count).fold(Setup::new().runtime(in_threads()), add)
+        (0..count).fold(Setup::new().limits(long_init()).runtime(in_threads()), add)
     };
     let ten = start(setup(10));
     assert_eq!(ten.invoke(NOTHING).status, Status::Success);
@@ -82,7 +84,8 @@ fn ten_extensions_start_and_an_eleventh_fails_the_environment() {
 #[test]
 fn an_internal_extension_counts_among_the_ten() {
     let add = |setup: Setup, number| setup.extension_named(FLOOR, &format!("floor-{number}"));
-    let setup = with_puppet((0..9).fold(Setup::new(), add), "last").runtime(in_threads());
+    let setup = with_puppet((0..9).fold(Setup::new().limits(long_init()), add), "last")
+        .runtime(in_threads());
     let lambda = start(setup);
     for number in 0..9 {
         let name = format!("floor-{number}");

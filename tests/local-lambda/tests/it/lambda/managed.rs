@@ -9,7 +9,7 @@ use local_lambda::{Event, Initialization, Lambda, Runtime, Setup, Status};
 use super::failures::make_fifo;
 use super::puppet::{Puppet, script, with_puppet};
 use super::runtime_calls::{Client, check, polling};
-use super::{HANG, NOTHING, SHORT, agent, nowhere, start};
+use super::{ENOUGH, HANG, NOTHING, agent, nowhere, start};
 use crate::SOON;
 
 fn managed(workers: usize) -> Setup {
@@ -131,7 +131,7 @@ fn on_managed_instances_an_invocation_that_finds_no_idle_worker_is_refused_and_n
 
 #[test]
 fn on_managed_instances_an_answer_after_the_timeout_is_too_late_and_the_worker_goes_on() {
-    let (lambda, mut client) = polling(played().timeout(SHORT * 3));
+    let (lambda, mut client) = polling(played().timeout(ENOUGH));
     let late = lambda.begin("1");
     assert_eq!(client.event(), b"1");
     let id = late.request_id().to_owned();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use local_lambda::{FreezeBy, Setup, Status, User};
 
 use super::puppet::{Puppet, script};
-use super::{NOTHING, healthy, in_a_process, in_threads, start, tenth};
+use super::{NOTHING, healthy, in_a_process, in_threads, short_shutdown, start};
 use crate::FLOOR;
 
 const LAMBDA_UID: u32 = 993;
@@ -51,7 +51,7 @@ fn a_process_that_left_its_group_is_reported_at_shutdown_and_ends_with_the_envir
     let (_home, path) = script(text);
     for freeze_by in [FreezeBy::CgroupV2, FreezeBy::CgroupV1, FreezeBy::Signals] {
         let setup = Setup::new().extension_named(&path, "parent").runtime(in_threads());
-        let lambda = start(setup.limits(tenth()).freeze_by(freeze_by));
+        let lambda = start(setup.limits(short_shutdown()).freeze_by(freeze_by));
         let mut parent = Puppet::registered(&lambda, "parent", &["INVOKE"]);
         parent.poll();
         assert!(lambda.wait_for_init());

@@ -6,8 +6,8 @@ use local_lambda::{Ended, Event, Role, Runtime, Setup, ShutdownReport, TimeLimit
 
 use super::failures::make_fifo;
 use super::puppet::{Puppet, script, with_puppet};
-use super::{NOTHING, healthy, in_a_process, index_of, start, tenth};
-use crate::FLOOR;
+use super::{NOTHING, healthy, in_a_process, index_of, start};
+use crate::{FLOOR, SOON};
 
 #[track_caller]
 fn fate<'a>(report: &'a ShutdownReport, process: &Role) -> &'a Ended {
@@ -84,33 +84,36 @@ fn without_an_extension_the_runtime_is_killed_at_once() {
 
 #[test]
 fn an_extension_that_ignores_its_event_is_killed_at_the_deadline_and_not_before() {
-    let lambda = start(with_puppet(healthy(), "deaf").limits(tenth()));
+    let limits = TimeLimits { shutdown: Duration::from_secs(4), ..TimeLimits::LAMBDA };
+    let lambda = start(with_puppet(healthy(), "deaf").limits(limits));
     let mut deaf = Puppet::registered(&lambda, "deaf", &["SHUTDOWN"]);
     deaf.poll();
     assert!(lambda.wait_for_init());
     let (report, _) = lambda.shut_down("spindown");
     let ended = report.extension("deaf").unwrap();
     assert!(ended.told && ended.killed, "{report:?}");
-    assert!(report.duration >= tenth().shutdown, "{report:?}");
+    assert!(report.duration >= limits.shutdown, "{report:?}");
     assert_eq!(report.extension("floor").unwrap().status, "exit status: 0");
 }
 
 #[test]
 fn an_extension_that_did_not_ask_for_shutdown_is_killed_without_notice() {
-    let lambda = start(with_puppet(Setup::new().runtime(super::in_threads()), "uninvited"));
+    let limits = TimeLimits { shutdown: SOON, ..TimeLimits::LAMBDA };
+    let setup = Setup::new().runtime(super::in_threads()).limits(limits);
+    let lambda = start(with_puppet(setup, "uninvited"));
     let mut uninvited = Puppet::registered(&lambda, "uninvited", &["INVOKE"]);
     uninvited.poll();
     assert!(lambda.wait_for_init());
     let (report, _) = lambda.shut_down("spindown");
     let ended = report.extension("uninvited").unwrap();
     assert!(!ended.told && ended.killed, "{report:?}");
-    assert!(report.duration < TimeLimits::LAMBDA.shutdown, "{report:?}");
+    assert!(report.duration < SOON, "{report:?}");
     assert!(lambda_is_clean(&report));
 }
 
 #[test]
 fn an_extension_that_is_late_for_its_next_gets_the_event_as_soon_as_it_asks() {
-    let lambda = start(with_puppet(healthy().timeout(super::SHORT), "late"));
+    let lambda = start(with_puppet(healthy().timeout(super::ENOUGH), "late"));
     let mut late = Puppet::registered(&lambda, "late", &["INVOKE", "SHUTDOWN"]);
     late.poll();
     let in_flight = lambda.begin(NOTHING);
@@ -118,12 +121,12 @@ fn an_extension_that_is_late_for_its_next_gets_the_event_as_soon_as_it_asks() {
     lambda.wait_for("shutdown", |it| matches!(it, Event::ShutdownStarted { .. }).then_some(()));
     late.poll();
     assert_eq!(late.event()["shutdownReason"], "timeout");
-    assert_eq!(in_flight.end(crate::SOON).status, local_lambda::Status::Timeout);
+    assert_eq!(in_flight.end(SOON).status, local_lambda::Status::Timeout);
 }
 
 #[test]
 fn the_deadline_is_the_end_of_the_budget_in_epoch_milliseconds() {
-    let lambda = start(with_puppet(healthy(), "reader").limits(tenth()));
+    let lambda = start(with_puppet(healthy(), "reader"));
     let mut reader = Puppet::registered(&lambda, "reader", &["SHUTDOWN"]);
     reader.poll();
     assert!(lambda.wait_for_init());
@@ -136,7 +139,7 @@ fn the_deadline_is_the_end_of_the_budget_in_epoch_milliseconds() {
     assert_eq!(event["shutdownReason"], "failure");
     let deadline = Duration::from_millis(event["deadlineMs"].as_u64().unwrap());
     // The shutdown began between the two. Half of its time is for a busy machine.
-    let budget = tenth().shutdown;
+    let budget = TimeLimits::LAMBDA.shutdown;
     assert!(deadline > now + budget / 2 && deadline <= then + budget, "{now:?} {event} {then:?}");
 }
 

@@ -112,7 +112,7 @@ fn runtime_done_is_sent_for_an_invocation_that_is_reset_too() {
         (HANG, "timeout", "Sandbox.Timeout"),
         (r#"{"reports":0,"outcome":"crash"}"#, "error", "Runtime.ExitError"),
     ] {
-        let setup = Setup::new().runtime(in_threads()).timeout(super::SHORT).limits(limits);
+        let setup = Setup::new().runtime(in_threads()).timeout(super::ENOUGH).limits(limits);
         let (lambda, _puppet, listener) = subscribed_with(setup, &[], &["platform"]);
         let request_id = lambda.invoke(payload).request_id;
         let record = record_of(&listener, "platform.runtimeDone");
@@ -188,21 +188,16 @@ fn only_registered_extensions_subscribe_and_only_during_init() {
 
 #[test]
 fn after_a_reset_the_new_processes_subscribe_anew() {
-    let setup = Setup::new().runtime(in_threads()).timeout(super::SHORT).limits(super::tenth());
-    let (lambda, puppet, _listener) = subscribed(setup, &["platform"]);
+    let setup = Setup::new().runtime(in_threads()).timeout(super::ENOUGH);
+    let (lambda, puppet, _listener) =
+        subscribed(setup.limits(super::short_shutdown()), &["platform"]);
     assert_eq!(lambda.invoke(NOTHING).status, Status::Timeout, "nobody polls again");
     drop(puppet);
     let in_flight = lambda.begin(NOTHING);
-    let inits = |lambda: &Lambda| {
-        let timeline = lambda.timeline();
-        timeline
-            .iter()
-            .filter(|it| matches!(it.event, local_lambda::Event::InitStarted { .. }))
-            .count()
-    };
-    while inits(&lambda) < 2 {
-        std::thread::yield_now();
-    }
+    lambda.wait_for("second init", |event| match event {
+        local_lambda::Event::InitStarted { phase } => (*phase == "invoke").then_some(()),
+        _ => None,
+    });
     let mut second = Puppet::registered(&lambda, "listener", &["INVOKE"]);
     let listener = Remote::start();
     assert_eq!(subscribe(&mut second, &listener, &["platform"]).status, 200);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{in_order, run};
+use super::{LONG_INIT, in_order, run};
 use crate::FLOOR;
 
 fn script(home: &Path, name: &str, text: &str) -> String {
@@ -23,12 +23,12 @@ fn a_timeout_ends_all_processes_and_the_next_invocation_goes_well() {
     let help = run(&["--help"]).1;
     assert!(help.contains(&format!("--event '{hangs}'")), "it is an example of the help: {help}");
     let events = ["--event", hangs, "--event", "{}"];
-    let options = ["--extension", FLOOR, "--invocations", "2", "--timeout", "1s", "--agent", "go"];
+    let options = ["--extension", FLOOR, "--invocations", "2", "--timeout", "5s", "--agent", "go"];
     let (code, text, _) = run(&[options.as_slice(), &events].concat());
     assert_eq!(code, Some(1), "{text}");
     let again = ["invocation: timeout", "SHUTDOWN (timeout)", "INIT again, within the invocation"];
     in_order(&text, again.into_iter().chain(["invocation: success", "SHUTDOWN (spindown)"]));
-    in_order(&text, ["problem: invocation 1: timeout: ", "Task timed out after 1.00 seconds"]);
+    in_order(&text, ["problem: invocation 1: timeout: ", "Task timed out after 5.00 seconds"]);
     assert!(!text.contains("problem: invocation 2"), "{text}");
 }
 
@@ -225,8 +225,8 @@ time.sleep(600)
 "#;
     let home = TempDir::new().unwrap();
     let path = script(home.path(), "runtime.py", RUNTIME);
-    let options = ["--invocations", "1", "--timeout", "1s", "--", "python3", &path];
-    let (code, text, _) = run(&options);
+    let options = ["--invocations", "1", "--timeout", "5s", "--time-limits-scale", LONG_INIT];
+    let (code, text, _) = run(&[&options[..], &["--", "python3", &path]].concat());
     assert_eq!(code, Some(1), "{text}");
     in_order(&text, ["the caller has the reply: error", "invocation: timeout", "no luck"]);
     assert!(text.lines().any(|it| it == "problem: invocation 1: timeout"), "{text}");
