@@ -39,6 +39,8 @@ struct Listener {
     server: Option<Arc<ServerHandle>>,
     /// Whether the log has a line why the listener is not open.
     is_explained: bool,
+    /// Whether the log has a line that the listener closed. Each invocation may open it in vain.
+    is_close_logged: Arc<AtomicBool>,
     /// Whether the log never mentions this listener, because nobody configured it.
     is_quiet: bool,
 }
@@ -120,6 +122,7 @@ impl Listener {
             is_open,
             server: None,
             is_explained: false,
+            is_close_logged: Arc::default(),
             is_quiet: false,
         }
     }
@@ -131,6 +134,8 @@ impl Listener {
         }
         let is_open = self.is_open.load(Ordering::Relaxed);
         match self.try_bind() {
+            // The server's own thread has panicked, and has not reported that.
+            Ok(()) if is_open => self.on_close()("no thread or descriptor was left"),
             Ok(()) => {}
             // This process itself uses the address, so the listener is open.
             Err(error) if is_open && error.kind() == io::ErrorKind::AddrInUse => {}
@@ -150,9 +155,9 @@ impl Listener {
         let collector = Arc::clone(collector);
         // A new flag for this server. The earlier server may still change its own one.
         self.is_open = Arc::new(AtomicBool::new(true));
-        let is_open = Arc::clone(&self.is_open);
+        let (is_open, on_close) = (Arc::clone(&self.is_open), self.on_close());
         let server = ServerHandle::new(move |error| {
-            logging::debug!("cannot accept connections: {error}; the port will be opened again");
+            on_close(&error.to_string());
             is_open.store(false, Ordering::Relaxed);
         });
         // The earlier server has closed its port, because the address could be bound.
@@ -175,16 +180,34 @@ impl Listener {
         }
     }
 
+    /// Logs the reason why an open listener closed. Only the first line is a warning.
+    fn on_close(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let (address, is_logged) = (self.address, Arc::clone(&self.is_close_logged));
+        let level = if self.is_quiet { log::Level::Debug } else { self.level() };
+        move |why| {
+            let is_news = !is_logged.swap(true, Ordering::Relaxed);
+            logging::at!(
+                if is_news { level } else { log::Level::Debug },
+                "cannot accept connections at {address}: {why}; agents' reports are refused there \
+                 until the next invocation"
+            );
+        }
+    }
+
+    /// The level of a line about this listener. Nearly all agents need 127.0.0.1. Few need `::1`, and not every
+    /// system has it.
+    fn level(&self) -> log::Level {
+        if self.address.is_ipv4() { log::Level::Warn } else { log::Level::Debug }
+    }
+
     /// Logs the reason, but only once, because each invocation tries again.
     fn explain(&mut self, error: &io::Error) {
         if self.is_quiet || mem::replace(&mut self.is_explained, true) {
             return;
         }
         let address = self.address;
-        // Nearly all agents need 127.0.0.1. Few need ::1, and not every system has it.
-        let level = if address.is_ipv4() { log::Level::Warn } else { log::Level::Debug };
         logging::at!(
-            level,
+            self.level(),
             "cannot listen on {address}: {error}; agents' reports are refused there, until a later \
              attempt succeeds"
         );

@@ -18,7 +18,7 @@ use crate::support::fixture::{
     ARRAY, BETWEEN_LOOKS, Fixture, PATIENCE, SHUTDOWN, array_of, binary, exchange, is_shipped,
     memory_is_its_own, nowhere, pass, report_of, text,
 };
-use crate::support::protocol::Protocol::Thundra;
+use crate::support::protocol::Protocol::{Otlp, Thundra};
 
 /// Sets a limit of a process.
 type Limit = fn(&Process, u64);
@@ -167,6 +167,35 @@ fn an_address_that_ran_out_of_descriptors_is_served_again_at_an_invoke_afterward
 fn an_address_that_ran_out_of_threads_is_served_again_at_an_invoke_afterwards() {
     let home = TempDir::new().unwrap();
     serves_again(start(copy_to(&home).as_ref(), "127.0.0.1"), Process::limit_threads, 0);
+}
+
+/// No account counts the reports that a closed address refuses.
+#[test]
+fn an_address_that_closes_at_each_connection_is_one_warning() {
+    if !memory_is_its_own() {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    // With the other protocol's port, the server of this port starts at its first connection.
+    let (url, port) = (Otlp.url_variable(), Otlp.port_variable());
+    let other = format!("{url}={} {port}={}", nowhere(), free_port());
+    let script = wrapped(&home, &format!("export {other}\nexec {}", copy_to(&home)));
+    let fixture = start(&script, "127.0.0.1");
+    let waited = Instant::now();
+    while !fixture.threads().iter().any(|name| name == "uncalled") {
+        assert!(waited.elapsed() < PATIENCE, "{:?}", fixture.threads());
+        pass(BETWEEN_LOOKS);
+    }
+    fixture.process.limit_threads(0);
+    let line = "WARN cannot accept connections at 127.0.0.1";
+    for _ in 0..3 {
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, fixture.port)));
+        fixture.process.wait_for_log(line, PATIENCE);
+        fixture.platform.invoke(PATIENCE);
+        fixture.platform.wait_for_next(PATIENCE);
+    }
+    let log = fixture.shut_down();
+    assert_eq!(log.matches(line).count(), 1, "{log}");
 }
 
 /// `None` if an emulator runs the binary, because it needs threads too.
