@@ -93,7 +93,7 @@ def all_delivered(record: Record) -> Findings:
     ]
 
 
-def some_went_together(record: Record) -> Findings:
+def some_were_merged(record: Record) -> Findings:
     posted, arrived = len(record.posted), len(record.arrived)
     return unless(arrived < posted, f"{posted} reports went in {arrived} requests: none had company")
 

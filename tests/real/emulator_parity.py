@@ -57,7 +57,7 @@ TRACE = Difference(
 )
 
 
-def calls_and_answers_are_the_emulators(runner: Runner, function: Function, logs: Path) -> Findings:
+def calls_and_answers_equal_the_emulators(runner: Runner, function: Function, logs: Path) -> Findings:
     ordinary = TestRun(function, CALLS, MINIMAL, installed_as="minimal", environment=SETTLED, context=CONTEXT)
     resets = TestRun(function, RESETS, MINIMAL, installed_as="minimal", timeout_seconds=RESET_SECONDS)
     return [
@@ -71,7 +71,7 @@ def mistakes_are_refused_as_by_the_emulator(runner: Runner, function: Function, 
     return _compare(runner, run, logs / "mistakes", SPINDOWN, FAILURE, PARSER)
 
 
-def on_the_local_lambda_too_every_report_arrives_once(runner: Runner, function: Function, logs: Path) -> Findings:
+def every_report_arrives_once_on_the_local_lambda_too(runner: Runner, function: Function, logs: Path) -> Findings:
     alone = runner.execute(TestRun(function, EVENTS, None, on_local_lambda=True), logs / "alone")
     record = runner.execute(TestRun(function, EVENTS, runner.extension, on_local_lambda=True), logs / "extended")
     return [

@@ -62,7 +62,7 @@ def without_configuration_the_loss_is_counted(runner: Runner, function: Function
     return _refuses(runner, function, logs, nothing, rf"cannot forward .*: {COLLECTOR_URL} is not set; .*")
 
 
-def a_url_that_is_none_is_replaced_by_no_other(runner: Runner, function: Function, logs: Path) -> Findings:
+def an_invalid_collector_url_is_replaced_by_no_other(runner: Runner, function: Function, logs: Path) -> Findings:
     # A collector's URL must not contain a user and a password, and the log must not show them.
     bad = {COLLECTOR_URL: f"https://user:{KEY}@localhost/v1"}
     return _refuses(runner, function, logs, bad, rf"cannot use {COLLECTOR_URL}: .*")
@@ -81,7 +81,7 @@ def _refuses(runner: Runner, function: Function, logs: Path, environment: dict, 
     ]
 
 
-def rubbish_in_every_variable_is_a_line_each(runner: Runner, function: Function, logs: Path) -> Findings:
+def each_invalid_variable_is_one_line(runner: Runner, function: Function, logs: Path) -> Findings:
     rubbish = {COLLECTOR_URL: NOBODY, **COMPLAINED_OF, **PASSED_OVER}
     alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, environment=rubbish), logs)
     complaints = [rf"(.* )?{name} .* used( alone)?" for name in COMPLAINED_OF]

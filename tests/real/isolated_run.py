@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:
-    """The double of the remote, and a real receiver in front of it if the run has one."""
+    """The test double of the remote, and the real receiver in front of it, if the run has one."""
     directory = Path(plan["directory"])
     # rotel accepts an authority to trust only together with a certificate of its own.
     remote = Remote(Path(plan["local_lambda"]), directory / "remote", plan["script"], is_tls=not plan["rotel"])

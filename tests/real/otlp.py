@@ -9,7 +9,7 @@ from pathlib import Path
 import telemetry
 from runner import Runner
 from events import EVENTS, MANY
-from checks import Findings, ended_well, registered_for, results_unchanged, some_went_together, unless
+from checks import Findings, ended_well, registered_for, results_unchanged, some_were_merged, unless
 from functions import API_KEY, KEY, SIGNALS, Function
 from report import Report, differences
 from test_run import Broken, Record, TestRun
@@ -39,7 +39,7 @@ SMALL = {"THUNDRA_EXTENSION_BUFFER": "64KiB"}
 FULL = "HTTP/1.1 413 Content Too Large"
 
 
-def what_is_exported_arrives_once_as_if_sent_directly(runner: Runner, function: Function, logs: Path) -> Findings:
+def each_export_arrives_once_as_if_sent_directly(runner: Runner, function: Function, logs: Path) -> Findings:
     direct = runner.execute(TestRun(function, EVENTS, None), logs / "direct")
     record = runner.execute(TestRun(function, EVENTS, runner.extension, environment=INFO), logs / "extended")
     read = runner.otlp_library.items
@@ -55,7 +55,7 @@ def what_is_exported_arrives_once_as_if_sent_directly(runner: Runner, function: 
     ]
 
 
-def another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage(
+def another_receiver_reads_all_exports_despite_freezes_and_an_outage(
     runner: Runner, function: Function, logs: Path
 ) -> Findings:
     # The other scenario freezes in the middle of sends. Here rotel answers at once.
@@ -81,7 +81,7 @@ def another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage(
     ]
 
 
-def an_outage_only_delays_what_was_exported(runner: Runner, function: Function, logs: Path) -> Findings:
+def an_outage_only_delays_exports(runner: Runner, function: Function, logs: Path) -> Findings:
     def execute(name: str, script: tuple[str, ...]) -> Record:
         return runner.execute(TestRun(function, EVENTS, runner.extension, environment=INFO, script=script), logs / name)
 
@@ -89,7 +89,7 @@ def an_outage_only_delays_what_was_exported(runner: Runner, function: Function, 
     is_plain = function.otlp[1] is None
     return [
         # Compressed bodies go alone.
-        *(some_went_together(unreachable) if is_plain else []),
+        *(some_were_merged(unreachable) if is_plain else []),
         *_arrived(refused.posted, refused.arrived[REFUSED:]),
         *_arrived(unreachable.posted, unreachable.arrived),
         *(
@@ -100,7 +100,7 @@ def an_outage_only_delays_what_was_exported(runner: Runner, function: Function, 
     ]
 
 
-def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(runner: Runner, function: Function, logs: Path) -> Findings:
+def freezes_during_sends_lose_and_repeat_nothing(runner: Runner, function: Function, logs: Path) -> Findings:
     run = TestRun(function, FROZEN, runner.extension, environment=DEBUG, script=SLOW, on_local_lambda=True, freeze=FREEZE)
     record = runner.execute(run, logs / "extended")
     running, ending = _before_and_after_shutdown(record)
@@ -119,7 +119,7 @@ def freezes_in_the_middle_of_sends_lose_and_repeat_nothing(runner: Runner, funct
     ]
 
 
-def with_the_strategy_end_nothing_waits_through_a_freeze(runner: Runner, function: Function, logs: Path) -> Findings:
+def with_the_strategy_end_no_report_waits_through_a_freeze(runner: Runner, function: Function, logs: Path) -> Findings:
     run = TestRun(
         function,
         EVENTS,
@@ -147,7 +147,7 @@ def with_the_strategy_end_nothing_waits_through_a_freeze(runner: Runner, functio
     ]
 
 
-def an_exporter_for_which_there_is_no_room_gives_up_at_once(runner: Runner, function: Function, logs: Path) -> Findings:
+def an_exporter_gives_up_at_once_if_the_buffer_is_full(runner: Runner, function: Function, logs: Path) -> Findings:
     """An SDK that waits and tries again would do so within the invocation."""
     run = TestRun(function, MANY, runner.extension, environment=SMALL, script=HANGING, on_local_lambda=True)
     alone = runner.execute(TestRun(function, MANY, None, on_local_lambda=True), logs / "alone")
@@ -161,7 +161,7 @@ def an_exporter_for_which_there_is_no_room_gives_up_at_once(runner: Runner, func
     ]
 
 
-def turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again(
+def a_disabled_extension_refuses_exports_and_no_exporter_retries(
     runner: Runner, function: Function, logs: Path
 ) -> Findings:
     """A closed port would cost the invocation seconds, up to its deadline."""

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from failures import (
-    a_url_that_is_none_is_replaced_by_no_other,
+    an_invalid_collector_url_is_replaced_by_no_other,
     a_file_of_another_name_delivers_as_usual,
     a_remote_that_answers_500_delays_nobody,
     a_remote_that_never_answers_delays_nobody,
     a_remote_that_refuses_delays_nobody,
     a_taken_port_costs_the_reports_and_a_line,
-    rubbish_in_every_variable_is_a_line_each,
+    each_invalid_variable_is_one_line,
     without_configuration_the_loss_is_counted,
 )
 from emulator_parity import (
-    calls_and_answers_are_the_emulators,
+    calls_and_answers_equal_the_emulators,
     mistakes_are_refused_as_by_the_emulator,
-    on_the_local_lambda_too_every_report_arrives_once,
+    every_report_arrives_once_on_the_local_lambda_too,
 )
 from runner import Runner
 from events import EVENTS, MANY, TABLE_FOR_TWO
@@ -36,7 +36,7 @@ from checks import (
     secrets_kept,
     several_connections,
     silent,
-    some_went_together,
+    some_were_merged,
 )
 from functions import (
     RULE_BREAKER,
@@ -54,13 +54,13 @@ from functions import (
 )
 from java import WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out, an_agent_is_attached_and_gets_the_handler
 from otlp import (
-    an_exporter_for_which_there_is_no_room_gives_up_at_once,
-    an_outage_only_delays_what_was_exported,
-    another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage,
-    freezes_in_the_middle_of_sends_lose_and_repeat_nothing,
-    turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again,
-    what_is_exported_arrives_once_as_if_sent_directly,
-    with_the_strategy_end_nothing_waits_through_a_freeze,
+    an_exporter_gives_up_at_once_if_the_buffer_is_full,
+    an_outage_only_delays_exports,
+    another_receiver_reads_all_exports_despite_freezes_and_an_outage,
+    freezes_during_sends_lose_and_repeat_nothing,
+    a_disabled_extension_refuses_exports_and_no_exporter_retries,
+    each_export_arrives_once_as_if_sent_directly,
+    with_the_strategy_end_no_report_waits_through_a_freeze,
 )
 from test_run import TestRun
 from wrapper import (
@@ -99,13 +99,13 @@ def every_report_arrives_once_and_no_result_changes(runner: Runner, function: Fu
     ]
 
 
-def arrays_of_a_busy_function_go_together(runner: Runner, function: Function, logs: Path) -> Findings:
+def arrays_of_a_busy_function_are_merged(runner: Runner, function: Function, logs: Path) -> Findings:
     record = runner.execute(TestRun(function, MANY, runner.extension), logs / "extended")
     return [
         *results_good(record),
         *all_reported(record, function),
         *all_delivered(record),
-        *some_went_together(record),
+        *some_were_merged(record),
         *silent(record),
         *ended_well(record),
     ]
@@ -142,8 +142,8 @@ SCENARIOS = (
     Scenario("python-composite", PYTHON_COMPOSITE, every_report_arrives_once_and_no_result_changes),
     Scenario("python-arrays", PYTHON_ARRAYS, every_report_arrives_once_and_no_result_changes),
     Scenario("node", NODE, every_report_arrives_once_and_no_result_changes),
-    Scenario("python-busy", PYTHON_ARRAYS, arrays_of_a_busy_function_go_together),
-    Scenario("node-busy", NODE, arrays_of_a_busy_function_go_together),
+    Scenario("python-busy", PYTHON_ARRAYS, arrays_of_a_busy_function_are_merged),
+    Scenario("node-busy", NODE, arrays_of_a_busy_function_are_merged),
     Scenario(
         "managed-instances",
         PYTHON_COMPOSITE,
@@ -154,18 +154,18 @@ SCENARIOS = (
     Scenario("trace", PYTHON_COMPOSITE, no_log_holds_the_key_at_level_trace),
     Scenario("node-trace", NODE, no_log_holds_the_key_at_level_trace),
     Scenario("no-configuration", PYTHON_COMPOSITE, without_configuration_the_loss_is_counted),
-    Scenario("bad-collector-url", PYTHON_COMPOSITE, a_url_that_is_none_is_replaced_by_no_other),
-    Scenario("rubbish", PYTHON_COMPOSITE, rubbish_in_every_variable_is_a_line_each),
+    Scenario("bad-collector-url", PYTHON_COMPOSITE, an_invalid_collector_url_is_replaced_by_no_other),
+    Scenario("rubbish", PYTHON_COMPOSITE, each_invalid_variable_is_one_line),
     Scenario("port-taken", PYTHON_COMPOSITE, a_taken_port_costs_the_reports_and_a_line),
     Scenario("remote-refuses", PYTHON_COMPOSITE, a_remote_that_refuses_delays_nobody),
     Scenario("remote-hangs", PYTHON_COMPOSITE, a_remote_that_never_answers_delays_nobody),
     Scenario("remote-fails", PYTHON_COMPOSITE, a_remote_that_answers_500_delays_nobody),
     Scenario("renamed", PYTHON_COMPOSITE, a_file_of_another_name_delivers_as_usual),
-    Scenario("parity-python", WITHOUT_AGENT, calls_and_answers_are_the_emulators),
-    Scenario("parity-node", NODE_WITHOUT_AGENT, calls_and_answers_are_the_emulators),
+    Scenario("parity-python", WITHOUT_AGENT, calls_and_answers_equal_the_emulators),
+    Scenario("parity-node", NODE_WITHOUT_AGENT, calls_and_answers_equal_the_emulators),
     Scenario("parity-mistakes", RULE_BREAKER, mistakes_are_refused_as_by_the_emulator),
-    Scenario("local-lambda-python", PYTHON_COMPOSITE, on_the_local_lambda_too_every_report_arrives_once),
-    Scenario("local-lambda-node", NODE, on_the_local_lambda_too_every_report_arrives_once),
+    Scenario("local-lambda-python", PYTHON_COMPOSITE, every_report_arrives_once_on_the_local_lambda_too),
+    Scenario("local-lambda-node", NODE, every_report_arrives_once_on_the_local_lambda_too),
     *(Scenario(f"wrapper-python-{i}", function, on_python) for i, function in enumerate(WRAPPED_PYTHON, 1)),
     *(
         Scenario(f"wrapper-node-{i}", function, one_variable_switches_the_agent_on)
@@ -181,19 +181,19 @@ SCENARIOS = (
     *(
         Scenario(f"otel{variant}-{name}", function, run, with_rotel=variant == "-rotel")
         for variant, run in (
-            ("", what_is_exported_arrives_once_as_if_sent_directly),
-            ("-outage", an_outage_only_delays_what_was_exported),
-            ("-freezes", freezes_in_the_middle_of_sends_lose_and_repeat_nothing),
-            ("-end", with_the_strategy_end_nothing_waits_through_a_freeze),
-            ("-rotel", another_receiver_reads_all_that_was_exported_despite_freezes_and_an_outage),
+            ("", each_export_arrives_once_as_if_sent_directly),
+            ("-outage", an_outage_only_delays_exports),
+            ("-freezes", freezes_during_sends_lose_and_repeat_nothing),
+            ("-end", with_the_strategy_end_no_report_waits_through_a_freeze),
+            ("-rotel", another_receiver_reads_all_exports_despite_freezes_and_an_outage),
         )
         for name, function in OTEL.items()
     ),
     *(
         Scenario(f"otel-{variant}-{name}", OTEL[name], run)
         for variant, run in (
-            ("full", an_exporter_for_which_there_is_no_room_gives_up_at_once),
-            ("off", turned_off_it_refuses_what_is_exported_and_no_exporter_tries_again),
+            ("full", an_exporter_gives_up_at_once_if_the_buffer_is_full),
+            ("off", a_disabled_extension_refuses_exports_and_no_exporter_retries),
         )
         for name in ("python", "node-json-gzip")
     ),
