@@ -82,8 +82,8 @@ def _refuses(runner: Runner, function: Function, logs: Path, environment: dict, 
 
 
 def each_invalid_variable_is_one_line(runner: Runner, function: Function, logs: Path) -> Findings:
-    rubbish = {COLLECTOR_URL: NOBODY, **COMPLAINED_OF, **PASSED_OVER}
-    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, environment=rubbish), logs)
+    invalid = {COLLECTOR_URL: NOBODY, **COMPLAINED_OF, **PASSED_OVER}
+    alone, record = _both(runner, TestRun(function, EVENTS, runner.extension, environment=invalid), logs)
     complaints = [rf"(.* )?{name} .* used( alone)?" for name in COMPLAINED_OF]
     return [
         *results_unchanged(alone, record),

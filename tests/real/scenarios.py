@@ -155,7 +155,7 @@ SCENARIOS = (
     Scenario("node-trace", NODE, no_log_holds_the_key_at_level_trace),
     Scenario("no-configuration", PYTHON_COMPOSITE, without_configuration_the_loss_is_counted),
     Scenario("bad-collector-url", PYTHON_COMPOSITE, an_invalid_collector_url_is_replaced_by_no_other),
-    Scenario("rubbish", PYTHON_COMPOSITE, each_invalid_variable_is_one_line),
+    Scenario("bad-variables", PYTHON_COMPOSITE, each_invalid_variable_is_one_line),
     Scenario("port-taken", PYTHON_COMPOSITE, a_taken_port_costs_the_reports_and_a_line),
     Scenario("remote-refuses", PYTHON_COMPOSITE, a_remote_that_refuses_delays_nobody),
     Scenario("remote-hangs", PYTHON_COMPOSITE, a_remote_that_never_answers_delays_nobody),
