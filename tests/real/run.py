@@ -15,9 +15,12 @@ The first run fetches everything else into target/real, at pinned versions.
 from __future__ import annotations
 
 import argparse
+import enum
 import os
 import sys
 import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runner import Runner, tails
@@ -31,6 +34,12 @@ from test_run import Broken
 from setup_cache import Missing, SetupCache
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+class Outcome(enum.Enum):
+    PASSED = enum.auto()
+    FAILED = enum.auto()
+    NOT_RUN = enum.auto()
 
 
 def main() -> int:
@@ -91,19 +100,23 @@ def _all_pass(runner: Runner, terminal: Terminal, options: argparse.Namespace) -
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     missing = {scenario.name: _missing(runner, scenario) for scenario in chosen}
     terminal.title("Scenarios")
-    passed = failed = 0
-    for scenario in chosen:
+    counts: Counter[Outcome] = Counter()
+
+    def play(scenario: Scenario) -> tuple[Outcome, list[str]]:
         if missing[scenario.name]:
-            terminal.row(f"{terminal.mark(False)} {scenario.name:27} can't be set up: {missing[scenario.name]}")
-            failed += 1
-        elif scenario.obstacle():
-            terminal.row(f"- {scenario.name:27} not run: {scenario.obstacle()}")
-        elif _passes(runner, terminal, scenario, options.keep):
-            passed += 1
-        else:
-            failed += 1
-    print(f"\n{passed} passed, {failed} failed")
-    return failed == 0
+            return Outcome.FAILED, [f"{terminal.mark(False)} {scenario.name:27} can't be set up: {missing[scenario.name]}"]
+        if scenario.obstacle():
+            return Outcome.NOT_RUN, [f"- {scenario.name:27} not run: {scenario.obstacle()}"]
+        return _play(runner, terminal, scenario, options.keep)
+
+    # Several run at a time, because each mostly starts or waits. Each has namespaces of its own.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for outcome, rows in pool.map(play, chosen):
+            counts[outcome] += 1
+            for row in rows:
+                terminal.row(row)
+    print(f"\n{counts[Outcome.PASSED]} passed, {counts[Outcome.FAILED]} failed")
+    return not counts[Outcome.FAILED]
 
 
 def _missing(runner: Runner, scenario: Scenario) -> str:
@@ -115,7 +128,8 @@ def _missing(runner: Runner, scenario: Scenario) -> str:
     return ""
 
 
-def _passes(runner: Runner, terminal: Terminal, scenario: Scenario, keep: bool) -> bool:
+def _play(runner: Runner, terminal: Terminal, scenario: Scenario, keep: bool) -> tuple[Outcome, list[str]]:
+    """Whether it passed, and rows for the user."""
     with runner.folder(scenario.name) as folder:
         try:
             findings = scenario.run(runner, scenario.function, folder.path)
@@ -125,15 +139,13 @@ def _passes(runner: Runner, terminal: Terminal, scenario: Scenario, keep: bool) 
             # An unexpected error of a scenario is a finding too. The others continue, and its logs are kept.
             findings = traceback.format_exc().splitlines()
         mark = terminal.mark(not findings)
-        terminal.row(f"{mark} {scenario.name:27} {scenario.function.agent}: {scenario.sentence}")
-        for finding in findings:
-            terminal.row(f"      {finding}")
+        rows = [f"{mark} {scenario.name:27} {scenario.function.agent}: {scenario.sentence}"]
+        rows += [f"      {finding}" for finding in findings]
         if findings or keep:
-            terminal.row(f"      logs: {folder.keep()}")
+            rows.append(f"      logs: {folder.keep()}")
         if findings:
-            for line in tails(folder.path):
-                terminal.row("      " + terminal.dim(line))
-        return not findings
+            rows += ["      " + terminal.dim(line) for line in tails(folder.path)]
+        return Outcome.FAILED if findings else Outcome.PASSED, rows
 
 
 def _options() -> argparse.Namespace:
