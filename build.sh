@@ -117,7 +117,7 @@ ensure_zig() {
 # Writes $venv/bin/linking-twice, which runs zig. It links each program with a linker script a second time, into
 # PROGRAM.symbols, without stripping it: tests/layout needs the names of the functions. That takes less than a second.
 write_linker() {
-  cat >"$venv/bin/linking-twice" <<'SH'
+  cat >"$venv/bin/linking-twice.new" <<'SH'
 #!/usr/bin/env bash
 "${0%/*}/python" "$@" || exit
 [[ " $* " == *" -Wl,-T,"* ]] || exit 0
@@ -129,26 +129,34 @@ for argument in "$@"; do
 done
 exec "${0%/*}/python" "${arguments[@]}"
 SH
-  chmod +x "$venv/bin/linking-twice"
+  chmod +x "$venv/bin/linking-twice.new"
+  mv "$venv/bin/linking-twice.new" "$venv/bin/linking-twice" # at once, because another build may run the old one
 }
 
 # --- Build, check, pack ---------------------------------------------------------------------
 
-# compile TARGET OPTION…: the binaries must not contain the name of a directory of this machine.
-# Functions that cannot panic get no unwinding table. `more_flags` are rustc's.
+# triple ARCH: Rust's name of the target.
+triple() { printf %s "${1/arm64/aarch64}-unknown-linux-musl"; }
+
+# built ARCH: the directory of cargo's results.
+built() { printf %s "$cache/$(triple "$1")/release"; }
+
+# compile OPTION…: cargo builds all of `archs` in one run, because the last step of each build has one thread.
+# The binaries must not contain the name of a directory of this machine. Functions that cannot panic get no
+# unwinding table. `more_flags` are rustc's.
 compile() {
-  local target=$1 crates flags=(-Clink-self-contained=no -Cforce-unwind-tables=no "${more_flags[@]}"
+  local arch crates targets=() flags=(-Clink-self-contained=no -Cforce-unwind-tables=no "${more_flags[@]}"
     "--remap-path-prefix=$root=/build"
     "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
     "--remap-path-prefix=$(readlink -f "$sysroot/lib/rustlib/src/rust")=/rust")
   for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
     flags+=("--remap-path-prefix=$crates=/crates")
   done
-  shift
+  for arch in "${archs[@]}"; do targets+=(--target "$(triple "$arch")"); done
   # RUSTC_BOOTSTRAP only lets a stable cargo build std. optimize_for_size replaces the default features
   # of std, which include its backtrace printer.
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf %s "${flags[*]}") RUSTC_BOOTSTRAP=1 \
-    "$venv/bin/cargo-zigbuild" zigbuild --locked --release --target "$target" "$@" \
+    "$venv/bin/cargo-zigbuild" zigbuild --locked --release "${targets[@]}" "$@" \
     -Zbuild-std=std,panic_unwind,panic_abort -Zbuild-std-features=optimize_for_size
 }
 
@@ -197,53 +205,62 @@ if target:
 PY
 }
 
-# compile_layer ARCH TARGET
-compile_layer() {
-  local more_flags=(-Clink-arg=-Wl,-T,$functions)
-  say "compiling for $2"
-  # cargo does not know the file, so it would not link again after a change.
-  [[ $cache/$2/release/$NAME -nt $functions ]] || rm -f "$cache/$2/release/"{,deps/}{${NAME//-/[-_]},$WRAPPER}*
-  compile "$2" --bin "$NAME" --bin "$WRAPPER"
-  mkdir -p "$layer/$1"
-  install -m 755 "$cache/$2/release/$NAME" "$cache/$2/release/$WRAPPER" "$layer/$1"
-  install -m 755 "$cache/$2/release/deps/${NAME//-/_}.symbols" "$layer/$1/$NAME.symbols"
+compile_layers() {
+  local arch binary more_flags=(-Clink-arg=-Wl,-T,$functions)
+  for arch in "${archs[@]}"; do
+    # cargo does not know the file, so it would not link again after a change.
+    binary=$(built "$arch")/$NAME
+    [[ $binary -nt $functions ]] || rm -f "${binary%/*}/"{,deps/}{${NAME//-/[-_]},$WRAPPER}*
+  done
+  compile --bin "$NAME" --bin "$WRAPPER"
+  for arch in "${archs[@]}"; do
+    mkdir -p "$layer/$arch"
+    install -m 755 "$(built "$arch")/"{"$NAME","$WRAPPER"} "$layer/$arch"
+    install -m 755 "$(built "$arch")/deps/${NAME//-/_}.symbols" "$layer/$arch/$NAME.symbols"
+  done
 }
 
-# build_layer ARCH TARGET: adds its row of the table to `report`.
-build_layer() {
+build_layers() {
+  local arch failed=0
+  compile_layers
+  printf '\n%-8s %10s %10s %10s\n' "" "extension" "wrapper" "zip"
+  for arch in "${archs[@]}"; do finish_layer "$arch" || failed=1; done
+  ((!failed)) || die "the build is not fit for a layer; see the table"
+}
+
+# finish_layer ARCH: writes the zip if the binaries are fit for a layer, and prints a row of the table.
+finish_layer() {
   local arch=$1 binary=$layer/$1/$NAME wrapper=$layer/$1/$WRAPPER zip=$layer/$NAME-$1.zip
   local size wrapper_size verdict=ok
-  compile_layer "$@"
   size=$(($(wc -c <"$binary"))) wrapper_size=$(($(wc -c <"$wrapper")))
   ((size <= SIZE_BUDGET)) || verdict="OVER THE BUDGET of $SIZE_BUDGET bytes"
   ((wrapper_size <= WRAPPER_BUDGET)) || verdict="WRAPPER OVER THE BUDGET of $WRAPPER_BUDGET bytes"
   check_static "$binary" && check_static "$wrapper" ||
     verdict="NOT STATIC: one has a NEEDED entry or an interpreter"
-  if [[ $verdict == ok ]]; then pack "$arch" "$zip"; else failed=1; fi
-  report+=$(printf '%-8s %10s %10s %10s  %s' "$arch" "$size" "$wrapper_size" \
-    "$([[ -e $zip ]] && wc -c <"$zip")" "$verdict")$'\n'
+  [[ $verdict != ok ]] || pack "$arch" "$zip" || verdict="NO ZIP"
+  printf '%-8s %10s %10s %10s  %s\n' "$arch" "$size" "$wrapper_size" "$([[ -e $zip ]] && wc -c <"$zip")" "$verdict"
+  [[ $verdict == ok ]]
 }
 
-# build_layout ARCH TARGET
 build_layout() {
-  compile_layer "$@"
-  env -u CARGO_TARGET_DIR python3 tests/layout/layout.py "$layer/$1/$NAME.symbols" >"$cache/functions.ld"
+  compile_layers
+  env -u CARGO_TARGET_DIR python3 tests/layout/layout.py "$layer/${archs[0]}/$NAME.symbols" >"$cache/functions.ld"
   mv "$cache/functions.ld" "$functions"
 }
 
-# build_comparators ARCH TARGET
 build_comparators() {
-  local arch=$1 name more_flags=()
-  say "compiling what it is compared with for $2"
-  compile "$2" --manifest-path tests/comparators/Cargo.toml
-  mkdir -p "target/comparators/$arch"
-  for name in floor bare async; do
-    install -m 755 "$cache/$2/release/$name" "target/comparators/$arch/$name"
-    check_static "target/comparators/$arch/$name" || die "$name is not static"
+  local arch name more_flags=()
+  compile --manifest-path tests/comparators/Cargo.toml
+  for arch in "${archs[@]}"; do
+    mkdir -p "target/comparators/$arch"
+    for name in floor bare async; do
+      install -m 755 "$(built "$arch")/$name" "target/comparators/$arch/$name"
+      check_static "target/comparators/$arch/$name" || die "$name is not static"
+    done
   done
 }
 
-with_qemu=0 build=layer archs=() failed=0 report=
+with_qemu=0 build=layers archs=()
 for argument in "$@"; do
   case $argument in
     --with-qemu) with_qemu=1 ;;
@@ -258,7 +275,7 @@ done
 
 ensure_tools
 for arch in "${archs[@]}"; do
-  [[ $build == layer ]] || break
+  [[ $build == layers ]] || break
   rm -f "$layer/$NAME-$arch.zip" # after a failure, no zip of an earlier build may be left
   pack "$arch"                   # reports a bad spec before the long work
 done
@@ -273,13 +290,5 @@ export CARGO_TARGET_DIR=$cache CARGO_ZIGBUILD_PYTHON_PATH=$venv/bin/linking-twic
 export CARGO_ZIGBUILD_CACHE_DIR=$cache/zigbuild ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
 "$CARGO" fetch --quiet --locked # the crates' directory must exist when its name is remapped
 
-for arch in "${archs[@]}"; do
-  case $arch in
-    x86_64) "build_$build" x86_64 x86_64-unknown-linux-musl ;;
-    arm64) "build_$build" arm64 aarch64-unknown-linux-musl ;;
-  esac
-done
-[[ $build == layer ]] || exit 0
-
-printf '\n%-8s %10s %10s %10s\n%s' "" "extension" "wrapper" "zip" "$report"
-((!failed)) || die "the build is not fit for a layer; see the table"
+say "compiling $build for ${archs[*]}"
+"build_$build"
