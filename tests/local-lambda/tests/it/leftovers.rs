@@ -277,7 +277,7 @@ fn an_interrupted_bench_leaves_nothing() {
     let floor = format!("floor={FLOOR}");
     for signal in [Signal::INT, Signal::TERM] {
         // In each round, an idle extension runs for a second.
-        let options = ["bench", "--no-comparators", "--only", "idle", "--runs", "35"];
+        let options = ["bench", "--no-comparators", "--only", "idle", "--runs", "30"];
         let bench = Interrupted::start(&[&options[..], &["--extension", &floor]].concat());
         bench.wait_for_processes(2);
         bench.leaves_nothing(signal);
