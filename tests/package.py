@@ -131,7 +131,7 @@ def check_refusals():
         with tempfile.TemporaryDirectory() as directory:
             shutil.copy(ROOT / "build.sh", directory)
             Path(directory, "layer.zip.spec").write_text(text)
-            done = subprocess.run([Path(directory, "build.sh")], capture_output=True, text=True, timeout=60)
+            done = subprocess.run([Path(directory, "build.sh")], capture_output=True, text=True, timeout=600)
             refused = done.returncode == 1 and "layer.zip.spec" in done.stderr
             check(f"build.sh refuses a spec with {what}", refused, done.stderr)
 

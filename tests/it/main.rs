@@ -28,6 +28,7 @@ mod fault_matrix;
 mod final_report;
 mod flush_strategies;
 mod frozen_phases;
+mod gate;
 mod hostile_remotes;
 mod layers;
 mod lifecycle;
