@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
@@ -34,10 +35,17 @@ const FUNCTION_LINES_MEDIAN: usize = 6;
 /// Limit of lines of code in one file: without tests, comments and blank lines.
 const FILE_LINES_MAX: usize = 300;
 
-/// One source file: the path of its module, and its code.
+/// The files of each program, parsed once for all tests.
+static EXTENSION: LazyLock<Vec<Source>> = LazyLock::new(|| {
+    read(Path::new("src"), Path::new("src"), &|path| !path.starts_with("src/wrapper"))
+});
+static WRAPPER: LazyLock<Vec<Source>> =
+    LazyLock::new(|| read(Path::new("src/wrapper"), Path::new("src/wrapper"), &|_| true));
+
+/// One source file.
 struct Source {
-    module: Vec<String>,
-    code: String,
+    reading: Reading,
+    lines_of_code: usize,
 }
 
 /// The imports of one file from its own crate, and the lengths of its functions.
@@ -51,14 +59,14 @@ struct Reading {
 
 #[test]
 fn no_import_of_the_extension_goes_up() {
-    let found = arrows_up(&imports(&extension()));
+    let found = arrows_up(&imports(&EXTENSION));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
 fn no_two_files_import_each_other() {
-    for sources in [extension(), wrapper()] {
-        let found = circles(imports(&sources));
+    for sources in [&EXTENSION, &WRAPPER] {
+        let found = circles(imports(sources));
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }
@@ -66,9 +74,8 @@ fn no_two_files_import_each_other() {
 #[test]
 fn a_planted_arrow_and_a_planted_circle_are_found() {
     let planted = |code: &str| {
-        let file = |module: &[&str], code: &str| Source {
-            module: module.iter().map(ToString::to_string).collect(),
-            code: code.to_owned(),
+        let file = |module: &[&str], code: &str| {
+            Source::of(module.iter().map(ToString::to_string).collect(), code)
         };
         imports(&[
             file(&["relay", "queue"], "use crate::net::{freeze::Clock, url::Url};"),
@@ -87,13 +94,11 @@ fn a_planted_arrow_and_a_planted_circle_are_found() {
 #[test]
 fn functions_and_files_are_short() {
     let (mut functions, mut too_long) = (Vec::new(), Vec::new());
-    for source in extension().into_iter().chain(wrapper()) {
-        let reading = Reading::of(&source);
-        let lines = reading.lines_of_code(&source.code);
-        if lines > FILE_LINES_MAX {
-            too_long.push(format!("{}: {lines} lines of code", source.module.join("::")));
+    for Source { reading, lines_of_code } in EXTENSION.iter().chain(&*WRAPPER) {
+        if *lines_of_code > FILE_LINES_MAX {
+            too_long.push(format!("{}: {lines_of_code} lines of code", reading.module.join("::")));
         }
-        functions.extend(reading.functions);
+        functions.extend(&reading.functions);
     }
     functions.sort_by_key(|(_, lines)| *lines);
     let longest = functions.iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
@@ -106,14 +111,6 @@ fn functions_and_files_are_short() {
         at(50),
         at(90)
     );
-}
-
-fn extension() -> Vec<Source> {
-    read(Path::new("src"), Path::new("src"), &|path| !path.starts_with("src/wrapper"))
-}
-
-fn wrapper() -> Vec<Source> {
-    read(Path::new("src/wrapper"), Path::new("src/wrapper"), &|_| true)
 }
 
 fn read(root: &Path, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<Source> {
@@ -129,25 +126,24 @@ fn read(root: &Path, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<Sourc
         }
         let module = path.strip_prefix(root).unwrap().with_extension("");
         let module = module.iter().map(|it| it.to_str().unwrap().to_owned()).collect();
-        vec![Source { module, code: fs::read_to_string(&path).unwrap() }]
+        vec![Source::of(module, &fs::read_to_string(&path).unwrap())]
     };
     entries.into_iter().filter(|path| wanted(path)).flat_map(read_entry).collect()
 }
 
 /// The imports between files, by module. Imports between a file and its own folder do not count.
 fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
-    let modules: Vec<&Vec<String>> = sources.iter().map(|it| &it.module).collect();
+    let modules: Vec<&Vec<String>> = sources.iter().map(|it| &it.reading.module).collect();
     let owner = |path: &[String]| {
         modules.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.len()).copied()
     };
-    let imported = |source: &Source| {
-        let paths = Reading::of(source).paths;
+    let imported = |Reading { module, paths, .. }: &Reading| {
         let owners = paths.iter().filter_map(|path| owner(path));
-        let others =
-            owners.filter(|it| !it.starts_with(&source.module) && !source.module.starts_with(it));
+        let others = owners.filter(|it| !it.starts_with(module) && !module.starts_with(it));
         others.map(|it| it.join("::")).collect()
     };
-    sources.iter().map(|source| (source.module.join("::"), imported(source))).collect()
+    let of = |Source { reading, .. }: &Source| (reading.module.join("::"), imported(reading));
+    sources.iter().map(of).collect()
 }
 
 fn arrows_up(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
@@ -196,14 +192,21 @@ fn circle_from<'a>(
     found
 }
 
+impl Source {
+    fn of(module: Vec<String>, code: &str) -> Self {
+        let reading = Reading::of(module, code);
+        Self { lines_of_code: reading.lines_of_code(code), reading }
+    }
+}
+
 impl Reading {
-    fn of(source: &Source) -> Self {
-        let mut reading = Self { module: source.module.clone(), ..Self::default() };
-        let is_test = source.module.last().is_some_and(|it| it.ends_with("tests"));
+    fn of(module: Vec<String>, code: &str) -> Self {
+        let is_test = module.last().is_some_and(|it| it.ends_with("tests"));
+        let mut reading = Self { module, ..Self::default() };
         if is_test {
-            reading.test_lines.extend(1..=source.code.lines().count());
+            reading.test_lines.extend(1..=code.lines().count());
         } else {
-            reading.visit_file(&syn::parse_file(&source.code).unwrap());
+            reading.visit_file(&syn::parse_file(code).unwrap());
         }
         reading
     }
