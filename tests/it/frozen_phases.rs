@@ -23,8 +23,8 @@ const FREEZE: Duration = Duration::from_secs(10);
 /// After this many bytes, an answer is in its body, also in encrypted bytes.
 const IN_BODY: usize = 5_000;
 
-/// Cells at the same time: most of them wait most of the time. Half of all.
-const AT_ONCE: usize = 33;
+/// Cells at the same time: most of them wait most of the time. A third of all.
+const AT_ONCE: usize = 22;
 
 /// How many cells run at a time if an emulated processor encrypts.
 const AT_ONCE_EMULATED: usize = 15;
