@@ -1,6 +1,7 @@
 //! Remotes that fail because of one report, or seem to. That report must not cost the others, and a failure
 //! with another reason must not cost any report.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use local_lambda::{Answer, Received, Remote, free_port};
@@ -23,16 +24,57 @@ fn fail_on_bad_report(remote: &Remote, answer: Answer) {
     remote.answer_with(move |it| if is_bad(it) { answer.clone() } else { Answer::ok() });
 }
 
-#[test]
-fn a_poison_report_costs_no_other_at_shutdown() {
-    let fixture = Fixture::with(&[COLLECTS]);
-    fail_on_bad_report(&fixture.remote, Answer::status(Thundra.failure()));
-    for body in ["[1]", "[\"bad\"]", "[2]", "[3]"] {
-        fixture.report(ARRAY, body);
+/// Reports in this order, of which those in the range are bad. An array's item is merged, a composite goes alone.
+#[rstest]
+#[case::one_within_arrays(ARRAY, 1..2, 4)]
+#[case::the_first_of_a_hundred_arrays(ARRAY, 0..1, 100)]
+#[case::the_first_of_eleven_composites(COMPOSITE, 0..1, 11)]
+#[case::five_of_twenty_composites(COMPOSITE, 0..5, 20)]
+fn poison_reports_cost_no_other_at_shutdown(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+    #[case] path: &str,
+    #[case] bad: Range<usize>,
+    #[case] all: usize,
+) {
+    each_at_once(protocol.failures(), |answer| {
+        let fixture = protocol.start_with(&[COLLECTS]);
+        fail_on_bad_report(&fixture.remote, answer);
+        for n in 0..all {
+            fixture.report(path, &body(path, n, bad.contains(&n)));
+        }
+        let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
+        let (lost, delivered) = (bad.len(), all - bad.len());
+        assert_eq!(items.len(), delivered, "{log}");
+        let counts = format!("{all} accepted, {delivered} delivered, lost: {lost} unsent");
+        assert!(log.contains(&counts), "{log}");
+    });
+}
+
+fn body(path: &str, n: usize, is_bad: bool) -> String {
+    match (path, is_bad) {
+        (ARRAY, true) => "[\"bad\"]".to_owned(),
+        (ARRAY, false) => format!("[{n}]"),
+        (_, true) => format!("{{\"bad\":{n}}}"),
+        (_, false) => format!("{{\"n\":{n}}}"),
     }
-    let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
-    assert_eq!(items, ["1", "2", "3"]);
-    assert!(log.contains("4 accepted, 3 delivered, lost: 1 unsent"), "{log}");
+}
+
+#[rstest]
+fn a_poison_report_that_failed_before_costs_no_other_at_shutdown(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
+    each_at_once(protocol.failures(), |answer| {
+        let fixture = protocol.start_with(&[("THUNDRA_EXTENSION_FLUSH", "continuously")]);
+        fail_on_bad_report(&fixture.remote, answer);
+        fixture.report(ARRAY, &body(ARRAY, 0, true));
+        fixture.received(2);
+        for n in 1..100 {
+            fixture.report(ARRAY, &body(ARRAY, n, false));
+        }
+        let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
+        assert_eq!(items.len(), 99, "{log}");
+        assert!(log.contains("100 accepted, 99 delivered, lost: 1 unsent"), "{log}");
+    });
 }
 
 #[test]
@@ -60,23 +102,6 @@ fn a_poison_report_of_any_kind_delays_no_other() {
             fixture.report(COMPOSITE, it);
         }
         fixture.wait_for_items(&good);
-    });
-}
-
-#[rstest]
-fn a_poison_report_among_others_costs_none_of_them_at_shutdown(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
-    each_at_once(protocol.failures(), |answer| {
-        let fixture = protocol.start_with(&[COLLECTS]);
-        fail_on_bad_report(&fixture.remote, answer);
-        fixture.report(COMPOSITE, "{\"bad\":1}");
-        for n in 1..=10 {
-            fixture.report(COMPOSITE, &format!("{{\"n\":{n}}}"));
-        }
-        let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
-        assert_eq!(items.len(), 10, "{log}");
-        assert!(log.contains("11 accepted, 10 delivered, lost: 1 unsent"), "{log}");
     });
 }
 
@@ -170,42 +195,6 @@ fn reports_are_merged_again_at_the_end_of_a_long_outage() {
         fixture.shut_down_leaving(|fixture| (fixture.accepted_items(), accepted_requests(fixture)));
     assert!(items.len() == 40 && !log.contains("lost"), "{log}");
     assert!(accepted <= 10, "{accepted}");
-}
-
-#[test]
-fn several_poison_reports_cost_no_other_at_shutdown() {
-    each_at_once(Thundra.failures(), |answer| {
-        let fixture = Fixture::with(&[COLLECTS]);
-        fail_on_bad_report(&fixture.remote, answer);
-        for n in 0..20 {
-            let what = if n < 5 { "bad" } else { "n" };
-            fixture.report(COMPOSITE, &format!("{{\"{what}\":{n}}}"));
-        }
-        let (log, _) = fixture.shut_down_leaving(accepted_requests);
-        assert!(log.contains("20 accepted, 15 delivered, lost: 5 unsent"), "{log}");
-    });
-}
-
-#[rstest]
-fn a_poison_report_first_of_a_hundred_costs_no_other_at_shutdown(
-    #[values(Thundra, Otlp)] protocol: Protocol,
-) {
-    each_at_once(protocol.failures(), |answer| {
-        for failures_before in [0, 2] {
-            let strategy =
-                if failures_before == 0 { "periodically,900000" } else { "continuously" };
-            let fixture = protocol.start_with(&[("THUNDRA_EXTENSION_FLUSH", strategy)]);
-            fail_on_bad_report(&fixture.remote, answer.clone());
-            fixture.report(ARRAY, "[\"bad\"]");
-            fixture.received(failures_before);
-            for n in 1..100 {
-                fixture.report(ARRAY, &format!("[{n}]"));
-            }
-            let (log, items) = fixture.shut_down_leaving(Fixture::accepted_items);
-            assert_eq!(items.len(), 99, "{log}");
-            assert!(log.contains("100 accepted, 99 delivered, lost: 1 unsent"), "{log}");
-        }
-    });
 }
 
 #[test]
