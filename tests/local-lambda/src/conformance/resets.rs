@@ -73,13 +73,17 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// The function's timeout, long enough for an init that is repeated within an invocation.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// The limit of the init, instead of 10 s.
-const INIT_LIMIT: Duration = Duration::from_secs(4);
+/// The function's timeout if no invocation reaches it. Also time for the init that is repeated within an
+/// invocation, on a busy machine.
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
+/// The function's timeout if an invocation reaches it.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// Replaces the limit of an init that reaches it.
+const INIT_LIMIT: Duration = Duration::from_secs(8);
 
 fn after(subject: &Subject, event: &str, reason: &str) -> Verdict {
-    let fixture = subject.ready(|setup, _| setup.timeout(TIMEOUT));
+    let timeout = if reason == "timeout" { TIMEOUT } else { LONG_TIMEOUT };
+    let fixture = subject.ready(|setup, _| setup.timeout(timeout));
     Verdict::judged((|| {
         fixture.invoke()?;
         let failed = fixture.lambda.invoke(event);
@@ -121,7 +125,10 @@ fn killed(subject: &Subject) -> Verdict {
 /// Gives the function this first init. Its later ones succeed.
 fn after_init(subject: &Subject, first: Init) -> Verdict {
     let fixture = subject.started(|setup, _| {
-        let limits = TimeLimits { init: INIT_LIMIT, ..PATIENT };
+        let limits = match first {
+            Init::Hangs => TimeLimits { init: INIT_LIMIT, ..PATIENT },
+            _ => PATIENT,
+        };
         let inits = AtomicUsize::new(0);
         let function = move || -> Function {
             match inits.fetch_add(1, Ordering::Relaxed) {
@@ -129,7 +136,7 @@ fn after_init(subject: &Subject, first: Init) -> Verdict {
                 _ => silent(),
             }
         };
-        setup.limits(limits).runtime(Runtime::function(function))
+        setup.limits(limits).timeout(LONG_TIMEOUT).runtime(Runtime::function(function))
     });
     if fixture.lambda.wait_for_init() {
         return Verdict::broke(format!("the first init does not fail: {}", fixture.story()));
