@@ -117,7 +117,8 @@ ensure_zig() {
 # Writes $venv/bin/linking-twice, which runs zig. It links each program with a linker script a second time, into
 # PROGRAM.symbols, without stripping it: tests/layout needs the names of the functions. That takes less than a second.
 write_linker() {
-  cat >"$venv/bin/linking-twice.new" <<'SH'
+  local new="$venv/bin/linking-twice.$$"
+  cat >"$new" <<'SH'
 #!/usr/bin/env bash
 "${0%/*}/python" "$@" || exit
 [[ " $* " == *" -Wl,-T,"* ]] || exit 0
@@ -129,8 +130,8 @@ for argument in "$@"; do
 done
 exec "${0%/*}/python" "${arguments[@]}"
 SH
-  chmod +x "$venv/bin/linking-twice.new"
-  mv "$venv/bin/linking-twice.new" "$venv/bin/linking-twice" # at once, because another build may run the old one
+  chmod +x "$new"
+  mv "$new" "$venv/bin/linking-twice" # at once, because another build may run the old one
 }
 
 # --- Build, check, pack ---------------------------------------------------------------------
