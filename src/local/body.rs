@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_permit_covers_the_body_and_its_overhead_and_nothing_more() {
-        let quota = Quota::all_of(100);
+        let quota = Quota::of(100);
         let body = read(&mut request(&[], "0123456789"), &quota, 7).unwrap();
         assert_eq!((body.bytes.as_slice(), quota.held()), (&b"0123456789"[..], 17));
         drop(body);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_body_that_never_fits_is_too_large_and_one_that_does_not_fit_now_is_not() {
-        let quota = Quota::all_of(20);
+        let quota = Quota::of(20);
         let unread = |overhead| read(&mut request(&[], "0123456789"), &quota, overhead).err();
         assert_eq!(unread(5), None);
         assert_eq!(unread(6), Some(ReadError::TooLarge));

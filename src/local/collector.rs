@@ -173,8 +173,8 @@ impl From<ReadError> for Rejection {
             ReadError::Full => Self::new(Refusal::Full, "the buffer is full"),
             ReadError::TooLarge => Self::new(
                 Refusal::TooLarge,
-                "the body is larger than three quarters of THUNDRA_EXTENSION_BUFFER, or than its \
-                 remote's part of it",
+                "the body is larger than three quarters of its remote's part of \
+                 THUNDRA_EXTENSION_BUFFER",
             ),
             ReadError::Malformed(reason) => Self::new(Refusal::Malformed, reason),
         }

@@ -39,7 +39,8 @@ struct Listener {
     server: Option<Arc<ServerHandle>>,
     /// Whether the log has a line why the listener is not open.
     is_explained: bool,
-    /// Whether the log has a line that the listener closed. Each invocation may open it in vain.
+    /// Whether the log has a warning that the listener closed, and no invocation has found it open since. Each
+    /// invocation may open it only for it to close again.
     is_close_logged: Arc<AtomicBool>,
     /// Whether the log never mentions this listener, because nobody configured it.
     is_quiet: bool,
@@ -95,6 +96,8 @@ impl Listeners {
                     self.panics.recheck();
                 }
                 listener.serve(collector);
+            } else {
+                listener.is_close_logged.store(false, Ordering::Relaxed);
             }
         }
     }
@@ -180,7 +183,8 @@ impl Listener {
         }
     }
 
-    /// Logs the reason why an open listener closed. Only the first line is a warning.
+    /// Logs the reason why an open listener closed. If it closes before each invocation, only the first line is a
+    /// warning.
     fn on_close(&self) -> impl Fn(&str) + Send + Sync + 'static {
         let (address, is_logged) = (self.address, Arc::clone(&self.is_close_logged));
         let level = if self.is_quiet { log::Level::Debug } else { self.level() };
@@ -189,7 +193,7 @@ impl Listener {
             logging::at!(
                 if is_news { level } else { log::Level::Debug },
                 "cannot accept connections at {address}: {why}; agents' reports are refused there \
-                 until the next invocation"
+                 until it opens again"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! Logs one line about the first report that a port refuses because its client has a wrong setting. Such a
-//! client sends all its reports in vain, and the closing line comes hours later.
+//! Logs one line about the first report that a port refuses because its client has a wrong setting. All
+//! reports of such a client are refused, and only the closing line, hours later, counts them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,7 +35,8 @@ fn is_of_settings(refusal: Refusal) -> bool {
         | Refusal::UnknownPath
         | Refusal::WrongMethod
         | Refusal::UnknownMediaType => true,
-        // A missing remote and a fault have lines of their own.
+        // A full buffer passes, and no setting makes a body malformed. A missing remote and a fault have lines of
+        // their own.
         Refusal::Full | Refusal::Malformed | Refusal::NoRemote | Refusal::Failed => false,
     }
 }

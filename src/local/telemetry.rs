@@ -14,10 +14,10 @@ use tiny_http::Request;
 
 use crate::lambda::extensions_api::Extension;
 use crate::lambda::telemetry::{ended, subscription};
-use crate::local::body;
+use crate::local::body::{self, ReadError};
 use crate::local::panics::{self, PanicWatch};
 use crate::local::platform_events::{EventSender, PlatformEvents, platform_events};
-use crate::local::response::{Rejection, Response};
+use crate::local::response::Response;
 use crate::local::workers::{self, ServerHandle};
 use crate::logging;
 use crate::payload::quota::Quota;
@@ -80,7 +80,7 @@ impl Telemetry {
             logging::debug!("cannot accept telemetry: {error}; the port stays closed");
             closing.closed();
         });
-        let quota = Quota::all_of(BATCHES_BYTES_MAX);
+        let quota = Quota::of(BATCHES_BYTES_MAX);
         let receiver = Receiver { events: sender, quota, outboxes, server: Arc::clone(&server) };
         let take = Box::new(move |request| receiver.take(request));
         workers::serve(listener, take, Arc::clone(&server))?;
@@ -128,8 +128,7 @@ impl Receiver {
         match body::read(&mut request, &self.quota, 0) {
             Ok(batch) => self.report(&batch.bytes),
             Err(error) => {
-                let Rejection { reason, .. } = error.into();
-                logging::debug!("cannot read telemetry: {reason}; the batch is ignored");
+                logging::debug!("cannot read telemetry: {}; the batch is ignored", reason(&error));
             }
         }
         // If the server closes, the platform must connect again, and then finds the port closed.
@@ -153,6 +152,13 @@ impl Receiver {
                 drop(outbox.send(Message::RuntimeDone { request_id, _permit: permit }));
             }
         }
+    }
+}
+
+fn reason(error: &ReadError) -> &'static str {
+    match error {
+        ReadError::Full | ReadError::TooLarge => "batches of more than 1 MiB",
+        ReadError::Malformed(reason) => reason,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::payload::route::{Headers, Route};
 pub struct Payload {
     route: Route,
     headers: Headers,
-    /// Payloads for several remotes share the bytes. Each of them has its own permit for all of them.
+    /// Payloads for several remotes share the bytes. Each payload has a permit for their full size.
     bytes: Arc<Vec<u8>>,
     received_at: Instant,
     permit: Permit,

@@ -1,13 +1,14 @@
 //! A remote's quota of the buffer: an equal part, fixed at the start. The bytes of a report are kept only
 //! together with a permit of a quota.
 //!
-//! Invariant: all permits together never exceed the quota's size, and all quotas together never exceed the
-//! buffer. A dropped permit returns its bytes, even in a panic.
+//! Invariant: all permits together never exceed the quota's size. The quotas of all remotes together never
+//! exceed the buffer. Telemetry's quota is not part of the buffer. A dropped permit returns its bytes, even in
+//! a panic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The largest part of the buffer for one report, as a fraction. A larger one is answered with 413.
+/// The largest part of a quota for one report, as a fraction. A larger one is answered with 413.
 /// The rest is room for other reports while this one is read and sent.
 const REPORT_PART_MAX: (usize, usize) = (3, 4);
 
@@ -18,25 +19,18 @@ pub struct Quota(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     size: usize,
-    report_max: usize,
     free: AtomicUsize,
 }
 
 impl Quota {
     /// The quotas of this many remotes: equal parts of a buffer.
     pub fn of_each(buffer: usize, remotes: usize) -> impl Iterator<Item = Self> {
-        (0..remotes).map(move |_| Self::part_of(buffer, buffer / remotes))
+        (0..remotes).map(move |_| Self::of(buffer / remotes))
     }
 
-    /// A quota of a whole buffer.
-    pub fn all_of(buffer: usize) -> Self {
-        Self::part_of(buffer, buffer)
-    }
-
-    fn part_of(buffer: usize, size: usize) -> Self {
-        let (part, whole) = REPORT_PART_MAX;
-        let report_max = size.min(buffer / whole * part);
-        Self(Arc::new(Shared { size, report_max, free: AtomicUsize::new(size) }))
+    /// A quota of this many bytes.
+    pub fn of(size: usize) -> Self {
+        Self(Arc::new(Shared { size, free: AtomicUsize::new(size) }))
     }
 
     /// The size of the quota, in bytes.
@@ -51,7 +45,8 @@ impl Quota {
 
     /// Size limit of one report, in bytes.
     pub fn report_max(&self) -> usize {
-        self.0.report_max
+        let (part, whole) = REPORT_PART_MAX;
+        self.0.size / whole * part
     }
 
     /// A permit for `bytes`, or `None` if fewer bytes are free now.
@@ -107,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_dropped_permit_returns_its_bytes() {
-        let quota = Quota::all_of(10);
+        let quota = Quota::of(10);
         let permit = quota.take(7).unwrap();
         assert_eq!((quota.held(), quota.size()), (7, 10));
         assert!(quota.take(4).is_none());
@@ -119,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_permit_grows_up_to_the_quota_and_returns_bytes_when_it_shrinks() {
-        let quota = Quota::all_of(10);
+        let quota = Quota::of(10);
         let mut permit = quota.take(2).unwrap();
         assert!(permit.grow(8));
         assert!(!permit.grow(1));
@@ -132,7 +127,7 @@ mod tests {
 
     #[test]
     fn all_threads_together_never_exceed_the_quota() {
-        let quota = Quota::all_of(1_000);
+        let quota = Quota::of(1_000);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -158,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn one_report_takes_at_most_three_quarters_of_the_buffer_and_its_remotes_part() {
+    fn one_report_takes_at_most_three_quarters_of_its_remotes_part() {
         let report_max = |remotes| Quota::of_each(80, remotes).next().unwrap().report_max();
-        assert_eq!([1, 2, 4].map(report_max), [60, 40, 20]);
+        assert_eq!([1, 2, 4].map(report_max), [60, 30, 15]);
     }
 }

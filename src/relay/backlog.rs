@@ -199,18 +199,19 @@ impl Backlog {
         }
     }
 
-    /// Settles the sent items of a batch: as lost with the reason `this`, or else as delivered. Puts the
-    /// unsent items back.
-    pub fn settle(&mut self, batch: Batch, this: Option<Loss>) {
+    /// Settles the sent items of a batch: as lost for this reason, or else as delivered. Puts the unsent items
+    /// back.
+    pub fn settle(&mut self, batch: Batch, reason: Option<Loss>) {
         let Batch { reports, taken, is_quarantined } = batch;
         for mut report in reports {
             match &taken {
                 Selection::Head { format, rest, .. } if rest.items > 0 => {
-                    let (format, rest, lost) = (*format, rest.clone(), report.lost().or(this));
+                    let (format, rest, earlier) = (*format, rest.clone(), report.lost());
+                    let lost = earlier.or(reason);
                     report.contents = Contents::Items { format, rest, is_whole: false, lost };
                     self.put_one_back(report, is_quarantined);
                 }
-                _ => report.settle(this),
+                _ => report.settle(reason),
             }
         }
     }
@@ -233,7 +234,8 @@ impl Backlog {
             return;
         }
         let is_older = |it: &&Report| it.payload.received_at() < report.payload.received_at();
-        // Few are older: those that its batch has passed over.
+        // Few are older than a report of a batch: those that the batch has passed over. All may be older than a
+        // report that leaves quarantine.
         let index = self.quarantined + self.waiting().take_while(is_older).count();
         self.insert(index, report);
     }

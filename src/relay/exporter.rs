@@ -262,7 +262,7 @@ impl Exporter {
         };
         let (verdict, destination) = (self.refusals.refused(&request, now), &self.destination);
         let signal = batch.route().signal().map_or(0, |it| it as usize);
-        let this = match verdict {
+        let key_line = match verdict {
             Verdict::Split => {
                 remote_lines::refused_together(destination, &batch, status);
                 return backlog.put_back(batch);
@@ -271,8 +271,8 @@ impl Exporter {
             Verdict::Drop => Some((self.doubts.level(now), KEY_IN_DOUBT)),
             Verdict::DropKey => Some((self.refused_keys[signal].level(now), KEY_REFUSED)),
         };
-        if let Some(this) = this {
-            remote_lines::refused_key(this, destination, &self.withheld, &batch, status);
+        if let Some(line) = key_line {
+            remote_lines::refused_key(line, destination, &self.withheld, &batch, status);
         } else {
             let level = self.drops.level(now);
             remote_lines::dropped(level, destination, &batch, loss, status);

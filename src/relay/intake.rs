@@ -2,7 +2,7 @@
 //! pipelines, takes bytes of their quotas, counts the report, and queues it.
 //!
 //! Invariant: each pipeline that accepts a report counts it once. The pipelines share its bytes, and each one
-//! settles it separately. A refusal counts for the first pipeline with the route.
+//! settles it separately. A refusal before that counts for the first pipeline with the route.
 
 use std::iter;
 use std::sync::Arc;

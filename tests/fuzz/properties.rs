@@ -186,7 +186,7 @@ pub fn backlog(bytes: &[u8]) {
     const MOST: RequestLimits = RequestLimits { reports: 5, items: 7, bytes: 200 };
     let mut parts = bytes.split(|&it| it == 0xff);
     let fates = parts.next().unwrap_or_default();
-    let (account, quota) = (Account::default(), Quota::all_of(bytes.len()));
+    let (account, quota) = (Account::default(), Quota::of(bytes.len()));
     let mut backlog = Backlog::default();
     let mut items: HashMap<String, isize> = HashMap::new();
     for part in parts {

@@ -335,7 +335,7 @@ fn a_mistake_of_a_client_is_one_line_at_its_first_report(
     let cases = [
         ("POST", "/", "{}", 404, &*format!("this port has only the paths {paths}")),
         ("PUT", path, "{}", 405, "this path takes another method"),
-        ("POST", path, &large, 413, "larger than three quarters of THUNDRA_EXTENSION_BUFFER"),
+        ("POST", path, &large, 413, "larger than three quarters of its remote"),
     ];
     for _ in 0..3 {
         for (method, path, body, status, _) in cases {

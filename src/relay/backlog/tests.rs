@@ -19,7 +19,7 @@ pub struct Desk {
 
 impl Desk {
     pub fn new() -> Self {
-        let (quota, account) = (Quota::all_of(1_000_000), Account::default());
+        let (quota, account) = (Quota::of(1_000_000), Account::default());
         Self { quota, account, backlog: Backlog::default() }
     }
 

@@ -50,7 +50,7 @@ impl World {
         Self {
             start,
             now: start,
-            quota: Quota::all_of(buffer),
+            quota: Quota::of(buffer),
             account: Account::default(),
             health: RemoteHealth::default(),
             events: VecDeque::new(),
