@@ -19,6 +19,8 @@ pub mod panics;
 pub mod uncalled;
 pub mod workers;
 pub mod opening;
+pub mod head;
+pub mod exchange;
 pub mod request;
 pub mod body;
 pub mod response;

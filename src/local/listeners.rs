@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, mem};
 
 use crate::local::collector::Collector;
+use crate::local::exchange;
 use crate::local::panics::PanicWatch;
 use crate::local::uncalled;
 use crate::local::workers::{self, ServerHandle};
@@ -173,7 +174,7 @@ impl Listener {
             workers::serve
         };
         let protocol = self.protocol;
-        let take = Box::new(move |request| collector.take(request, protocol));
+        let take = Box::new(move |request| exchange::serve(&collector, request, protocol));
         match serve(listener, take, server) {
             Ok(()) => self.is_explained = false,
             Err(error) => {

@@ -1,18 +1,11 @@
 //! Interprets the head of a request as tiny_http does: of repeated headers, the first one counts.
 
-use tiny_http::{HTTPVersion, Method, Request};
+use tiny_http::{HTTPVersion, Request};
 
 /// The values of all headers of this name.
 pub fn values<'a>(request: &'a Request, name: &'static str) -> impl Iterator<Item = &'a str> {
     let headers = request.headers().iter().filter(move |it| it.field.equiv(name));
     headers.map(|it| it.value.as_str())
-}
-
-/// Whether the request may be meant as a report. A probe, such as `GET /`, has no body.
-pub fn may_be_report(request: &Request) -> bool {
-    *request.method() == Method::Post
-        || request.body_length().unwrap_or_default() > 0
-        || values(request, "Transfer-Encoding").next().is_some()
 }
 
 /// Whether tiny_http closes the connection after this request.

@@ -1,13 +1,9 @@
 //! The local collector's responses to agents.
 
 use std::borrow::Cow;
-use std::io::Write;
 
 use serde::Serialize;
-use tiny_http::{Method, Request, StatusCode};
 
-use crate::local::request::is_last;
-use crate::logging;
 use crate::payload::encoding::Encoding;
 use crate::payload::ledger::Refusal;
 
@@ -102,40 +98,18 @@ impl Response {
         Self { is_last: true, ..self }
     }
 
-    /// Sends the response to a request whose body was read to its end. A client that has gone is no error.
-    pub fn send(self, request: Request) {
-        let bytes = self.to_bytes(&request);
-        // Written directly and in one piece. tiny_http's own responses add a date, which costs more than the
-        // rest of the response.
-        write(&mut request.into_writer(), &bytes);
-    }
-
-    /// Sends the response and abandons the connection, because the body must not be read. Neither the
-    /// connection nor the request may be dropped (see `body::CONTENT_LENGTH_MAX`). Until the process ends,
-    /// both stay in memory, and keep two descriptors and one of tiny_http's threads.
-    pub fn send_and_abandon(mut self, request: Request) {
-        self.is_last = true;
-        let bytes = self.to_bytes(&request);
-        // Only an upgrade returns the writer without dropping the body. The response to an upgrade has no
-        // length, so an interim response is sent before the real one. Clients skip interim responses (RFC
-        // 9110, 15.2).
-        let mut stream = request.upgrade("none", tiny_http::Response::empty(StatusCode(100)));
-        write(&mut stream, &bytes);
-        std::mem::forget(stream);
-    }
-
-    fn to_bytes(&self, request: &Request) -> Vec<u8> {
-        let Self { status, allow, is_last: is_own_last, encoding, body } = self;
+    /// The response as HTTP/1.1. `has_body` is false in the response to HEAD.
+    pub fn to_bytes(&self, has_body: bool) -> Vec<u8> {
+        let Self { status, allow, is_last, encoding, body } = self;
         let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
-        let is_last = *is_own_last || is_last(request);
-        let close = if is_last { "Connection: close\r\n" } else { "" };
+        let close = if *is_last { "Connection: close\r\n" } else { "" };
         let (media_type, length) = (encoding.media_type(), body.len());
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
              {allow}{close}\r\n"
         );
         let mut bytes = head.into_bytes();
-        if *request.method() != Method::Head {
+        if has_body {
             bytes.extend_from_slice(body);
         }
         bytes
@@ -166,17 +140,10 @@ fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("names, texts and numbers serialise")
 }
 
-fn write(client: &mut dyn Write, bytes: &[u8]) {
-    if let Err(error) = client.write_all(bytes).and_then(|()| client.flush()) {
-        logging::debug!("cannot answer an agent: {error}; the agent gets no answer");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use local_lambda::prost::Message;
-    use tiny_http::{Header, TestRequest};
 
     /// From `google/rpc/status.proto`.
     #[derive(Message)]
@@ -187,21 +154,19 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(response: &Response, request: TestRequest, bytes: &str) {
-        assert_eq!(String::from_utf8(response.to_bytes(&request.into())).unwrap(), bytes);
+    fn check(response: &Response, bytes: &str) {
+        assert_eq!(String::from_utf8(response.to_bytes(true)).unwrap(), bytes);
     }
 
     #[test]
     fn responses_are_json_with_a_length() {
         check(
             &Response::ACCEPTED,
-            TestRequest::new(),
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
         );
         check(
             &Response::refused(Refusal::WrongMethod, "no", ResponseFormat::Thundra)
                 .allowing("POST"),
-            TestRequest::new(),
             "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\
              Allow: POST\r\n\r\n{\"error\":\"no\"}",
         );
@@ -211,11 +176,7 @@ mod tests {
     fn otlp_responses_have_the_encoding_of_the_request() {
         let head =
             "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-        check(
-            &Response::accepted(ResponseFormat::Otlp(Encoding::Protobuf)),
-            TestRequest::new(),
-            head,
-        );
+        check(&Response::accepted(ResponseFormat::Otlp(Encoding::Protobuf)), head);
         for refusal in Refusal::ALL {
             let response =
                 Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Protobuf));
@@ -236,15 +197,5 @@ mod tests {
             assert!(!is_retried(status(ResponseFormat::Otlp(Encoding::Json))), "{refusal:?}");
             assert_eq!(is_retried(status(ResponseFormat::Thundra)), refusal == Refusal::Full);
         }
-    }
-
-    #[test]
-    fn the_last_response_on_a_connection_announces_the_close_and_head_gets_no_body() {
-        let close = Header::from_bytes("connection", "Close").unwrap();
-        check(
-            &Response::ACCEPTED,
-            TestRequest::new().with_header(close).with_method(Method::Head),
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
-        );
     }
 }

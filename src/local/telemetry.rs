@@ -15,6 +15,7 @@ use tiny_http::Request;
 use crate::lambda::extensions_api::Extension;
 use crate::lambda::telemetry::{ended, subscription};
 use crate::local::body::{self, ReadError};
+use crate::local::exchange;
 use crate::local::panics::{self, PanicWatch};
 use crate::local::platform_events::{EventSender, PlatformEvents, platform_events};
 use crate::local::response::Response;
@@ -122,7 +123,7 @@ impl Telemetry {
 impl Receiver {
     fn take(&self, mut request: Request) {
         if !body::is_readable(&request) {
-            Response::ACCEPTED.send_and_abandon(request);
+            exchange::send_and_abandon(Response::ACCEPTED, request);
             return;
         }
         match body::read(&mut request, &self.quota, 0) {
@@ -133,7 +134,8 @@ impl Receiver {
         }
         // If the server closes, the platform must connect again, and then finds the port closed.
         let response = Response::ACCEPTED;
-        if self.server.is_closing() { response.closing() } else { response }.send(request);
+        let response = if self.server.is_closing() { response.closing() } else { response };
+        exchange::send(response, request);
     }
 
     fn report(&self, batch: &[u8]) {

@@ -272,6 +272,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::local::exchange;
     use crate::local::response::Response;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -310,7 +311,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let handle = ServerHandle::new(|_| {});
-        let take = Box::new(|request| Response::ACCEPTED.send(request));
+        let take = Box::new(|request| exchange::send(Response::ACCEPTED, request));
         let lives = start(listener, take, &handle, 1);
         let mut client = TcpStream::connect(address).unwrap();
         assert!(is_answered(&mut client));
@@ -336,7 +337,7 @@ mod tests {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let address = listener.local_addr().unwrap();
             let handle = ServerHandle::new(|_| {});
-            let take = Box::new(|request| Response::ACCEPTED.send(request));
+            let take = Box::new(|request| exchange::send(Response::ACCEPTED, request));
             let lives = start(listener, take, &handle, WORKERS_IDLE + 1);
             // From then on, one worker more than the idle ones is waiting.
             assert!(is_answered(&mut TcpStream::connect(address).unwrap()));

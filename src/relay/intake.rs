@@ -95,6 +95,10 @@ impl Intake {
 }
 
 impl<'a> Recipients<'a> {
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
     /// The quota from which a report takes a permit before its bytes are read.
     pub fn quota(&self) -> &'a Quota {
         self.first.quota()

@@ -19,6 +19,7 @@ use crate::lambda::deadline::{Deadline, Now};
 use crate::lambda::extensions_api::Event;
 use crate::lambda::telemetry::ended;
 use crate::local::collector::Collector;
+use crate::local::exchange;
 use crate::local::workers::{self, ServerHandle};
 use crate::net::url::Url;
 use crate::payload::encoding::Encoding;
@@ -316,7 +317,7 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
     let request = TestRequest::new().with_method(method).with_path(path).with_body(report);
     let request = headers.iter().cloned().fold(request, TestRequest::with_header);
     let desk = Desk::of(protocol);
-    desk.collector.take(request.into(), protocol);
+    exchange::serve(&desk.collector, request.into(), protocol);
     let mut taken = 0;
     for payload in desk.payloads() {
         let headers = payload.headers();
@@ -354,7 +355,7 @@ fn serve(protocol: Protocol) -> (Desk, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("a listener has an address");
     let collector = Arc::clone(&desk.collector);
-    let take = Box::new(move |request| collector.take(request, protocol));
+    let take = Box::new(move |request| exchange::serve(&collector, request, protocol));
     let handle = ServerHandle::new(|error| panic!("the port closed: {error}"));
     workers::serve(listener, take, handle).expect("there are threads");
     (desk, address)
