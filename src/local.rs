@@ -8,7 +8,8 @@
 //! * A worker takes a permit before it reads the bytes of a body ([`body`]). Exception: tiny_http reads
 //!   heads, and bodies of up to 1 KiB, by itself.
 //! * [`body`] finds that a report is too large, or that no room is left; [`response`] has the status, such as
-//!   413. A request whose connection must be abandoned keeps its memory ([`response`]).
+//!   413. A request whose connection must be abandoned keeps its memory ([`exchange`]).
+//! * The collector knows no server: it gets the head of a request, then its body ([`head`], [`exchange`]).
 //! * A worker waits for its client without a timeout, because tiny_http offers none.
 //! * No port is taken from another extension. A port that nobody configured is bound at the first
 //!   invocation, if it is free then ([`opening`]).

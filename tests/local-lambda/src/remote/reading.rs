@@ -126,7 +126,7 @@ impl<S: Read> Read for Reading<'_, S> {
         let count = self.stream.read(&mut buffer[..most])?;
         if count > 0 {
             let taken = self.take(&buffer[..count]);
-            taken.map_err(|end| io::Error::other(format!("{end:?} as told")))?;
+            taken.map_err(|end| io::Error::other(format!("{end:?} as scripted")))?;
         }
         Ok(count)
     }

@@ -138,7 +138,9 @@ impl fmt::Display for CutShort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Cause::Client(how) => write!(out, "connection {}: {how}", self.connection),
-            Cause::Remote(end) => write!(out, "connection {}: {end:?} as told", self.connection),
+            Cause::Remote(end) => {
+                write!(out, "connection {}: {end:?} as scripted", self.connection)
+            }
         }
     }
 }

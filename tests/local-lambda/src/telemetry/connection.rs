@@ -58,7 +58,9 @@ impl Connection {
                 self.open = Some(messages);
             }
             return match response.status {
-                400.. => Err(io::Error::other(format!("the subscriber said {}", response.status))),
+                400.. => {
+                    Err(io::Error::other(format!("the subscriber answered {}", response.status)))
+                }
                 _ => Ok(()),
             };
         }
@@ -141,7 +143,7 @@ mod tests {
         assert!(deliver(&mut connection).is_ok());
         for status in [400, 500] {
             let error = deliver(&mut connection).unwrap_err().to_string();
-            assert_eq!(error, format!("the subscriber said {status}"));
+            assert_eq!(error, format!("the subscriber answered {status}"));
         }
         assert_eq!(remote.connections(), 1);
     }

@@ -68,7 +68,7 @@ impl<'a> End<'a> {
             (true, false, _) | (false, true, Some("exit status: 0")) | (false, _, None) => None,
             (false, true, Some(status)) => Some(format!("{name} ended with {status}")),
             (false, false, Some(status)) => {
-                Some(format!("{name} ended with {status} before it was told to"))
+                Some(format!("{name} ended with {status} before SHUTDOWN"))
             }
         }
     }

@@ -82,7 +82,8 @@ fn end(ended: &Ended) -> String {
     let told = match (&ended.process, ended.told) {
         (Role::Runtime, true) => "got SIGTERM",
         (Role::Extension(_), true) => "got SHUTDOWN",
-        (_, false) => "was not told",
+        (Role::Runtime, false) => "got no SIGTERM",
+        (Role::Extension(_), false) => "got no SHUTDOWN",
     };
     let killed = if ended.killed { ", was killed" } else { "" };
     format!("{told}{killed}: {}", ended.status)
