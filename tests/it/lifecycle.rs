@@ -350,22 +350,24 @@ fn a_port_that_is_taken_is_one_line_and_is_tried_again_at_each_invoke() {
         platform.invoke(PATIENCE);
         platform.wait_for_next(PATIENCE);
     };
-    // Another thread opens the ports some time after the first poll, and hands them over. Once the extension
-    // opens one port again, it checks both at each INVOKE.
+    // An INVOKE at which another thread of the extension just tries the ports leaves them to it.
+    let invoke_until_open = |port: u16| {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "{}", process.log());
+            invoke();
+        }
+    };
     for port in ports {
         process.wait_for_log(&format!("cannot listen on 127.0.0.1:{port}"), PATIENCE);
     }
     drop(other);
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", ports[1])).is_err() {
-        assert!(Instant::now() < deadline, "{}", process.log());
-        invoke();
-    }
+    invoke_until_open(ports[1]);
     for _ in 0..3 {
         invoke();
     }
     drop(taken);
-    invoke();
+    invoke_until_open(ports[0]);
     assert_eq!(agent::post(ports[0], ARRAY, b"[1]").status, 200);
     remote.wait_for(1, PATIENCE);
     platform.shutdown("spindown", SHUTDOWN);
