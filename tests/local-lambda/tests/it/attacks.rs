@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::extensions::Packed;
 
 fn play(fault: &str, attack: &str) -> (String, String) {
-    let output = Packed::new("relay_faults").conformance(fault).args(["--only", attack]).output();
+    let output =
+        Packed::new("relay_faults").conformance(fault).args(["--json", "--only", attack]).output();
     let told: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
     let text = |key: &str| told["findings"][0][key].as_str().unwrap().to_owned();
     (text("verdict"), text("seen"))

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::extensions::Packed;
+use crate::extensions::{Packed, unexpected};
 use crate::run::interrupted::Interrupted;
 use crate::{FLOOR, LOCAL_LAMBDA};
 
@@ -50,11 +50,8 @@ const FOR_SHUTDOWN: [&str; 6] = [
 
 /// Checks that all lifecycle scenarios except these hold, and that no relay scenario applies.
 #[track_caller]
-fn check_all_held_but(do_not_apply: &[&str], mut command: Command) {
-    let output = command.args(["--quick", "--json", "--jobs", AT_ONCE]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings = told["findings"].as_array().unwrap();
-    let is_expected = |finding: &&Value| {
+fn check_all_held_but(do_not_apply: &[&str], suite: &dyn Fn() -> Command) {
+    let is_expected = |finding: &Value| {
         let name = finding["scenario"].as_str().unwrap();
         match (finding["kind"].as_str().unwrap(), finding["verdict"].as_str().unwrap()) {
             ("lifecycle", "held") => !do_not_apply.contains(&name),
@@ -65,29 +62,28 @@ fn check_all_held_but(do_not_apply: &[&str], mut command: Command) {
             _ => false,
         }
     };
-    let unexpected: Vec<_> = findings.iter().filter(|it| !is_expected(it)).collect();
-    assert!(unexpected.is_empty(), "{unexpected:#?}");
-    assert_eq!(findings.len(), scenarios().len());
-    assert_eq!(output.status.code(), Some(0));
+    let (played, wrong) = unexpected(suite, &["--quick", "--jobs", AT_ONCE], &is_expected);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(played, scenarios().len());
 }
 
 #[test]
 fn a_minimal_correct_extension_passes_all_lifecycle_scenarios() {
     let packed = Packed::new("minimal");
-    check_all_held_but(&[], minimal(&packed.file(), "AsksForEachEvent"));
+    check_all_held_but(&[], &|| minimal(&packed.file(), "AsksForEachEvent"));
 }
 
 #[test]
 fn an_extension_registered_for_shutdown_only_passes_all_that_applies() {
     let packed = Packed::new("minimal");
-    check_all_held_but(&FOR_INVOKE, minimal(&packed.file(), "AsksForShutdown"));
+    check_all_held_but(&FOR_INVOKE, &|| minimal(&packed.file(), "AsksForShutdown"));
 }
 
 #[test]
 fn an_extension_registered_for_no_event_passes_all_that_applies() {
     let packed = Packed::new("minimal");
     let do_not_apply = [&FOR_INVOKE[..], &FOR_SHUTDOWN].concat();
-    check_all_held_but(&do_not_apply, minimal(&packed.file(), "AsksForNoEvent"));
+    check_all_held_but(&do_not_apply, &|| minimal(&packed.file(), "AsksForNoEvent"));
 }
 
 #[test]
@@ -96,12 +92,12 @@ fn an_extension_started_by_a_shell_passes_all_lifecycle_scenarios() {
     let shell = b"#!/bin/sh\npython3 -S -E \"$0\"\nexit $?\n";
     let archive = fs::read(Packed::new("minimal").file()).unwrap();
     let (_home, extension) = file("wrapped", [&shell[..], &archive].concat(), 0o755);
-    check_all_held_but(&[], minimal(extension.as_ref(), "AsksForEachEvent"));
+    check_all_held_but(&[], &|| minimal(extension.as_ref(), "AsksForEachEvent"));
 }
 
 #[test]
 fn the_floor_passes_all_lifecycle_scenarios() {
-    check_all_held_but(&[], suite(FLOOR.as_ref()));
+    check_all_held_but(&[], &|| suite(FLOOR.as_ref()));
 }
 
 /// The suite with this class of `minimal.py`.

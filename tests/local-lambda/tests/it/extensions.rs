@@ -96,18 +96,15 @@ fn each_scenario_except_the_listed_ones_has_a_fault_that_breaks_it() {
 #[test]
 fn a_correct_relay_passes_every_scenario() {
     let packed = Packed::new("relay");
-    let mut command = packed.conformance("none");
     let is_root = rustix::process::geteuid().is_root();
     let excepted = [TOO_TIGHT_FOR_PYTHON, FOR_ROOT];
+    let mut options = vec!["--jobs", "8"];
     for scenario in excepted.iter().take(if is_root { 1 } else { 2 }) {
-        command.args(["--except", scenario]);
+        options.extend(["--except", scenario]);
     }
-    let output = command.args(["--jobs", "8"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings = told["findings"].as_array().unwrap();
-    let wrong: Vec<_> = findings.iter().filter(|finding| finding["verdict"] != "held").collect();
-    assert!(findings.len() > 130 && wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(output.status.code(), Some(0));
+    let suite = || packed.conformance("none");
+    let (played, wrong) = unexpected(&suite, &options, &|finding| finding["verdict"] == "held");
+    assert!(played > 130 && wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -148,6 +145,35 @@ enum Due {
     Held,
 }
 
+/// Runs the suite with these options. Returns how many scenarios it played, and the unexpected findings.
+///
+/// Lambda's limits are those of real time, so a scenario that broke beside others is played again alone. Only that
+/// counts.
+pub fn unexpected(
+    suite: &dyn Fn() -> Command,
+    options: &[&str],
+    is_expected: &dyn Fn(&Value) -> bool,
+) -> (usize, Vec<Value>) {
+    let (all, code) = findings(suite().args(options));
+    let (expected, broken): (Vec<_>, Vec<_>) = all.into_iter().partition(is_expected);
+    let played = expected.len() + broken.len();
+    assert!(code == Some(0) || !broken.is_empty(), "{code:?}");
+    let again = |it: &Value| {
+        let scenario = it["scenario"].as_str().unwrap();
+        findings(suite().args(options).args(["--only", scenario])).0
+    };
+    let wrong = broken.iter().flat_map(again).filter(|it| !is_expected(it)).collect();
+    (played, wrong)
+}
+
+/// The findings of a run of the suite, and its exit code.
+fn findings(suite: &mut Command) -> (Vec<Value>, Option<i32>) {
+    let output = suite.arg("--json").output().unwrap();
+    let mut told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = serde_json::from_value(told["findings"].take()).unwrap();
+    (findings, output.status.code())
+}
+
 impl Packed {
     pub fn new(module: &'static str) -> Self {
         let packed = Self { home: TempDir::new().unwrap(), name: module };
@@ -178,7 +204,7 @@ impl Packed {
     pub fn conformance(&self, fault: &str) -> Command {
         let mut command = Command::new(LOCAL_LAMBDA);
         command.arg("conformance").arg("--extension").arg(self.file());
-        command.args(["--env", &format!("FAULT={fault}"), "--next-held", NEXT_HELD, "--json"]);
+        command.args(["--env", &format!("FAULT={fault}"), "--next-held", NEXT_HELD]);
         if !self.name.starts_with("lifecycle") {
             command.args(["--env", "RELAY_PORT={port}", "--env", "RELAY_REMOTE={remote}"]);
             command.args(["--env", "RELAY_CA={ca}"]);
@@ -211,7 +237,7 @@ impl Packed {
 
     /// The error of this case: the verdict, or the exit code for it.
     fn play(&self, Case { fault, scenario, due }: &Case) -> Option<String> {
-        let output = self.conformance(fault).args(["--only", scenario]).output().unwrap();
+        let output = self.conformance(fault).args(["--json", "--only", scenario]).output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let found = &told["findings"][0];
         let seen = found["seen"].as_str().unwrap_or_default();
