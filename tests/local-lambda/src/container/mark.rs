@@ -11,7 +11,8 @@ use super::process_table;
 use crate::variables::RUNTIME_API;
 
 /// The Runtime API's address in the environment. Children inherit it, and usually keep it when they execute
-/// another program. No other execution environment has it, because this one listens there.
+/// another program. No other execution environment in this network namespace has it, because this one listens
+/// there. In another namespace another one may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The variable in the form of `/proc/PID/environ`.
@@ -42,5 +43,12 @@ impl Mark {
             && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
                 environment.split(|byte| *byte == 0).any(|it| it == self.variable)
             })
+            && is_in_our_network(pid)
     }
+}
+
+/// Whether the process has our network namespace. True if the system does not say.
+fn is_in_our_network(pid: i32) -> bool {
+    let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    network(&pid.to_string()).zip(network("self")).is_none_or(|(its, ours)| its == ours)
 }

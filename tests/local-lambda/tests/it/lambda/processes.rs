@@ -1,7 +1,9 @@
 //! The processes: their user, their group, and their limits of CPU and memory.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use local_lambda::{FreezeBy, Setup, Status, User};
@@ -63,6 +65,32 @@ fn a_process_that_left_its_group_is_reported_at_shutdown_and_ends_with_the_envir
         assert_eq!(report.strays, 1, "{freeze_by:?}");
         assert!(is_gone(stray), "process {stray} is still there");
     }
+}
+
+/// Another execution environment may have the same address in a network namespace of its own.
+#[test]
+fn a_process_with_the_same_address_in_another_network_namespace_stays() {
+    let lambda = start(healthy());
+    assert_eq!(lambda.invoke(NOTHING).status, Status::Success);
+    let floor = lambda.pid_of("floor").unwrap();
+    let environment = fs::read_to_string(format!("/proc/{floor}/environ")).unwrap();
+    let (name, address) = environment
+        .split('\0')
+        .filter_map(|it| it.split_once('='))
+        .find(|(name, _)| *name == "AWS_LAMBDA_RUNTIME_API")
+        .unwrap();
+    let mut other = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--", "sh", "-c", "echo; exec sleep 1000"])
+        .env(name, address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It writes a line once it has its own namespace. Not every machine allows one.
+    let has_namespace = other.stdout.take().unwrap().read(&mut [0]).unwrap() == 1;
+    lambda.shut_down("spindown");
+    assert_eq!(!is_gone(other.id()), has_namespace);
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
 
 /// Whether the process has ended. It may still be a zombie, if its new parent has not reaped it yet.
