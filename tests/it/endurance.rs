@@ -323,7 +323,7 @@ fn two_hundred_of_two_hundred_shutdowns_are_in_time() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while next.fetch_add(1, Ordering::Relaxed) < ENDS {
-                    end_with_a_full_backlog(Thundra);
+                    retry_after_standstill(|| end_with_a_full_backlog(Thundra));
                 }
             });
         }
