@@ -31,7 +31,7 @@ use crate::config::values::PORT_DEFAULT;
 use crate::local::no_remote::NoRemote;
 use crate::logging::Format;
 use crate::net::url::{Url, bypasses_proxy};
-use crate::payload::protocol::Protocol;
+use crate::payload::protocol::{OTLP_GRPC_PORT, OTLP_HTTP_PORT, Protocol};
 use crate::payload::route::Route;
 use crate::relay::flush::Strategy;
 use crate::remote::destination::{Destination, Endpoints};
@@ -109,14 +109,20 @@ impl Config {
         config.find_remotes(&mut reading, has_otlp);
         config.find_ports(has_thundra, has_otlp);
         if config.otlp_port.is_some() {
-            let ports = config.ports.iter().chain(&config.late_ports);
-            let otlps = ports.filter(|(_, protocol)| *protocol == Protocol::Otlp);
-            reading.sdk(&otlps.map(|(port, _)| *port).collect::<Vec<u16>>(), is_enabled);
+            let otlps: Vec<u16> = config.http_ports().collect();
+            reading.sdk(&otlps, is_enabled);
         }
         if !config.is_enabled {
             config.switch_off();
         }
         (config, reading.problems)
+    }
+
+    /// The ports that take OTLP over HTTP.
+    fn http_ports(&self) -> impl Iterator<Item = u16> {
+        let all = self.ports.iter().chain(&self.late_ports);
+        let otlps = all.filter(|(_, protocol)| *protocol == Protocol::Otlp);
+        otlps.map(|(port, _)| *port).filter(|port| *port != OTLP_GRPC_PORT)
     }
 
     fn find_remotes(&mut self, reading: &mut Reading, has_otlp: bool) {
@@ -148,11 +154,12 @@ impl Config {
     /// Chooses the ports. OTLP's is opened first, because a user with a remote for OTLP has an SDK rather than
     /// an agent of Thundra's.
     fn find_ports(&mut self, has_thundra: bool, has_otlp: bool) {
+        let otlp = (OTLP_HTTP_PORT, Protocol::Otlp);
         self.ports.extend(self.otlp_port.map(|port| (port, Protocol::Otlp)));
         // An SDK retries a closed port for seconds, in each invocation. So the default port of SDKs is open
         // even if another port is configured, or if the extension is disabled.
-        if self.is_free(otlp::PORT_DEFAULT) {
-            self.late_ports.push((otlp::PORT_DEFAULT, Protocol::Otlp));
+        if self.is_free(OTLP_HTTP_PORT) {
+            self.late_ports.push(otlp);
         }
         let thundras = self.is_enabled.then_some((self.port, Protocol::Thundra));
         // Thundra's agents do not retry a closed port. If only OTLP is configured, Thundra's port would cost
@@ -161,6 +168,11 @@ impl Config {
             self.ports.extend(thundras);
         } else if !has_otlp {
             self.late_ports.extend(thundras);
+        }
+        // An SDK that exports over gRPC waits for seconds, too. There it learns that this is in vain.
+        let has_http = self.ports.iter().chain(&self.late_ports).any(|it| *it == otlp);
+        if has_http && self.is_free(OTLP_GRPC_PORT) {
+            self.late_ports.push((OTLP_GRPC_PORT, Protocol::Otlp));
         }
     }
 
@@ -443,27 +455,34 @@ mod tests {
     #[test]
     fn a_port_is_opened_at_start_if_any_variable_is_set_for_its_protocol() {
         let (thundra, otlp) = ((3333, Protocol::Thundra), (4318, Protocol::Otlp));
+        let grpc = (4317, Protocol::Otlp);
         let (none, both) = (vec![], vec![otlp, thundra]);
+        let all = vec![otlp, thundra, grpc];
         // The ports that are opened at start, and those that are opened later.
         let cases: &[Case<(Ports, Ports)>] = &[
-            (&[], (none.clone(), both.clone())),
+            (&[], (none.clone(), all.clone())),
             (
                 &[(FLUSH, "end"), (LOG_LEVEL, "info"), ("THUNDRA_EXTENSION_NEXT_WRAPPER", "a")],
-                (none.clone(), both.clone()),
+                (none.clone(), all.clone()),
             ),
-            (&[(ENABLED, "false")], (none.clone(), vec![otlp])),
-            (&[("THUNDRA_EXTENTION_LOG_LEVEL", "info")], (none.clone(), both.clone())),
-            (&[("catchpoint_extension_flush", "end")], (none.clone(), both.clone())),
-            (&[("THUNDRA_APIKEY", "k")], (vec![thundra], vec![otlp])),
-            (&[("catchpoint_report_rest_local", "true")], (vec![thundra], vec![otlp])),
-            (&[(COLLECTOR_URL, "bad")], (vec![thundra], vec![otlp])),
-            (&[(PORT, "1")], (vec![(1, Protocol::Thundra)], vec![otlp])),
+            (&[(ENABLED, "false")], (none.clone(), vec![otlp, grpc])),
+            (&[("THUNDRA_EXTENTION_LOG_LEVEL", "info")], (none.clone(), all.clone())),
+            (&[("catchpoint_extension_flush", "end")], (none.clone(), all.clone())),
+            (&[("THUNDRA_APIKEY", "k")], (vec![thundra], vec![otlp, grpc])),
+            (&[("catchpoint_report_rest_local", "true")], (vec![thundra], vec![otlp, grpc])),
+            (&[(COLLECTOR_URL, "bad")], (vec![thundra], vec![otlp, grpc])),
+            (&[(PORT, "1")], (vec![(1, Protocol::Thundra)], vec![otlp, grpc])),
             (&[(PORT, "4318")], (vec![(4318, Protocol::Thundra)], vec![])),
+            (&[(PORT, "4317")], (vec![(4317, Protocol::Thundra)], vec![otlp])),
+            (&[(COLLECTOR_URL, "http://localhost:4317/v1")], (vec![thundra], vec![otlp])),
             (&[(COLLECTOR_URL, "http://localhost:4318/v1")], (vec![thundra], vec![])),
-            (&[("THUNDRA_APIKEY", "k"), (ENABLED, "false")], (vec![], vec![otlp])),
-            (&[("THUNDRA_EXTENSION_COLECTOR_URL", "http://a")], (vec![thundra], vec![otlp])),
-            (&[("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://a")], (vec![otlp], vec![])),
-            (&[("THUNDRA_EXTENSION_OTLP_PORT", "5")], (vec![(5, Protocol::Otlp)], vec![otlp])),
+            (&[("THUNDRA_APIKEY", "k"), (ENABLED, "false")], (vec![], vec![otlp, grpc])),
+            (&[("THUNDRA_EXTENSION_COLECTOR_URL", "http://a")], (vec![thundra], vec![otlp, grpc])),
+            (&[("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://a")], (vec![otlp], vec![grpc])),
+            (
+                &[("THUNDRA_EXTENSION_OTLP_PORT", "5")],
+                (vec![(5, Protocol::Otlp)], vec![otlp, grpc]),
+            ),
             (
                 &[
                     ("THUNDRA_EXTENSION_OTLP_PORT", "5"),
@@ -471,17 +490,20 @@ mod tests {
                 ],
                 (vec![(5, Protocol::Otlp)], vec![]),
             ),
-            (&[("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://localhost:4318")], (vec![otlp], vec![])),
-            (&[("thundra_extension_otlp_endpont", "http://a")], (vec![otlp], vec![])),
-            (&[("THUNDRA_EXTENSION_OLTP_ENDPOINT", "http://a")], (vec![otlp], vec![])),
-            (&[("THUNDRA_EXTENSION_OTLP_WHATEVER", "a")], (vec![otlp], vec![])),
+            (
+                &[("THUNDRA_EXTENSION_OTLP_ENDPOINT", "http://localhost:4318")],
+                (vec![otlp], vec![grpc]),
+            ),
+            (&[("thundra_extension_otlp_endpont", "http://a")], (vec![otlp], vec![grpc])),
+            (&[("THUNDRA_EXTENSION_OLTP_ENDPOINT", "http://a")], (vec![otlp], vec![grpc])),
+            (&[("THUNDRA_EXTENSION_OTLP_WHATEVER", "a")], (vec![otlp], vec![grpc])),
             (
                 &[("THUNDRA_EXTENSION_OTLP_PORT", "5"), (ENABLED, "false")],
-                (vec![(5, Protocol::Otlp)], vec![otlp]),
+                (vec![(5, Protocol::Otlp)], vec![otlp, grpc]),
             ),
             (
                 &[("THUNDRA_EXTENSION_OTLP_HEADERS", "a=b"), ("THUNDRA_APIKEY", "k")],
-                (both.clone(), none.clone()),
+                (both.clone(), vec![grpc]),
             ),
         ];
         for (variables, expected) in cases {

@@ -2,7 +2,7 @@
 //! remote in the background.
 //!
 //! ```text
-//!  function ── POST ──▶ local: listener, worker, collector
+//!  function ── POST ──▶ local: listener, server, collector
 //!                          │ bytes and their permits
 //!                          ▼
 //!                       relay: intake, queue, sender ──▶ remote ── POST ──▶ backend
@@ -12,7 +12,7 @@
 //!  Lambda ◀── next ──── lifecycle (the main thread)
 //! ```
 //!
-//! A report's life: a worker reads its bytes with a permit, and the intake counts it as accepted. The sender keeps
+//! A report's life: a server reads its bytes with a permit, and the intake counts it as accepted. The sender keeps
 //! it in the backlog, through failed attempts too, until the remote accepts or refuses it, no room is left, or
 //! the end comes. Then the ledger counts the outcome, and the permit returns the bytes.
 //!
@@ -48,7 +48,6 @@ mod failpoint;
 pub mod fuzzing;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -58,9 +57,10 @@ use crate::lambda::extensions_api::{ApiError, Extension, Subscription};
 use crate::lifecycle::flush_wait::FlushWait;
 use crate::lifecycle::registration::register;
 use crate::local::collector::Collector;
+use crate::local::event_loop::EventLoop;
 use crate::local::listeners::Listeners;
 use crate::local::opening::Opening;
-use crate::local::panics;
+use crate::local::thread_pool::panics;
 use crate::relay::flush::{Policy, Strategy, Traffic};
 use crate::relay::intake::Intake;
 
@@ -85,10 +85,11 @@ fn run() -> Option<Deadline> {
     logging::start(config.log_level, config.log_format, panics::server_panicked);
     // Ports are bound before registration, because the runtime and its agents start after the last
     // registration.
-    let listeners = Listeners::bind(&config.ports);
+    let event_loop = EventLoop::default();
+    let listeners = Listeners::bind(&config.ports, event_loop.clone());
     let extension = register(&config)?;
     config::start_lines::log(&config, &problems);
-    let end = relay(config, &extension, listeners);
+    let end = relay(config, &extension, listeners, &event_loop);
     let ends = |error: &ApiError| {
         logging::error!("cannot get the next event: {error}; the extension ends");
     };
@@ -100,17 +101,21 @@ fn relay(
     config: Config,
     extension: &Extension,
     listeners: Listeners,
+    event_loop: &EventLoop,
 ) -> Result<Deadline, ApiError> {
     // Without INVOKE events, invocations are unknown. Such an environment never freezes either.
     let gets_invocations = extension.subscription == Subscription::InvokeAndShutdown;
     let traffic = if gets_invocations { Traffic::Sparse } else { Traffic::Busy };
     let policy = Policy { strategy: config.flush, traffic };
     let (intake, senders) = Intake::to(config.destinations, policy, config.buffer);
-    let collector = Arc::new(Collector::new(intake, config.no_remote));
+    // The servers' threads use it until the process ends.
+    let collector: &'static Collector =
+        Box::leak(Box::new(Collector::new(intake, config.no_remote)));
     let pipelines = collector.intake().pipelines();
-    let opening = Opening::start(listeners, config.late_ports, senders, &collector);
+    let opening = Opening::start(listeners, config.late_ports, senders, collector);
     let holds = config.flush == Strategy::End && gets_invocations && !pipelines.is_empty();
-    let flush_wait = holds.then(|| FlushWait::subscribe(extension, pipelines)).flatten();
+    let flush_wait =
+        holds.then(|| FlushWait::subscribe(extension, pipelines, event_loop)).flatten();
     let opening = if gets_invocations {
         Some(opening)
     } else {

@@ -164,7 +164,7 @@ fn parse_header(pair: &str) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// Decodes %XX. `None` if two hexadecimal digits are missing after a percent sign.
-pub fn percent_decoded(text: &str) -> Option<Cow<'_, [u8]>> {
+fn percent_decoded(text: &str) -> Option<Cow<'_, [u8]>> {
     if !text.contains('%') {
         return Some(text.as_bytes().into());
     }

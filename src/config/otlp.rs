@@ -5,7 +5,7 @@ use super::urls::{Bad, elsewhere};
 use crate::config::values;
 use crate::local::no_remote::NoRemote;
 use crate::net::url::Url;
-use crate::payload::protocol::Protocol;
+use crate::payload::protocol::{OTLP_GRPC_PORT, OTLP_HTTP_PORT, Protocol};
 use crate::payload::route::Route;
 use crate::payload::signal::Signal;
 use crate::remote::destination::{Destination, Endpoint, Endpoints};
@@ -45,11 +45,6 @@ pub const VARIABLES: [&str; 9] = [
 /// Prefix of all variables for OTLP, even if the rest of the name is misspelt.
 const PREFIX: &str = "THUNDRA_EXTENSION_OTLP";
 
-/// Default port of OTLP over HTTP ("OpenTelemetry Protocol Exporter", opentelemetry.io).
-pub const PORT_DEFAULT: u16 = 4318;
-/// Default port of OTLP over gRPC. The extension sends no gRPC.
-const PORT_OF_GRPC: u16 = 4317;
-
 /// Endings that a base URL has by mistake, the longer ones first. They are cut off, because the extension
 /// appends the path itself.
 const APPENDED: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1"];
@@ -82,7 +77,7 @@ impl Reading<'_> {
     pub fn otlp_port(&mut self, thundras: u16) -> Option<u16> {
         let parse = |held: &str| values::port(held).filter(|port| *port != thundras);
         let expected = "a port from 1 to 65535 other than THUNDRA_EXTENSION_PORT";
-        let port = self.value(PORT, &parse, expected, "4318").unwrap_or(PORT_DEFAULT);
+        let port = self.value(PORT, &parse, expected, "4318").unwrap_or(OTLP_HTTP_PORT);
         if port == thundras {
             self.complain(format!(
                 "{PORT} is needed, as THUNDRA_EXTENSION_PORT holds {port}; no port for OTLP is opened"
@@ -163,7 +158,7 @@ impl Reading<'_> {
     }
 
     fn mind_port_of_grpc(&mut self, name: &str, url: &Url) {
-        if url.port() == PORT_OF_GRPC {
+        if url.port() == OTLP_GRPC_PORT {
             self.complain(format!(
                 "{name} holds port 4317, where most receivers expect gRPC; this extension sends OTLP over \
                  HTTP, which most take at port 4318"

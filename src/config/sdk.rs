@@ -3,8 +3,6 @@
 
 use log::Level;
 
-use super::headers::percent_decoded;
-use super::otlp::HEADERS as OUR_HEADERS;
 use super::reading::Reading;
 use crate::config::values::unquoted;
 use crate::net::url::{Url, bypasses_proxy};
@@ -16,12 +14,10 @@ struct Names {
     exporter: &'static str,
     endpoint: &'static str,
     protocol: &'static str,
-    headers: &'static str,
 }
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
 /// The consequence if an SDK gets no answer: it retries within the flush of each invocation.
 const COST: &str = "the SDK's exports are lost, and each export may take 10 s";
@@ -32,21 +28,18 @@ const SDK_VARIABLES: [Names; 3] = [
         exporter: "OTEL_TRACES_EXPORTER",
         endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-        headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     },
     Names {
         signal: Signal::Metrics,
         exporter: "OTEL_METRICS_EXPORTER",
         endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
         protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-        headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     },
     Names {
         signal: Signal::Logs,
         exporter: "OTEL_LOGS_EXPORTER",
         endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
         protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-        headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     },
 ];
 
@@ -90,7 +83,6 @@ impl<'a> Reading<'a> {
         }
         self.mind_proxy(&url);
         self.mind_protocol(names);
-        self.mind_headers(names);
     }
 
     fn mind_local_url(&mut self, name: &str, url: &Url, names: &Names) {
@@ -112,8 +104,8 @@ impl<'a> Reading<'a> {
         let Some((name, held)) = self.sdks(names.protocol, PROTOCOL) else { return };
         if held.eq_ignore_ascii_case("grpc") {
             self.complain(format!(
-                "{name} holds grpc, which this extension does not take; {COST}, until the variable holds \
-                 http/protobuf"
+                "{name} holds grpc, which this extension does not take; the SDK's exports are refused and \
+                 lost, until the variable holds http/protobuf"
             ));
         }
     }
@@ -127,18 +119,6 @@ impl<'a> Reading<'a> {
             self.complain(format!(
                 "{name} is set: an SDK for Python (not one for Node.js) asks that proxy even for this \
                  machine, so that {COST}, until NO_PROXY holds localhost,127.0.0.1"
-            ));
-        }
-    }
-
-    fn mind_headers(&mut self, names: &Names) {
-        let Some((name, held)) = self.sdks(names.headers, HEADERS) else { return };
-        // SDKs decode the values before they send them.
-        let is_beyond_ascii = percent_decoded(held).is_some_and(|it| !it.is_ascii());
-        if is_beyond_ascii {
-            self.complain(format!(
-                "{name} holds a character beyond ASCII, which this extension's port does not take; the SDK's \
-                 exports are lost. Headers for the remote belong in {OUR_HEADERS}"
             ));
         }
     }
@@ -194,7 +174,7 @@ mod tests {
             &[("HTTPS_PROXY", "http://s3cret@b")],
             &[(ENDPOINT, "https://user:s3cret@a"), (PROTOCOL, "grpc")],
             &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1]:4318/v1/traces")],
-            &[(HEADERS, "a=%20b")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "a=%C3%A9")],
         ] {
             check(variables, &[]);
         }
@@ -203,7 +183,7 @@ mod tests {
     #[test]
     fn an_sdk_that_exports_elsewhere_is_reported_in_one_line_without_secrets() {
         check(
-            &[(ENDPOINT, "https://b:1/s3cret?s3cret"), (PROTOCOL, "grpc"), (HEADERS, "a=é")],
+            &[(ENDPOINT, "https://b:1/s3cret?s3cret"), (PROTOCOL, "grpc")],
             &[(
                 Info,
                 "the SDK exports to https://b:1 (OTEL_EXPORTER_OTLP_ENDPOINT), past this extension",
@@ -247,9 +227,6 @@ mod tests {
             &[("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"), (PROTOCOL, "http/json")],
             &[(Warn, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL holds grpc")],
         );
-        for held in ["a=é", "a=%C3%A9", "a=1,b=%ff"] {
-            check(&[(HEADERS, held)], &[(Warn, "OTEL_EXPORTER_OTLP_HEADERS holds a character")]);
-        }
         check(
             &[(ENDPOINT, "https://localhost:4318")],
             &[(Warn, "OTEL_EXPORTER_OTLP_ENDPOINT holds https")],
@@ -280,7 +257,6 @@ mod tests {
         for variable in [
             (ENDPOINT, "https://localhost:4318"),
             (ENDPOINT, "http://localhost:3333"),
-            (PROTOCOL, "grpc"),
             ("HTTP_PROXY", "http://b"),
         ] {
             let ours = ("THUNDRA_EXTENSION_OTLP_ENDPOINT", "https://a");

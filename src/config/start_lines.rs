@@ -6,6 +6,7 @@ use log::Level;
 use crate::config::Config;
 use crate::config::reading::Problem;
 use crate::logging;
+use crate::payload::protocol::OTLP_GRPC_PORT;
 use crate::remote::destination::Destination;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,7 +34,9 @@ fn plan(config: &Config) -> String {
         return "switched off by THUNDRA_EXTENSION_ENABLED, so that nothing is sent".to_owned();
     }
     let [at_once, late] = [&config.ports, &config.late_ports].map(|ports| {
-        ports.iter().map(|(port, protocol)| format!("{port} for {}", protocol.name()))
+        // The port for gRPC only refuses.
+        let taken = ports.iter().filter(|(port, _)| *port != OTLP_GRPC_PORT);
+        taken.map(|(port, protocol)| format!("{port} for {}", protocol.name()))
     });
     let late = late.map(|port| format!("{port} from the first invocation on if it is free"));
     let remotes = config.destinations.iter().map(remote);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::lambda::deadline::{Deadline, Now};
 use crate::lambda::extensions_api::{Extension, Invocation, RequestId};
+use crate::local::event_loop::EventLoop;
 use crate::local::telemetry::Telemetry;
 use crate::logging;
 use crate::relay::pipeline::Pipeline;
@@ -36,24 +37,25 @@ pub struct FlushWait {
 
 impl FlushWait {
     /// Subscribes to telemetry, which reports when an invocation ends. `None` if that fails.
-    pub fn subscribe(extension: &Extension, pipelines: &[Pipeline]) -> Option<Self> {
+    pub fn subscribe(
+        extension: &Extension,
+        pipelines: &[Pipeline],
+        event_loop: &EventLoop,
+    ) -> Option<Self> {
         let outboxes = pipelines.iter().map(Pipeline::outbox).collect();
         let no_telemetry = |error: &io::Error| {
             logging::warn!(
                 "cannot subscribe to telemetry: {error}; the strategy end now works as continuously"
             );
         };
-        let telemetry = Telemetry::subscribe(extension, outboxes).inspect_err(no_telemetry).ok()?;
+        let telemetry = Telemetry::subscribe(extension, outboxes, event_loop);
+        let telemetry = telemetry.inspect_err(no_telemetry).ok()?;
         Some(Self { telemetry, was_in_vain: false })
     }
 
     /// Waits until all senders are done with this invocation, it has crashed, or the time is over. `None` if
     /// no further invocation can be held.
-    pub fn wait_for_flush(
-        mut self,
-        invocation: &Invocation,
-        pipelines: &[Pipeline],
-    ) -> Option<Self> {
+    pub fn wait_for_flush(self, invocation: &Invocation, pipelines: &[Pipeline]) -> Option<Self> {
         let healthy: Vec<&Pipeline> =
             pipelines.iter().filter(|pipeline| !pipeline.is_failing()).collect();
         // The end of an invocation without a request id cannot be recognised.
@@ -61,9 +63,6 @@ impl FlushWait {
         let Some(deadline_ms) = invocation.deadline_ms.filter(|_| may_hold) else {
             return Some(self);
         };
-        if self.telemetry.is_closed() {
-            return self.give_up();
-        }
         let deadline = Deadline::from_epoch_ms(deadline_ms, INVOCATION_MAX, Now::read());
         let until = deadline.earlier_by(MARGIN);
         let done = self.telemetry.events.waker();
@@ -79,14 +78,11 @@ impl FlushWait {
     }
 
     /// Waits for the senders. The waker of `done` is dropped after all senders have acknowledged.
-    fn wait(mut self, request_id: &RequestId, done: &WakerWatch, until: Instant) -> Option<Self> {
+    fn wait(self, request_id: &RequestId, done: &WakerWatch, until: Instant) -> Option<Self> {
         let began = Instant::now();
         loop {
             if done.is_dropped() || self.telemetry.events.take_crash(request_id) {
                 return Some(self);
-            }
-            if self.telemetry.is_closed() {
-                return self.give_up();
             }
             let now = Instant::now();
             if now >= until {
@@ -127,12 +123,17 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn receive() -> Telemetry {
+        Telemetry::receive(Vec::new(), &EventLoop::default()).unwrap()
+    }
+
     const CRASH: &str = r#"[{"type":"platform.runtimeDone","record":
         {"requestId":"a-1","status":"failure","errorType":"Runtime.ExitError"}}]"#;
 
     #[test]
     fn a_crash_that_was_reported_before_the_senders_were_asked_ends_the_wait() {
-        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        let telemetry = receive();
         telemetry.deliver(CRASH);
         let never_done = telemetry.events.waker();
         let watch = never_done.clone().into_watch();
@@ -152,7 +153,7 @@ mod tests {
             (&[EVENT], true, false),
             (&[END], true, true),
         ] {
-            let telemetry = Telemetry::receive(Vec::new()).unwrap();
+            let telemetry = receive();
             for batch in batches {
                 telemetry.deliver(batch);
             }
@@ -163,26 +164,15 @@ mod tests {
 
     #[test]
     fn an_end_of_an_invocation_counts_for_one_wait_in_vain_only() {
-        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        let telemetry = receive();
         telemetry.deliver(CRASH);
         let wait = FlushWait { telemetry, was_in_vain: true }.held_in_vain().unwrap();
         assert!(wait.held_in_vain().is_none());
     }
 
     #[test]
-    fn invocations_are_no_longer_held_once_the_port_has_closed() {
-        let telemetry = Telemetry::receive(Vec::new()).unwrap();
-        let never_done = telemetry.events.waker();
-        let watch = never_done.clone().into_watch();
-        telemetry.break_down();
-        let (wait, began) = (FlushWait { telemetry, was_in_vain: false }, Instant::now());
-        assert!(wait.wait(&RequestId("a-1".to_owned()), &watch, began + PATIENCE).is_none());
-        assert!(began.elapsed() < PATIENCE);
-    }
-
-    #[test]
     fn the_last_sender_that_acknowledges_ends_the_wait() {
-        let telemetry = Telemetry::receive(Vec::new()).unwrap();
+        let telemetry = receive();
         let done = telemetry.events.waker();
         let [first, last] = [done.clone(), done.clone()];
         let (watch, began) = (done.into_watch(), Instant::now());

@@ -1,40 +1,37 @@
-//! Reads a request's body. A worker takes a permit first, or reads the body without keeping it.
+//! The body of a report while a server reads it.
 //!
-//! Invariant: each body is read to its end, even if it is refused. Otherwise tiny_http reads the rest when
-//! the request is dropped, and allocates the whole missing length for that. Also, a connection that closes
-//! with unread bytes is reset, and agents turn that into errors of the function. Exceptions: a body that must
-//! not be read at all ([`is_readable`]), and a chunked one beyond [`CHUNKED_BYTES_MAX`].
+//! Invariant: a permit is taken before the bytes that it covers are kept. So a client that stalls uses at most
+//! [`STEP`] bytes of the quota, or twice the bytes that it has sent.
 
-use std::io::{self, Read};
-
-use tiny_http::Request;
-
-use crate::local::request::{is_upgrade, values};
 use crate::payload::quota::{Permit, Quota};
 
-/// The longest declared length of a body that is read, in bytes. Beyond it, the connection is abandoned. If a
-/// body ends early, tiny_http allocates the missing length as untouched memory. If the machine cannot map
-/// that much, the process aborts. The smallest function has 128 MB.
-const CONTENT_LENGTH_MAX: usize = 128_000_000;
+/// The longest body that is read to its end although it is not kept, in bytes. Beyond it, the server answers and
+/// closes the connection. A client that waits until its whole body is sent then sees the connection end.
+pub const UNKEPT_MAX: usize = 128_000_000;
 
-/// How many bytes of a chunked body are read. Beyond it the answer is 400, and the connection closes.
-/// Otherwise an endless body would occupy a worker for ever. The limit is the same as for a body with a
-/// length.
-const CHUNKED_BYTES_MAX: u64 = CONTENT_LENGTH_MAX as u64;
-
-/// The least step of reading a body, in bytes. A step is as large as the bytes read so far, if that is more.
-/// So a stalled client uses at most this much of the quota, or twice the bytes that it has sent.
+/// The least step by which a permit grows, in bytes. A step is as large as the bytes kept so far, if that is more.
 const STEP: usize = 16 * 1024;
 
-/// The longest body that tiny_http reads before it hands the request over, in bytes.
-const READ_AHEAD_MAX: usize = 1024;
-
-/// A body, and the permit for it and for the caller's `overhead`.
+/// A complete body, and the permit for it and for the caller's overhead.
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Vec<u8>,
     pub permit: Permit,
 }
+
+/// A body of which some bytes are kept.
+#[derive(Debug)]
+pub struct PaidBody {
+    bytes: Vec<u8>,
+    /// For the overhead, the kept bytes, and [`Self::room`] more.
+    permit: Permit,
+    overhead: usize,
+    /// Size limit of the bytes.
+    bytes_max: usize,
+}
+
+/// The reason if a body is shorter than its length.
+pub const ENDED_EARLY: &str = "a body that ended before its content-length";
 
 /// The content of a well-formed body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub enum Content {
 }
 
 /// Why a body was not kept.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// The buffer has no room now.
     Full,
@@ -53,176 +50,83 @@ pub enum ReadError {
     Malformed(&'static str),
 }
 
-/// Reads a body. `overhead` is the number of bytes that the caller keeps in addition to the body.
-pub fn read(request: &mut Request, quota: &Quota, overhead: usize) -> Result<Body, ReadError> {
-    let framing = Framing::of(request);
-    let mut reader = framing.reader(request);
-    let limit = quota.report_max();
-    let body = match framing {
-        Framing::ContentLength(length) if length.saturating_add(overhead) > limit => {
-            Err(ReadError::TooLarge)
+impl PaidBody {
+    /// Begins a body of this length, if it is known. `overhead` is the number of bytes that the caller keeps in
+    /// addition to the body.
+    ///
+    /// # Errors
+    /// The body can never be kept, or the overhead has no room now.
+    pub fn begin(quota: &Quota, overhead: usize, length: Option<u64>) -> Result<Self, ReadError> {
+        let bytes_max = quota.report_max().checked_sub(overhead).ok_or(ReadError::TooLarge)?;
+        if length.is_some_and(|it| it > bytes_max as u64) {
+            return Err(ReadError::TooLarge);
         }
-        Framing::Malformed(why) => Err(ReadError::Malformed(why)),
-        Framing::ContentLength(_) | Framing::Chunked => {
-            read_paid(&mut reader, quota, overhead, limit)
-        }
-    };
-    match body {
-        Err(ReadError::Malformed(_)) => read_past(&mut reader),
-        _ => framing.read_to_end(&mut reader)?,
+        let permit = quota.take(overhead).ok_or(ReadError::Full)?;
+        Ok(Self { bytes: Vec::new(), permit, overhead, bytes_max })
     }
-    match (framing, body) {
-        (Framing::ContentLength(length), Ok(body)) if body.bytes.len() < length => {
-            Err(ReadError::Malformed("a body that ended before its content-length"))
-        }
-        (_, body) => body,
+
+    /// Takes a permit for the next step of at most `left` further bytes. Returns the size of the step. It is 0
+    /// if the body has reached its limit.
+    ///
+    /// # Errors
+    /// The quota has no room now.
+    pub fn grow(&mut self, left: usize) -> Result<usize, ReadError> {
+        let kept = self.bytes.len();
+        let longest = STEP.max(kept).min(self.bytes_max - kept).min(left);
+        let paid = [longest, longest.min(STEP)].into_iter().find(|&step| self.permit.grow(step));
+        let step = paid.ok_or(ReadError::Full)?;
+        self.bytes.reserve_exact(step);
+        Ok(step)
     }
-}
 
-/// Reads a body without keeping it.
-///
-/// # Errors
-/// The body does not end within [`CHUNKED_BYTES_MAX`].
-pub fn skip(request: &mut Request) -> Result<(), ReadError> {
-    let framing = Framing::of(request);
-    framing.read_to_end(&mut framing.reader(request))
-}
+    /// The kept bytes. The caller may add as many as [`Self::grow`] has returned.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
 
-/// Whether the body may be read. A request with an unreadable body must not be dropped: see
-/// [`CONTENT_LENGTH_MAX`].
-pub fn is_readable(request: &Request) -> bool {
-    request.body_length().is_none_or(|length| length <= CONTENT_LENGTH_MAX)
-}
-
-/// Whether reading the body never waits for the client, because the body is empty or tiny_http has already
-/// read it.
-pub fn is_read_ahead(request: &Request) -> bool {
-    let has = |name| values(request, name).next().is_some();
-    let is_short = request.body_length().is_none_or(|length| length <= READ_AHEAD_MAX);
-    is_short && !has("Transfer-Encoding") && !has("Expect") && !is_upgrade(request)
-}
-
-/// How a request declares the end of its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    ContentLength(usize),
-    Chunked,
-    /// The end of the body is unknown, so the next request cannot be found.
-    Malformed(&'static str),
-}
-
-impl Framing {
-    fn of(request: &Request) -> Self {
-        if values(request, "Transfer-Encoding").next().is_some() {
-            // tiny_http treats any transfer encoding as chunked, and ignores a length in addition to it (RFC
-            // 9112, 6.3).
-            return if is_upgrade(request) {
-                Self::Malformed("a chunked body on a connection that is to be upgraded")
-            } else {
-                Self::Chunked
-            };
-        }
-        let mut lengths = values(request, "Content-Length").map(str::trim);
-        let Some(first) = lengths.next() else { return Self::ContentLength(0) };
-        match request.body_length() {
-            Some(_) if lengths.any(|it| it != first) => {
-                Self::Malformed("content-length values that differ")
+    /// Keeps further bytes. `left` is how many the rest of the body has at most, these included.
+    ///
+    /// # Errors
+    /// The quota has no room now, or the body is larger than one report may be.
+    pub fn push(&mut self, mut bytes: &[u8], mut left: usize) -> Result<(), ReadError> {
+        while !bytes.is_empty() {
+            if self.room() == 0 && self.grow(left)? == 0 {
+                return Err(ReadError::TooLarge);
             }
-            Some(length) => Self::ContentLength(length),
-            None => Self::Malformed("a content-length that is not a number of bytes"),
-        }
-    }
-
-    /// A reader of the rest of the body. It does not read further requests.
-    fn reader(self, request: &mut Request) -> io::Take<&mut dyn Read> {
-        let declared = request.body_length().unwrap_or(0) as u64;
-        let limit = if self == Self::Chunked { CHUNKED_BYTES_MAX } else { declared };
-        request.as_reader().take(limit)
-    }
-
-    fn read_to_end(self, reader: &mut io::Take<&mut dyn Read>) -> Result<(), ReadError> {
-        read_past(reader);
-        if self == Self::Chunked && reader.limit() == 0 {
-            return Err(ReadError::Malformed("a chunked body that does not end within 128 MB"));
+            let (fits, rest) = bytes.split_at(self.room().min(bytes.len()));
+            self.bytes.extend_from_slice(fits);
+            left -= fits.len();
+            bytes = rest;
         }
         Ok(())
     }
-}
 
-/// Reads a body step by step, and grows its permit before each step. `limit` is for the body and its overhead, in
-/// bytes.
-fn read_paid(
-    reader: &mut io::Take<&mut dyn Read>,
-    quota: &Quota,
-    overhead: usize,
-    limit: usize,
-) -> Result<Body, ReadError> {
-    if overhead > limit {
-        return Err(ReadError::TooLarge);
+    /// Ends the body. Its permit then covers exactly the bytes and the overhead.
+    pub fn finish(mut self) -> Body {
+        self.bytes.shrink_to_fit();
+        self.permit.shrink_to(self.overhead + self.bytes.len());
+        Body { bytes: self.bytes, permit: self.permit }
     }
-    let mut permit = quota.take(overhead).ok_or(ReadError::Full)?;
-    let mut bytes = Vec::new();
-    while reader.limit() > 0 {
-        let left = usize::try_from(reader.limit()).unwrap_or(usize::MAX);
-        let allowed = limit.saturating_sub(overhead + bytes.len());
-        if allowed == 0 {
-            // Only a chunked body reaches this, because its length is unknown. It may end exactly here.
-            return match reader.read(&mut [0]) {
-                Ok(0) => Ok(Body { bytes, permit }),
-                Ok(_) => Err(ReadError::TooLarge),
-                Err(_) => Err(broken(reader)),
-            };
-        }
-        let longest = STEP.max(bytes.len()).min(allowed).min(left);
-        let paid = [longest, longest.min(STEP)].into_iter().find(|&step| permit.grow(step));
-        let step = paid.ok_or(ReadError::Full)?;
-        bytes.reserve_exact(step);
-        match reader.take(step as u64).read_to_end(&mut bytes) {
-            Ok(read) if read < step => break,
-            Ok(_) => {}
-            Err(_) => return Err(broken(reader)),
-        }
-    }
-    bytes.shrink_to_fit();
-    permit.shrink_to(overhead + bytes.len());
-    Ok(Body { bytes, permit })
-}
 
-/// Stops reading after an error, because the client has gone, or the start of the next chunk is unknown.
-fn broken(reader: &mut io::Take<&mut dyn Read>) -> ReadError {
-    reader.set_limit(0);
-    ReadError::Malformed("a body that makes no sense or ends early")
-}
-
-fn read_past(reader: &mut impl Read) {
-    let mut buffer = [0; 4096];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-        }
+    /// How many further bytes have a permit.
+    fn room(&self) -> usize {
+        self.permit.bytes() - self.overhead - self.bytes.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tiny_http::TestRequest;
-
-    fn request(headers: &[(&str, &str)], body: &'static str) -> Request {
-        let mut request = TestRequest::new().with_body(body);
-        for (name, value) in headers {
-            let header = tiny_http::Header::from_bytes(*name, *value).unwrap();
-            request = request.with_header(header);
-        }
-        request.into()
-    }
 
     #[test]
-    fn a_permit_covers_the_body_and_its_overhead_and_nothing_more() {
+    fn a_permit_covers_the_kept_bytes_and_their_overhead() {
         let quota = Quota::of(100);
-        let body = read(&mut request(&[], "0123456789"), &quota, 7).unwrap();
+        let mut body = PaidBody::begin(&quota, 7, None).unwrap();
+        assert_eq!(quota.held(), 7);
+        body.push(b"01234", usize::MAX).unwrap();
+        assert!(quota.held() >= 12);
+        body.push(b"56789", usize::MAX).unwrap();
+        let body = body.finish();
         assert_eq!((body.bytes.as_slice(), quota.held()), (&b"0123456789"[..], 17));
         drop(body);
         assert_eq!(quota.held(), 0);
@@ -230,13 +134,30 @@ mod tests {
 
     #[test]
     fn a_body_that_never_fits_is_too_large_and_one_that_does_not_fit_now_is_not() {
-        let quota = Quota::of(20);
-        let unread = |overhead| read(&mut request(&[], "0123456789"), &quota, overhead).err();
-        assert_eq!(unread(5), None);
-        assert_eq!(unread(6), Some(ReadError::TooLarge));
-        let held = quota.take(6);
-        assert_eq!(unread(5), Some(ReadError::Full));
+        let quota = Quota::of(40); // one report takes at most 30
+        let read = |overhead, length: Option<u64>| {
+            let mut body = PaidBody::begin(&quota, overhead, length)?;
+            body.push(&[0; 20], length.map_or(usize::MAX, |_| 20)).map(|()| body.finish())
+        };
+        for length in [None, Some(20)] {
+            assert!(read(10, length).is_ok());
+            assert_eq!(read(11, length).err(), Some(ReadError::TooLarge));
+            assert_eq!(read(31, length).err(), Some(ReadError::TooLarge));
+        }
+        let held = quota.take(15);
+        assert_eq!(read(10, Some(20)).err(), Some(ReadError::Full));
+        assert_eq!(quota.held(), 15);
         drop(held);
-        assert_eq!(unread(5), None);
+        assert!(read(10, Some(20)).is_ok());
+    }
+
+    #[test]
+    fn a_stalled_client_holds_at_most_a_step_or_twice_its_bytes() {
+        let quota = Quota::of(8 << 20);
+        let mut body = PaidBody::begin(&quota, 0, None).unwrap();
+        for sent in (1..2_000).map(|it| it * 1_000) {
+            body.push(&[0; 1_000], usize::MAX).unwrap();
+            assert!(quota.held() <= STEP.max(2 * sent), "{sent}: {}", quota.held());
+        }
     }
 }

@@ -9,12 +9,13 @@
 mod headers;
 mod health;
 mod otlp;
-mod report;
+pub mod report;
 mod target;
 
 use self::report::{Report, Unanswered};
 use self::target::Target;
 use crate::failpoint;
+use crate::local::endpoint::Admission;
 use crate::local::head::Head;
 use crate::local::mistakes::Mistakes;
 use crate::local::no_remote::NoRemote;
@@ -33,15 +34,6 @@ pub struct Collector {
     mistakes: Mistakes,
 }
 
-/// What a server does after the head of a request.
-#[derive(Debug)]
-pub enum Admission<'a> {
-    /// It reads past the body, and sends this response.
-    Answered(Response),
-    /// It reads the body within the report's quota.
-    Report(Report<'a>),
-}
-
 impl Collector {
     pub fn new(intake: Intake, no_remote: Vec<NoRemote>) -> Self {
         Self { intake, no_remote, mistakes: Mistakes::default() }
@@ -52,7 +44,7 @@ impl Collector {
     }
 
     /// Decides by the head of a request to the port of this protocol. Counts a refusal.
-    pub fn admit(&self, head: &Head, protocol: Protocol) -> Admission<'_> {
+    pub fn admit(&self, head: &Head, protocol: Protocol) -> Admission<Report<'_>> {
         let target = Target::of(head.method, head.target, protocol);
         let account = self.intake.account(target.route(), protocol);
         let account = Some(account).filter(|_| head.may_be_report());
@@ -62,7 +54,7 @@ impl Collector {
         let rejection = match target {
             Target::Reports(route) => match self.recipients_of(head, route) {
                 Ok((recipients, headers)) => {
-                    return Admission::Report(Report::new(recipients, headers, unanswered));
+                    return Admission::Awaited(Report::new(recipients, headers, unanswered));
                 }
                 Err(rejection) => rejection,
             },
@@ -80,6 +72,16 @@ impl Collector {
             Target::WrongMethod { allowed } => response.allowing(allowed),
             _ => response,
         })
+    }
+
+    /// Counts bytes at the port of this protocol that are no request.
+    pub fn refuse(&self, rejection: &Rejection, protocol: Protocol) -> Response {
+        let account = Some(self.intake.account(None, protocol));
+        let format = match protocol {
+            Protocol::Thundra => ResponseFormat::Thundra,
+            Protocol::Otlp => ResponseFormat::Otlp(Encoding::Json),
+        };
+        Unanswered::new(account, &self.mistakes, protocol, format).refuse("", rejection)
     }
 
     fn recipients_of(

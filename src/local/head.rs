@@ -8,19 +8,25 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// The target of the request line: a path with a query, or a complete URL.
     pub target: &'a str,
-    /// The names and values of the headers. A value may have any bytes that HTTP allows (RFC 9110, 5.5).
-    pub headers: Vec<(&'a str, &'a [u8])>,
+    pub headers: &'a [Header<'a>],
 }
+
+/// A header. Its value may have any bytes that HTTP allows (RFC 9110, 5.5).
+pub type Header<'a> = httparse::Header<'a>;
 
 impl<'a> Head<'a> {
     pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().map(|(name, _)| *name)
+        self.headers.iter().map(|it| it.name)
     }
 
     /// The values of all headers of this name.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let headers = self.headers.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name));
-        headers.map(|(_, value)| *value)
+        let headers = self.headers.iter().filter(move |it| it.name.eq_ignore_ascii_case(name));
+        headers.map(|it| it.value)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
     }
 
     /// The value of a header that has text. `None` without such a header, or if its value is no text.
@@ -31,7 +37,7 @@ impl<'a> Head<'a> {
     /// Whether the request may be meant as a report. A probe, such as `GET /`, has no body.
     pub fn may_be_report(&self) -> bool {
         let has_length = || self.values("Content-Length").any(|it| it.trim_ascii() != b"0");
-        self.method == "POST" || has_length() || self.values("Transfer-Encoding").next().is_some()
+        self.method == "POST" || has_length() || self.has("Transfer-Encoding")
     }
 }
 
@@ -39,30 +45,34 @@ impl<'a> Head<'a> {
 mod tests {
     use super::*;
 
-    fn head<'a>(method: &'a str, headers: &[(&'a str, &'a str)]) -> Head<'a> {
-        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        Head { method, target: "/", headers }
+    fn headers<'a>(headers: &[(&'a str, &'a [u8])]) -> Vec<Header<'a>> {
+        headers.iter().map(|&(name, value)| Header { name, value }).collect()
     }
 
     #[test]
     fn a_post_or_a_request_with_a_body_may_be_a_report() {
-        for (method, headers, may_be) in [
-            ("POST", [].as_slice(), true),
-            ("GET", &[], false),
-            ("GET", &[("content-length", "0")], false),
-            ("GET", &[("content-length", "1")], true),
-            ("PUT", &[("TRANSFER-ENCODING", "chunked")], true),
+        for (method, header, may_be) in [
+            ("POST", None, true),
+            ("GET", None, false),
+            ("GET", Some(("content-length", "0")), false),
+            ("GET", Some(("content-length", "1")), true),
+            ("PUT", Some(("TRANSFER-ENCODING", "chunked")), true),
         ] {
-            assert_eq!(head(method, headers).may_be_report(), may_be, "{method} {headers:?}");
+            let header = header.map(|(name, value)| (name, value.as_bytes()));
+            let headers = headers(header.as_slice());
+            let head = Head { method, target: "/", headers: &headers };
+            assert_eq!(head.may_be_report(), may_be, "{method} {header:?}");
         }
     }
 
     #[test]
     fn a_name_has_any_case_and_a_value_may_be_no_text() {
-        let mut head = head("POST", &[("Content-Type", "a"), ("content-TYPE", "b")]);
-        head.headers.push(("x-team", b"Z\xfcrich"));
+        let headers =
+            headers(&[("Content-Type", b"a"), ("content-TYPE", b"b"), ("x-team", b"Z\xfcrich")]);
+        let head = Head { method: "POST", target: "/", headers: &headers };
         assert_eq!(head.values("content-type").collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!((head.text("CONTENT-TYPE"), head.text("x-team")), (Some("a"), None));
+        assert!(head.has("X-Team") && !head.has("x-tea"));
         assert_eq!(head.names().count(), 3);
     }
 }

@@ -1,5 +1,5 @@
-//! The local addresses, two for each port. Each has its own tiny_http server. The first server starts at
-//! once, the others at their first connection.
+//! The local addresses, two for each port, and their servers. The event loop serves any number of them. The
+//! thread pool starts once for each address: at once for the very first one, else at its first connection.
 //!
 //! tiny_http stops for good if it cannot accept a connection. Its thread panics if no descriptor or thread is
 //! left for a connection.
@@ -13,26 +13,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, mem};
 
 use crate::local::collector::Collector;
-use crate::local::exchange;
-use crate::local::panics::PanicWatch;
-use crate::local::uncalled;
-use crate::local::workers::{self, ServerHandle};
+use crate::local::event_loop::{EventLoop, Order};
+use crate::local::port::Port;
+use crate::local::thread_pool::exchange;
+use crate::local::thread_pool::panics::PanicWatch;
+use crate::local::thread_pool::workers::{self, ServerHandle};
 use crate::logging;
 use crate::net::kernel_table::clients_of;
-use crate::payload::protocol::Protocol;
+use crate::payload::protocol::{OTLP_GRPC_PORT, OTLP_HTTP_PORT, Protocol};
 
-#[derive(Default)]
+/// The servers of local ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    EventLoop,
+    ThreadPool,
+}
+
+/// Which server serves the port of a protocol. The event loop could serve both.
+fn server_of(protocol: Protocol) -> Server {
+    match protocol {
+        Protocol::Otlp => Server::EventLoop,
+        Protocol::Thundra => Server::ThreadPool,
+    }
+}
+
 pub struct Listeners {
     all: Vec<Listener>,
     panics: PanicWatch,
+    event_loop: EventLoop,
 }
 
 /// One local address.
 struct Listener {
     address: SocketAddr,
     protocol: Protocol,
-    /// Whether the server starts at the first connection. Few agents use any address except the first, and
-    /// all unused addresses together cost one thread.
+    /// Whether a thread pool starts at the first connection. Few agents use any address except the first.
     starts_on_first_connection: bool,
     /// A bound socket that is not served yet.
     socket: Option<TcpListener>,
@@ -50,7 +65,7 @@ struct Listener {
 impl Listeners {
     /// Binds both addresses of these ports, the most used address first. From then on, connections wait in
     /// the kernel until [`Self::open`].
-    pub fn bind(ports: &[(u16, Protocol)]) -> Self {
+    pub fn bind(ports: &[(u16, Protocol)], event_loop: EventLoop) -> Self {
         let mut listeners = Vec::with_capacity(ports.len() * 2);
         for &(port, protocol) in ports {
             // Agents on Node.js 17 to 19 resolve `localhost` to `::1`, and do not try 127.0.0.1.
@@ -60,15 +75,18 @@ impl Listeners {
                 listeners.push(listener);
             }
         }
-        Self { all: listeners, panics: PanicWatch::default() }
+        Self { all: listeners, panics: PanicWatch::default(), event_loop }
     }
 
     /// Binds ports that nobody configured. If another process uses one address of a port, the port is left to
     /// that process for good, without a line in the log. Otherwise a client of that process could reach this
     /// one.
-    pub fn claim(ports: &[(u16, Protocol)]) -> Self {
-        let mut claimed = Self::default();
+    pub fn claim(&mut self, ports: &[(u16, Protocol)]) {
         for &(port, protocol) in ports {
+            // A process that has OTLP's port for HTTP may open its port for gRPC later.
+            if port == OTLP_GRPC_PORT && !self.has(OTLP_HTTP_PORT) {
+                continue;
+            }
             let quiet =
                 |address| Listener { is_quiet: true, ..Listener::at(address, protocol, true) };
             let [mut v4, mut v6] = addresses(port).map(quiet);
@@ -76,12 +94,17 @@ impl Listeners {
                 continue;
             }
             match v6.try_bind() {
-                Ok(()) => claimed.all.extend([v4, v6]),
+                Ok(()) => self.all.extend([v4, v6]),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(_) => claimed.all.push(v4), // the system has no IPv6
+                Err(_) => self.all.push(v4), // the system has no IPv6
             }
         }
-        claimed
+    }
+
+    /// Whether this port is bound at the address that nearly all clients use.
+    fn has(&self, port: u16) -> bool {
+        let mut bound = self.all.iter().filter(|it| it.is_bound());
+        bound.any(|it| it.address == SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -89,14 +112,14 @@ impl Listeners {
     }
 
     /// Serves each address that is not served. This is cheap if all are served.
-    pub fn open(&mut self, collector: &Arc<Collector>) {
+    pub fn open(&mut self, collector: &'static Collector) {
         let has_panicked = self.panics.take_change();
         for listener in &mut self.all {
             if has_panicked || !listener.is_open.load(Ordering::Relaxed) {
                 if !listener.bind() {
                     self.panics.recheck();
                 }
-                listener.serve(collector);
+                listener.serve(collector, &self.event_loop);
             } else {
                 listener.is_close_logged.store(false, Ordering::Relaxed);
             }
@@ -131,6 +154,10 @@ impl Listener {
         }
     }
 
+    fn is_bound(&self) -> bool {
+        self.socket.is_some() || self.is_open.load(Ordering::Relaxed)
+    }
+
     /// Binds the address, unless it is open. False if it remains unknown whether the listener is open.
     fn bind(&mut self) -> bool {
         if self.socket.is_some() {
@@ -154,11 +181,32 @@ impl Listener {
         Ok(())
     }
 
-    fn serve(&mut self, collector: &Arc<Collector>) {
+    fn serve(&mut self, collector: &'static Collector, event_loop: &EventLoop) {
         let Some(listener) = self.socket.take() else { return };
-        let collector = Arc::clone(collector);
         // A new flag for this server. The earlier server may still change its own one.
         self.is_open = Arc::new(AtomicBool::new(true));
+        let served = match server_of(self.protocol) {
+            Server::EventLoop => {
+                let port = Port::Reports(collector, self.protocol);
+                event_loop.order(Order::Listen(listener, port))
+            }
+            Server::ThreadPool => self.serve_by_threads(listener, collector, event_loop),
+        };
+        match served {
+            Ok(()) => self.is_explained = false,
+            Err(error) => {
+                self.is_open.store(false, Ordering::Relaxed);
+                self.explain(&error);
+            }
+        }
+    }
+
+    fn serve_by_threads(
+        &mut self,
+        listener: TcpListener,
+        collector: &'static Collector,
+        event_loop: &EventLoop,
+    ) -> io::Result<()> {
         let (is_open, on_close) = (Arc::clone(&self.is_open), self.on_close());
         let server = ServerHandle::new(move |error| {
             on_close(&error.to_string());
@@ -168,20 +216,19 @@ impl Listener {
         if let Some(earlier) = self.server.replace(Arc::clone(&server)) {
             earlier.close(clients_of(self.address).ok());
         }
-        let serve = if self.starts_on_first_connection {
-            uncalled::serve_when_called
-        } else {
-            workers::serve
-        };
         let protocol = self.protocol;
-        let take = Box::new(move |request| exchange::serve(&collector, request, protocol));
-        match serve(listener, take, server) {
-            Ok(()) => self.is_explained = false,
-            Err(error) => {
-                self.is_open.store(false, Ordering::Relaxed);
-                self.explain(&error);
-            }
+        let take = Box::new(move |request| exchange::serve(collector, request, protocol));
+        if !self.starts_on_first_connection {
+            return workers::serve(listener, take, server);
         }
+        event_loop.order(Order::Watch(
+            listener,
+            Box::new(move |listener| {
+                if let Err(error) = workers::serve(listener, take, Arc::clone(&server)) {
+                    server.closed(error);
+                }
+            }),
+        ))
     }
 
     /// Logs the reason why an open listener closed. If it closes before each invocation, only the first line is a

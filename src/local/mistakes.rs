@@ -20,10 +20,10 @@ impl Mistakes {
     /// Logs a line if a wrong setting causes this refusal, and none is logged yet. The line is about a
     /// request to this protocol's port.
     pub fn explain(&self, protocol: Protocol, path: &str, rejection: &Rejection) {
-        let Rejection { refusal, reason } = *rejection;
+        let Rejection { refusal, reason, .. } = *rejection;
         let is_logged = &self.0[protocol as usize][refusal as usize];
         if is_of_settings(refusal) && !is_logged.swap(true, Ordering::Relaxed) {
-            logging::warn!("{}", line(protocol, path, reason));
+            logging::warn!("{}", line(protocol, (refusal, path), reason));
         }
     }
 }
@@ -34,15 +34,28 @@ fn is_of_settings(refusal: Refusal) -> bool {
         Refusal::TooLarge
         | Refusal::UnknownPath
         | Refusal::WrongMethod
-        | Refusal::UnknownMediaType => true,
+        | Refusal::UnknownMediaType
+        | Refusal::Http2
+        | Refusal::Tls => true,
         // A full buffer passes, and no setting makes a body malformed. A missing remote and a fault have lines of
         // their own.
         Refusal::Full | Refusal::Malformed | Refusal::NoRemote | Refusal::Failed => false,
     }
 }
 
-fn line(protocol: Protocol, path: &str, reason: &str) -> String {
+fn line(protocol: Protocol, (refusal, path): (Refusal, &str), reason: &str) -> String {
     let name = protocol.name();
+    // Nothing of such a connection can be read, not even a path.
+    let hint = match refusal {
+        Refusal::Http2 => "an SDK exports over gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        Refusal::Tls => "an SDK's endpoint begins with https://; begin it with http://",
+        _ => "",
+    };
+    if !hint.is_empty() {
+        return format!(
+            "cannot accept reports at the port for {name}: {hint}; such reports are refused and lost"
+        );
+    }
     let path = if path.is_empty() { "/" } else { path };
     let path: String = shown_path(path).chars().take(PATH_MAX).collect();
     format!(
@@ -63,10 +76,11 @@ mod tests {
             ("/0123456789abcdef0123456789abcdef/v1", "\"/***/v1\""),
             ("/a\n\u{1b}[31mb", "\"/a\\n\\u{1b}[31mb\""),
         ] {
-            let line = line(Protocol::Otlp, path, "why");
+            let line = line(Protocol::Otlp, (Refusal::UnknownPath, path), "why");
             let begin = format!("cannot accept a report at {shown} of the port for OTLP: why; ");
             assert!(line.starts_with(&begin), "{line}");
         }
-        assert!(line(Protocol::Otlp, &"/a".repeat(1_000), "why").len() < 200);
+        let long = "/a".repeat(1_000);
+        assert!(line(Protocol::Otlp, (Refusal::UnknownPath, &long), "why").len() < 200);
     }
 }

@@ -24,11 +24,10 @@ pub struct Opening {
     shared: Arc<Shared>,
     /// Ports that are bound at the first invocation, because by then all other extensions have bound theirs.
     late_ports: Vec<(u16, Protocol)>,
-    late: Listeners,
 }
 
 struct Shared {
-    collector: Arc<Collector>,
+    collector: &'static Collector,
     listeners: Mutex<Listeners>,
     /// Senders without a thread.
     senders: Mutex<Vec<Sender>>,
@@ -42,9 +41,8 @@ impl Opening {
         listeners: Listeners,
         late_ports: Vec<(u16, Protocol)>,
         senders: Vec<Sender>,
-        collector: &Arc<Collector>,
+        collector: &'static Collector,
     ) -> Self {
-        let collector = Arc::clone(collector);
         let is_needed = !listeners.is_empty() || !senders.is_empty();
         let shared = Arc::new(Shared {
             collector,
@@ -55,7 +53,7 @@ impl Opening {
         if is_needed {
             shared.start_a_sender(log::Level::Error);
         }
-        Self { shared, late_ports, late: Listeners::default() }
+        Self { shared, late_ports }
     }
 
     /// Retries failed starts, and binds late ports. Must be called at each invocation. The function may
@@ -63,17 +61,14 @@ impl Opening {
     pub fn go_on(&mut self) {
         self.shared.try_again();
         let Shared { collector, listeners, lacks_thread, .. } = &*self.shared;
+        // Otherwise another thread is opening them.
         if let Ok(mut listeners) = listeners.try_lock() {
+            listeners.claim(&mem::take(&mut self.late_ports));
             // The listeners' servers need threads, too.
             if !lacks_thread.load(Ordering::Relaxed) {
                 listeners.open(collector);
             }
-        } // otherwise another thread is opening them
-        let late_ports = mem::take(&mut self.late_ports);
-        if !late_ports.is_empty() {
-            self.late = Listeners::claim(&late_ports);
         }
-        self.late.open(collector);
     }
 
     /// Must be called before the end. Reports for a sender without a thread count as lost.
@@ -123,7 +118,7 @@ impl Shared {
 
     /// Runs a sender's thread. The first thread opens the listeners. Each thread starts the next one.
     fn live(self: &Arc<Self>) {
-        lock(&self.listeners).open(&self.collector);
+        lock(&self.listeners).open(self.collector);
         let mut senders = lock(&self.senders);
         let own = senders.pop();
         let is_another = !senders.is_empty();

@@ -30,7 +30,6 @@ pub struct PlatformEvents {
 struct Known {
     has_batch: bool,
     has_end: bool,
-    is_closed: bool,
     crashed: Option<RequestId>,
 }
 
@@ -49,12 +48,6 @@ impl EventSender {
             known.crashed = Some(crash.request_id.clone());
             self.waker.wake();
         }
-    }
-
-    /// Records that the port closed, so that no further event can arrive.
-    pub fn closed(&self) {
-        lock(&self.known).is_closed = true;
-        self.waker.wake();
     }
 }
 
@@ -82,10 +75,6 @@ impl PlatformEvents {
     /// an emulator may go on after a crash, and retry the event under the same identifier. Lambda shuts down.
     pub fn take_crash(&self, of: &RequestId) -> bool {
         lock(&self.known).crashed.take_if(|it| it == of).is_some()
-    }
-
-    pub fn is_closed(&self) -> bool {
-        lock(&self.known).is_closed
     }
 }
 
@@ -119,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_crash_and_the_close_of_the_port_end_a_wait() {
+    fn only_a_crash_ends_a_wait() {
         let (sender, events) = platform_events();
         let has_ended = || events.wait(Instant::now());
         sender.batch(&[]);
@@ -128,8 +117,6 @@ mod tests {
         assert_eq!([(); 2].map(|()| events.take_end()), [true, false]);
         assert!(!has_ended());
         send(&sender, "timeout");
-        assert!(has_ended() && !events.is_closed());
-        sender.closed();
-        assert!(has_ended() && events.is_closed());
+        assert!(has_ended());
     }
 }

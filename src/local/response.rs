@@ -25,11 +25,18 @@ pub struct Rejection {
     pub refusal: Refusal,
     /// The text for the client.
     pub reason: &'static str,
+    /// `None` for the usual status of the refusal.
+    status: Option<&'static str>,
 }
 
 impl Rejection {
     pub fn new(refusal: Refusal, reason: &'static str) -> Self {
-        Self { refusal, reason }
+        Self { refusal, reason, status: None }
+    }
+
+    /// Replaces the status of the response.
+    pub fn with_status(self, status: &'static str) -> Self {
+        Self { status: Some(status), ..self }
     }
 }
 
@@ -65,18 +72,9 @@ impl Response {
         Self { body: json(body).into(), ..Self::ACCEPTED }
     }
 
-    pub fn refused(refusal: Refusal, why: &str, format: ResponseFormat) -> Self {
-        let status = match refusal {
-            Refusal::Full if format == ResponseFormat::Thundra => "429 Too Many Requests",
-            // Not 429, because SDKs retry it for up to 10 s, in the flush at the end of the invocation. With a
-            // Retry-After, some give up at once, and others wait for that time.
-            Refusal::Full | Refusal::TooLarge => "413 Content Too Large",
-            Refusal::Malformed => "400 Bad Request",
-            Refusal::UnknownPath | Refusal::NoRemote => "404 Not Found",
-            Refusal::WrongMethod => "405 Method Not Allowed",
-            Refusal::UnknownMediaType => "415 Unsupported Media Type",
-            Refusal::Failed => "500 Internal Server Error",
-        };
+    pub fn refused(rejection: &Rejection, format: ResponseFormat) -> Self {
+        let Rejection { refusal, reason: why, status } = *rejection;
+        let status = status.unwrap_or_else(|| status_of(refusal, format));
         let is_last = refusal == Refusal::Malformed;
         let (encoding, body) = match format {
             ResponseFormat::Thundra => (Encoding::Json, json(&ErrorBody { error: why })),
@@ -98,21 +96,48 @@ impl Response {
         Self { is_last: true, ..self }
     }
 
-    /// The response as HTTP/1.1. `has_body` is false in the response to HEAD.
-    pub fn to_bytes(&self, has_body: bool) -> Vec<u8> {
-        let Self { status, allow, is_last, encoding, body } = self;
-        let allow = allow.map(|it| format!("Allow: {it}\r\n")).unwrap_or_default();
-        let close = if *is_last { "Connection: close\r\n" } else { "" };
-        let (media_type, length) = (encoding.media_type(), body.len());
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
-             {allow}{close}\r\n"
-        );
-        let mut bytes = head.into_bytes();
-        if has_body {
-            bytes.extend_from_slice(body);
+    /// Whether the client must close the connection.
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// Appends the response as HTTP/1.1. `has_body` is false in the response to HEAD. `connection` is the value
+    /// of the header with that name.
+    pub fn write(&self, to: &mut Vec<u8>, has_body: bool, connection: Option<&str>) {
+        let Self { status, allow, encoding, body, .. } = self;
+        let length = body.len().to_string();
+        let fields = [
+            ("HTTP/1.1 ", Some(*status)),
+            ("Content-Type: ", Some(encoding.media_type())),
+            ("Content-Length: ", Some(&length)),
+            ("Allow: ", *allow),
+            ("Connection: ", connection),
+        ];
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            for part in [name, value, "\r\n"] {
+                to.extend_from_slice(part.as_bytes());
+            }
         }
-        bytes
+        to.extend_from_slice(b"\r\n");
+        if has_body {
+            to.extend_from_slice(body);
+        }
+    }
+}
+
+fn status_of(refusal: Refusal, format: ResponseFormat) -> &'static str {
+    match refusal {
+        Refusal::Full if format == ResponseFormat::Thundra => "429 Too Many Requests",
+        // Not 429, because SDKs retry it for up to 10 s, in the flush at the end of the invocation. With a
+        // Retry-After, some give up at once, and others wait for that time.
+        Refusal::Full | Refusal::TooLarge => "413 Content Too Large",
+        Refusal::Malformed | Refusal::Tls => "400 Bad Request",
+        Refusal::UnknownPath | Refusal::NoRemote => "404 Not Found",
+        Refusal::WrongMethod => "405 Method Not Allowed",
+        Refusal::UnknownMediaType => "415 Unsupported Media Type",
+        Refusal::Http2 => "505 HTTP Version Not Supported",
+        Refusal::Failed => "500 Internal Server Error",
     }
 }
 
@@ -153,9 +178,15 @@ mod tests {
         message: String,
     }
 
+    fn refused(refusal: Refusal, format: ResponseFormat) -> Response {
+        Response::refused(&Rejection::new(refusal, "no"), format)
+    }
+
     #[track_caller]
     fn check(response: &Response, bytes: &str) {
-        assert_eq!(String::from_utf8(response.to_bytes(true)).unwrap(), bytes);
+        let mut written = Vec::new();
+        response.write(&mut written, true, None);
+        assert_eq!(String::from_utf8(written).unwrap(), bytes);
     }
 
     #[test]
@@ -165,8 +196,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
         );
         check(
-            &Response::refused(Refusal::WrongMethod, "no", ResponseFormat::Thundra)
-                .allowing("POST"),
+            &refused(Refusal::WrongMethod, ResponseFormat::Thundra).allowing("POST"),
             "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\
              Allow: POST\r\n\r\n{\"error\":\"no\"}",
         );
@@ -178,11 +208,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
         check(&Response::accepted(ResponseFormat::Otlp(Encoding::Protobuf)), head);
         for refusal in Refusal::ALL {
-            let response =
-                Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Protobuf));
+            let response = refused(refusal, ResponseFormat::Otlp(Encoding::Protobuf));
             let status = RpcStatus::decode(&*response.body).unwrap();
             assert_eq!(status.message, "no");
-            let response = Response::refused(refusal, "no", ResponseFormat::Otlp(Encoding::Json));
+            let response = refused(refusal, ResponseFormat::Otlp(Encoding::Json));
             assert_eq!(&*response.body, br#"{"message":"no"}"#);
         }
     }
@@ -191,7 +220,7 @@ mod tests {
     #[test]
     fn no_refusal_makes_an_sdk_retry_within_the_invocation() {
         for refusal in Refusal::ALL {
-            let status = |format| Response::refused(refusal, "no", format).status;
+            let status = |format| refused(refusal, format).status;
             let is_retried =
                 |status: &str| ["429", "502", "503", "504"].iter().any(|it| status.starts_with(it));
             assert!(!is_retried(status(ResponseFormat::Otlp(Encoding::Json))), "{refusal:?}");

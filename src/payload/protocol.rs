@@ -5,6 +5,12 @@ use ureq::http::StatusCode;
 use crate::payload::limits::RequestLimits;
 use crate::payload::route::Route;
 
+/// Default port of OTLP over HTTP ("OpenTelemetry Protocol Exporter", opentelemetry.io).
+pub const OTLP_HTTP_PORT: u16 = 4318;
+
+/// Default port of OTLP over gRPC. The extension neither takes nor sends gRPC.
+pub const OTLP_GRPC_PORT: u16 = 4317;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// The protocol of Thundra's and Catchpoint's agents.

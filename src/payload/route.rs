@@ -31,6 +31,15 @@ impl Route {
         }
     }
 
+    /// The path at the local port.
+    pub fn local_path(self) -> &'static str {
+        match self {
+            Self::MonitoringData => "/v1/monitoring-data",
+            Self::CompositeMonitoringData => "/v1/composite-monitoring-data",
+            Self::Otlp(signal) => signal.path(),
+        }
+    }
+
     /// The signal of an OTLP route.
     pub fn signal(self) -> Option<Signal> {
         match self {

@@ -19,8 +19,12 @@ use crate::lambda::deadline::{Deadline, Now};
 use crate::lambda::extensions_api::Event;
 use crate::lambda::telemetry::ended;
 use crate::local::collector::Collector;
-use crate::local::exchange;
-use crate::local::workers::{self, ServerHandle};
+use crate::local::event_loop::connection::{Connection, Need, Step};
+use crate::local::event_loop::running::Running;
+use crate::local::event_loop::{EventLoop, Order};
+use crate::local::port::Port;
+use crate::local::thread_pool::exchange;
+use crate::local::thread_pool::workers::{self, ServerHandle};
 use crate::net::url::Url;
 use crate::payload::encoding::Encoding;
 use crate::payload::format::BodyFormat;
@@ -316,8 +320,8 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
     let is_due = is_report && headers.iter().all(is_plain);
     let request = TestRequest::new().with_method(method).with_path(path).with_body(report);
     let request = headers.iter().cloned().fold(request, TestRequest::with_header);
-    let desk = Desk::of(protocol);
-    exchange::serve(&desk.collector, request.into(), protocol);
+    let desk = Desk::shared(protocol);
+    exchange::serve(desk.collector, request.into(), protocol);
     let mut taken = 0;
     for payload in desk.payloads() {
         let headers = payload.headers();
@@ -342,23 +346,82 @@ fn request_in(protocol: Protocol, report_path: &str, report: &'static str, bytes
 pub fn socket(bytes: &[u8]) {
     static PORTS: LazyLock<[(Desk, SocketAddr); 2]> =
         LazyLock::new(|| [Protocol::Thundra, Protocol::Otlp].map(serve));
-    if is_known(bytes) {
-        return;
+    let [thundras, otlps] = &*PORTS;
+    if !is_known(bytes) {
+        leaves_nothing(&thundras.0, thundras.1, bytes);
     }
-    for (desk, address) in &*PORTS {
-        leaves_nothing(desk, *address, bytes);
-    }
+    leaves_nothing(&otlps.0, otlps.1, bytes);
 }
 
 fn serve(protocol: Protocol) -> (Desk, SocketAddr) {
     let desk = Desk::of(protocol);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("a listener has an address");
-    let collector = Arc::clone(&desk.collector);
-    let take = Box::new(move |request| exchange::serve(&collector, request, protocol));
-    let handle = ServerHandle::new(|error| panic!("the port closed: {error}"));
-    workers::serve(listener, take, handle).expect("there are threads");
+    let collector = desk.collector;
+    match protocol {
+        Protocol::Thundra => {
+            let take = Box::new(move |request| exchange::serve(collector, request, protocol));
+            let handle = ServerHandle::new(|error| panic!("the port closed: {error}"));
+            workers::serve(listener, take, handle).expect("there are threads");
+        }
+        Protocol::Otlp => {
+            let order = Order::Listen(listener, Port::Reports(collector, protocol));
+            EventLoop::default().order(order).expect("there are threads");
+        }
+    }
     (desk, address)
+}
+
+/// Input: the size of pieces, and the bytes that a client sends in such pieces before it stops sending.
+pub fn connection(bytes: &[u8]) {
+    let Some((size, sent)) = bytes.split_first() else { return };
+    let pieces = sent.chunks(usize::from(*size).max(1));
+    let (whole, cut) = (Exchanged::with([sent]), Exchanged::with(pieces));
+    // Only a client whose body has not come along gets an interim response, or loses its connection.
+    if occurrences(&sent.to_ascii_lowercase(), b"expect") == 0 {
+        assert_eq!(whole, cut);
+    }
+}
+
+/// The result of a connection to the port for OTLP.
+#[derive(Debug, PartialEq, Eq)]
+struct Exchanged {
+    statuses: Vec<Vec<u8>>,
+    bodies: Vec<Vec<u8>>,
+}
+
+impl Exchanged {
+    fn with<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let desk = Desk::shared(Protocol::Otlp);
+        let (now, mut sent) = (Running::default(), Vec::new());
+        let mut connection = Connection::new(Port::Reports(desk.collector, Protocol::Otlp));
+        let mut go_on = |connection: &mut Connection<Port>, mut step, input: &mut &[u8]| {
+            loop {
+                sent.extend_from_slice(connection.output());
+                connection.sent(connection.output().len(), now);
+                if matches!(step, Step::Waits) {
+                    return;
+                }
+                step = connection.step(input, now);
+            }
+        };
+        for mut piece in pieces {
+            let step = connection.step(&mut piece, now);
+            go_on(&mut connection, step, &mut piece);
+        }
+        let step = connection.end(now);
+        go_on(&mut connection, step, &mut &[][..]);
+        assert_eq!(connection.need(), Need::Close);
+        let bodies = desk.payloads().map(|it| it.body().to_vec()).collect();
+        assert!(desk.is_idle());
+        Self { statuses: statuses_in(&sent), bodies }
+    }
+}
+
+/// The status lines in a client's responses.
+fn statuses_in(sent: &[u8]) -> Vec<Vec<u8>> {
+    let lines = sent.split(|byte| *byte == b'\n').filter(|it| it.starts_with(b"HTTP/1.1 "));
+    lines.map(<[u8]>::to_vec).collect()
 }
 
 fn leaves_nothing(desk: &Desk, address: SocketAddr, bytes: &[u8]) {
@@ -402,7 +465,7 @@ fn is_known(bytes: &[u8]) -> bool {
 
 /// A collector, and the inboxes with its reports.
 struct Desk {
-    collector: Arc<Collector>,
+    collector: &'static Collector,
     inbox: Inbox,
 }
 
@@ -417,8 +480,15 @@ impl Desk {
         let policy = Policy { strategy: config.flush, traffic: Traffic::Sparse };
         let (mut intake, _) = Intake::to(vec![destination], policy, 64 << 10);
         let inbox = intake.listen().pop().expect("the remote has a pipeline");
-        let collector = Collector::new(intake, Vec::new());
-        Self { collector: Arc::new(collector), inbox }
+        let collector = Box::leak(Box::new(Collector::new(intake, Vec::new())));
+        Self { collector, inbox }
+    }
+
+    /// The same for all inputs of a target, because its collector is never freed.
+    fn shared(protocol: Protocol) -> &'static Self {
+        static ALL: LazyLock<[Desk; 2]> =
+            LazyLock::new(|| [Protocol::Thundra, Protocol::Otlp].map(Desk::of));
+        &ALL[protocol as usize]
     }
 
     fn payloads(&self) -> impl Iterator<Item = Payload> {

@@ -24,7 +24,7 @@ ROOT = HERE.parent.parent
 OUT = ROOT / "target" / "fuzz"
 
 # Longer inputs take longer and find little more. A recorded request has up to 20 kB.
-MAX_LEN = {"socket": 32_768, "array": 16_384, "backlog": 16_384}
+MAX_LEN = {"socket": 32_768, "connection": 32_768, "array": 16_384, "backlog": 16_384}
 MAX_LEN_DEFAULT = 4_096
 
 
@@ -58,6 +58,7 @@ def write_seeds():
         kinds = (b"0", b"0", b"1") if not is_otlp else (b"9", b"9", b";") if is_json else (b"8", b"8", b":")
         seeds = {
             "socket": whole,
+            "connection": b"\x07" + whole,
             "request": b"\n".join([b" ".join(line.split(b" ")[:2]), *headers]),
             **({"otlp": bytes([200, is_json]) + body} if is_otlp else {"array": bytes([3, 200]) + body}),
             "backlog": b"\x05\x00\x01\x0d\x05\xff" + b"\xff".join(kind + body for kind in kinds),

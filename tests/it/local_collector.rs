@@ -246,7 +246,7 @@ fn health_is_the_ledger_as_json(#[values(Thundra, Otlp)] protocol: Protocol) {
     let expected = json!({
         "accepted": 1, "delivered": 1, "pending": 0,
         "dropped": { "empty": 0, "unauthorized": 0, "too_large": 0, "rejected": 0, "evicted": 0, "unsent": 0, "failed": 0 },
-        "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "no_remote": 0, "wrong_method": 0, "unknown_media_type": 0, "failed": 0 },
+        "refused": { "full": 0, "too_large": 0, "malformed": 0, "unknown_path": 0, "no_remote": 0, "wrong_method": 0, "unknown_media_type": 0, "http2": 0, "tls": 0, "failed": 0 },
         "rejected_items": 0,
     });
     fixture.wait_for_account(|it| *it == expected);

@@ -4,6 +4,7 @@ pub mod responses;
 mod delivery;
 mod port;
 mod remotes;
+mod server;
 
 use local_lambda::otlp::{self, Encoding, Signal};
 

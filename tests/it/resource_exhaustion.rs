@@ -183,7 +183,7 @@ fn an_address_that_closes_at_each_connection_is_one_warning() {
     let script = wrapped(&home, &format!("export {settings}\nexec {}", copy_to(&home)));
     let fixture = start(&script, "127.0.0.1");
     let waited = Instant::now();
-    while !fixture.threads().iter().any(|name| name == "uncalled") {
+    while !fixture.threads().iter().any(|name| name == "event_loop") {
         assert!(waited.elapsed() < PATIENCE, "{:?}", fixture.threads());
         pass(BETWEEN_LOOKS);
     }

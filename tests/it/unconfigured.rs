@@ -1,6 +1,7 @@
 //! With no configuration, or too little, the extension contacts nobody, no client waits, and no other extension
 //! loses a port to it. The ports are the default ones, so each test has its own network.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,6 +21,7 @@ use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 const ANYWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 const OTLP_PORT: u16 = 4318;
+const GRPC_PORT: u16 = 4317;
 const THUNDRAS_PORT: u16 = 3333;
 
 /// Variables, and the statuses for reports of OTLP and of Thundra's, at start and after an INVOKE.
@@ -323,6 +325,47 @@ fn the_default_otlp_port_is_bound_in_addition_to_another_unless_it_is_a_remotes(
     });
 }
 
+/// The first bytes of a client of gRPC. The response begins with a frame of SETTINGS.
+fn speaks_http2(port: u16) -> bool {
+    let Ok(mut client) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut frame = [0; 9];
+    client.read_exact(&mut frame).is_ok_and(|()| frame == *b"\0\0\0\x04\0\0\0\0\0")
+}
+
+#[test]
+fn the_port_for_grpc_is_bound_at_the_first_invoke_where_the_one_for_http_is_ours() {
+    let test = "the_port_for_grpc_is_bound_at_the_first_invoke_where_the_one_for_http_is_ours";
+    in_namespaces(&format!("unconfigured::{test}"), || {
+        let remote = Remote::start();
+        let (collector, origin) = (remote.base_url(), remote.origin());
+        let configured: [&[(&str, &str)]; 3] = [
+            &[],
+            &[("THUNDRA_EXTENSION_OTLP_ENDPOINT", &origin)],
+            &[("THUNDRA_EXTENSION_COLLECTOR_URL", &collector)],
+        ];
+        let of_another = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        for variables in configured {
+            for (taken, is_ours) in
+                [(None, true), (Some(GRPC_PORT), false), (Some(OTLP_PORT), false)]
+            {
+                let _other = taken.map(of_another);
+                let (platform, process) = started(variables);
+                assert_eq!(is_open((Ipv4Addr::LOCALHOST, GRPC_PORT)), taken == Some(GRPC_PORT));
+                platform.invoke(PATIENCE);
+                platform.wait_for_next(PATIENCE);
+                if taken != Some(GRPC_PORT) {
+                    assert_eq!(speaks_http2(GRPC_PORT), is_ours, "{variables:?} {taken:?}");
+                }
+                let log = ended(&platform, &process);
+                assert!(!log.contains("4317"), "{log}");
+            }
+        }
+        assert_eq!(remote.connections(), 0);
+    });
+}
+
 /// One thread waits for all clients.
 #[test]
 fn a_port_that_nobody_uses_costs_no_thread() {
@@ -332,7 +375,7 @@ fn a_port_that_nobody_uses_costs_no_thread() {
         let thundras = ("THUNDRA_EXTENSION_COLLECTOR_URL", &*collector);
         let otlps = ("THUNDRA_EXTENSION_OTLP_ENDPOINT", &*origin);
         let cases: [(&[(&str, &str)], _, _); 4] =
-            [(&[thundras], 9, 9), (&[otlps], 9, 9), (&[thundras, otlps], 10, 10), (&[], 1, 2)];
+            [(&[thundras], 9, 9), (&[otlps], 3, 3), (&[thundras, otlps], 4, 4), (&[], 1, 2)];
         for (variables, at_start, later) in cases {
             let (platform, process) = started(variables);
             // One of the threads may be starting or ending.

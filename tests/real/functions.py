@@ -111,7 +111,7 @@ OTEL_PYTHON_CLIENT = PythonClient(
     f"opentelemetry-{pins.OPENTELEMETRY_PYTHON}",
     [
         f"{package}=={pins.OPENTELEMETRY_PYTHON}"
-        for package in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+        for package in ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-otlp-proto-grpc")
     ],
     pins.OPENTELEMETRY_PYTHON_CONSTRAINTS,
 )

@@ -20,6 +20,11 @@ HEADERS = "THUNDRA_EXTENSION_OTLP_HEADERS"
 GOOD: Mapping[str, str | None] = {ENDPOINT: "{remote}", HEADERS: f"x-api-key={KEY}", "THUNDRA_EXTENSION_COLLECTOR_URL": None}
 INFO = {"THUNDRA_EXTENSION_LOG_LEVEL": "info"}
 LIMIT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "{half_second}"}
+GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+GRPC_LINES = [
+    "OTEL_EXPORTER_OTLP_PROTOCOL holds grpc",
+    "an SDK exports over gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+]
 NOTHING = {ENDPOINT: None, HEADERS: None}
 
 
@@ -174,11 +179,23 @@ MISTAKES = (
         {"THUNDRA_EXTENSION_ENABLED": "false"},
         ["THUNDRA_EXTENSION_ENABLED is false"],
     ),
+    Mistake("a header with a letter beyond ASCII", {"OTEL_EXPORTER_OTLP_HEADERS": "x-team=Z%C3%BCrich"}, arrives=True),
+    Mistake("the SDK exports over gRPC", GRPC, GRPC_LINES),
+    Mistake(
+        "the SDK exports over gRPC to the port for HTTP",
+        {**GRPC, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"},
+        GRPC_LINES,
+    ),
     # From here on with the time limit that the README recommends, in the unit of each SDK.
     Mistake(
         "the SDK exports to another port of this machine",
         {**LIMIT, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:3333"},
         ["OTEL_EXPORTER_OTLP_ENDPOINT holds port 3333, .*port 4318.* 10 s"],
+    ),
+    Mistake(
+        "the SDK's endpoint is https",
+        {**LIMIT, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://localhost:4318"},
+        ["OTEL_EXPORTER_OTLP_ENDPOINT holds https", "an SDK's endpoint begins with https://"],
     ),
     Mistake(
         "a proxy without an exception for this machine",

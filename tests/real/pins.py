@@ -39,14 +39,15 @@ PYTHON_CONSTRAINTS = (
 )
 
 # OpenTelemetry's SDK for Python. 1.41.1 is the last version that accepts Python 3.9. Unstable parts have other numbers.
-OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF, GOOGLEAPIS = (
-    ("1.45.2", "0.66b2", "7.36.2", "1.76.0")
+OPENTELEMETRY_PYTHON, OPENTELEMETRY_PYTHON_UNSTABLE, PROTOBUF, GOOGLEAPIS, GRPCIO = (
+    ("1.45.2", "0.66b2", "7.36.2", "1.76.0", "1.85.3")
     if sys.version_info >= (3, 10)
-    else ("1.41.1", "0.62b1", "6.33.6", "1.75.0")
+    else ("1.41.1", "0.62b1", "6.33.6", "1.75.0", "1.80.1")
 )
 OPENTELEMETRY_PYTHON_CONSTRAINTS = (
     *PYTHON_CONSTRAINTS,
     f"googleapis-common-protos=={GOOGLEAPIS}",
+    f"grpcio=={GRPCIO}",
     "importlib_metadata==8.7.1",
     f"opentelemetry-api=={OPENTELEMETRY_PYTHON}",
     f"opentelemetry-exporter-http-transport=={OPENTELEMETRY_PYTHON_UNSTABLE}",

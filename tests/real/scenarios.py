@@ -52,6 +52,7 @@ from functions import (
     WRAPPED_PYTHON,
     Function,
 )
+from http_clients import HTTP_CLIENTS, each_client_gets_the_right_answer
 from java import WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out, an_agent_is_attached_and_gets_the_handler
 from otlp import (
     an_exporter_gives_up_at_once_if_the_buffer_is_full,
@@ -178,6 +179,7 @@ SCENARIOS = (
     Scenario("wrapper-node-layer", LAYERED_NODE, one_variable_switches_the_agent_on),
     Scenario("wrapper-java", WRAPPED_JAVA, an_agent_is_attached_and_gets_the_handler),
     Scenario("wrapper-java-no-agent", WRAPPED_JAVA, a_jar_that_is_no_agent_is_left_out),
+    Scenario("http-clients", HTTP_CLIENTS, each_client_gets_the_right_answer),
     *(
         Scenario(f"otel{variant}-{name}", function, run, with_rotel=variant == "-rotel")
         for variant, run in (

@@ -47,9 +47,8 @@ impl<'a> Report<'a> {
         Intake::overhead(&self.headers)
     }
 
-    /// Accepts the report, or refuses it. A body that `may_be_cut` is checked from start to end. `target` is the
-    /// request's, for the log.
-    pub fn finish(self, body: Result<Body, ReadError>, may_be_cut: bool, target: &str) -> Response {
+    /// Accepts the report, or refuses it. A body that `may_be_cut` is checked from start to end.
+    pub fn finish(self, body: Result<Body, ReadError>, may_be_cut: bool) -> Response {
         let Self { recipients, headers, unanswered } = self;
         let route = recipients.route();
         let checked = body
@@ -57,7 +56,7 @@ impl<'a> Report<'a> {
             .and_then(|body| Ok((inspect(route, &headers, &body.bytes, may_be_cut)?, body)));
         let (content, body) = match checked {
             Ok(checked) => checked,
-            Err(rejection) => return unanswered.refuse(target, &rejection),
+            Err(rejection) => return unanswered.refuse(route.local_path(), &rejection),
         };
         let format = unanswered.disarm();
         match content {
@@ -86,13 +85,13 @@ impl<'a> Unanswered<'a> {
 
     /// Counts the request as refused, and returns its response.
     pub fn refuse(mut self, target: &str, rejection: &Rejection) -> Response {
-        let Rejection { refusal, reason } = *rejection;
+        let refusal = rejection.refusal;
         logging::debug!("refused a request as {}", refusal.name());
         if let Some(account) = self.account.take() {
             account.refuse(refusal);
             self.mistakes.explain(self.protocol, path_of(target), rejection);
         }
-        Response::refused(refusal, reason, self.format)
+        Response::refused(rejection, self.format)
     }
 }
 

@@ -102,12 +102,16 @@ pub enum Refusal {
     WrongMethod,
     /// The report has a content type or encoding that OTLP does not have.
     UnknownMediaType,
+    /// The client speaks HTTP/2, as each client of gRPC does.
+    Http2,
+    /// The client speaks TLS.
+    Tls,
     /// An internal fault happened before the report was accepted.
     Failed,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Full,
         Self::TooLarge,
         Self::Malformed,
@@ -115,6 +119,8 @@ impl Refusal {
         Self::NoRemote,
         Self::WrongMethod,
         Self::UnknownMediaType,
+        Self::Http2,
+        Self::Tls,
         Self::Failed,
     ];
 
@@ -127,6 +133,8 @@ impl Refusal {
             Self::NoRemote => "no_remote",
             Self::WrongMethod => "wrong_method",
             Self::UnknownMediaType => "unknown_media_type",
+            Self::Http2 => "http2",
+            Self::Tls => "tls",
             Self::Failed => "failed",
         }
     }
@@ -141,6 +149,8 @@ impl Refusal {
             Self::NoRemote => "no remote is configured",
             Self::WrongMethod => "the path takes another method",
             Self::UnknownMediaType => "neither protobuf nor JSON",
+            Self::Http2 => "gRPC, which needs HTTP/2",
+            Self::Tls => "TLS, which a local port does not speak",
             Self::Failed => "a fault of the extension",
         }
     }

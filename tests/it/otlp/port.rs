@@ -27,14 +27,14 @@ fn threads_and_descriptors(fixture: &Fixture) -> (usize, usize) {
 #[test]
 fn a_protocol_without_a_variable_has_no_thread_and_no_descriptor() {
     let (thundras, otlps, both) = (Fixture::start(), Otlp.start(), TwoRemotes::with(&[]));
-    // A sender, and one thread that waits at both addresses. Each address may also have a worker and its
-    // request's thread, which end when no request comes.
+    // The main thread, the event loop, and a sender for each remote. The port for Thundra's agents has a thread
+    // pool, too: at once if no other port is configured, else from its first connection on.
     let waited = Instant::now();
     loop {
-        let (threads, descriptors) = threads_and_descriptors(&thundras);
+        let (threads, descriptors) = threads_and_descriptors(&otlps);
         let (alone, together) =
-            (threads_and_descriptors(&otlps), threads_and_descriptors(&both.fixture));
-        if alone == (threads, descriptors) && together == (threads + 1, descriptors + 2) {
+            (threads_and_descriptors(&thundras), threads_and_descriptors(&both.fixture));
+        if threads == 3 && alone == (9, descriptors) && together == (4, descriptors + 2) {
             break;
         }
         assert!(waited.elapsed() < PATIENCE, "{threads}, {descriptors}; {alone:?}; {together:?}");

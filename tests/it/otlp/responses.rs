@@ -97,7 +97,8 @@ fn a_malformed_export_is_refused_with_a_status_in_its_encoding() {
         }
     }
     let counts = json!({ "full": 0, "too_large": 0, "malformed": 4, "unknown_path": 6,
-        "no_remote": 0, "wrong_method": 4, "unknown_media_type": 2, "failed": 0 });
+        "no_remote": 0, "wrong_method": 4, "unknown_media_type": 2,
+        "http2": 0, "tls": 0, "failed": 0 });
     assert_eq!(fixture.health()["otlp"]["refused"], counts);
     assert_eq!(fixture.health()["reports"]["refused"]["malformed"], 0, "that is the other one's");
     fixture.shut_down();

@@ -4,7 +4,11 @@ const { NodeSDK } = require('@opentelemetry/sdk-node');
 const { BatchSpanProcessor, NoopSpanProcessor, SimpleSpanProcessor } = require('@opentelemetry/sdk-trace');
 
 const { SPAN_PROCESSOR: processor, OTEL_EXPORTER_OTLP_PROTOCOL: protocol } = process.env;
-const exporters = { 'http/protobuf': '@opentelemetry/exporter-trace-otlp-proto', 'http/json': '@opentelemetry/exporter-trace-otlp-http' };
+const exporters = {
+  'http/protobuf': '@opentelemetry/exporter-trace-otlp-proto',
+  'http/json': '@opentelemetry/exporter-trace-otlp-http',
+  grpc: '@opentelemetry/exporter-trace-otlp-grpc',
+};
 const { OTLPTraceExporter } = require(exporters[protocol]);
 const processors = {
   none: () => [new NoopSpanProcessor()],

@@ -1,17 +1,12 @@
 //! Counts panics of tiny_http's threads. Such a panic may close a listener, without any other sign.
 
 use std::mem;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::local::workers;
-use crate::relay::wakeup::Waker;
+use crate::local::thread_pool::workers;
 
 /// How many threads of tiny_http have ended after a panic.
 static SERVER_PANICS: AtomicU32 = AtomicU32::new(0);
-
-/// Wakes the thread that waits for telemetry, whose port may have closed.
-static WAITS_FOR_TELEMETRY: OnceLock<Waker> = OnceLock::new();
 
 thread_local! {
     static THREAD_END: ThreadEnd = const { ThreadEnd };
@@ -28,21 +23,11 @@ impl PanicWatch {
         mem::replace(&mut self.0, panics) != panics
     }
 
-    /// As [`Self::take_change`], but the next call still returns the same.
-    pub fn has_changed(&self) -> bool {
-        SERVER_PANICS.load(Ordering::Relaxed) != self.0
-    }
-
     /// Makes the next [`Self::take_change`] true. The caller could not check its listener, because no descriptor
     /// was free.
     pub fn recheck(&mut self) {
         self.0 = self.0.wrapping_sub(1);
     }
-}
-
-/// Makes each later end of a panicked thread wake this.
-pub fn wake_on_panic(waker: Waker) {
-    let _ = WAITS_FOR_TELEMETRY.set(waker); // the process subscribes at most once
 }
 
 /// Must be called by a panicking thread of tiny_http. The pool may need a replacement for the thread, so it
@@ -59,7 +44,6 @@ struct ThreadEnd;
 impl Drop for ThreadEnd {
     fn drop(&mut self) {
         SERVER_PANICS.fetch_add(1, Ordering::Relaxed);
-        WAITS_FOR_TELEMETRY.get().into_iter().for_each(Waker::wake);
     }
 }
 

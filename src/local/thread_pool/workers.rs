@@ -23,8 +23,8 @@ use std::{array, io};
 
 use tiny_http::{Request, Server};
 
-use crate::local::body;
-use crate::local::request::{is_last, is_upgrade};
+use crate::local::thread_pool::body;
+use crate::local::thread_pool::request::{is_last, is_upgrade};
 use crate::logging;
 use crate::threads;
 
@@ -53,9 +53,9 @@ const SPARE_DESCRIPTORS: usize = 4;
 /// kernel's queue is full, and then other connections wake the pool.
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Addresses of servers whose pools may need a nudge: six listeners, and telemetry's. Further servers would
-/// get none.
-static SERVED: [OnceLock<SocketAddr>; 7] = [const { OnceLock::new() }; 7];
+/// Addresses of servers whose pools may need a nudge: both addresses of one port. Further servers would get
+/// none.
+static SERVED: [OnceLock<SocketAddr>; 2] = [const { OnceLock::new() }; 2];
 
 /// Handles a request. It is behind a pointer, so that two servers share the code, which saves 4 kB.
 pub type Take = Box<dyn Fn(Request) + Send + Sync>;
@@ -67,17 +67,6 @@ pub type Take = Box<dyn Fn(Request) + Send + Sync>;
 /// tiny_http cannot start, because no thread or descriptor is free.
 pub fn serve(listener: TcpListener, take: Take, handle: Arc<ServerHandle>) -> io::Result<()> {
     spawn(&Workers::of(listener, take, handle)?)
-}
-
-/// As [`serve`], but the calling thread is the first worker. It returns when that worker leaves.
-///
-/// # Errors
-/// As [`serve`].
-pub fn serve_here(listener: TcpListener, take: Take, handle: Arc<ServerHandle>) -> io::Result<()> {
-    let workers = Workers::of(listener, take, handle)?;
-    workers.count_one_more();
-    work(&workers);
-    Ok(())
 }
 
 impl Workers {
@@ -272,8 +261,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::local::exchange;
     use crate::local::response::Response;
+    use crate::local::thread_pool::exchange;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -311,7 +300,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let handle = ServerHandle::new(|_| {});
-        let take = Box::new(|request| exchange::send(Response::ACCEPTED, request));
+        let take = Box::new(|request| exchange::send(&Response::ACCEPTED, request));
         let lives = start(listener, take, &handle, 1);
         let mut client = TcpStream::connect(address).unwrap();
         assert!(is_answered(&mut client));
@@ -337,7 +326,7 @@ mod tests {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let address = listener.local_addr().unwrap();
             let handle = ServerHandle::new(|_| {});
-            let take = Box::new(|request| exchange::send(Response::ACCEPTED, request));
+            let take = Box::new(|request| exchange::send(&Response::ACCEPTED, request));
             let lives = start(listener, take, &handle, WORKERS_IDLE + 1);
             // From then on, one worker more than the idle ones is waiting.
             assert!(is_answered(&mut TcpStream::connect(address).unwrap()));

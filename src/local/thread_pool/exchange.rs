@@ -5,41 +5,46 @@ use std::io::Write;
 use tiny_http::{Method, Request, StatusCode};
 
 use crate::failpoint;
-use crate::local::body::{self, ReadError};
-use crate::local::collector::{Admission, Collector};
-use crate::local::head::Head;
-use crate::local::request::is_last;
+use crate::local::body::ReadError;
+use crate::local::collector::Collector;
+use crate::local::endpoint::Admission;
+use crate::local::head::{Head, Header};
 use crate::local::response::Response;
+use crate::local::thread_pool::body;
+use crate::local::thread_pool::request::is_last;
 use crate::logging;
 use crate::payload::protocol::Protocol;
 
 /// Reads a request to the port of this protocol, and answers it.
 pub fn serve(collector: &Collector, mut request: Request, protocol: Protocol) {
     let is_readable = body::is_readable(&request);
-    let admission = collector.admit(&head_of(&request), protocol);
+    let headers: Vec<Header> = request.headers().iter().map(header_of).collect();
+    let (method, target) = (request.method().as_str(), request.url());
+    let admission = collector.admit(&Head { method, target, headers: &headers }, protocol);
+    drop(headers);
     let response = match admission {
         Admission::Answered(response) if is_readable => match body::skip(&mut request) {
             Ok(()) => response,
             Err(_) => response.closing(),
         },
         Admission::Answered(response) => response,
-        Admission::Report(report) if is_readable => {
+        Admission::Awaited(report) if is_readable => {
             let body = body::read(&mut request, report.quota(), report.overhead());
             failpoint::hit("collector.body");
             // Only a chunked body may be incomplete without an error.
-            report.finish(body, request.body_length().is_none(), request.url())
+            report.finish(body, request.body_length().is_none())
         }
-        Admission::Report(report) => report.finish(Err(ReadError::TooLarge), false, request.url()),
+        Admission::Awaited(report) => report.finish(Err(ReadError::TooLarge), false),
     };
     if is_readable {
-        send(response, request);
+        send(&response, request);
     } else {
         send_and_abandon(response, request);
     }
 }
 
 /// Sends the response to a request whose body was read to its end. A client that has gone is no error.
-pub fn send(response: Response, request: Request) {
+pub fn send(response: &Response, request: Request) {
     let bytes = to_bytes(response, &request);
     // Written directly and in one piece. tiny_http's own responses add a date, which costs more than the
     // rest of the response.
@@ -49,8 +54,8 @@ pub fn send(response: Response, request: Request) {
 /// Sends the response and abandons the connection, because the body must not be read. Neither the
 /// connection nor the request may be dropped (see `body::CONTENT_LENGTH_MAX`). Until the process ends,
 /// both stay in memory, and keep two descriptors and one of tiny_http's threads.
-pub fn send_and_abandon(response: Response, request: Request) {
-    let bytes = to_bytes(response.closing(), &request);
+fn send_and_abandon(response: Response, request: Request) {
+    let bytes = to_bytes(&response.closing(), &request);
     // Only an upgrade returns the writer without dropping the body. The response to an upgrade has no
     // length, so an interim response is sent before the real one. Clients skip interim responses (RFC
     // 9110, 15.2).
@@ -59,19 +64,16 @@ pub fn send_and_abandon(response: Response, request: Request) {
     std::mem::forget(stream);
 }
 
-fn head_of(request: &Request) -> Head<'_> {
-    let header = |it| -> (&str, &[u8]) {
-        let it: &tiny_http::Header = it;
-        (it.field.as_str().as_str(), it.value.as_bytes())
-    };
-    let headers = request.headers().iter().map(header).collect();
-    Head { method: request.method().as_str(), target: request.url(), headers }
+fn header_of(header: &tiny_http::Header) -> Header<'_> {
+    Header { name: header.field.as_str().as_str(), value: header.value.as_bytes() }
 }
 
-fn to_bytes(response: Response, request: &Request) -> Vec<u8> {
-    let response = if is_last(request) { response.closing() } else { response };
+fn to_bytes(response: &Response, request: &Request) -> Vec<u8> {
+    let is_last = response.is_last() || is_last(request);
     let has_body = *request.method() != Method::Head;
-    response.to_bytes(has_body)
+    let mut bytes = Vec::new();
+    response.write(&mut bytes, has_body, is_last.then_some("close"));
+    bytes
 }
 
 fn write(client: &mut dyn Write, bytes: &[u8]) {
@@ -89,7 +91,7 @@ mod tests {
     fn the_last_response_on_a_connection_announces_the_close_and_head_gets_no_body() {
         let close = Header::from_bytes("connection", "Close").unwrap();
         let request = TestRequest::new().with_header(close).with_method(Method::Head).into();
-        let bytes = to_bytes(Response::ACCEPTED, &request);
+        let bytes = to_bytes(&Response::ACCEPTED, &request);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
