@@ -104,6 +104,15 @@ struct Ready {
     clients: Vec<usize>,
 }
 
+impl Ready {
+    /// Empties it, and keeps its memory for the next wait.
+    fn clear(&mut self) {
+        self.has_orders = false;
+        self.listeners.clear();
+        self.clients.clear();
+    }
+}
+
 impl Server {
     fn new(inbox: Arc<Inbox>) -> Self {
         Self {
@@ -116,32 +125,33 @@ impl Server {
     }
 
     fn run(mut self) {
+        let mut ready = Ready::default();
         loop {
-            let ready = self.wait();
+            self.wait(&mut ready);
             // First the clients, so that one of them whose request has come is not taken for an idle one.
             self.clients.serve(&ready.clients, self.now);
             self.clients.expire(self.now);
             // From the last to the first, because a watched listener leaves.
-            for index in ready.listeners.into_iter().rev() {
-                self.accept(index);
+            for index in ready.listeners.iter().rev() {
+                self.accept(*index);
             }
             if ready.has_orders {
                 self.take_orders();
             }
+            ready.clear();
         }
     }
 
-    fn wait(&mut self) -> Ready {
+    fn wait(&mut self, ready: &mut Ready) {
         let deadline = [self.clients.deadline(), self.paused_until].into_iter().flatten().min();
         let asked = self.now.wait_until(deadline);
         let began = asked.map(|_| Instant::now());
-        let ready = self.poll(asked);
+        self.poll(asked, ready);
         self.now.waited(asked, began.map_or(Duration::ZERO, |it| it.elapsed()));
         self.paused_until = self.paused_until.filter(|it| *it > self.now);
-        ready
     }
 
-    fn poll(&self, asked: Option<Duration>) -> Ready {
+    fn poll(&self, asked: Option<Duration>, ready: &mut Ready) {
         let accepts = self.paused_until.is_none() && self.clients.has_room();
         let of_listeners = if accepts { PollFlags::IN } else { PollFlags::empty() };
         let first_client = 1 + self.listeners.len();
@@ -151,14 +161,13 @@ impl Server {
         let mut all: Vec<PollFd> = iter::once(wake).chain(listeners).chain(clients).collect();
         // Only a duration of more than 2^63 s is no timespec.
         let timeout = asked.and_then(|it| Timespec::try_from(it).ok());
-        let mut ready = Ready::default();
         match poll(&mut all, timeout.as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => return ready,
+            Err(Errno::INTR) => return,
             Err(error) => {
                 logging::debug!("cannot wait for agents: {error}; tries again in a second");
                 thread::park_timeout(WAIT_MAX);
-                return ready;
+                return;
             }
         }
         for (index, _) in all.iter().enumerate().filter(|(_, it)| !it.revents().is_empty()) {
@@ -168,7 +177,6 @@ impl Server {
                 None => ready.listeners.push(index - 1),
             }
         }
-        ready
     }
 
     /// Accepts a connection of this listener, if it has one.

@@ -25,6 +25,12 @@ impl<'a> Head<'a> {
         headers.map(|it| it.value)
     }
 
+    /// The members of all lists of this name, without empty ones (RFC 9110, 5.6.1).
+    pub fn members(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let members = self.values(name).flat_map(|it| it.split(|byte| *byte == b','));
+        members.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty())
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.values(name).next().is_some()
     }
@@ -72,6 +78,7 @@ mod tests {
         let head = Head { method: "POST", target: "/", headers: &headers };
         assert_eq!(head.values("content-type").collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!((head.text("CONTENT-TYPE"), head.text("x-team")), (Some("a"), None));
+        assert_eq!(head.members("content-type").collect::<Vec<_>>(), [b"a", b"b"]);
         assert!(head.has("X-Team") && !head.has("x-tea"));
         assert_eq!(head.names().count(), 3);
     }

@@ -1,6 +1,7 @@
 //! The local collector's responses to agents.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use serde::Serialize;
 
@@ -105,21 +106,20 @@ impl Response {
     /// of the header with that name.
     pub fn write(&self, to: &mut Vec<u8>, has_body: bool, connection: Option<&str>) {
         let Self { status, allow, encoding, body, .. } = self;
-        let length = body.len().to_string();
         let fields = [
             ("HTTP/1.1 ", Some(*status)),
-            ("Content-Type: ", Some(encoding.media_type())),
-            ("Content-Length: ", Some(&length)),
-            ("Allow: ", *allow),
-            ("Connection: ", connection),
+            ("\r\nContent-Type: ", Some(encoding.media_type())),
+            ("\r\nAllow: ", *allow),
+            ("\r\nConnection: ", connection),
         ];
         for (name, value) in fields {
             let Some(value) = value else { continue };
-            for part in [name, value, "\r\n"] {
-                to.extend_from_slice(part.as_bytes());
-            }
+            to.extend_from_slice(name.as_bytes());
+            to.extend_from_slice(value.as_bytes());
         }
-        to.extend_from_slice(b"\r\n");
+        let length = body.len();
+        // Memory takes any number of bytes.
+        let _ = write!(to, "\r\nContent-Length: {length}\r\n\r\n");
         if has_body {
             to.extend_from_slice(body);
         }
@@ -197,8 +197,8 @@ mod tests {
         );
         check(
             &refused(Refusal::WrongMethod, ResponseFormat::Thundra).allowing("POST"),
-            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\
-             Allow: POST\r\n\r\n{\"error\":\"no\"}",
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\nAllow: POST\r\n\
+             Content-Length: 14\r\n\r\n{\"error\":\"no\"}",
         );
     }
 

@@ -50,7 +50,7 @@ impl Framing {
     /// The end of the body cannot be found.
     pub fn of(head: &Head) -> Result<Self, FramingError> {
         if head.has("Transfer-Encoding") {
-            let mut codings = tokens(head, "Transfer-Encoding");
+            let mut codings = head.members("Transfer-Encoding");
             return match (codings.next(), codings.next()) {
                 (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => {
                     Ok(Self::Chunked(Chunks::Size))
@@ -61,7 +61,7 @@ impl Framing {
         if !head.has("Content-Length") {
             return Ok(Self::Length(0));
         }
-        let mut lengths = tokens(head, "Content-Length");
+        let mut lengths = head.members("Content-Length");
         let length = lengths.next().and_then(length_of).ok_or(FramingError::Length)?;
         let agree = lengths.all(|it| length_of(it) == Some(length));
         agree.then_some(Self::Length(length)).ok_or(FramingError::LengthsDiffer)
@@ -174,12 +174,6 @@ fn line_of<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (line, rest) = input.split_at(end + 1);
     *input = rest;
     Some(line)
-}
-
-/// The members of all lists of this name (RFC 9110, 5.6.1).
-fn tokens<'a>(head: &Head<'a>, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-    let members = head.values(name).flat_map(|it| it.split(|byte| *byte == b','));
-    members.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty())
 }
 
 /// A number of bytes. One that no memory could hold is as large as possible.

@@ -106,8 +106,7 @@ impl Persistence {
 
 /// Whether a list in a header has this member.
 fn has_token(head: &Head, name: &'static str, token: &str) -> bool {
-    let mut members = head.values(name).flat_map(|it| it.split(|byte| *byte == b','));
-    members.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    head.members(name).any(|it| it.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 fn rejection_of(error: Error) -> Rejection {

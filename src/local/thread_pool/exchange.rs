@@ -94,7 +94,7 @@ mod tests {
         let bytes = to_bytes(&Response::ACCEPTED, &request);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
         );
     }
 }
