@@ -16,8 +16,9 @@ use crate::local::event_loop::running::Running;
 use crate::local::port::Port;
 use crate::logging;
 
-/// How many connections are open. With one more, the one that has been idle for longest is closed. If all have
-/// a request in hand, the next one waits in the kernel's queue.
+/// How many connections are open. With one more, an idle one is closed: the oldest that has never sent a byte, or
+/// else the one that has been idle for longest. If all have a request in hand, the next one waits in the kernel's
+/// queue.
 pub const CONNECTIONS_MAX: usize = 256;
 
 /// How many bytes are read at once. A report is rarely longer.
@@ -39,8 +40,10 @@ pub struct Clients {
 struct Client {
     stream: TcpStream,
     connection: Connection<Port>,
-    /// The number of its last read.
+    /// The number of its last read, or of the last one before it came.
     last_read: u64,
+    /// Whether it has sent bytes. A flood of silent clients must not displace one that is between two requests.
+    has_sent: bool,
     /// Whether the client knows that nothing more will come.
     is_half_closed: bool,
     is_closed: bool,
@@ -65,13 +68,18 @@ impl Clients {
     /// Adds a client, and reads what it has already sent.
     pub fn add(&mut self, stream: TcpStream, port: Port, now: Running) {
         let (connection, last_read) = (Connection::new(port), self.reads);
-        let client =
-            Client { stream, connection, last_read, is_half_closed: false, is_closed: false };
-        self.all.push(client);
+        self.all.push(Client {
+            stream,
+            connection,
+            last_read,
+            has_sent: false,
+            is_half_closed: false,
+            is_closed: false,
+        });
         self.serve(&[self.all.len() - 1], now);
     }
 
-    /// Whether one more fits. If all places are taken, this closes the client that has been idle for longest.
+    /// Whether one more fits. If all places are taken, this closes an idle client.
     pub fn make_room(&mut self) -> bool {
         self.all.len() < CONNECTIONS_MAX || self.close_longest_idle()
     }
@@ -81,10 +89,11 @@ impl Clients {
         self.all.len() < CONNECTIONS_MAX || self.all.iter().any(|it| it.connection.is_idle())
     }
 
-    /// Closes the client that has been idle for longest. False if none is idle.
+    /// Closes an idle client: see [`CONNECTIONS_MAX`]. False if none is idle.
     pub fn close_longest_idle(&mut self) -> bool {
         let idle = self.all.iter().enumerate().filter(|(_, it)| it.connection.is_idle());
-        let longest = idle.min_by_key(|(_, it)| it.last_read).map(|(index, _)| index);
+        let longest = idle.min_by_key(|(_, it)| (it.has_sent, it.last_read));
+        let longest = longest.map(|(index, _)| index);
         longest.map(|it| self.all.remove(it)).is_some()
     }
 
@@ -162,6 +171,7 @@ impl Client {
             received => received?.1,
         };
         let mut input = &buffer[..received];
+        self.has_sent |= received > 0;
         let step = if received == 0 {
             self.connection.end(now)
         } else {

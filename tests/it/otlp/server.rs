@@ -150,21 +150,26 @@ fn a_length_beyond_any_memory_is_answered_at_once_and_costs_nothing() {
 
 /// The clients are agents of other processes, or a pool of connections that an SDK never closes.
 #[test]
-fn beyond_the_limit_of_connections_the_longest_idle_one_is_closed() {
+fn beyond_the_limit_of_connections_the_oldest_silent_one_is_closed_or_else_the_longest_idle_one() {
     let fixture = Otlp.start();
-    let idle: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| connect(&fixture)).collect();
-    // The first of them is no longer the one that has been idle for longest. It was accepted, because the
-    // connections are accepted in their order.
-    let mut first = &idle[0];
-    first.write_all(&export("")).unwrap();
-    assert!(first.read(&mut [0; 1024]).unwrap() > 0);
-    let mut next = Connection::open(fixture.port);
-    next.send(&export(""));
-    assert_eq!(next.response().status, 200);
-    assert_eq!((&idle[1]).read(&mut [0]).unwrap(), 0, "it has been idle for longest");
-    first.write_all(&export("")).unwrap();
-    assert!(first.read(&mut [0; 1024]).unwrap() > 0);
-    fixture.items_received(3);
+    let post = |mut client: &TcpStream| {
+        client.write_all(&export("")).unwrap();
+        assert!(client.read(&mut [0; 1024]).unwrap() > 0);
+    };
+    let is_closed = |mut client: &TcpStream| client.read(&mut [0]).unwrap() == 0;
+    // The connections are accepted in their order.
+    let known: Vec<TcpStream> = (0..CONNECTIONS_MAX - 2).map(|_| connect(&fixture)).collect();
+    known.iter().for_each(post);
+    let silent = [connect(&fixture), connect(&fixture)];
+    let next = connect(&fixture);
+    post(&next);
+    assert!(is_closed(&silent[0]), "it is the oldest that has sent nothing");
+    post(&known[0]);
+    let others = [connect(&fixture), connect(&fixture)];
+    others.iter().for_each(post);
+    assert!(is_closed(&silent[1]) && is_closed(&known[1]), "it has been idle for longest");
+    post(&known[0]);
+    fixture.items_received(CONNECTIONS_MAX - 2 + 5);
     fixture.shut_down();
 }
 

@@ -58,6 +58,11 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     except: Vec<Scenario>,
 
+    /// Report over OTLP instead of by arrays. Of the scenarios of kind relay, only those named malformed-…
+    /// support that
+    #[arg(long)]
+    otlp: bool,
+
     /// How many scenarios run at a time, by default as many as there are CPUs. Use 1 for an extension with a
     /// fixed port, or `--port` if agents report to that port. Otherwise its copies collide, and nearly all
     /// scenarios break

@@ -23,8 +23,11 @@ pub fn scenarios(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
     scenarios.retain(|it| kind.map_or(are_all || it.kind != Kind::Attack, |kind| it.kind == kind));
     scenarios.retain(|it| arguments.only.is_empty() || named(&arguments.only, it));
     scenarios.retain(|it| !named(&arguments.except, it));
+    if arguments.otlp {
+        scenarios.retain(|it| it.kind != Kind::Relay || it.name.starts_with("malformed-"));
+    }
     if scenarios.is_empty() {
-        return Err("--only, --except and --kind leave no scenario".to_owned());
+        return Err("--only, --except, --kind and --otlp leave no scenario".to_owned());
     }
     Ok(scenarios)
 }
@@ -38,7 +41,7 @@ pub fn subject(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Subject,
         binary: binary(arguments)?,
         variables: arguments.variables.clone(),
         fixed_port: arguments.port,
-        speech: Speech::default(),
+        speech: if arguments.otlp { Speech::Otlp } else { Speech::default() },
         next_held,
     };
     if let Some(word) = subject.unknown_placeholder() {
