@@ -17,8 +17,8 @@ from test_run import TestRun
 URL = "http://localhost:4318/v1/logs"
 JSON = "Content-Type: application/json"
 LOGS = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"%s"}}]}]}]}'
-# For which exporters wait at most, if they are refused. No client tries again within this time.
-REFUSED_WITHIN_SECONDS = 0.1
+# A client that tries again, or waits for an answer that does not come, takes longer.
+REFUSED_WITHIN_SECONDS = 1
 
 # Java's client asks for an upgrade to HTTP/2 by default. A body without a known length goes in chunks.
 JAVA = """
@@ -73,8 +73,7 @@ POSTS = (
     _curl("utf-8", "-H", "x-team: Zürich"),
     _curl("whole-url", "-x", "http://127.0.0.1:4318", "--noproxy", ""),
     _curl("ipv6", url="http://[::1]:4318/v1/logs"),
-    _curl("two-on-one-connection", URL, printed="200200", records=2),
-    _curl("trailers", "-H", "Transfer-Encoding: chunked", "-H", "Trailer: x-checksum"),
+    _curl("two-on-one-connection", "-o", "/dev/null", URL, printed="200200", records=2),
     _curl("lines", *(part for i in range(90) for part in ("-H", f"x-{i}: y"))),
     _curl("too-many-lines", *(part for i in range(110) for part in ("-H", f"x-{i}: y")), printed="431", records=0),
     _curl("too-long-a-line", "-H", f"x-long: {'y' * 33_000}", printed="431", records=0),
@@ -101,7 +100,8 @@ HTTP_CLIENTS = Function(
 
 def each_client_gets_the_right_answer(runner: Runner, function: Function, logs: Path) -> Findings:
     events = [{"command": list(post.command)} for post in POSTS]
-    record = runner.execute(TestRun(function, events, runner.extension, files={"Post.java": JAVA}), logs / "extended")
+    run = TestRun(function, events, runner.extension, files={"Post.java": JAVA}, records_posts=False)
+    record = runner.execute(run, logs / "extended")
     results = [json.loads(it["body"]) for it in record.invocations]
     arrived = b"".join(request.body for request in record.arrived)
     counts = {post.name: arrived.count(f'"{post.name}"'.encode()) for post in POSTS}

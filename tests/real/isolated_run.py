@@ -64,7 +64,8 @@ def main() -> None:
     segments = sniffer.finish()
     _emit("registered", _registrations(connections(segments, RUNTIME_API[1])))
     _emit("called", api_calls(connections(segments, RUNTIME_API[1])))
-    _emit("posted", _posts([*connections(segments, COLLECTOR_PORT), *connections(segments, OTLP_PORT)]))
+    ports = (COLLECTOR_PORT, OTLP_PORT) if plan["records_posts"] else ()
+    _emit("posted", _posts([it for port in ports for it in connections(segments, port)]))
 
 
 def _receivers(plan: dict) -> tuple[Remote, Rotel | None]:

@@ -61,6 +61,8 @@ class TestRun:
     port_taken: bool = False
     # The name in /opt/extensions, if it is not the file's own.
     installed_as: str = ""
+    # Whether posts to the local ports are recorded. They must be HTTP/1.1 without interim answers.
+    records_posts: bool = True
     # More files of the function, and their contents.
     files: Mapping[str, str] = field(default_factory=dict)
     # The wrapper in the layer. Its presence alone changes nothing.
@@ -101,6 +103,7 @@ class TestRun:
             "rotel_after": self.rotel_after,
             "otlp": self.function.otlp is not None,
             "port_taken": self.port_taken,
+            "records_posts": self.records_posts,
             "code": str(HERE / "handlers"),
             "files": dict(self.files),
             "modules": str(modules) if modules else None,
