@@ -1,4 +1,4 @@
-//! The attacks of `local-lambda conformance` on this extension's local port, with the results that SECURITY.md
+//! The attacks of `local-lambda conformance` on this extension's local ports, with the results that SECURITY.md
 //! documents.
 
 use std::fs;
@@ -6,11 +6,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
 use local_lambda::conformance::{ONLY_LATE, Verdict, attacks, play};
+use rstest::rstest;
 
 use crate::support::closing_line::is_closing;
-use crate::support::protocol::Protocol::Otlp;
+use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
-/// The attacks that do harm, and why. SECURITY.md says what a mend would take.
+/// The attacks that do harm at Thundra's port, and why. SECURITY.md says what a mend would take.
 const HARMFUL: [(&str, &str); 9] = [
     ("attack-resets-after-report", "tiny_http panics at each, and the kernel's queue overflows"),
     ("attack-resets-inside-body", "as attack-resets-after-report"),
@@ -31,17 +32,19 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Ignores how long answers take, because other tests load the machine. SECURITY.md has the command that checks
 /// the times too.
-#[test]
+#[rstest]
 #[ignore = "takes minutes"]
-fn every_attack_except_the_listed_ones_does_no_harm() {
+fn every_attack_does_no_harm_except_the_listed_ones_at_thundras_port(
+    #[values(Thundra, Otlp)] protocol: Protocol,
+) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut harmless = attacks();
-    harmless.retain(|attack| !is_listed(attack.name));
-    let subject = Otlp.subject(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
+    harmless.retain(|attack| protocol == Otlp || !is_listed(attack.name));
+    let subject = protocol.subject(&[("THUNDRA_EXTENSION_LOG_LEVEL", "info")]);
     let findings = play(&subject, &harmless, NonZeroUsize::MIN, |_| {});
     let is_held = |verdict: &Verdict| match verdict {
-        Verdict::Held(seen) => is_balanced(seen),
-        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen),
+        Verdict::Held(seen) => is_balanced(seen, protocol),
+        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen, protocol),
         _ => false,
     };
     let broken: Vec<_> = findings.iter().filter(|it| !is_held(&it.verdict)).collect();
@@ -49,8 +52,8 @@ fn every_attack_except_the_listed_ones_does_no_harm() {
 }
 
 /// Whether the closing line, which is the last one, counts no losses except refused reports.
-fn is_balanced(seen: &str) -> bool {
-    let begins = format!(" {} to http", Otlp.name());
+fn is_balanced(seen: &str, protocol: Protocol) -> bool {
+    let begins = format!(" {} to http", protocol.name());
     let Some((_, counts)) = seen.rsplit_once(&begins) else { return false };
     let lost = counts.split_once(", lost: ").map_or("", |(_, lost)| lost);
     let is_refusal = |cause: &str| cause.is_empty() || cause.contains(" refused as ");
