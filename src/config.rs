@@ -109,7 +109,7 @@ impl Config {
         config.find_remotes(&mut reading, has_otlp);
         config.find_ports(has_thundra, has_otlp);
         if config.otlp_port.is_some() {
-            let otlps: Vec<u16> = config.http_ports().collect();
+            let otlps: Vec<u16> = config.otlp_ports().collect();
             reading.sdk(&otlps, is_enabled);
         }
         if !config.is_enabled {
@@ -118,11 +118,10 @@ impl Config {
         (config, reading.problems)
     }
 
-    /// The ports that take OTLP over HTTP.
-    fn http_ports(&self) -> impl Iterator<Item = u16> {
+    /// The ports that take OTLP.
+    fn otlp_ports(&self) -> impl Iterator<Item = u16> {
         let all = self.ports.iter().chain(&self.late_ports);
-        let otlps = all.filter(|(_, protocol)| *protocol == Protocol::Otlp);
-        otlps.map(|(port, _)| *port).filter(|port| *port != OTLP_GRPC_PORT)
+        all.filter(|(_, protocol)| *protocol == Protocol::Otlp).map(|(port, _)| *port)
     }
 
     fn find_remotes(&mut self, reading: &mut Reading, has_otlp: bool) {

@@ -1,4 +1,4 @@
-//! The event loop: polls, and handles INVOKE and SHUTDOWN.
+//! The main loop: polls for events, and handles INVOKE and SHUTDOWN.
 //!
 //! Invariants:
 //! * After registration the loop ends only at SHUTDOWN or if `/event/next` fails. If the process ends at

@@ -19,7 +19,7 @@
 //! The folders, from top to bottom. A folder imports from those below it only; `tests/it/layers.rs` keeps
 //! that. Each folder's own file lists its invariants.
 //!
-//! * [`lifecycle`]: the event loop. The process ends only at SHUTDOWN or when `/event/next` fails.
+//! * [`lifecycle`]: the main loop. The process ends only at SHUTDOWN or when `/event/next` fails.
 //!   `relay/sender/shutdown.rs` sends the rest before that.
 //! * [`config`]: the environment as values. No configuration is fatal.
 //! * [`local`]: the ports of this machine, also opening them again; the collector, and its responses.

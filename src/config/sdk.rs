@@ -175,6 +175,7 @@ mod tests {
             &[(ENDPOINT, "https://user:s3cret@a"), (PROTOCOL, "grpc")],
             &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1]:4318/v1/traces")],
             &[("OTEL_EXPORTER_OTLP_HEADERS", "a=%C3%A9")],
+            &[(ENDPOINT, "http://localhost:4317"), (PROTOCOL, "http/protobuf")],
         ] {
             check(variables, &[]);
         }
@@ -200,13 +201,7 @@ mod tests {
         check(&[(PROTOCOL, "GRPC")], &[(Warn, "OTEL_EXPORTER_OTLP_PROTOCOL holds grpc")]);
         check(
             &[(PROTOCOL, "grpc"), (ENDPOINT, "http://localhost:4317")],
-            &[
-                (
-                    Warn,
-                    "OTEL_EXPORTER_OTLP_ENDPOINT holds port 4317, where this extension takes no OTLP",
-                ),
-                (Warn, "OTEL_EXPORTER_OTLP_PROTOCOL"),
-            ],
+            &[(Warn, "OTEL_EXPORTER_OTLP_PROTOCOL")],
         );
         check(
             &[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://[::1]:3333/v1/logs")],
@@ -243,11 +238,11 @@ mod tests {
 
     #[test]
     fn with_a_disabled_extension_the_sdk_may_export_to_another_local_port() {
-        let elsewhere = [(ENDPOINT, "http://localhost:4317"), (PROTOCOL, "grpc")];
+        let elsewhere = [(ENDPOINT, "http://localhost:4316"), (PROTOCOL, "grpc")];
         let off = ("THUNDRA_EXTENSION_ENABLED", "false");
         check(
             &[off, elsewhere[0], elsewhere[1]],
-            &[(Info, "the SDK exports to http://localhost:4317")],
+            &[(Info, "the SDK exports to http://localhost:4316")],
         );
         check(&[off, elsewhere[1]], &[(Warn, "OTEL_EXPORTER_OTLP_PROTOCOL holds grpc")]);
     }

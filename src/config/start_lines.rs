@@ -6,7 +6,7 @@ use log::Level;
 use crate::config::Config;
 use crate::config::reading::Problem;
 use crate::logging;
-use crate::payload::protocol::OTLP_GRPC_PORT;
+use crate::payload::protocol::{OTLP_GRPC_PORT, Protocol};
 use crate::remote::destination::Destination;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,11 +33,10 @@ fn plan(config: &Config) -> String {
     if !config.is_enabled {
         return "switched off by THUNDRA_EXTENSION_ENABLED, so that nothing is sent".to_owned();
     }
-    let [at_once, late] = [&config.ports, &config.late_ports].map(|ports| {
-        // The port for gRPC only refuses.
-        let taken = ports.iter().filter(|(port, _)| *port != OTLP_GRPC_PORT);
-        taken.map(|(port, protocol)| format!("{port} for {}", protocol.name()))
-    });
+    let named = |(port, protocol): &(u16, Protocol)| format!("{port} for {}", protocol.name());
+    let at_once = config.ports.iter().map(named);
+    // An SDK that exports to the port for gRPC most likely speaks gRPC, and is refused.
+    let late = config.late_ports.iter().filter(|(port, _)| *port != OTLP_GRPC_PORT).map(named);
     let late = late.map(|port| format!("{port} from the first invocation on if it is free"));
     let remotes = config.destinations.iter().map(remote);
     format!(

@@ -1,10 +1,9 @@
-//! What a server of a local port calls for each request. The server knows neither reports nor telemetry, and
-//! an endpoint knows no server.
+//! What the event loop calls for each request. It knows neither reports nor telemetry, and an endpoint knows no
+//! server.
 
-use crate::local::body::{Body, ReadError};
+use crate::local::body::{Body, PaidBody, ReadError};
 use crate::local::head::Head;
 use crate::local::response::{Rejection, Response};
-use crate::payload::quota::Quota;
 
 /// Answers the requests to one port.
 pub trait Endpoint {
@@ -16,8 +15,11 @@ pub trait Endpoint {
     /// Decides by the head of a request.
     fn admit(&self, head: &Head) -> Admission<Self::Request>;
 
-    /// The quota that pays for the body, and the bytes that the request needs in addition to it.
-    fn room<'a>(&self, request: &'a Self::Request) -> (&'a Quota, usize);
+    /// Begins the body of an admitted request. Its length may be unknown.
+    ///
+    /// # Errors
+    /// The body cannot be kept.
+    fn begin(&self, request: &Self::Request, length: Option<u64>) -> Result<PaidBody, ReadError>;
 
     /// Ends an admitted request, with its body or the reason why it has none.
     fn finish(
@@ -28,6 +30,9 @@ pub trait Endpoint {
 
     /// Counts bytes that are no request, and answers them.
     fn refuse(&self, rejection: &Rejection) -> Response;
+
+    /// Does the work that is left after a response.
+    fn go_on(&self, deferred: Self::Deferred);
 }
 
 /// What a server does after the head of a request.

@@ -1,6 +1,4 @@
 //! The head of a request, as a server of a local port passes it to the collector.
-//!
-//! Of repeated headers, the first one counts.
 
 /// A request without its body. It borrows from the server's buffer.
 #[derive(Debug)]
@@ -35,7 +33,7 @@ impl<'a> Head<'a> {
         self.values(name).next().is_some()
     }
 
-    /// The value of a header that has text. `None` without such a header, or if its value is no text.
+    /// The value of the first header of this name. `None` without one, or if its value is no text.
     pub fn text(&self, name: &str) -> Option<&'a str> {
         std::str::from_utf8(self.values(name).next()?).ok()
     }

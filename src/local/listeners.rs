@@ -115,7 +115,9 @@ impl Listeners {
     pub fn open(&mut self, collector: &'static Collector) {
         let has_panicked = self.panics.take_change();
         for listener in &mut self.all {
-            if has_panicked || !listener.is_open.load(Ordering::Relaxed) {
+            let may_have_closed =
+                has_panicked && server_of(listener.protocol) == Server::ThreadPool;
+            if may_have_closed || !listener.is_open.load(Ordering::Relaxed) {
                 if !listener.bind() {
                     self.panics.recheck();
                 }

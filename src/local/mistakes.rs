@@ -23,7 +23,8 @@ impl Mistakes {
         let Rejection { refusal, reason, .. } = *rejection;
         let is_logged = &self.0[protocol as usize][refusal as usize];
         if is_of_settings(refusal) && !is_logged.swap(true, Ordering::Relaxed) {
-            logging::warn!("{}", line(protocol, (refusal, path), reason));
+            let line = line_without_path(refusal, protocol);
+            logging::warn!("{}", line.unwrap_or_else(|| self::line(protocol, path, reason)));
         }
     }
 }
@@ -43,19 +44,24 @@ fn is_of_settings(refusal: Refusal) -> bool {
     }
 }
 
-fn line(protocol: Protocol, (refusal, path): (Refusal, &str), reason: &str) -> String {
-    let name = protocol.name();
-    // Nothing of such a connection can be read, not even a path.
+/// The line for a connection of which nothing can be read, not even a path.
+fn line_without_path(refusal: Refusal, protocol: Protocol) -> Option<String> {
     let hint = match refusal {
-        Refusal::Http2 => "an SDK exports over gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        Refusal::Http2 => {
+            "an SDK exports over gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or create an \
+             exporter for HTTP in the code"
+        }
         Refusal::Tls => "an SDK's endpoint begins with https://; begin it with http://",
-        _ => "",
+        _ => return None,
     };
-    if !hint.is_empty() {
-        return format!(
-            "cannot accept reports at the port for {name}: {hint}; such reports are refused and lost"
-        );
-    }
+    let name = protocol.name();
+    Some(format!(
+        "cannot accept reports at the port for {name}: {hint}; such reports are refused and lost"
+    ))
+}
+
+fn line(protocol: Protocol, path: &str, reason: &str) -> String {
+    let name = protocol.name();
     let path = if path.is_empty() { "/" } else { path };
     let path: String = shown_path(path).chars().take(PATH_MAX).collect();
     format!(
@@ -76,11 +82,11 @@ mod tests {
             ("/0123456789abcdef0123456789abcdef/v1", "\"/***/v1\""),
             ("/a\n\u{1b}[31mb", "\"/a\\n\\u{1b}[31mb\""),
         ] {
-            let line = line(Protocol::Otlp, (Refusal::UnknownPath, path), "why");
+            let line = line(Protocol::Otlp, path, "why");
             let begin = format!("cannot accept a report at {shown} of the port for OTLP: why; ");
             assert!(line.starts_with(&begin), "{line}");
         }
         let long = "/a".repeat(1_000);
-        assert!(line(Protocol::Otlp, (Refusal::UnknownPath, &long), "why").len() < 200);
+        assert!(line(Protocol::Otlp, &long, "why").len() < 200);
     }
 }

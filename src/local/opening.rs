@@ -19,7 +19,7 @@ use crate::threads;
 /// The time between two checks, if Lambda does not report invocations.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// The event loop's part of the listeners and senders.
+/// The main thread's part of the listeners and senders.
 pub struct Opening {
     shared: Arc<Shared>,
     /// Ports that are bound at the first invocation, because by then all other extensions have bound theirs.
@@ -61,13 +61,20 @@ impl Opening {
     pub fn go_on(&mut self) {
         self.shared.try_again();
         let Shared { collector, listeners, lacks_thread, .. } = &*self.shared;
-        // Otherwise another thread is opening them.
-        if let Ok(mut listeners) = listeners.try_lock() {
-            listeners.claim(&mem::take(&mut self.late_ports));
-            // The listeners' servers need threads, too.
-            if !lacks_thread.load(Ordering::Relaxed) {
+        // The listeners' servers need threads, too.
+        if lacks_thread.load(Ordering::Relaxed) {
+            return;
+        }
+        let late_ports = mem::take(&mut self.late_ports);
+        if late_ports.is_empty() {
+            // If another thread is opening them, this one need not wait.
+            if let Ok(mut listeners) = listeners.try_lock() {
                 listeners.open(collector);
             }
+        } else {
+            let mut listeners = lock(listeners);
+            listeners.claim(&late_ports);
+            listeners.open(collector);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Passes Lambda's telemetry events from the workers that receive them to the main thread, which waits for
-//! them.
+//! Passes Lambda's telemetry events from the event loop, which receives them, to the main thread, which waits
+//! for them.
 //!
 //! Invariant: any number of events uses constant memory, because each event only updates the known state.
 //! Only events that end a wait wake the main thread.
@@ -12,7 +12,7 @@ use crate::lambda::extensions_api::RequestId;
 use crate::lambda::telemetry::RuntimeDone;
 use crate::relay::wakeup::{Waker, Wakeup, wakeup};
 
-/// The workers' end.
+/// The event loop's end.
 #[derive(Clone, Debug)]
 pub struct EventSender {
     known: Arc<Mutex<Known>>,

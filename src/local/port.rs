@@ -2,8 +2,7 @@
 
 use std::ptr;
 
-use crate::failpoint;
-use crate::local::body::{Body, ReadError};
+use crate::local::body::{Body, PaidBody, ReadError};
 use crate::local::collector::Collector;
 use crate::local::collector::report::Report;
 use crate::local::endpoint::{Admission, Endpoint};
@@ -11,7 +10,6 @@ use crate::local::head::Head;
 use crate::local::receiver::Receiver;
 use crate::local::response::{Rejection, Response};
 use crate::payload::protocol::Protocol;
-use crate::payload::quota::Quota;
 
 /// Who answers the requests to a port. Both live as long as the process.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +27,16 @@ pub enum Awaiting {
     Batch(&'static Receiver),
 }
 
+impl Port {
+    pub fn is_telemetry(&self) -> bool {
+        matches!(self, Self::Telemetry(_))
+    }
+
+    pub fn is_of(&self, receiver: &Receiver) -> bool {
+        matches!(self, Self::Telemetry(it) if ptr::eq(*it, receiver))
+    }
+}
+
 impl Endpoint for Port {
     type Request = Awaiting;
     /// A batch, which is parsed after its response is sent.
@@ -44,19 +52,16 @@ impl Endpoint for Port {
         }
     }
 
-    fn room<'a>(&self, request: &'a Awaiting) -> (&'a Quota, usize) {
+    fn begin(&self, request: &Awaiting, length: Option<u64>) -> Result<PaidBody, ReadError> {
         match request {
-            Awaiting::Report(report) => (report.quota(), report.overhead()),
-            Awaiting::Batch(receiver) => (receiver.quota(), 0),
+            Awaiting::Report(report) => PaidBody::begin(report.quota(), report.overhead(), length),
+            Awaiting::Batch(receiver) => PaidBody::begin(receiver.quota(), 0, length),
         }
     }
 
     fn finish(&self, request: Awaiting, body: Result<Body, ReadError>) -> (Response, Option<Body>) {
         match request {
-            Awaiting::Report(report) => {
-                failpoint::hit("collector.body");
-                (report.finish(body, false), None)
-            }
+            Awaiting::Report(report) => (report.finish(body, false), None),
             Awaiting::Batch(receiver) => receiver.answer(body),
         }
     }
@@ -69,21 +74,8 @@ impl Endpoint for Port {
             }
         }
     }
-}
 
-impl PartialEq for Port {
-    fn eq(&self, other: &Self) -> bool {
-        match (*self, *other) {
-            (Self::Reports(_, protocol), Self::Reports(_, other)) => protocol == other,
-            (Self::Telemetry(receiver), Self::Telemetry(other)) => ptr::eq(receiver, other),
-            _ => false,
-        }
-    }
-}
-
-impl Port {
-    /// Does the work that is left after a response.
-    pub fn go_on(&self, batch: &Body) {
+    fn go_on(&self, batch: Body) {
         if let Self::Telemetry(receiver) = self {
             receiver.report(&batch.bytes);
         }

@@ -19,8 +19,8 @@ use crate::lambda::deadline::{Deadline, Now};
 use crate::lambda::extensions_api::Event;
 use crate::lambda::telemetry::ended;
 use crate::local::collector::Collector;
-use crate::local::event_loop::connection::{Connection, Need, Step};
-use crate::local::event_loop::running::Running;
+use crate::local::event_loop::connection::{Connection, Need};
+use crate::local::event_loop::running_time::RunningTime;
 use crate::local::event_loop::{EventLoop, Order};
 use crate::local::port::Port;
 use crate::local::thread_pool::exchange;
@@ -393,24 +393,18 @@ struct Exchanged {
 impl Exchanged {
     fn with<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let desk = Desk::shared(Protocol::Otlp);
-        let (now, mut sent) = (Running::default(), Vec::new());
+        let (now, mut sent) = (RunningTime::default(), Vec::new());
         let mut connection = Connection::new(Port::Reports(desk.collector, Protocol::Otlp));
-        let mut go_on = |connection: &mut Connection<Port>, mut step, input: &mut &[u8]| {
-            loop {
-                sent.extend_from_slice(connection.output());
-                connection.sent(connection.output().len(), now);
-                if matches!(step, Step::Waits) {
-                    return;
-                }
-                step = connection.step(input, now);
-            }
+        let mut take = |output: &[u8]| {
+            sent.extend_from_slice(output);
+            Ok::<_, ()>(Some(output.len()))
         };
         for mut piece in pieces {
             let step = connection.step(&mut piece, now);
-            go_on(&mut connection, step, &mut piece);
+            connection.go_on(step, &mut piece, now, &mut take).expect("it takes all output");
         }
         let step = connection.end(now);
-        go_on(&mut connection, step, &mut &[][..]);
+        connection.go_on(step, &mut &[][..], now, &mut take).expect("it takes all output");
         assert_eq!(connection.need(), Need::Close);
         let bodies = desk.payloads().map(|it| it.body().to_vec()).collect();
         assert!(desk.is_idle());
@@ -418,10 +412,11 @@ impl Exchanged {
     }
 }
 
-/// The status lines in a client's responses.
+/// The status codes of a client's responses.
 fn statuses_in(sent: &[u8]) -> Vec<Vec<u8>> {
-    let lines = sent.split(|byte| *byte == b'\n').filter(|it| it.starts_with(b"HTTP/1.1 "));
-    lines.map(<[u8]>::to_vec).collect()
+    const VERSION: &[u8] = b"HTTP/1.1 ";
+    let lines = sent.windows(VERSION.len() + 3).filter(|it| it.starts_with(VERSION));
+    lines.map(|it| it[VERSION.len()..].to_vec()).collect()
 }
 
 fn leaves_nothing(desk: &Desk, address: SocketAddr, bytes: &[u8]) {

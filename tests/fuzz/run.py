@@ -24,7 +24,7 @@ ROOT = HERE.parent.parent
 OUT = ROOT / "target" / "fuzz"
 
 # Longer inputs take longer and find little more. A recorded request has up to 20 kB.
-MAX_LEN = {"socket": 32_768, "connection": 32_768, "array": 16_384, "backlog": 16_384}
+MAX_LEN = {"socket": 32_768, "connection": 65_536, "array": 16_384, "backlog": 16_384}
 MAX_LEN_DEFAULT = 4_096
 
 

@@ -47,6 +47,7 @@ fn header_value(value: &[u8]) -> Result<HeaderValue, Rejection> {
     if value.len() > HEADER_VALUE_MAX {
         return Err(ReadError::Malformed("a header of more than 8 KiB").into());
     }
-    HeaderValue::from_bytes(value)
-        .map_err(|_| ReadError::Malformed("a header with bytes that no header may hold").into())
+    // ureq sends these headers only if they are ASCII, so each attempt would fail.
+    let ascii = HeaderValue::from_bytes(value).ok().filter(|_| value.is_ascii());
+    ascii.ok_or(ReadError::Malformed("a forwarded header with bytes beyond ASCII").into())
 }

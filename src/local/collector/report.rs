@@ -1,5 +1,6 @@
 //! A report whose head was admitted. It takes its body, and is accepted or refused.
 
+use crate::failpoint;
 use crate::local::body::{Body, Content, ReadError};
 use crate::local::collector::otlp;
 use crate::local::collector::target::path_of;
@@ -49,6 +50,7 @@ impl<'a> Report<'a> {
 
     /// Accepts the report, or refuses it. A body that `may_be_cut` is checked from start to end.
     pub fn finish(self, body: Result<Body, ReadError>, may_be_cut: bool) -> Response {
+        failpoint::hit("collector.body");
         let Self { recipients, headers, unanswered } = self;
         let route = recipients.route();
         let checked = body

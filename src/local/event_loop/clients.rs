@@ -5,34 +5,41 @@
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::local::endpoint::Endpoint;
-use crate::local::event_loop::connection::{Connection, Need, Step};
-use crate::local::event_loop::running::Running;
+use crate::local::event_loop::connection::{Connection, Cost, Need, Step};
+use crate::local::event_loop::running_time::RunningTime;
 use crate::local::port::Port;
+use crate::local::receiver::Receiver;
 use crate::logging;
 
-/// How many connections are open. With one more, an idle one is closed: the oldest that has never sent a byte, or
-/// else the one that has been idle for longest. If all have a request in hand, the next one waits in the kernel's
-/// queue.
+/// How many connections of reports are open. For one more, the server closes the one that loses least: one between
+/// two requests, or else one that is refused or has sent only a part of a head. If all have a request that may be
+/// accepted, the next one waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 256;
+
+/// How many connections of telemetry are open. The platform uses one. They have places of their own, so that no
+/// client of the other ports can delay an event.
+const TELEMETRY_CONNECTIONS_MAX: usize = 16;
+
+/// How long a client that has just come, or has just sent something, is spared for others.
+const SPARED_FOR: Duration = Duration::from_secs(1);
 
 /// How many bytes are read at once. A report is rarely longer.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The answer to a request on whose way the program panicked.
-const INTERNAL_ERROR: &[u8] =
-    b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// The line of the log after a panic.
+pub const PANICKED: &str =
+    "cannot handle a request: an internal error, a panic; the collector continues";
 
 #[derive(Debug)]
 pub struct Clients {
     all: Vec<Client>,
-    /// How many requests or parts of them were read so far. It orders the clients by their last one.
-    reads: u64,
     buffer: Box<[u8]>,
 }
 
@@ -40,9 +47,9 @@ pub struct Clients {
 struct Client {
     stream: TcpStream,
     connection: Connection<Port>,
-    /// The number of its last read, or of the last one before it came.
-    last_read: u64,
-    /// Whether it has sent bytes. A flood of silent clients must not displace one that is between two requests.
+    /// When it came, or sent something for the last time.
+    seen_at: Instant,
+    /// Whether it has sent bytes.
     has_sent: bool,
     /// Whether the client knows that nothing more will come.
     is_half_closed: bool,
@@ -51,7 +58,7 @@ struct Client {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { all: Vec::new(), reads: 0, buffer: vec![0; READ_BYTES].into() }
+        Self { all: Vec::new(), buffer: vec![0; READ_BYTES].into() }
     }
 }
 
@@ -60,18 +67,24 @@ impl Clients {
         self.all.iter().map(|it| (it.stream.as_fd(), it.awaited()))
     }
 
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// The first deadline of all.
-    pub fn deadline(&self) -> Option<Running> {
+    pub fn deadline(&self) -> Option<RunningTime> {
         self.all.iter().filter_map(|it| it.connection.deadline()).min()
     }
 
     /// Adds a client, and reads what it has already sent.
-    pub fn add(&mut self, stream: TcpStream, port: Port, now: Running) {
-        let (connection, last_read) = (Connection::new(port), self.reads);
+    pub fn add(&mut self, stream: TcpStream, port: Port, now: RunningTime) {
+        if !self.has_place(port) {
+            self.close_one(port, now);
+        }
         self.all.push(Client {
             stream,
-            connection,
-            last_read,
+            connection: Connection::new(port),
+            seen_at: Instant::now(),
             has_sent: false,
             is_half_closed: false,
             is_closed: false,
@@ -79,47 +92,65 @@ impl Clients {
         self.serve(&[self.all.len() - 1], now);
     }
 
-    /// Whether one more fits. If all places are taken, this closes an idle client.
-    pub fn make_room(&mut self) -> bool {
-        self.all.len() < CONNECTIONS_MAX || self.close_longest_idle()
+    /// Whether one more may be added for this port.
+    pub fn has_room(&self, port: Port) -> bool {
+        self.has_place(port) || self.dispensable(port).is_some()
     }
 
-    /// Whether one more would fit.
-    pub fn has_room(&self) -> bool {
-        self.all.len() < CONNECTIONS_MAX || self.all.iter().any(|it| it.connection.is_idle())
+    fn has_place(&self, port: Port) -> bool {
+        let most = if port.is_telemetry() { TELEMETRY_CONNECTIONS_MAX } else { CONNECTIONS_MAX };
+        self.of_kind(port).count() < most
     }
 
-    /// Closes an idle client: see [`CONNECTIONS_MAX`]. False if none is idle.
-    pub fn close_longest_idle(&mut self) -> bool {
-        let idle = self.all.iter().enumerate().filter(|(_, it)| it.connection.is_idle());
-        let longest = idle.min_by_key(|(_, it)| (it.has_sent, it.last_read));
-        let longest = longest.map(|(index, _)| index);
-        longest.map(|it| self.all.remove(it)).is_some()
+    /// Closes the client of this kind of port that loses least: see [`CONNECTIONS_MAX`]. False if each would lose
+    /// a request.
+    pub fn close_one(&mut self, port: Port, now: RunningTime) -> bool {
+        let Some(index) = self.dispensable(port) else { return false };
+        let mut client = self.all.remove(index);
+        client.guarded(now, |it| {
+            let step = it.connection.end(now);
+            it.go_on(step, &mut &[][..], now)
+        });
+        true
     }
 
-    /// Closes all idle clients of this port.
-    pub fn close_idle(&mut self, port: Port) {
-        self.all.retain(|it| !(it.connection.is_idle() && *it.connection.endpoint() == port));
+    fn dispensable(&self, port: Port) -> Option<usize> {
+        let now = Instant::now();
+        let least = self.of_kind(port).min_by_key(|(_, it)| it.loss(now));
+        least.filter(|(_, it)| it.connection.cost() < Cost::Request).map(|(index, _)| index)
+    }
+
+    /// The clients that share places with those of this port.
+    fn of_kind(&self, port: Port) -> impl Iterator<Item = (usize, &Client)> {
+        let is_of =
+            move |it: &Client| it.connection.endpoint().is_telemetry() == port.is_telemetry();
+        self.all.iter().enumerate().filter(move |(_, it)| is_of(it))
+    }
+
+    /// Closes the clients of telemetry that are between two requests.
+    pub fn close_idle_of(&mut self, receiver: &Receiver) {
+        self.all.retain(|it| {
+            let is_idle = it.connection.cost() == Cost::Nothing;
+            !(is_idle && it.connection.endpoint().is_of(receiver))
+        });
     }
 
     /// Serves these clients, whose sockets are ready.
-    pub fn serve(&mut self, ready: &[usize], now: Running) {
+    pub fn serve(&mut self, ready: &[usize], now: RunningTime) {
         for index in ready {
             let client = &mut self.all[*index];
-            self.reads += 1;
-            client.last_read = self.reads;
-            client.guarded(|it| it.serve(&mut self.buffer, now));
+            client.guarded(now, |it| it.serve(&mut self.buffer, now));
         }
         self.remove_closed(!ready.is_empty());
     }
 
     /// Ends the waits that have taken too long.
-    pub fn expire(&mut self, now: Running) {
+    pub fn expire(&mut self, now: RunningTime) {
         let is_over = |it: &&mut Client| it.connection.deadline().is_some_and(|at| at <= now);
         let mut any = false;
         for client in self.all.iter_mut().filter(is_over) {
             any = true;
-            client.guarded(|it| {
+            client.guarded(now, |it| {
                 let step = it.connection.expire(now);
                 it.go_on(step, &mut &[][..], now)
             });
@@ -135,19 +166,27 @@ impl Clients {
 }
 
 impl Client {
+    /// What its close would cost, to compare with others. A flood of silent clients must displace neither one that
+    /// has just come, nor one that is between two requests.
+    fn loss(&self, now: Instant) -> (Cost, bool, bool, Instant) {
+        let is_spared = now.saturating_duration_since(self.seen_at) < SPARED_FOR;
+        (self.connection.cost(), is_spared, self.has_sent, self.seen_at)
+    }
+
     /// Does this for the client. After an error or a panic, the client is closed.
-    fn guarded(&mut self, act: impl FnOnce(&mut Self) -> Result<(), Errno>) {
+    fn guarded(&mut self, now: RunningTime, act: impl FnOnce(&mut Self) -> Result<(), Errno>) {
         match catch_unwind(AssertUnwindSafe(|| act(self))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 logging::debug!("cannot serve an agent: {error}; its connection is closed");
+                // A request whose body will not come counts as malformed.
+                drop(self.connection.end(now));
                 self.is_closed = true;
             }
             Err(_) => {
-                logging::error!(
-                    "cannot handle a request: an internal error, a panic; the collector continues"
-                );
-                let _ = send(&self.stream, INTERNAL_ERROR, SendFlags::NOSIGNAL); // it may have gone
+                logging::error!("{PANICKED}");
+                self.connection.fail(now);
+                let _ = self.go_on(Step::Waits, &mut &[][..], now); // the client may have gone
                 self.is_closed = true;
             }
         }
@@ -161,7 +200,7 @@ impl Client {
         }
     }
 
-    fn serve(&mut self, buffer: &mut [u8], now: Running) -> Result<(), Errno> {
+    fn serve(&mut self, buffer: &mut [u8], now: RunningTime) -> Result<(), Errno> {
         if self.connection.need() == Need::Write {
             return self.go_on(Step::Responded(None), &mut &[][..], now);
         }
@@ -172,6 +211,7 @@ impl Client {
         };
         let mut input = &buffer[..received];
         self.has_sent |= received > 0;
+        self.seen_at = Instant::now();
         let step = if received == 0 {
             self.connection.end(now)
         } else {
@@ -180,33 +220,19 @@ impl Client {
         self.go_on(step, &mut input, now)
     }
 
-    /// Sends the output of a step, and takes further steps as long as the input has requests.
     fn go_on(
         &mut self,
-        mut step: Step<<Port as Endpoint>::Deferred>,
+        step: Step<<Port as Endpoint>::Deferred>,
         input: &mut &[u8],
-        now: Running,
+        now: RunningTime,
     ) -> Result<(), Errno> {
-        loop {
-            self.send(now)?;
-            let Step::Responded(deferred) = step else { return Ok(()) };
-            if let Some(deferred) = deferred {
-                self.connection.endpoint().go_on(&deferred);
+        let stream = &self.stream;
+        self.connection.go_on(step, input, now, |output| {
+            match retry_on_intr(|| send(stream, output, SendFlags::NOSIGNAL)) {
+                Err(Errno::AGAIN) => Ok(None),
+                sent => sent.map(Some),
             }
-            step = self.connection.step(input, now);
-        }
-    }
-
-    /// Sends as much of the output as the system takes.
-    fn send(&mut self, now: Running) -> Result<(), Errno> {
-        while !self.connection.output().is_empty() {
-            let output = self.connection.output();
-            match retry_on_intr(|| send(&self.stream, output, SendFlags::NOSIGNAL)) {
-                Ok(count) => self.connection.sent(count, now),
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
+        })?;
         match self.connection.need() {
             Need::Close => self.is_closed = true,
             Need::ReadWithoutWriting if !self.is_half_closed => {

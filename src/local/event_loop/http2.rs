@@ -2,7 +2,7 @@
 //!
 //! A client of gRPC sends no call before it has the server's SETTINGS, and retries a call on a connection that
 //! closes. So the connection gets the least of HTTP/2 (RFC 9113) that carries a status of gRPC
-//! ("gRPC over HTTP2", Trailers-Only).
+//! ("gRPC over HTTP2", Trailers-Only), and closes only some time after the last call.
 
 /// The first bytes of each connection of HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -18,9 +18,10 @@ const TYPE_HEADERS: u8 = 1;
 const TYPE_SETTINGS: u8 = 4;
 const FLAG_ACK: u8 = 1;
 
-/// The fields of the response, in HPACK (RFC 7541) without a table and without Huffman's code: the status 200,
-/// the content type of gRPC, the status 12 of gRPC (UNIMPLEMENTED), and its message.
-const FIELDS: &[u8] = b"\x88\
+/// The fields of the response, in HPACK (RFC 7541) without a table and without Huffman's code: the status 404,
+/// the content type of gRPC, the status 12 of gRPC (UNIMPLEMENTED), and its message. Clients of gRPC map 404 to
+/// UNIMPLEMENTED too. With 200, other clients of HTTP/2 would count the request as a success.
+const FIELDS: &[u8] = b"\x8d\
     \x0f\x10\x10application/grpc\
     \x00\x0bgrpc-status\x0212\
     \x00\x0cgrpc-message\x2dset OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf";
@@ -38,6 +39,8 @@ pub fn is_preface(bytes: &[u8]) -> Option<bool> {
 pub struct Http2 {
     /// How many bytes of the current frame are left.
     left: usize,
+    /// The stream of the last request.
+    last_stream: u32,
 }
 
 /// The next event on the connection.
@@ -72,7 +75,8 @@ impl Http2 {
             self.left = u32::from_be_bytes([0, l0, l1, l2]) as usize;
             match kind {
                 TYPE_HEADERS => {
-                    return Frame::Request(u32::from_be_bytes(stream) & (u32::MAX >> 1));
+                    self.last_stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+                    return Frame::Request(self.last_stream);
                 }
                 TYPE_SETTINGS if flags & FLAG_ACK == 0 => return Frame::Settings,
                 _ => {}
@@ -86,21 +90,28 @@ pub fn acknowledge(output: &mut Vec<u8>) {
     output.extend_from_slice(&SETTINGS_ACK);
 }
 
-/// Refuses the request on this stream, and all that follow.
+/// Refuses the request on this stream. Others may be on their way, so the connection stays open.
 pub fn refuse(stream: u32, output: &mut Vec<u8>) {
     const END_STREAM_AND_HEADERS: u8 = 0x1 | 0x4;
     const TYPE_RST_STREAM: u8 = 3;
-    const TYPE_GOAWAY: u8 = 7;
-    const NO_ERROR: [u8; 4] = [0; 4];
     output.extend_from_slice(&frame(FIELDS.len(), TYPE_HEADERS, END_STREAM_AND_HEADERS, stream));
     output.extend_from_slice(FIELDS);
     // The client need not send the rest of the request (RFC 9113, 8.1).
     output.extend_from_slice(&frame(4, TYPE_RST_STREAM, 0, stream));
     output.extend_from_slice(&NO_ERROR);
-    output.extend_from_slice(&frame(8, TYPE_GOAWAY, 0, 0));
-    output.extend_from_slice(&stream.to_be_bytes());
-    output.extend_from_slice(&NO_ERROR);
 }
+
+impl Http2 {
+    /// Announces the end of the connection. A client sends requests that are not answered on another one.
+    pub fn go_away(self, output: &mut Vec<u8>) {
+        const TYPE_GOAWAY: u8 = 7;
+        output.extend_from_slice(&frame(8, TYPE_GOAWAY, 0, 0));
+        output.extend_from_slice(&self.last_stream.to_be_bytes());
+        output.extend_from_slice(&NO_ERROR);
+    }
+}
+
+const NO_ERROR: [u8; 4] = [0; 4];
 
 /// The head of a frame (RFC 9113, 4.1).
 const fn frame(length: usize, kind: u8, flags: u8, stream: u32) -> [u8; FRAME_HEAD] {
@@ -150,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_what_their_lengths_say() {
-        let mut rest = FIELDS.strip_prefix(b"\x88\x0f\x10").unwrap();
+        let mut rest = FIELDS.strip_prefix(b"\x8d\x0f\x10").unwrap();
         let mut texts = Vec::new();
         while let Some((&length, after)) = rest.split_first() {
             if length == 0 {

@@ -2,7 +2,7 @@
 
 use crate::local::body::{self, PaidBody, ReadError, UNKEPT_MAX};
 use crate::local::event_loop::framing::{Framing, Piece};
-use crate::local::event_loop::message::Traits;
+use crate::local::event_loop::request_head::Traits;
 use crate::local::response::Response;
 
 /// A request whose body is received.
@@ -87,10 +87,13 @@ impl<R> Receiving<R> {
         self.unkept_max = self.unkept_max.saturating_sub(bytes.len());
     }
 
+    pub fn is_kept(&self) -> bool {
+        matches!(self.body, Body::Awaited(_, Ok(_)))
+    }
+
     /// Whether more bytes follow than are read without being kept.
     pub fn is_too_long(&self) -> bool {
-        let is_kept = matches!(self.body, Body::Awaited(_, Ok(_)));
         let left = self.rest.length().map_or(1, |it| usize::try_from(it).unwrap_or(usize::MAX));
-        !is_kept && left > self.unkept_max
+        !self.is_kept() && left > self.unkept_max
     }
 }

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use tiny_http::{Method, Request, StatusCode};
 
-use crate::failpoint;
 use crate::local::body::ReadError;
 use crate::local::collector::Collector;
 use crate::local::endpoint::Admission;
@@ -30,7 +29,6 @@ pub fn serve(collector: &Collector, mut request: Request, protocol: Protocol) {
         Admission::Answered(response) => response,
         Admission::Awaited(report) if is_readable => {
             let body = body::read(&mut request, report.quota(), report.overhead());
-            failpoint::hit("collector.body");
             // Only a chunked body may be incomplete without an error.
             report.finish(body, request.body_length().is_none())
         }
@@ -52,7 +50,7 @@ pub fn send(response: &Response, request: Request) {
 }
 
 /// Sends the response and abandons the connection, because the body must not be read. Neither the
-/// connection nor the request may be dropped (see `body::CONTENT_LENGTH_MAX`). Until the process ends,
+/// connection nor the request may be dropped (see `body::is_readable`). Until the process ends,
 /// both stay in memory, and keep two descriptors and one of tiny_http's threads.
 fn send_and_abandon(response: Response, request: Request) {
     let bytes = to_bytes(&response.closing(), &request);

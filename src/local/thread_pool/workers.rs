@@ -57,7 +57,7 @@ const NUDGE_TIMEOUT: Duration = Duration::from_millis(100);
 /// none.
 static SERVED: [OnceLock<SocketAddr>; 2] = [const { OnceLock::new() }; 2];
 
-/// Handles a request. It is behind a pointer, so that two servers share the code, which saves 4 kB.
+/// Handles a request.
 pub type Take = Box<dyn Fn(Request) + Send + Sync>;
 
 /// Serves `listener`: several workers call `take` with each request. If tiny_http stops accepting

@@ -1,4 +1,4 @@
-//! The head of a request as bytes: where it ends, and what it says about its connection.
+//! Parses the head of a request: its end, its headers, and what follows for the body and the connection.
 
 use std::mem::MaybeUninit;
 
@@ -22,16 +22,16 @@ pub fn lines<'a>() -> Lines<'a> {
     [const { MaybeUninit::uninit() }; HEAD_LINES_MAX]
 }
 
-/// A whole head.
+/// A complete head.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub struct RequestHead<'a> {
     pub head: Head<'a>,
     pub traits: Traits,
     /// Its size, in bytes.
     pub length: usize,
 }
 
-/// What a head says about its body and its connection.
+/// The parts of a head that concern the body and the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {
     pub framing: Framing,
@@ -45,43 +45,45 @@ pub struct Traits {
 /// What happens to the connection after the response (RFC 9112, 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    Stays,
-    /// It stays, and a client of HTTP/1.0 is told so.
-    StaysIfTold,
-    Ends,
+    Persistent,
+    /// It stays open, and the response says so, because the client speaks HTTP/1.0.
+    KeepAlive,
+    Close,
 }
 
 impl Traits {
-    /// Of bytes that are no request: the connection ends.
+    /// For bytes that are no request: the connection closes.
     pub const UNKNOWN: Self = Self {
         framing: Framing::Length(0),
-        persistence: Persistence::Ends,
+        persistence: Persistence::Close,
         expects_continue: false,
         is_head: false,
     };
 }
 
-impl<'a> Message<'a> {
+impl<'a> RequestHead<'a> {
     /// Parses the head at the start of `bytes`. `None` if it is incomplete.
     ///
     /// # Errors
     /// The bytes are no head, or a head whose body cannot be found.
     pub fn parse(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Option<Self>, Rejection> {
+        let within = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
         let mut request = httparse::Request::new(&mut []);
-        let status = request.parse_with_uninit_headers(bytes, lines).map_err(rejection_of)?;
+        let status = request.parse_with_uninit_headers(within, lines).map_err(rejection_of)?;
         let length = match status {
-            Status::Complete(length) if length <= HEAD_BYTES_MAX => length,
-            Status::Partial if bytes.len() <= HEAD_BYTES_MAX => return Ok(None),
-            _ => return Err(too_long("a head of more than 32 KiB")),
+            Status::Complete(length) => length,
+            Status::Partial if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+            Status::Partial => return Err(too_long("a head of more than 32 KiB")),
         };
         let method = request.method.unwrap_or_default();
         let target = request.path.unwrap_or_default();
         let head = Head { method, target, headers: request.headers };
         let framing = Framing::of(&head).map_err(rejection_of_framing)?;
+        let is_old = request.version == Some(0);
         let traits = Traits {
             framing,
-            persistence: Persistence::of(&head, request.version == Some(0)),
-            expects_continue: has_token(&head, "Expect", "100-continue"),
+            persistence: Persistence::of(&head, is_old),
+            expects_continue: !is_old && has_token(&head, "Expect", "100-continue"),
             is_head: method == "HEAD",
         };
         Ok(Some(Self { head, traits, length }))
@@ -93,13 +95,13 @@ impl Persistence {
         // With both, the two ends may disagree about where the request ends (RFC 9112, 6.1).
         let is_ambiguous = head.has("Transfer-Encoding") && (is_old || head.has("Content-Length"));
         if is_ambiguous || has_token(head, "Connection", "close") {
-            Self::Ends
+            Self::Close
         } else if !is_old {
-            Self::Stays
+            Self::Persistent
         } else if has_token(head, "Connection", "keep-alive") {
-            Self::StaysIfTold
+            Self::KeepAlive
         } else {
-            Self::Ends
+            Self::Close
         }
     }
 }
@@ -112,17 +114,14 @@ fn has_token(head: &Head, name: &'static str, token: &str) -> bool {
 fn rejection_of(error: Error) -> Rejection {
     match error {
         Error::TooManyHeaders => too_long("a head of more than 100 lines"),
-        Error::Version => malformed("a request that is not of HTTP/1.1")
-            .with_status("505 HTTP Version Not Supported"),
+        Error::Version => malformed("a request that is not of HTTP/1.1"),
         _ => malformed("bytes that are no request of HTTP"),
     }
 }
 
 fn rejection_of_framing(error: FramingError) -> Rejection {
     match error {
-        FramingError::UnknownCoding => {
-            malformed("a transfer encoding other than chunked").with_status("501 Not Implemented")
-        }
+        FramingError::UnknownCoding => malformed("a transfer encoding other than chunked"),
         FramingError::Length => malformed("a content-length that is not a number of bytes"),
         FramingError::LengthsDiffer => malformed("content-length values that differ"),
     }
