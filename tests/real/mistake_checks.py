@@ -65,7 +65,16 @@ class MistakeChecks:
         variables = {"SPAN_PROCESSOR": "batch", **GOOD, **mistake.environment}
         variables = {name: value and value.replace("{half_second}", HALF_A_SECOND[sdk]) for name, value in variables.items()}
         extension = self._runner.extension if mistake.has_extension else None
-        return TestRun(function, EVENTS, extension, environment=variables, on_local_lambda=True, script=mistake.script)
+        # Some mistakes make an SDK speak gRPC or TLS to the local port.
+        return TestRun(
+            function,
+            EVENTS,
+            extension,
+            environment=variables,
+            on_local_lambda=True,
+            script=mistake.script,
+            records_posts=False,
+        )
 
     def _show(self, mistake: Mistake, findings: Findings, record: Record | None) -> bool:
         took = f"{_median(record):7.1f} ms" if record else ""

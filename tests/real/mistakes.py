@@ -20,7 +20,8 @@ HEADERS = "THUNDRA_EXTENSION_OTLP_HEADERS"
 GOOD: Mapping[str, str | None] = {ENDPOINT: "{remote}", HEADERS: f"x-api-key={KEY}", "THUNDRA_EXTENSION_COLLECTOR_URL": None}
 INFO = {"THUNDRA_EXTENSION_LOG_LEVEL": "info"}
 LIMIT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "{half_second}"}
-GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+# Python's exporter for gRPC does not take the word none for no compression.
+GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_COMPRESSION": None}
 GRPC_LINES = [
     "OTEL_EXPORTER_OTLP_PROTOCOL holds grpc",
     "an SDK exports over gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
