@@ -1,6 +1,6 @@
 //! The connections of the event loop: their sockets, and which of them may stay.
 //!
-//! Invariant: a connection with a request in hand is closed only by its deadline, its client, or an error.
+//! Invariant: a connection whose request may be accepted is closed only by its deadline, its client, or an error.
 
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,8 +19,9 @@ use crate::local::receiver::Receiver;
 use crate::logging;
 
 /// How many connections of reports are open. For one more, the server closes the one that loses least: one between
-/// two requests, or else one that is refused or has sent only a part of a head. If all have a request that may be
-/// accepted, the next one waits in the kernel's queue.
+/// two requests, or else one that is refused or has sent only a part of a head. Of several, it closes one of which
+/// it has heard nothing for the longest time, silent ones first. If all have a request that may be accepted, the
+/// next one waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 256;
 
 /// How many connections of telemetry are open. The platform uses one. They have places of their own, so that no
