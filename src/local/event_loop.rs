@@ -1,4 +1,4 @@
-//! The server of our own: one thread that polls all its listeners and connections.
+//! The server of our own: one thread that waits for all its listeners and connections.
 //!
 //! Invariants:
 //! * The thread waits for bytes only. Answering a request never waits for the remote, and never for a client.
@@ -12,20 +12,22 @@ mod http2;
 mod receiving;
 mod request_head;
 mod clients;
+mod poller;
 pub mod running_time;
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use std::{io, iter, mem, thread};
+use std::time::Instant;
+use std::{io, mem};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SocketFlags, accept_with, listen, sockopt};
 
 use self::clients::{Clients, PANICKED};
+use self::poller::{Interest, Key, Poller};
 use self::running_time::{RunningTime, WAIT_MAX};
 use crate::local::port::Port;
 use crate::local::receiver::Receiver;
@@ -93,9 +95,11 @@ fn prepare(listener: &TcpListener) -> io::Result<()> {
 
 fn start() -> io::Result<Arc<Inbox>> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let poller = Poller::new()?;
+    poller.add(&wake, Interest::Read)?;
     let inbox = Arc::new(Inbox { orders: Mutex::default(), wake });
     let theirs = Arc::clone(&inbox);
-    let run = Box::new(move || Server::new(theirs).run());
+    let run = Box::new(move || Server::new(theirs, poller).run());
     threads::spawn("event_loop", threads::STACK_SMALL, run)?;
     Ok(inbox)
 }
@@ -103,6 +107,7 @@ fn start() -> io::Result<Arc<Inbox>> {
 /// The thread's own state.
 struct Server {
     inbox: Arc<Inbox>,
+    poller: Arc<Poller>,
     listeners: Vec<Listener>,
     clients: Clients,
     now: RunningTime,
@@ -112,34 +117,27 @@ struct Server {
     paused_until: Option<RunningTime>,
 }
 
-enum Listener {
-    Serves(TcpListener, Port),
-    Watches(TcpListener, OnClient),
+/// A listener, and whether the poller waits for its clients.
+struct Listener {
+    socket: TcpListener,
+    takes_clients: bool,
+    then: Then,
 }
 
-/// What a wait has found.
-#[derive(Default)]
-struct Ready {
-    has_orders: bool,
-    listeners: Vec<usize>,
-    clients: Vec<usize>,
-}
-
-impl Ready {
-    /// Empties it, and keeps its memory for the next wait.
-    fn clear(&mut self) {
-        self.has_orders = false;
-        self.listeners.clear();
-        self.clients.clear();
-    }
+/// What happens at a connection.
+enum Then {
+    Serve(Port),
+    Call(OnClient),
 }
 
 impl Server {
-    fn new(inbox: Arc<Inbox>) -> Self {
+    fn new(inbox: Arc<Inbox>, poller: Poller) -> Self {
+        let poller = Arc::new(poller);
         Self {
             inbox,
+            clients: Clients::with(Arc::clone(&poller)),
+            poller,
             listeners: Vec::new(),
-            clients: Clients::default(),
             now: RunningTime::default(),
             waited_until: None,
             paused_until: None,
@@ -148,7 +146,7 @@ impl Server {
 
     /// Runs until the process ends. A panic costs one round at most.
     fn run(mut self) {
-        let mut ready = Ready::default();
+        let mut ready = Vec::new();
         loop {
             if catch_unwind(AssertUnwindSafe(|| self.round(&mut ready))).is_err() {
                 logging::error!("{PANICKED}");
@@ -157,25 +155,44 @@ impl Server {
         }
     }
 
-    fn round(&mut self, ready: &mut Ready) {
+    fn round(&mut self, ready: &mut Vec<Key>) {
+        self.change_interests();
         self.wait(ready);
         // First the clients, so that one of them whose request has come is not taken for an idle one.
-        self.clients.serve(&ready.clients, self.now);
-        self.clients.expire(self.now);
-        // From the last to the first, because a watched listener leaves.
-        for index in ready.listeners.iter().rev() {
-            self.accept(*index);
+        for key in &*ready {
+            self.clients.serve(*key, self.now);
         }
-        if ready.has_orders {
-            self.take_orders();
+        self.clients.expire(self.now);
+        for key in &*ready {
+            if let Some(index) = self.listeners.iter().position(|it| Key::of(&it.socket) == *key) {
+                self.accept(index);
+            } else if Key::of(&self.inbox.wake) == *key {
+                self.take_orders();
+            }
         }
     }
 
-    fn wait(&mut self, ready: &mut Ready) {
+    /// Waits for new clients only while there is room for one.
+    fn change_interests(&mut self) {
+        for Listener { socket, takes_clients, then } in &mut self.listeners {
+            let may_take = match then {
+                Then::Call(_) => true,
+                Then::Serve(port) => self.paused_until.is_none() && self.clients.has_room(*port),
+            };
+            if may_take != *takes_clients {
+                let interest = if may_take { Interest::Read } else { Interest::Nothing };
+                // It cannot fail, because the listener was added.
+                *takes_clients =
+                    self.poller.modify(socket, interest).map_or(!may_take, |()| may_take);
+            }
+        }
+    }
+
+    fn wait(&mut self, ready: &mut Vec<Key>) {
         let deadline = [self.clients.deadline(), self.paused_until].into_iter().flatten().min();
         let asked = self.now.wait_until(deadline);
         let began = asked.map(|_| self.waited_until.unwrap_or_else(Instant::now));
-        self.poll(asked, ready);
+        self.poller.wait(asked, ready);
         self.waited_until = began.map(|began| {
             let now = Instant::now();
             self.now.pass(now.saturating_duration_since(began));
@@ -184,50 +201,14 @@ impl Server {
         self.paused_until = self.paused_until.filter(|it| *it > self.now);
     }
 
-    fn poll(&self, asked: Option<Duration>, ready: &mut Ready) {
-        let first_client = 1 + self.listeners.len();
-        let listeners = self.listeners.iter().map(|it| PollFd::new(it.socket(), self.awaited(it)));
-        let clients = self.clients.sockets().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
-        let wake = PollFd::new(&self.inbox.wake, PollFlags::IN);
-        let mut all: Vec<PollFd> = iter::once(wake).chain(listeners).chain(clients).collect();
-        // Only a duration of more than 2^63 s is no timespec.
-        let timeout = asked.and_then(|it| Timespec::try_from(it).ok());
-        match poll(&mut all, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return,
-            Err(error) => {
-                // The system's limit of descriptors is lower than when the connections came.
-                logging::debug!("cannot wait for agents: {error}; tries again in a second");
-                thread::park_timeout(WAIT_MAX);
-                ready.clients.extend(0..self.clients.len());
-                return;
-            }
-        }
-        for (index, _) in all.iter().enumerate().filter(|(_, it)| !it.revents().is_empty()) {
-            match index.checked_sub(first_client) {
-                Some(client) => ready.clients.push(client),
-                None if index == 0 => ready.has_orders = true,
-                None => ready.listeners.push(index - 1),
-            }
-        }
-    }
-
-    /// What to wait for at a listener. A watched one takes no place of a client.
-    fn awaited(&self, listener: &Listener) -> PollFlags {
-        let accepts = match listener {
-            Listener::Watches(..) => true,
-            Listener::Serves(_, port) => {
-                self.paused_until.is_none() && self.clients.has_room(*port)
-            }
-        };
-        if accepts { PollFlags::IN } else { PollFlags::empty() }
-    }
-
     /// Accepts a connection of this listener, if it has one.
     fn accept(&mut self, index: usize) {
-        let Listener::Serves(listener, port) = &self.listeners[index] else {
-            if let Listener::Watches(listener, on_client) = self.listeners.swap_remove(index) {
-                on_client(listener);
+        let Listener { socket: listener, then: Then::Serve(port), .. } = &self.listeners[index]
+        else {
+            let Listener { socket, then, .. } = self.listeners.swap_remove(index);
+            self.poller.remove(&socket);
+            if let Then::Call(on_client) = then {
+                on_client(socket);
             }
             return;
         };
@@ -255,14 +236,11 @@ impl Server {
     fn take_orders(&mut self) {
         let mut count = [0; 8];
         let _ = read(&self.inbox.wake, &mut count); // it is readable
-        for order in mem::take(&mut *lock(&self.inbox.orders)) {
+        let orders = mem::take(&mut *lock(&self.inbox.orders));
+        for order in orders {
             match order {
-                Order::Listen(listener, port) => {
-                    self.listeners.push(Listener::Serves(listener, port));
-                }
-                Order::Watch(listener, on_client) => {
-                    self.listeners.push(Listener::Watches(listener, on_client));
-                }
+                Order::Listen(listener, port) => self.listen(listener, Then::Serve(port)),
+                Order::Watch(listener, on_client) => self.listen(listener, Then::Call(on_client)),
                 Order::Close(receiver) => {
                     self.listeners.retain(|it| !it.is_of(receiver));
                     self.clients.close_idle_of(receiver);
@@ -270,17 +248,18 @@ impl Server {
             }
         }
     }
+
+    fn listen(&mut self, socket: TcpListener, then: Then) {
+        match self.poller.add(&socket, Interest::Read) {
+            Ok(()) => self.listeners.push(Listener { socket, takes_clients: true, then }),
+            Err(error) => logging::warn!("cannot wait for agents: {error}; they are refused"),
+        }
+    }
 }
 
 impl Listener {
-    fn socket(&self) -> &TcpListener {
-        match self {
-            Self::Serves(listener, _) | Self::Watches(listener, _) => listener,
-        }
-    }
-
     fn is_of(&self, receiver: &Receiver) -> bool {
-        matches!(self, Self::Serves(_, port) if port.is_of(receiver))
+        matches!(&self.then, Then::Serve(port) if port.is_of(receiver))
     }
 }
 

@@ -3,16 +3,16 @@
 //! Invariant: a connection whose request may be accepted is closed only by its deadline, its client, or an error.
 
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::local::endpoint::Endpoint;
 use crate::local::event_loop::connection::{Connection, Cost, Need, Step};
+use crate::local::event_loop::poller::{Interest, Key, Poller};
 use crate::local::event_loop::running_time::RunningTime;
 use crate::local::port::Port;
 use crate::local::receiver::Receiver;
@@ -42,12 +42,15 @@ pub const PANICKED: &str =
 pub struct Clients {
     all: Vec<Client>,
     buffer: Box<[u8]>,
+    poller: Arc<Poller>,
 }
 
 #[derive(Debug)]
 struct Client {
     stream: TcpStream,
     connection: Connection<Port>,
+    /// What the poller waits for.
+    interest: Interest,
     /// When it came, or sent something for the last time.
     seen_at: Instant,
     /// Whether it has sent bytes.
@@ -57,19 +60,9 @@ struct Client {
     is_closed: bool,
 }
 
-impl Default for Clients {
-    fn default() -> Self {
-        Self { all: Vec::new(), buffer: vec![0; READ_BYTES].into() }
-    }
-}
-
 impl Clients {
-    pub fn sockets(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.all.iter().map(|it| (it.stream.as_fd(), it.awaited()))
-    }
-
-    pub fn len(&self) -> usize {
-        self.all.len()
+    pub fn with(poller: Arc<Poller>) -> Self {
+        Self { all: Vec::new(), buffer: vec![0; READ_BYTES].into(), poller }
     }
 
     /// The first deadline of all.
@@ -77,20 +70,25 @@ impl Clients {
         self.all.iter().filter_map(|it| it.connection.deadline()).min()
     }
 
-    /// Adds a client, and reads what it has already sent.
+    /// Adds a client, and reads what it has already sent. Without memory for it, the client is closed.
     pub fn add(&mut self, stream: TcpStream, port: Port, now: RunningTime) {
         if !self.has_place(port) {
             self.close_one(port, now);
         }
+        if let Err(error) = self.poller.add(&stream, Interest::Read) {
+            logging::debug!("cannot wait for an agent: {error}; its connection is closed");
+            return;
+        }
         self.all.push(Client {
             stream,
             connection: Connection::new(port),
+            interest: Interest::Read,
             seen_at: Instant::now(),
             has_sent: false,
             is_half_closed: false,
             is_closed: false,
         });
-        self.serve(&[self.all.len() - 1], now);
+        self.serve_at(self.all.len() - 1, now);
     }
 
     /// Whether one more may be added for this port.
@@ -136,33 +134,33 @@ impl Clients {
         });
     }
 
-    /// Serves these clients, whose sockets are ready.
-    pub fn serve(&mut self, ready: &[usize], now: RunningTime) {
-        for index in ready {
-            let client = &mut self.all[*index];
-            client.guarded(now, |it| it.serve(&mut self.buffer, now));
+    /// Serves the client whose socket is ready. It may have been closed meanwhile.
+    pub fn serve(&mut self, key: Key, now: RunningTime) {
+        if let Some(index) = self.all.iter().position(|it| Key::of(&it.stream) == key) {
+            self.serve_at(index, now);
         }
-        self.remove_closed(!ready.is_empty());
+    }
+
+    fn serve_at(&mut self, index: usize, now: RunningTime) {
+        let client = &mut self.all[index];
+        client.guarded(now, |it| it.serve(&mut self.buffer, now));
+        client.change_interest(&self.poller);
+        if client.is_closed {
+            self.all.swap_remove(index);
+        }
     }
 
     /// Ends the waits that have taken too long.
     pub fn expire(&mut self, now: RunningTime) {
         let is_over = |it: &&mut Client| it.connection.deadline().is_some_and(|at| at <= now);
-        let mut any = false;
         for client in self.all.iter_mut().filter(is_over) {
-            any = true;
             client.guarded(now, |it| {
                 let step = it.connection.expire(now);
                 it.go_on(step, &mut &[][..], now)
             });
+            client.change_interest(&self.poller);
         }
-        self.remove_closed(any);
-    }
-
-    fn remove_closed(&mut self, may_be: bool) {
-        if may_be {
-            self.all.retain(|it| !it.is_closed);
-        }
+        self.all.retain(|it| !it.is_closed);
     }
 }
 
@@ -193,11 +191,14 @@ impl Client {
         }
     }
 
-    /// What to wait for.
-    fn awaited(&self) -> PollFlags {
-        match self.connection.need() {
-            Need::Write => PollFlags::OUT,
-            Need::Read | Need::ReadWithoutWriting | Need::Close => PollFlags::IN,
+    fn change_interest(&mut self, poller: &Poller) {
+        let interest = match self.connection.need() {
+            Need::Write => Interest::Write,
+            Need::Read | Need::ReadWithoutWriting | Need::Close => Interest::Read,
+        };
+        if interest != self.interest && !self.is_closed {
+            self.interest = interest;
+            self.is_closed = poller.modify(&self.stream, interest).is_err();
         }
     }
 
