@@ -12,11 +12,12 @@ use crate::support::closing_line::is_closing;
 use crate::support::protocol::Protocol::{self, Otlp, Thundra};
 
 /// The attacks that do harm at Thundra's port, and why. SECURITY.md says what a mend would take.
-const HARMFUL: [(&str, &str); 9] = [
+const HARMFUL: [(&str, &str); 10] = [
     ("attack-resets-after-report", "tiny_http panics at each, and the kernel's queue overflows"),
     ("attack-resets-inside-body", "as attack-resets-after-report"),
     ("attack-later-versions", "each makes a thread of tiny_http wait for itself forever"),
     ("attack-giant-header-lines", "tiny_http reads a head of any length into memory"),
+    ("attack-pipelines", "as attack-unread-answers, on a busy machine"),
     ("attack-unread-answers", "tiny_http reads requests although nobody reads the responses"),
     (
         "attack-lengths-beyond-memory",
@@ -44,11 +45,20 @@ fn every_attack_does_no_harm_except_the_listed_ones_at_thundras_port(
     let findings = play(&subject, &harmless, NonZeroUsize::MIN, |_| {});
     let is_held = |verdict: &Verdict| match verdict {
         Verdict::Held(seen) => is_balanced(seen, protocol),
-        Verdict::Broke(seen) => seen.starts_with(ONLY_LATE) && is_balanced(seen, protocol),
+        // On a busy machine, a flood of whole reports may come faster than they leave.
+        Verdict::Broke(seen) => {
+            (seen.starts_with(ONLY_LATE) || is_only_full(seen)) && is_balanced(seen, protocol)
+        }
         _ => false,
     };
     let broken: Vec<_> = findings.iter().filter(|it| !is_held(&it.verdict)).collect();
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Whether nothing happened except that the buffer was full for a moment.
+fn is_only_full(seen: &str) -> bool {
+    let causes = seen.split("; ").take_while(|it| !it.ends_with(" attackers"));
+    causes.clone().count() > 0 && causes.into_iter().all(|it| it.ends_with("failed: answered 413"))
 }
 
 /// Whether the closing line, which is the last one, counts no losses except refused reports.

@@ -149,8 +149,8 @@ impl Refusal {
             Self::NoRemote => "no remote is configured",
             Self::WrongMethod => "the path takes another method",
             Self::UnknownMediaType => "neither protobuf nor JSON",
-            Self::Http2 => "gRPC, which needs HTTP/2",
-            Self::Tls => "TLS, which a local port does not speak",
+            Self::Http2 => "HTTP/2 instead of HTTP/1.1",
+            Self::Tls => "TLS instead of plain HTTP",
             Self::Failed => "a fault of the extension",
         }
     }

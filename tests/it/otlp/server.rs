@@ -96,7 +96,7 @@ fn http2_is_refused_with_a_status_of_grpc_a_count_and_one_line(#[case] call: &[u
                 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or create an exporter for HTTP in the code; \
                 such reports are refused and lost";
     assert_eq!(log.matches(line).count(), 1, "{log}");
-    assert!(log.contains("lost: 2 refused as http2 (gRPC, which needs HTTP/2)"), "{log}");
+    assert!(log.contains("lost: 2 refused as http2 (HTTP/2 instead of HTTP/1.1)"), "{log}");
 }
 
 #[test]
