@@ -153,12 +153,11 @@ impl Config {
     /// Chooses the ports. OTLP's is opened first, because a user with a remote for OTLP has an SDK rather than
     /// an agent of Thundra's.
     fn find_ports(&mut self, has_thundra: bool, has_otlp: bool) {
-        let otlp = (OTLP_HTTP_PORT, Protocol::Otlp);
         self.ports.extend(self.otlp_port.map(|port| (port, Protocol::Otlp)));
         // An SDK retries a closed port for seconds, in each invocation. So the default port of SDKs is open
         // even if another port is configured, or if the extension is disabled.
         if self.is_free(OTLP_HTTP_PORT) {
-            self.late_ports.push(otlp);
+            self.late_ports.push((OTLP_HTTP_PORT, Protocol::Otlp));
         }
         let thundras = self.is_enabled.then_some((self.port, Protocol::Thundra));
         // Thundra's agents do not retry a closed port. If only OTLP is configured, Thundra's port would cost
@@ -169,7 +168,7 @@ impl Config {
             self.late_ports.extend(thundras);
         }
         // An SDK that exports over gRPC waits for seconds, too. There it learns that this is in vain.
-        let has_http = self.ports.iter().chain(&self.late_ports).any(|it| *it == otlp);
+        let has_http = self.otlp_ports().any(|port| port == OTLP_HTTP_PORT);
         if has_http && self.is_free(OTLP_GRPC_PORT) {
             self.late_ports.push((OTLP_GRPC_PORT, Protocol::Otlp));
         }

@@ -33,3 +33,7 @@ pub mod mistakes;
 pub mod platform_events;
 pub mod receiver;
 pub mod telemetry;
+
+/// The line of the log after a panic in a server.
+const PANICKED: &str =
+    "cannot handle a request: an internal error, a panic; the collector continues";

@@ -89,7 +89,7 @@ impl FlushWait {
                 let is_significant = now.saturating_duration_since(began) >= SIGNIFICANT;
                 return if is_significant { self.held_in_vain() } else { Some(self) };
             }
-            self.telemetry.wait(until);
+            self.telemetry.events.wait(until);
         }
     }
 

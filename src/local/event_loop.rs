@@ -26,9 +26,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SocketFlags, accept_with, listen, sockopt};
 
-use self::clients::{Clients, PANICKED};
+use self::clients::Clients;
 use self::poller::{Interest, Key, Poller};
 use self::running_time::{RunningTime, WAIT_MAX};
+use crate::local::PANICKED;
 use crate::local::port::Port;
 use crate::local::receiver::Receiver;
 use crate::logging;

@@ -4,7 +4,6 @@ use std::io;
 #[cfg(test)]
 use std::net::TcpStream;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Instant;
 
 use crate::lambda::extensions_api::Extension;
 use crate::lambda::telemetry::subscription;
@@ -55,11 +54,6 @@ impl Telemetry {
         let receiver = Box::leak(Box::new(Receiver::new(sender, outboxes)));
         event_loop.order(Order::Listen(listener, Port::Telemetry(receiver)))?;
         Ok(Self { events, address, receiver, event_loop: event_loop.clone() })
-    }
-
-    /// Waits for an event that ends a wait, at most until this time.
-    pub fn wait(&self, until: Instant) {
-        self.events.wait(until);
     }
 
     /// Closes the port, so that the platform no longer wakes a thread at each invocation.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::local::PANICKED;
 use crate::local::endpoint::Endpoint;
 use crate::local::event_loop::connection::{Connection, Cost, Need, Step};
 use crate::local::event_loop::poller::{Interest, Key, Poller};
@@ -33,10 +34,6 @@ const SPARED_FOR: Duration = Duration::from_secs(1);
 
 /// How many bytes are read at once. A report is rarely longer.
 const READ_BYTES: usize = 16 * 1024;
-
-/// The line of the log after a panic.
-pub const PANICKED: &str =
-    "cannot handle a request: an internal error, a panic; the collector continues";
 
 #[derive(Debug)]
 pub struct Clients {
@@ -98,7 +95,8 @@ impl Clients {
 
     fn has_place(&self, port: Port) -> bool {
         let most = if port.is_telemetry() { TELEMETRY_CONNECTIONS_MAX } else { CONNECTIONS_MAX };
-        self.of_kind(port).count() < most
+        // The count is rarely needed: it is no more than all.
+        self.all.len() < most || self.of_kind(port).count() < most
     }
 
     /// Closes the client of this kind of port that loses least: see [`CONNECTIONS_MAX`]. False if each would lose

@@ -170,7 +170,7 @@ impl<E: Endpoint> Connection<E> {
                 self.deadline = None;
             }
         }
-        self.set_deadline(now, true);
+        self.set_deadline(now);
     }
 
     /// Reads from the input until a response is in the output, or the input ends. All output must have been sent.
@@ -193,7 +193,7 @@ impl<E: Endpoint> Connection<E> {
         if matches!(step, Step::Waits) {
             self.pending.extend_from_slice(mem::take(input));
         }
-        self.set_deadline(now, true);
+        self.set_deadline(now);
         self.is_in_step = false;
         step
     }
@@ -206,7 +206,7 @@ impl<E: Endpoint> Connection<E> {
             self.respond(&response.closing(), Traits::UNKNOWN, 0);
         }
         self.phase = Phase::Lingers { unread_max: 0 };
-        self.set_deadline(now, true);
+        self.set_deadline(now);
     }
 
     /// The client sends no further bytes.
@@ -243,11 +243,11 @@ impl<E: Endpoint> Connection<E> {
         };
         self.phase = Phase::Lingers { unread_max: 0 };
         self.pending = Vec::new();
-        self.set_deadline(now, true);
+        self.set_deadline(now);
         step
     }
 
-    fn set_deadline(&mut self, now: RunningTime, is_progress: bool) {
+    fn set_deadline(&mut self, now: RunningTime) {
         let has_output = !self.output.is_empty();
         let (is_between, restarts) = match self.phase {
             Phase::Head => (!has_output && self.pending.is_empty(), has_output),
@@ -257,7 +257,7 @@ impl<E: Endpoint> Connection<E> {
         };
         self.deadline = match self.deadline {
             _ if is_between => None,
-            Some(deadline) if !(is_progress && restarts) => Some(deadline),
+            Some(deadline) if !restarts => Some(deadline),
             _ => Some(now + PATIENCE),
         };
     }

@@ -83,6 +83,14 @@ impl Http2 {
             }
         }
     }
+
+    /// Announces the end of the connection. A client sends requests that are not answered on another one.
+    pub fn go_away(self, output: &mut Vec<u8>) {
+        const TYPE_GOAWAY: u8 = 7;
+        output.extend_from_slice(&frame(8, TYPE_GOAWAY, 0, 0));
+        output.extend_from_slice(&self.last_stream.to_be_bytes());
+        output.extend_from_slice(&NO_ERROR);
+    }
 }
 
 /// Acknowledges the client's SETTINGS.
@@ -99,16 +107,6 @@ pub fn refuse(stream: u32, output: &mut Vec<u8>) {
     // The client need not send the rest of the request (RFC 9113, 8.1).
     output.extend_from_slice(&frame(4, TYPE_RST_STREAM, 0, stream));
     output.extend_from_slice(&NO_ERROR);
-}
-
-impl Http2 {
-    /// Announces the end of the connection. A client sends requests that are not answered on another one.
-    pub fn go_away(self, output: &mut Vec<u8>) {
-        const TYPE_GOAWAY: u8 = 7;
-        output.extend_from_slice(&frame(8, TYPE_GOAWAY, 0, 0));
-        output.extend_from_slice(&self.last_stream.to_be_bytes());
-        output.extend_from_slice(&NO_ERROR);
-    }
 }
 
 const NO_ERROR: [u8; 4] = [0; 4];

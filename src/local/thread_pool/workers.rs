@@ -23,6 +23,7 @@ use std::{array, io};
 
 use tiny_http::{Request, Server};
 
+use crate::local::PANICKED;
 use crate::local::thread_pool::body;
 use crate::local::thread_pool::request::{is_last, is_upgrade};
 use crate::logging;
@@ -167,9 +168,7 @@ fn work(workers: &Arc<Workers>) {
         };
         let was_last = workers.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
         if catch_unwind(AssertUnwindSafe(|| serve_one(workers, request, was_last))).is_err() {
-            logging::error!(
-                "cannot handle a request: an internal error, a panic; the collector continues"
-            );
+            logging::error!("{PANICKED}");
         }
         stays = workers.waiting.fetch_add(1, Ordering::SeqCst) < WORKERS_IDLE;
     }
